@@ -1,0 +1,1 @@
+"""Alerting: event → outbox → route → render → deliver → confirm. Knows nothing of the engine."""

@@ -1,0 +1,166 @@
+"""The serialised DAG: the closed JSON schema between parsing and everything else.
+
+A parse process turns a DAG object into a :class:`SerializedDag`; the scheduler, the supervisor, the web pages
+and the command line read it back. Nothing in it names an importable object, so reading it never runs user code:
+what must be executed is found again by importing ``fileloc`` inside an attempt process.
+Unknown fields are refused, so that a row written by a newer version is noticed and not half understood.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+
+
+class TriggerRule(StrEnum):
+    """When a task may start, told from the states of its direct upstream tasks (Airflow's names)."""
+
+    ALL_SUCCESS = "all_success"
+    ALL_FAILED = "all_failed"
+    ALL_DONE = "all_done"
+    ALL_SKIPPED = "all_skipped"
+    ONE_SUCCESS = "one_success"
+    ONE_FAILED = "one_failed"
+    ONE_DONE = "one_done"
+    NONE_FAILED = "none_failed"
+    NONE_SKIPPED = "none_skipped"
+    NONE_FAILED_MIN_ONE_SUCCESS = "none_failed_min_one_success"
+    ALWAYS = "always"
+
+
+class CronSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="cron"):
+    """A cron expression of five or six fields, or a preset such as ``@daily``, read in ``timezone``."""
+
+    expression: str
+    timezone: str = "UTC"
+
+
+class DeltaSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="delta"):
+    """A fixed distance between runs, counted from the DAG's start date."""
+
+    seconds: float
+
+
+class OnceSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="once"):
+    """One run at the start date (``@once``)."""
+
+
+class NoSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="none"):
+    """Manual runs only (``schedule=None``)."""
+
+
+Schedule = CronSchedule | DeltaSchedule | OnceSchedule | NoSchedule
+
+# "bash" execs a shell without importing the DAG file; "python" runs task.execute() in a process that has imported it;
+# "empty" needs no process at all.
+OperatorKind = Literal["bash", "python", "empty"]
+CallbackKind = Literal["on_failure", "on_retry", "on_success", "on_execute", "sla_miss"]
+
+
+class BashSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a Bash attempt needs; ``bash_command`` and ``env`` are Jinja templates, rendered in the attempt process."""
+
+    bash_command: str
+    env: dict[str, str] | None = None
+    append_env: bool = False
+    cwd: str | None = None
+    skip_on_exit_code: tuple[int, ...] = (99,)
+
+
+class SerializedTask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """One task of a DAG. Durations are in seconds; ``retries`` counts the attempts after the first."""
+
+    task_id: str
+    operator: str
+    kind: OperatorKind
+    upstream: tuple[str, ...] = ()
+    trigger_rule: TriggerRule = TriggerRule.ALL_SUCCESS
+    retries: int = 0
+    retry_delay_seconds: float = 300.0
+    retry_exponential_backoff: bool = False
+    max_retry_delay_seconds: float | None = None
+    execution_timeout_seconds: float | None = None
+    sla_seconds: float | None = None
+    email: tuple[str, ...] = ()
+    email_on_failure: bool = True
+    email_on_retry: bool = True
+    callbacks: tuple[CallbackKind, ...] = ()
+    owner: str = "windsock"
+    pool: str = "default_pool"
+    pool_slots: int = 1
+    queue: str = "default"
+    priority_weight: int = 1  # the effective weight, after the weight rule
+    max_active_tis_per_dag: int | None = None
+    do_xcom_push: bool = True
+    doc: str | None = None
+    bash: BashSpec | None = None
+
+    def retry_delay(self, try_number: int) -> timedelta:
+        """Wait between the end of attempt `try_number` (from 1) and the next one.
+
+        With exponential back-off the delay doubles with each attempt, capped by ``max_retry_delay`` (24 hours
+        without one, as in Airflow).
+        """
+        seconds = self.retry_delay_seconds
+        if self.retry_exponential_backoff:
+            cap = self.max_retry_delay_seconds or 86_400.0
+            seconds = min(seconds * 2.0 ** min(try_number - 1, 64), cap)
+        elif self.max_retry_delay_seconds is not None:
+            seconds = min(seconds, self.max_retry_delay_seconds)
+        return timedelta(seconds=seconds)
+
+
+class SerializedDag(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """One DAG. ``tasks`` is in topological order, so that an upstream task always stands before its children."""
+
+    dag_id: str
+    fileloc: str
+    schedule: Schedule
+    tasks: tuple[SerializedTask, ...]
+    description: str | None = None
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+    catchup: bool = False
+    max_active_runs: int = 16
+    max_active_tasks: int = 16
+    dagrun_timeout_seconds: float | None = None
+    params: dict[str, Any] = {}
+    tags: tuple[str, ...] = ()
+    owner: str = "windsock"
+    callbacks: tuple[CallbackKind, ...] = ()
+    is_paused_upon_creation: bool | None = None
+    doc_md: str | None = None
+    # User macros and filters live in the DAG file, so that Bash attempts too must import it to render.
+    needs_file_to_render: bool = False
+
+    def task(self, task_id: str) -> SerializedTask:
+        """Return one task; raises KeyError where the DAG has none of that name."""
+        return self.by_id[task_id]
+
+    @property
+    def by_id(self) -> Mapping[str, SerializedTask]:
+        return {task.task_id: task for task in self.tasks}
+
+
+_encoder = msgspec.json.Encoder(order="sorted")
+_decoder = msgspec.json.Decoder(SerializedDag)
+
+
+def encode_dag(dag: SerializedDag) -> bytes:
+    """Canonical JSON: equal DAGs give equal bytes."""
+    return _encoder.encode(dag)
+
+
+def decode_dag(data: bytes | str) -> SerializedDag:
+    """Read a stored DAG; raises msgspec.ValidationError on anything outside the schema."""
+    return _decoder.decode(data)
+
+
+def version_of(encoded: bytes) -> str:
+    """Identity of a DAG version: the first 32 hex digits of the SHA-256 of its canonical JSON."""
+    return hashlib.sha256(encoded).hexdigest()[:32]

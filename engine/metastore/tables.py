@@ -1,0 +1,308 @@
+"""The metastore's tables. Owners are kept apart so that writers do not wait for one another:
+
+=================  ==============  =====================================================================
+table              written by      holds
+=================  ==============  =====================================================================
+dag_file           dag processor   one row per file of the DAG folder: hash, durations, import error
+dag                dag processor   what a DAG is: file, current version
+dag_version        dag processor   serialised DAGs, kept while a run needs them
+dag_schedule       scheduler       when a DAG runs next, and whether it is paused (also written by people)
+budget             scheduler       counted limits: pool slots, active tasks and active runs per DAG
+dag_run            scheduler       runs (people insert queued ones)
+task_instance      scheduler       the hot table: state machine of each task of each run
+task_attempt       scheduler       history: one row per ended attempt
+xcom               scheduler       what tasks hand to one another (JSON)
+callback_request   scheduler       user callbacks to run, leased by the notifier
+process            each process    heartbeats
+wakeup             anybody         change counters that waiting processes poll where there is no NOTIFY
+user, web_session  web             sign-in
+=================  ==============  =====================================================================
+
+The alert outbox is alerting's own (``alerting.tables``) and shares this metadata, so that one transaction spans both.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from alerting.tables import BigKey, Id, LongText, Token, UtcDateTime, metadata
+
+TASK_FINAL_SQL = "('success', 'failed', 'skipped', 'upstream_failed', 'removed')"
+RUN_FINAL_SQL = "('success', 'failed')"
+
+
+class Base(DeclarativeBase):
+    """Declarative base on the metadata that alerting's tables are in too."""
+
+    metadata = metadata
+    type_annotation_map = {datetime: UtcDateTime(), dict[str, Any]: JSON()}
+
+
+class DagFile(Base):
+    """A file of the DAG folder as the dag processor last saw it."""
+
+    __tablename__ = "dag_file"
+
+    path_hash: Mapped[str] = mapped_column(String(64), primary_key=True)  # SHA-256 of path
+    path: Mapped[str] = mapped_column(LongText)
+    content_hash: Mapped[str | None] = mapped_column(String(64))
+    parsed_at: Mapped[datetime | None]
+    parse_seconds: Mapped[float | None] = mapped_column(Float)
+    dag_count: Mapped[int] = mapped_column(Integer, default=0)
+    error: Mapped[str | None] = mapped_column(LongText)  # the whole story, traceback included
+    error_summary: Mapped[str | None] = mapped_column(LongText)  # one sentence: what, which line
+    error_remedy: Mapped[str | None] = mapped_column(LongText)  # one sentence: what to do
+    error_line: Mapped[int | None] = mapped_column(Integer)
+    error_since: Mapped[datetime | None]
+
+
+class Dag(Base):
+    """What a DAG is, told by its file. ``is_active`` is false once no file defines it any more."""
+
+    __tablename__ = "dag"
+
+    dag_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    path_hash: Mapped[str] = mapped_column(String(64), index=True)
+    fileloc: Mapped[str] = mapped_column(LongText)
+    version: Mapped[str] = mapped_column(String(32))
+    is_active: Mapped[bool] = mapped_column(Boolean, default=True)
+    updated_at: Mapped[datetime]
+
+
+class DagVersion(Base):
+    """One serialised DAG (``engine.authoring.serialized``)."""
+
+    __tablename__ = "dag_version"
+
+    dag_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    version: Mapped[str] = mapped_column(String(32), primary_key=True)
+    data: Mapped[str] = mapped_column(LongText)
+    created_at: Mapped[datetime]
+
+
+class DagSchedule(Base):
+    """The scheduler's side of a DAG. ``version`` is the one that the next_* columns were computed from."""
+
+    __tablename__ = "dag_schedule"
+
+    dag_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    is_paused: Mapped[bool] = mapped_column(Boolean, default=False)
+    version: Mapped[str | None] = mapped_column(String(32))
+    next_interval_start: Mapped[datetime | None]
+    next_interval_end: Mapped[datetime | None]
+    next_run_after: Mapped[datetime | None]
+
+    # create_runs(): which DAGs are due
+    __table_args__ = (Index("ix_dag_schedule_due", "next_run_after"),)
+
+
+class Budget(Base):
+    """A counted limit. ``used`` moves only by conditional UPDATEs, so it can never pass ``slots``.
+
+    ``kind`` is ``pool``, ``dag_tasks`` or ``dag_runs``; ``name`` the pool or the DAG.
+    """
+
+    __tablename__ = "budget"
+
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(Id, primary_key=True)
+    slots: Mapped[int] = mapped_column(Integer)
+    used: Mapped[int] = mapped_column(Integer, default=0)
+
+    __table_args__ = (CheckConstraint("used >= 0", name="ck_budget_used"),)
+
+
+class DagRun(Base):
+    """One run of a DAG. ``unfinished`` counts its task instances that are not final yet."""
+
+    __tablename__ = "dag_run"
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=True)
+    dag_id: Mapped[str] = mapped_column(Id)
+    run_id: Mapped[str] = mapped_column(Id)
+    run_type: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    version: Mapped[str] = mapped_column(String(32))
+    logical_date: Mapped[datetime | None]
+    data_interval_start: Mapped[datetime | None]
+    data_interval_end: Mapped[datetime | None]
+    run_after: Mapped[datetime]
+    queued_at: Mapped[datetime]
+    start_date: Mapped[datetime | None]
+    end_date: Mapped[datetime | None]
+    conf: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    unfinished: Mapped[int] = mapped_column(Integer, default=0)
+    triggered_by: Mapped[str | None] = mapped_column(String(250))
+
+    __table_args__ = (
+        UniqueConstraint("dag_id", "run_id", name="uq_dag_run_run_id"),
+        UniqueConstraint("dag_id", "logical_date", name="uq_dag_run_logical_date"),
+        CheckConstraint(f"(end_date IS NOT NULL) = (state IN {RUN_FINAL_SQL})", name="ck_dag_run_end"),
+        Index("ix_dag_run_state", "state", "id"),  # start_runs(), gauges
+    )
+
+
+class TaskInstance(Base):
+    """One task of one run: the state machine that the scheduler turns.
+
+    ``up_*`` count direct upstream tasks by outcome; ``up_failed`` includes upstream_failed ones.
+    ``try_number`` is charged at claim. ``ready_at`` is when a retry or a rescheduled sensor is due.
+    """
+
+    __tablename__ = "task_instance"
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=True)
+    run_pk: Mapped[int] = mapped_column(BigKey, ForeignKey("dag_run.id", ondelete="CASCADE"))
+    dag_id: Mapped[str] = mapped_column(Id)
+    run_id: Mapped[str] = mapped_column(Id)
+    task_id: Mapped[str] = mapped_column(Id)
+    map_index: Mapped[int] = mapped_column(Integer, default=-1)
+    state: Mapped[str | None] = mapped_column(String(20))
+    operator: Mapped[str] = mapped_column(String(250))
+    try_number: Mapped[int] = mapped_column(Integer, default=0)
+    max_tries: Mapped[int] = mapped_column(Integer, default=1)
+    token: Mapped[str | None] = mapped_column(Token)
+    owner: Mapped[str | None] = mapped_column(Token)
+    pool: Mapped[str] = mapped_column(Id)
+    pool_slots: Mapped[int] = mapped_column(Integer, default=1)
+    queue: Mapped[str] = mapped_column(Id)
+    priority_weight: Mapped[int] = mapped_column(Integer, default=1)
+    up_total: Mapped[int] = mapped_column(Integer, default=0)
+    up_success: Mapped[int] = mapped_column(Integer, default=0)
+    up_failed: Mapped[int] = mapped_column(Integer, default=0)
+    up_skipped: Mapped[int] = mapped_column(Integer, default=0)
+    ready_at: Mapped[datetime | None]
+    scheduled_at: Mapped[datetime | None]
+    queued_at: Mapped[datetime | None]
+    start_date: Mapped[datetime | None]
+    end_date: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("run_pk", "task_id", "map_index", name="uq_task_instance_key"),
+        UniqueConstraint("token", name="uq_task_instance_token"),  # start(), finish(), rescue()
+        CheckConstraint(f"(end_date IS NOT NULL) = (state IS NOT NULL AND state IN {TASK_FINAL_SQL})", name="ck_task_instance_end"),
+        CheckConstraint("(token IS NOT NULL) = (state IS NOT NULL AND state IN ('queued', 'running'))", name="ck_task_instance_token"),
+        Index("ix_task_instance_ready", "state", "priority_weight", "id"),  # claim(), gauges
+        Index("ix_task_instance_due", "state", "ready_at"),  # promote()
+        Index("ix_task_instance_owner", "owner"),  # rescue()
+    )
+
+
+class TaskAttempt(Base):
+    """An ended attempt: what its supervisor saw."""
+
+    __tablename__ = "task_attempt"
+
+    ti_id: Mapped[int] = mapped_column(BigKey, ForeignKey("task_instance.id", ondelete="CASCADE"), primary_key=True)
+    try_number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    token: Mapped[str] = mapped_column(Token)
+    owner: Mapped[str] = mapped_column(Token)
+    hostname: Mapped[str] = mapped_column(String(250))
+    state: Mapped[str] = mapped_column(String(20))  # success, failed, up_for_retry, skipped, up_for_reschedule
+    cause: Mapped[str] = mapped_column(String(20))  # engine.running.outcome.Cause
+    exit_code: Mapped[int | None] = mapped_column(Integer)
+    signal: Mapped[int | None] = mapped_column(Integer)
+    error: Mapped[str | None] = mapped_column(LongText)  # one line
+    start_date: Mapped[datetime]
+    end_date: Mapped[datetime]
+
+
+class XCom(Base):
+    """A value that a task left for others: JSON text."""
+
+    __tablename__ = "xcom"
+
+    ti_id: Mapped[int] = mapped_column(BigKey, ForeignKey("task_instance.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(Id, primary_key=True)
+    value: Mapped[str] = mapped_column(LongText)
+    created_at: Mapped[datetime]
+
+
+class CallbackRequest(Base):
+    """A user callback to run: written in the transition's transaction, leased and confirmed by the notifier.
+
+    ``state`` is ``pending``, ``done`` or ``dead``; ``payload`` holds the ids from which the context is rebuilt, and the cause.
+    """
+
+    __tablename__ = "callback_request"
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=True)
+    dedup_key: Mapped[str] = mapped_column(String(64), unique=True)
+    kind: Mapped[str] = mapped_column(String(16))  # engine.authoring.serialized.CallbackKind
+    scope: Mapped[str] = mapped_column(String(8))  # task or dag
+    dag_id: Mapped[str] = mapped_column(Id)
+    fileloc: Mapped[str] = mapped_column(LongText)
+    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+    state: Mapped[str] = mapped_column(String(8), default="pending")
+    due_at: Mapped[datetime]
+    lease_until: Mapped[datetime | None]
+    token: Mapped[str | None] = mapped_column(Token)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    error: Mapped[str | None] = mapped_column(LongText)
+    created_at: Mapped[datetime]
+    done_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_callback_request_due", "state", "due_at"),)  # notifier's lease
+
+
+class Process(Base):
+    """A live (or recently live) process. On its own host ``pid`` and ``pid_started`` prove a death before any time-out."""
+
+    __tablename__ = "process"
+
+    id: Mapped[str] = mapped_column(Token, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16), index=True)
+    hostname: Mapped[str] = mapped_column(String(250))
+    pid: Mapped[int] = mapped_column(Integer)
+    pid_started: Mapped[str] = mapped_column(String(64))  # boot id and start tick: survives pid reuse
+    started_at: Mapped[datetime]
+    heartbeat_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    detail: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+
+
+class Wakeup(Base):
+    """A change counter per topic, polled by processes that cannot be notified."""
+
+    __tablename__ = "wakeup"
+
+    topic: Mapped[str] = mapped_column(String(32), primary_key=True)
+    changes: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class User(Base):
+    """Somebody who may sign in. ``password_hash`` is argon2id."""
+
+    __tablename__ = "user"
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=True)
+    username: Mapped[str] = mapped_column(Id, unique=True)
+    password_hash: Mapped[str] = mapped_column(String(250))
+    created_at: Mapped[datetime]
+
+
+class WebSession(Base):
+    """A signed-in browser. Only the SHA-256 of its cookie is stored."""
+
+    __tablename__ = "web_session"
+
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigKey, ForeignKey("user.id", ondelete="CASCADE"))
+    csrf_token: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
