@@ -195,8 +195,13 @@ class TaskInstance(Base):
     __table_args__ = (
         UniqueConstraint("run_pk", "task_id", "map_index", name="uq_task_instance_key"),
         UniqueConstraint("token", name="uq_task_instance_token"),  # start(), finish(), rescue()
-        CheckConstraint(f"(end_date IS NOT NULL) = (state IS NOT NULL AND state IN {TASK_FINAL_SQL})", name="ck_task_instance_end"),
-        CheckConstraint("(token IS NOT NULL) = (state IS NOT NULL AND state IN ('queued', 'running'))", name="ck_task_instance_token"),
+        CheckConstraint(
+            f"(end_date IS NOT NULL) = (state IS NOT NULL AND state IN {TASK_FINAL_SQL})", name="ck_task_instance_end"
+        ),
+        CheckConstraint(
+            "(token IS NOT NULL) = (state IS NOT NULL AND state IN ('queued', 'running'))",
+            name="ck_task_instance_token",
+        ),
         Index("ix_task_instance_ready", "state", "priority_weight", "id"),  # claim(), gauges
         Index("ix_task_instance_due", "state", "ready_at"),  # promote()
         Index("ix_task_instance_owner", "owner"),  # rescue()

@@ -9,12 +9,13 @@ When somebody dies. The kernel kills a zygote with its client's process and a ch
 are doing (PR_SET_PDEATHSIG). The client learns of its zygote's death by :class:`ZygoteDied`; no child survives that.
 A zygote whose client closes the socket exits.
 
-The wire is a SOCK_SEQPACKET pair: one JSON packet a message, files as SCM_RIGHTS. A payload too large for a packet
+The wire is a SOCK_SEQPACKET pair: one msgpack packet a message, files as SCM_RIGHTS. A payload too large for a packet
 travels in a memfd. This module is imported by every task process: keep it slim.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -62,7 +63,7 @@ class Forked(msgspec.Struct, frozen=True, tag="forked"):
 
 
 class Exited(msgspec.Struct, frozen=True, tag="exited"):
-    """The child was reaped. `status` is a wait status (os.waitstatus_to_exitcode); times in seconds, memory in bytes."""
+    """The child was reaped. `status` is a wait status (os.waitstatus_to_exitcode); seconds and bytes."""
 
     job_id: int
     status: int
@@ -232,9 +233,7 @@ class _Server:
     def _read_requests(self) -> bool:
         while True:
             try:
-                packet, fds, _, _ = socket.recv_fds(
-                    self._sock, _MAX_PACKET, _MAX_FDS, socket.MSG_CMSG_CLOEXEC
-                )
+                packet, fds, _, _ = socket.recv_fds(self._sock, _MAX_PACKET, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
                 return True
             except OSError:
@@ -316,10 +315,8 @@ class _Server:
 
 
 def _kill_group(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def _exited(job_id: int, status: int, usage: resource.struct_rusage) -> Exited:
