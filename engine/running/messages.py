@@ -70,7 +70,6 @@ FromScheduler = Dispatch | XComAnswer | Drain
 FromSupervisor = Ended | XComQuestion | Alive
 
 
-
 class ImportOrder(msgspec.Struct, frozen=True, tag="import"):
     """Supervisor → zygote: become a zygote that holds this DAG file's imports."""
 
@@ -121,3 +120,8 @@ from_attempt = msgspec.msgpack.Decoder(FromAttempt)
 orders = msgspec.msgpack.Decoder(AttemptOrder | ImportOrder)
 answers = msgspec.msgpack.Decoder(Answer)
 encode = msgspec.msgpack.Encoder().encode
+
+
+def to_json(value: str) -> str:
+    """A text as JSON, the form of XCom values."""
+    return msgspec.json.encode(value).decode()

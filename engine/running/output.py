@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,22 +75,23 @@ class AttemptLog:
         except OSError:
             self.lost_bytes += len(data)
 
-    def close(self) -> None:
-        """Take in what is left in the pipe without waiting for daemons that still hold it, and close."""
+    def close_pipe(self) -> None:
+        """Take in what is left in the pipe, without waiting for daemons that still hold it, and close it."""
         for _ in range(1024):  # at most 64 MiB: a survivor that prints for ever must not hold us
             before = self._rest
             if not self.pump() or (self._rest == before and not _readable(self._pipe)):
                 break
         self._end_line()
+        os.close(self._pipe)
+
+    def close(self) -> None:
+        """Close the file; :meth:`close_pipe` comes before."""
         if self.lost_bytes:
             self.remark(f"{self.lost_bytes} bytes of log could not be written")
-        os.close(self._pipe)
         os.close(self._file)
 
 
 def _readable(fd: int) -> bool:
-    import select
-
     return bool(select.select([fd], [], [], 0)[0])
 
 
