@@ -49,7 +49,7 @@ class Executor(Protocol):
         """Supervisors that gave a sign of life lately: the scheduler writes their heartbeats."""
 
     def stop(self, grace_seconds: float) -> None:
-        """End what runs: TERM, then KILL after the grace. Reports go on until :meth:`collect` tells that the owner died."""
+        """End what runs: TERM, then KILL after the grace. Reports go on until :class:`OwnerDied`."""
 
     def close(self) -> None:
         """Let the supervisor go without ending its attempts."""

@@ -1,9 +1,9 @@
 """A fork server: one slim, single-threaded, pre-imported process that forks others on request.
 
 Who does what. A client starts a zygote and sends it *jobs*: a number, a payload and open files. The zygote forks a
-child for each, says so (:class:`Forked`, or :class:`Refused`), reaps it and says how it ended (:class:`Exited`). The child runs the
-zygote's *handler* in a session of its own, so that a whole process group can be signalled, and its exit code is the
-handler's return value. A handler may itself call :func:`serve` and so become a zygote of the second level.
+child for each, says so (:class:`Forked` or :class:`Refused`), reaps it and says how it ended (:class:`Exited`). The
+child runs the zygote's *handler* in a session of its own, so that a whole process group can be signalled, and its exit
+code is the handler's return value. A handler may itself call :func:`serve` and so become a zygote of the second level.
 
 When somebody dies. The kernel kills a zygote with its client's process and a child with its zygote, whatever they
 are doing (PR_SET_PDEATHSIG). The client learns of its zygote's death by :class:`ZygoteDied`; no child survives that.
