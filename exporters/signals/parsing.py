@@ -21,7 +21,7 @@ SIGNALS: tuple[Signal, ...] = (
     counter("dag_processor_heartbeat", "Standalone dag processor heartbeat", WINDSOCK | AIRFLOW_3),
     counter(
         "dag_processing.processes",
-        "Plus/minus counter of parse processes",
+        "Parse processes, by what happened to them",
         WINDSOCK | AIRFLOW,
         labels=(Label.FILE_PATH, Label.ACTION),
         note="Airflow's decrements are refused as negative counters, and 3.x sends no finish",
@@ -32,7 +32,7 @@ SIGNALS: tuple[Signal, ...] = (
         WINDSOCK | AIRFLOW,
         labels=(Label.FILE_PATH,),
     ),
-    counter("dag_file_processor_timeouts", "Old duplicate of the row above", AIRFLOW_2),
+    counter("dag_file_processor_timeouts", "Old duplicate of dag_processing.processor_timeouts", AIRFLOW_2),
     counter("dag_processing.manager_stalls", "Dag processor manager stopped heartbeating", AIRFLOW_2),
     counter("dag_processing.sla_callback_count", "SLA callbacks handed to the dag processor", AIRFLOW_2),
     counter(
@@ -69,7 +69,7 @@ SIGNALS: tuple[Signal, ...] = (
         labels=(Label.FILE_PATH, Label.BUNDLE_NAME, Label.FILE_NAME),
         engine_labels=(Label.FILE_NAME,),
         unit=Unit.SECONDS,
-        legacy=(LegacyForm("dag_processing.last_run.seconds_ago.{file_name}"),),
+        legacy=(LegacyForm("dag_processing.last_run.seconds_ago.{file_name}", alone=True),),
         note="tagged form only from 3.3",
     ),
     gauge(

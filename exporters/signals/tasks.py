@@ -73,7 +73,7 @@ SIGNALS: tuple[Signal, ...] = (
     ),
     counter(
         "task_instances_without_heartbeats_killed",
-        "Same event, 3.x name",
+        "Running tasks without heartbeat that were failed",
         WINDSOCK | AIRFLOW_3,
         labels=(Label.DAG_ID, Label.TASK_ID),
     ),
