@@ -62,14 +62,13 @@ class BashOperator(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Run the command from Python, for subclasses: returns its last line of output."""
-        from engine.authoring.templating import rendered_bash
+        from engine.authoring.templating import command_environment
 
-        rendered = rendered_bash(self, context)
-        command = [SHELL, "-c", rendered.command]
-        environment = rendered.environment(os.environ)
+        command = [SHELL, "-c", str(self.bash_command)]
+        environment = command_environment(context, self.env, self.append_env, os.environ)
         last = ""
         with subprocess.Popen(
-            command, env=environment, cwd=rendered.cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command, env=environment, cwd=self.cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as process:
             for line in process.stdout or ():
                 last = line.decode(self.output_encoding, "backslashreplace").rstrip("\n")

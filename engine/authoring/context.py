@@ -128,7 +128,7 @@ def _of(moment: Callable[[Context], datetime], form: Callable[[datetime], str], 
 
 
 def _params(context: Context) -> dict[str, Any]:
-    own = getattr(context.task, "params", None) or {}
+    own = getattr(context.task, "params", {})
     return {**context.record.params, **own, **context.record.conf}
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from engine.authoring.context import Context, set_current_context
 from engine.authoring.operator import BaseOperator
-from engine.authoring.templating import render_fields
 
 
 def execute(task: BaseOperator, context: Context) -> Any:
@@ -14,7 +13,6 @@ def execute(task: BaseOperator, context: Context) -> Any:
 
     The caller stores the result as XCom ``return_value`` where ``task.do_xcom_push`` is true.
     """
-    rendered = render_fields(task, context)
-    context = context.extended(task=rendered)
     set_current_context(context)
-    return rendered.execute(context)
+    task.render_template_fields(context)
+    return task.execute(context)

@@ -10,8 +10,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from engine.authoring import current
-from engine.authoring.defaults import Defaults, using
-from engine.authoring.faults import Fault, fault_of
+from engine.authoring.defaults import Defaults, active, using
+from engine.authoring.exceptions import AuthoringError
+from engine.authoring.faults import Fault
+from engine.authoring.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from engine.authoring.dag import DAG
@@ -19,32 +21,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LoadedFile:
-    """The DAGs of a file in the order in which it makes them, and what went wrong."""
+    """The DAGs of a file, and what is wrong between them; of two with one dag_id the first counts."""
 
     path: Path
     dags: tuple[DAG, ...]
     faults: tuple[Fault, ...] = ()
 
-    def dag(self, dag_id: str) -> DAG | None:
-        """The DAG of that name."""
-        return next((dag for dag in self.dags if dag.dag_id == dag_id), None)
+    def dag(self, dag_id: str) -> DAG:
+        """The DAG of that name; raises AuthoringError where the file has none."""
+        found = {dag.dag_id: dag for dag in self.dags}
+        if dag_id not in found:
+            msg = f"{self.path} defines no DAG {dag_id!r} any more.{did_you_mean(dag_id, found)}"
+            raise AuthoringError(msg, "Put it back, or clear the runs that still want it.")
+        return found[dag_id]
 
 
 def load_file(path: Path, dags_folder: Path | None = None, defaults: Defaults | None = None) -> LoadedFile:
     """Import a DAG file and collect its DAGs: those that module variables hold and those of ``with`` blocks.
 
     `dags_folder` (by default the file's own) goes onto ``sys.path``, so that the file may import its neighbours.
-    Whatever the file raises becomes a fault; nothing is raised here.
+    Raises whatever the file raises, which may be anything, SystemExit included; ``faults.fault_of`` explains it.
     """
     _make_importable(dags_folder or path.parent)
-    with using(defaults or Defaults()):
-        current.take_registered()
-        try:
-            module = _import(path)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a DAG file may even call sys.exit()
-            return LoadedFile(path, (), (fault_of(error, str(path)),))
+    current.take_registered()
+    with using(defaults or active()):
+        module = _import(path)
     return _collect(path, module)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABCMeta
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from engine.authoring import arguments, current
 from engine.authoring.defaults import active
@@ -240,9 +239,12 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
     def on_kill(self) -> None:
         """Airflow's hook. Here a task's whole process group ends with it, so it is rarely needed."""
 
-    def copy(self) -> Self:
-        """A shallow copy, whose fields may be rendered without touching the original."""
-        return copy.copy(self)
+    def render_template_fields(self, context: Context) -> None:
+        """Replace the template fields by what they render to. Raises TemplateError."""
+        from engine.authoring.templating import render_fields
+
+        for name, value in render_fields(self, context).items():
+            setattr(self, name, value)
 
 
 def _moment(name: str, value: object) -> datetime | None:

@@ -133,24 +133,25 @@ class TaskInstanceView:
         key: str = RETURN_VALUE,
         dag_id: str | None = None,
         default: Any = None,
+        *,
+        run_id: str | None = None,
         **others: Any,
     ) -> Any:
         """What a task of this run has left under `key` (`default` where nothing); a list for several task_ids.
 
-        Without task_ids: the newest value of that key. Other runs and DAGs are not supported yet.
+        Without task_ids: the value of a task directly upstream.
         """
-        if dag_id not in (None, self.dag_id) or any(others.values()):
-            refused = [f"dag_id={dag_id!r}"] if dag_id not in (None, self.dag_id) else list(others)
-            raise AuthoringError(
-                f"xcom_pull({', '.join(refused)}) is not supported yet.", "Pull from this run's tasks."
-            )
+        if refused := [name for name, value in others.items() if value]:
+            raise AuthoringError(f"xcom_pull({', '.join(refused)}) is not supported.", "Give task_ids and key.")
+        wanted = self._upstream() if task_ids is None else (task_ids,) if isinstance(task_ids, str) else tuple(task_ids)
+        found = self._xcom.pull(wanted, key, dag_id=dag_id, run_id=run_id)
         if task_ids is None:
-            return next(reversed(list(self._xcom.pull(None, key).values())), default)
-        if isinstance(task_ids, str):
-            return self._xcom.pull((task_ids,), key).get(task_ids, default)
-        wanted = tuple(task_ids)
-        found = self._xcom.pull(wanted, key)
-        return [found.get(task_id, default) for task_id in wanted]
+            return next((found[task_id] for task_id in wanted if task_id in found), default)
+        values = [found.get(task_id, default) for task_id in wanted]
+        return values[0] if isinstance(task_ids, str) else values
+
+    def _upstream(self) -> tuple[str, ...]:
+        return tuple(sorted(getattr(self.task, "upstream_task_ids", ())))
 
 
 class NotThereYet:

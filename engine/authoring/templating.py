@@ -5,6 +5,7 @@ A string without ``{{``, ``{%`` or ``{#`` is returned as it is, and Jinja2 is no
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine.authoring import context as context_module
-from engine.authoring.attempt_context import AttemptContext, BashFacts, XComAccess
+from engine.authoring.attempt_context import AttemptContext, DagFacts, TaskFacts, XComAccess
 from engine.authoring.context import NAMES, Context
 from engine.authoring.exceptions import AuthoringError, TemplateError
 from engine.authoring.serialized import BashSpec
@@ -22,7 +23,6 @@ from engine.authoring.xcom_arg import XComArg
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
-    from engine.authoring.bash import BashOperator
     from engine.authoring.operator import BaseOperator
 
 _MARKERS = ("{{", "{%", "{#")
@@ -33,18 +33,11 @@ _BASH_EXTENSIONS = (".sh", ".bash")
 
 
 class RenderedBash(msgspec.Struct, frozen=True):
-    """A command ready to run. `env` is None where the command inherits its process's environment."""
+    """A command ready to run; `env` is its whole environment."""
 
     command: str
-    env: dict[str, str] | None
-    append_env: bool
+    env: dict[str, str]
     cwd: str | None
-    variables: dict[str, str]
-
-    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """The command's whole environment, Airflow's ``AIRFLOW_CTX_*`` variables included."""
-        base = inherited if self.env is None or self.append_env else {}
-        return {**base, **self.variables, **(self.env or {})}
 
 
 class Renderer:
@@ -160,56 +153,58 @@ def _environment_class() -> type[SandboxedEnvironment]:
     return Environment
 
 
-def render_fields(task: BaseOperator, context: Context) -> BaseOperator:
-    """A copy of `task` whose template fields are rendered. Raises TemplateError naming task and field."""
-    rendered = task.copy()
+def render_fields(task: BaseOperator, context: Context) -> dict[str, Any]:
+    """The template fields of `task`, rendered. Raises TemplateError naming task and field."""
     renderer = Renderer(context, task.task_id)
+    extensions = tuple(task.template_ext)
+    rendered = {}
     for name in task.template_fields:
         if not hasattr(task, name):
             msg = f"{task.task_type}.template_fields names {name!r}, which task {task.task_id!r} does not have."
             raise AuthoringError(msg, f"Set self.{name} in __init__, or correct template_fields.")
-        setattr(rendered, name, renderer.field(name, getattr(task, name), tuple(task.template_ext)))
+        rendered[name] = renderer.field(name, getattr(task, name), extensions)
     return rendered
 
 
-def render_bash(spec: BashSpec, facts: BashFacts, record: AttemptContext, xcom: XComAccess) -> RenderedBash:
-    """Render a Bash attempt from serialised facts alone; the DAG file is not imported."""
-    return _render_spec(spec, Context(record, facts.dag, facts.task, xcom), _BASH_EXTENSIONS)
+def render_bash(
+    spec: BashSpec, record: AttemptContext, xcom: XComAccess, inherited: Mapping[str, str] | None = None
+) -> RenderedBash:
+    """Render a Bash attempt from its record alone: the DAG file is not imported.
 
-
-def render_bash_operator(task: BashOperator, context: Context) -> RenderedBash:
-    """Render a Bash attempt whose DAG file is imported, since its templates use what only the file defines."""
-    return _render_spec(task.spec(), context, tuple(task.template_ext))
-
-
-def _render_spec(spec: BashSpec, context: Context, extensions: tuple[str, ...]) -> RenderedBash:
-    renderer = Renderer(context, context.record.task_id)
+    `inherited` is the environment that the command's variables are added to, by default this process's.
+    """
+    dag = record.dag or DagFacts(dag_id=record.dag_id)
+    context = Context(record, dag, record.task or TaskFacts(task_id=record.task_id), xcom)
+    renderer = Renderer(context, record.task_id)
+    own: dict[str, Any] | None = renderer.value("env", spec.env)
     return RenderedBash(
-        command=renderer.field("bash_command", spec.bash_command, extensions),
-        env=renderer.value("env", spec.env),
-        append_env=spec.append_env,
+        command=renderer.field("bash_command", spec.bash_command, _BASH_EXTENSIONS),
+        env=command_environment(context, own, spec.append_env, os.environ if inherited is None else inherited),
         cwd=renderer.value("cwd", spec.cwd),
-        variables=context_variables(context),
     )
 
 
-def rendered_bash(task: BashOperator, context: Context) -> RenderedBash:
-    """A BashOperator whose fields are rendered already."""
-    env = None if task.env is None else {name: str(value) for name, value in task.env.items()}
-    return RenderedBash(str(task.bash_command), env, task.append_env, task.cwd, context_variables(context))
+def command_environment(
+    context: Context, own: Mapping[str, Any] | None, append: bool, inherited: Mapping[str, str]
+) -> dict[str, str]:
+    """What a command sees: Airflow's ``AIRFLOW_CTX_*``, and its `own` variables instead of the inherited ones.
+
+    Both are there where it has none of its own, or they are to be appended.
+    """
+    base = inherited if own is None or append else {}
+    return {**base, **_context_variables(context), **{name: str(value) for name, value in (own or {}).items()}}
 
 
-def context_variables(context: Context) -> dict[str, str]:
-    """``AIRFLOW_CTX_*``: what a command may want to know of its run."""
+def _context_variables(context: Context) -> dict[str, str]:
     record = context.record
-    variables = {
+    logical_date = context.logical_date.isoformat() if record.logical_date else ""
+    return {
         "AIRFLOW_CTX_DAG_ID": record.dag_id,
         "AIRFLOW_CTX_TASK_ID": record.task_id,
         "AIRFLOW_CTX_DAG_RUN_ID": record.run_id,
+        "AIRFLOW_CTX_LOGICAL_DATE": logical_date,
+        "AIRFLOW_CTX_EXECUTION_DATE": logical_date,
         "AIRFLOW_CTX_TRY_NUMBER": str(record.try_number),
         "AIRFLOW_CTX_DAG_OWNER": str(getattr(context.task, "owner", "")),
         "AIRFLOW_CTX_DAG_EMAIL": ",".join(getattr(context.task, "email", ())),
     }
-    if record.logical_date:
-        variables["AIRFLOW_CTX_EXECUTION_DATE"] = context.logical_date.isoformat()
-    return variables
