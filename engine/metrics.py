@@ -54,19 +54,19 @@ class Metrics:
             self._thread.start()
             atexit.register(self.close)
 
-    def incr(self, name: str, n: int = 1, **tags: object) -> None:
+    def incr(self, name: str, n: int = 1, /, **tags: object) -> None:
         """Count `n` more. Zero makes the series appear, so that increase() sees the first event."""
         if self._thread:
             with self._lock:
                 self._counters[name, _tags(tags)] += n
 
-    def gauge(self, name: str, value: float, **tags: object) -> None:
+    def gauge(self, name: str, value: float, /, **tags: object) -> None:
         """Set a gauge."""
         if self._thread:
             with self._lock:
                 self._gauges[name, _tags(tags)] = value
 
-    def timing(self, name: str, seconds: float, **tags: object) -> None:
+    def timing(self, name: str, seconds: float, /, **tags: object) -> None:
         """Report a duration in seconds; it travels in milliseconds."""
         if self._thread:
             with self._lock:

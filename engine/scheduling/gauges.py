@@ -29,7 +29,8 @@ _COUNTS = (
 _POOLS = select(Budget.name, Budget.slots, Budget.used).where(Budget.kind == budgets.POOL)
 _RUNNING_RUNS = select(func.count()).where(DagRun.state == RunState.RUNNING)
 
-Series = tuple[str, tuple[tuple[str, str], ...]]
+Labels = tuple[tuple[str, str], ...]
+Series = tuple[str, Labels]
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ class Gauges:
         values: dict[Series, float] = {}
         pools = connection.execute(_POOLS).all()
         for pool in pools:
-            labels = (("pool_name", pool.name),)
+            labels: Labels = (("pool_name", pool.name),)
             values["pool.open_slots", labels] = pool.slots - pool.used
             for name in ("queued", "running", "scheduled"):
                 values[f"pool.{name}_slots", labels] = 0
@@ -52,18 +53,18 @@ class Gauges:
         free = {pool.name: pool.slots - pool.used for pool in pools}
         starving = 0
         for row in connection.execute(_COUNTS):
-            ids = (("queue", row.queue), ("dag_id", row.dag_id), ("task_id", row.task_id))
+            ids: Labels = (("queue", row.queue), ("dag_id", row.dag_id), ("task_id", row.task_id))
             values[f"ti.{row.state}", ids] = values.get((f"ti.{row.state}", ids), 0) + row.tasks
-            series = (f"pool.{row.state}_slots", (("pool_name", row.pool),))
+            series: Series = (f"pool.{row.state}_slots", (("pool_name", row.pool),))
             values[series] = values.get(series, 0) + int(row.slots)
             if row.state == TaskState.SCHEDULED and free.get(row.pool, 0) <= 0:
                 starving += row.tasks
-                waiting = ("pool.starving_tasks", (("pool_name", row.pool),))
+                waiting: Series = ("pool.starving_tasks", (("pool_name", row.pool),))
                 values[waiting] = values.get(waiting, 0) + row.tasks
         values["scheduler.tasks.starving", ()] = starving
         values["scheduler.dagruns.running", ()] = connection.execute(_RUNNING_RUNS).scalar_one()
-        for name, labels in self._sent - values.keys():
-            self.metrics.gauge(name, 0, **dict(labels))
-        for (name, labels), value in values.items():
-            self.metrics.gauge(name, value, **dict(labels))
+        for name, gone in self._sent - values.keys():
+            self.metrics.gauge(name, 0, **dict(gone))
+        for (name, present), value in values.items():
+            self.metrics.gauge(name, value, **dict(present))
         self._sent = set(values)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from engine import links
-from engine.authoring.attempt_context import AttemptContext
+from engine.authoring.attempt_context import AttemptContext, bash_facts
 from engine.logs.paths import attempt_log_path
 from engine.metastore.changes import Claimed
 from engine.metastore.graphs import Graph
@@ -25,6 +25,7 @@ class OrderDesk:
         """The order for one attempt that started at `started`."""
         run, task = claimed.run, graph.tasks[claimed.task_id]
         key = (run.dag_id, run.run_id, claimed.task_id, claimed.try_number, claimed.map_index)
+        dag_facts, task_facts = bash_facts(graph.dag, task) if task.kind == "bash" else (None, None)
         context = AttemptContext(
             dag_id=run.dag_id,
             task_id=claimed.task_id,
@@ -44,6 +45,8 @@ class OrderDesk:
             start_date=started,
             log_url=links.attempt_url(self.base_url, *key),
             hostname=self.hostname,
+            dag=dag_facts,
+            task=task_facts,
         )
         return AttemptOrder(
             token=claimed.token,
