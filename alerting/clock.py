@@ -1,26 +1,20 @@
-"""One clock decides when a delivery is due and when a lease has run out: the database's."""
+"""The database's clock, so that several machines agree on what is due."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final
 
 from sqlalchemy import Connection, text
 
-_STATEMENTS: Final = {
-    "postgresql": text("SELECT clock_timestamp()"),  # moves inside a transaction, unlike now()
-    "mysql": text("SELECT UTC_TIMESTAMP(6)"),
-    "mariadb": text("SELECT UTC_TIMESTAMP(6)"),
-}
-
 
 def database_now(connection: Connection) -> datetime:
-    """Now by the database's clock: aware UTC, with microseconds.
-
-    SQLite runs in this process, so its clock is this machine's and needs no statement.
-    """
-    statement = _STATEMENTS.get(connection.dialect.name)
-    if statement is None:
-        return datetime.now(UTC)
-    now: datetime = connection.execute(statement).scalar_one()
-    return now.astimezone(UTC) if now.tzinfo else now.replace(tzinfo=UTC)
+    """Now, aware UTC with microseconds. SQLite lives on this machine, so its clock is ours and costs no statement."""
+    match connection.dialect.name:
+        case "sqlite":
+            return datetime.now(UTC)
+        case "postgresql":
+            now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+            return now.astimezone(UTC)
+        case _:
+            naive: datetime = connection.execute(text("SELECT UTC_TIMESTAMP(6)")).scalar_one()
+            return naive.replace(tzinfo=UTC)

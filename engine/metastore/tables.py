@@ -24,7 +24,7 @@ The alert outbox is alerting's own (``alerting.tables``) and shares this metadat
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
@@ -50,7 +50,7 @@ class Base(DeclarativeBase):
     """Declarative base on the metadata that alerting's tables are in too."""
 
     metadata = metadata
-    type_annotation_map = {datetime: UtcDateTime(), dict[str, Any]: JSON()}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: UtcDateTime(), dict[str, Any]: JSON()}
 
 
 class DagFile(Base):
@@ -77,11 +77,13 @@ class Dag(Base):
     __tablename__ = "dag"
 
     dag_id: Mapped[str] = mapped_column(Id, primary_key=True)
-    path_hash: Mapped[str] = mapped_column(String(64), index=True)
+    path_hash: Mapped[str] = mapped_column(String(64))
     fileloc: Mapped[str] = mapped_column(LongText)
     version: Mapped[str] = mapped_column(String(32))
     is_active: Mapped[bool] = mapped_column(Boolean, default=True)
     updated_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_dag_path_hash", "path_hash"),)  # dag processor: the DAGs of one file
 
 
 class DagVersion(Base):
@@ -161,6 +163,7 @@ class TaskInstance(Base):
     """One task of one run: the state machine that the scheduler turns.
 
     ``up_*`` count direct upstream tasks by outcome; ``up_failed`` includes upstream_failed ones.
+    ``priority_rank`` is the negated priority weight, so that one ascending index serves claim().
     ``try_number`` is charged at claim. ``ready_at`` is when a retry or a rescheduled sensor is due.
     """
 
@@ -181,7 +184,7 @@ class TaskInstance(Base):
     pool: Mapped[str] = mapped_column(Id)
     pool_slots: Mapped[int] = mapped_column(Integer, default=1)
     queue: Mapped[str] = mapped_column(Id)
-    priority_weight: Mapped[int] = mapped_column(Integer, default=1)
+    priority_rank: Mapped[int] = mapped_column(Integer, default=-1)
     up_total: Mapped[int] = mapped_column(Integer, default=0)
     up_success: Mapped[int] = mapped_column(Integer, default=0)
     up_failed: Mapped[int] = mapped_column(Integer, default=0)
@@ -195,9 +198,14 @@ class TaskInstance(Base):
     __table_args__ = (
         UniqueConstraint("run_pk", "task_id", "map_index", name="uq_task_instance_key"),
         UniqueConstraint("token", name="uq_task_instance_token"),  # start(), finish(), rescue()
-        CheckConstraint(f"(end_date IS NOT NULL) = (state IS NOT NULL AND state IN {TASK_FINAL_SQL})", name="ck_task_instance_end"),
-        CheckConstraint("(token IS NOT NULL) = (state IS NOT NULL AND state IN ('queued', 'running'))", name="ck_task_instance_token"),
-        Index("ix_task_instance_ready", "state", "priority_weight", "id"),  # claim(), gauges
+        CheckConstraint(
+            f"(end_date IS NOT NULL) = (state IS NOT NULL AND state IN {TASK_FINAL_SQL})", name="ck_task_instance_end"
+        ),
+        CheckConstraint(
+            "(token IS NOT NULL) = (state IS NOT NULL AND state IN ('queued', 'running'))",
+            name="ck_task_instance_token",
+        ),
+        Index("ix_task_instance_ready", "state", "priority_rank", "id"),  # claim(), gauges
         Index("ix_task_instance_due", "state", "ready_at"),  # promote()
         Index("ix_task_instance_owner", "owner"),  # rescue()
     )
@@ -214,7 +222,7 @@ class TaskAttempt(Base):
     owner: Mapped[str] = mapped_column(Token)
     hostname: Mapped[str] = mapped_column(String(250))
     state: Mapped[str] = mapped_column(String(20))  # success, failed, up_for_retry, skipped, up_for_reschedule
-    cause: Mapped[str] = mapped_column(String(20))  # engine.running.outcome.Cause
+    cause: Mapped[str] = mapped_column(String(20))  # engine.metastore.outcome.Cause
     exit_code: Mapped[int | None] = mapped_column(Integer)
     signal: Mapped[int | None] = mapped_column(Integer)
     error: Mapped[str | None] = mapped_column(LongText)  # one line
@@ -236,7 +244,8 @@ class XCom(Base):
 class CallbackRequest(Base):
     """A user callback to run: written in the transition's transaction, leased and confirmed by the notifier.
 
-    ``state`` is ``pending``, ``done`` or ``dead``; ``payload`` holds the ids from which the context is rebuilt, and the cause.
+    ``state`` is ``pending``, ``done`` or ``dead``; ``payload`` holds the ids from which
+    the context is rebuilt, and the cause.
     """
 
     __tablename__ = "callback_request"
@@ -261,12 +270,12 @@ class CallbackRequest(Base):
 
 
 class Process(Base):
-    """A live (or recently live) process. On its own host ``pid`` and ``pid_started`` prove a death before any time-out."""
+    """A live (or recently live) process. On its own host ``pid_started`` proves a death before any time-out."""
 
     __tablename__ = "process"
 
     id: Mapped[str] = mapped_column(Token, primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16), index=True)
+    kind: Mapped[str] = mapped_column(String(16))
     hostname: Mapped[str] = mapped_column(String(250))
     pid: Mapped[int] = mapped_column(Integer)
     pid_started: Mapped[str] = mapped_column(String(64))  # boot id and start tick: survives pid reuse
@@ -274,6 +283,8 @@ class Process(Base):
     heartbeat_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     detail: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+
+    __table_args__ = (Index("ix_process_kind", "kind", "ended_at"),)  # health, rescue()
 
 
 class Wakeup(Base):

@@ -1,0 +1,339 @@
+"""A fork server: one slim, single-threaded, pre-imported process that forks others on request.
+
+Who does what. A client starts a zygote and sends it *jobs*: a number, a payload and open files. The zygote forks a
+child for each, says so (:class:`Forked`), reaps it and says how it ended (:class:`Exited`). The child runs the
+zygote's *handler* in a session of its own, so that a whole process group can be signalled, and its exit code is the
+handler's return value. A handler may itself call :func:`serve` and so become a zygote of the second level.
+
+When somebody dies. The kernel kills a zygote with its client's process and a child with its zygote, whatever they
+are doing (PR_SET_PDEATHSIG). The client learns of its zygote's death by :class:`ZygoteDied`; no child survives that.
+A zygote whose client closes the socket exits.
+
+The wire is a SOCK_SEQPACKET pair: one msgpack packet a message, files as SCM_RIGHTS. A payload too large for a packet
+travels in a memfd. This module is imported by every task process: keep it slim.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import random
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from engine.linux import die_with_parent
+
+Handler = Callable[[bytes, list[int]], int]
+
+_MAX_FDS = 16
+_MAX_PACKET = 65_536
+_INLINE_PAYLOAD = 32_768
+
+
+class ForkJob(msgspec.Struct, frozen=True, tag="fork"):
+    """Fork a child; `payload` is None where it travels in the first of the files."""
+
+    job_id: int
+    payload: bytes | None
+
+
+class KillJob(msgspec.Struct, frozen=True, tag="kill"):
+    """Send a signal to a child's process group; nothing happens once it has been reaped."""
+
+    job_id: int
+    signal: int
+
+
+class Forked(msgspec.Struct, frozen=True, tag="forked"):
+    """The child runs."""
+
+    job_id: int
+    pid: int
+
+
+class Exited(msgspec.Struct, frozen=True, tag="exited"):
+    """The child was reaped. `status` is a wait status (os.waitstatus_to_exitcode); seconds and bytes."""
+
+    job_id: int
+    status: int
+    user_seconds: float
+    system_seconds: float
+    max_rss_bytes: int
+
+    @property
+    def exit_code(self) -> int | None:
+        code = os.waitstatus_to_exitcode(self.status)
+        return code if code >= 0 else None
+
+    @property
+    def signal(self) -> int | None:
+        code = os.waitstatus_to_exitcode(self.status)
+        return -code if code < 0 else None
+
+
+_requests = msgspec.msgpack.Decoder(ForkJob | KillJob)
+_events = msgspec.msgpack.Decoder(Forked | Exited)
+_encoder = msgspec.msgpack.Encoder()
+
+
+class ZygoteDied(Exception):
+    """The zygote is gone, and with it all its children."""
+
+
+class ZygoteClient:
+    """The owner's end of one zygote: register :meth:`fileno` for reading and call :meth:`read_events`."""
+
+    def __init__(self, sock: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
+        self._sock = sock
+        self._process = process
+        self._outgoing: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        sock.setblocking(False)
+
+    @classmethod
+    def start(cls, entry: str) -> ZygoteClient:
+        """Start a first-level zygote in a fresh interpreter. `entry` is ``module:function``, a :data:`Handler`."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [
+                sys.executable,
+                "-m",
+                "engine.running.zygote",
+                str(theirs.fileno()),
+                str(os.getpid()),
+                entry,
+            ]
+            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        return cls(ours, process)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of a first-level zygote."""
+        return self._process.pid if self._process else None
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    @property
+    def wants_to_write(self) -> bool:
+        """Requests wait for room in the socket; call :meth:`flush` when it is writable."""
+        return bool(self._outgoing)
+
+    def fork(self, job_id: int, payload: bytes, fds: Sequence[int] = ()) -> None:
+        """Ask for a child. The files are duplicated into it; the caller may close its own copies on return."""
+        duplicates = [os.dup(fd) for fd in fds]
+        if len(payload) > _INLINE_PAYLOAD:
+            duplicates.insert(0, _memory_file(payload))
+            self._queue(_encoder.encode(ForkJob(job_id, None)), tuple(duplicates))
+        else:
+            self._queue(_encoder.encode(ForkJob(job_id, payload)), tuple(duplicates))
+
+    def kill(self, job_id: int, signal_number: int) -> None:
+        """Signal the process group of a child."""
+        self._queue(_encoder.encode(KillJob(job_id, signal_number)), ())
+
+    def _queue(self, packet: bytes, fds: tuple[int, ...]) -> None:
+        self._outgoing.append((packet, fds))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the socket takes. A dead zygote is told by :meth:`read_events`, not here."""
+        while self._outgoing:
+            packet, fds = self._outgoing[0]
+            try:
+                socket.send_fds(self._sock, [packet], fds)
+            except BlockingIOError:
+                return
+            except OSError:
+                pass
+            self._outgoing.popleft()
+            for fd in fds:
+                os.close(fd)
+
+    def read_events(self) -> list[Forked | Exited]:
+        """What has happened since the last call, oldest first, without waiting. Raises :class:`ZygoteDied`."""
+        events: list[Forked | Exited] = []
+        while True:
+            try:
+                packet = self._sock.recv(_MAX_PACKET)
+            except BlockingIOError:
+                return events
+            except OSError:
+                packet = b""
+            if not packet:
+                if events:
+                    return events  # the next call finds the end of the stream again
+                raise ZygoteDied
+            events.append(_events.decode(packet))
+
+    def close(self) -> None:
+        """Let the zygote go, and its children with it; waits for a first-level one."""
+        self._sock.close()
+        for _, fds in self._outgoing:
+            for fd in fds:
+                os.close(fd)
+        self._outgoing.clear()
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+
+def _memory_file(payload: bytes) -> int:
+    fd = os.memfd_create("job", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(fd), "wb") as file:
+        file.write(payload)
+    return fd
+
+
+def _read_memory_file(fd: int) -> bytes:
+    with os.fdopen(fd, "rb") as file:
+        file.seek(0)
+        return file.read()
+
+
+def serve(sock: socket.socket, handler: Handler) -> None:
+    """Serve one client until it closes its end. Returns in the zygote only; children leave through ``os._exit``."""
+    _Server(sock, handler).run()
+
+
+class _Server:
+    def __init__(self, sock: socket.socket, handler: Handler) -> None:
+        self._sock = sock
+        self._handler = handler
+        self._poller = select.epoll()
+        self._pids: dict[int, int] = {}  # job → pid
+        self._jobs: dict[int, int] = {}  # pidfd → job
+        self._outgoing: deque[bytes] = deque()
+        sock.setblocking(False)
+        self._poller.register(sock.fileno(), select.EPOLLIN)
+
+    def run(self) -> None:
+        gc.collect()
+        gc.freeze()  # collections in children must not touch, and so copy, the pages they share
+        while True:
+            for fd, mask in self._poller.poll():
+                if fd != self._sock.fileno():
+                    self._reap(fd)
+                    continue
+                if mask & select.EPOLLOUT:
+                    self._flush()
+                if mask & ~select.EPOLLOUT and not self._read_requests():
+                    return
+
+    def _read_requests(self) -> bool:
+        while True:
+            try:
+                packet, fds, _, _ = socket.recv_fds(self._sock, _MAX_PACKET, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if not packet:
+                return False
+            request = _requests.decode(packet)
+            if isinstance(request, KillJob):
+                self._kill(request)
+            else:
+                self._fork(request, fds)
+
+    def _fork(self, job: ForkJob, fds: list[int]) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._become_child(job, fds, parent)
+        for fd in fds:
+            os.close(fd)
+        pidfd = os.pidfd_open(pid)
+        self._pids[job.job_id], self._jobs[pidfd] = pid, job.job_id
+        self._poller.register(pidfd, select.EPOLLIN)
+        self._send(Forked(job.job_id, pid))
+
+    def _become_child(self, job: ForkJob, fds: list[int], parent: int) -> None:
+        code = 1
+        try:
+            os.setsid()
+            die_with_parent(parent)
+            self._poller.close()
+            self._sock.close()
+            for pidfd in self._jobs:
+                os.close(pidfd)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            random.seed()
+            payload = _read_memory_file(fds.pop(0)) if job.payload is None else job.payload
+            code = self._handler(payload, fds)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+        except BaseException:  # a child must never fall back into the server's loop
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    def _kill(self, request: KillJob) -> None:
+        if pid := self._pids.get(request.job_id):
+            try:
+                os.killpg(pid, request.signal)
+            except ProcessLookupError:  # forked, but its setsid() has not run yet
+                os.kill(pid, request.signal)
+
+    def _reap(self, pidfd: int) -> None:
+        job_id = self._jobs.pop(pidfd)
+        pid = self._pids.pop(job_id)
+        _kill_group(pid)  # before wait4 frees the number: daemons of the task end with it
+        _, status, usage = os.wait4(pid, 0)
+        self._poller.unregister(pidfd)
+        os.close(pidfd)
+        self._send(_exited(job_id, status, usage))
+
+    def _send(self, event: Forked | Exited) -> None:
+        self._outgoing.append(_encoder.encode(event))
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._outgoing:
+            try:
+                self._sock.send(self._outgoing[0])
+            except BlockingIOError:
+                self._poller.modify(self._sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
+                return
+            except OSError:
+                return  # the client is gone; reading says so next
+            self._outgoing.popleft()
+        self._poller.modify(self._sock.fileno(), select.EPOLLIN)
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _exited(job_id: int, status: int, usage: resource.struct_rusage) -> Exited:
+    return Exited(job_id, status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def main(argv: list[str]) -> None:
+    """``python -m engine.running.zygote FD CLIENT_PID MODULE:FUNCTION``."""
+    fd, client_pid, entry = argv
+    die_with_parent(int(client_pid))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the owner's to handle
+    module, _, name = entry.partition(":")
+    handler: Handler = getattr(importlib.import_module(module), name)
+    with socket.socket(fileno=int(fd)) as sock:
+        sock.set_inheritable(False)
+        serve(sock, handler)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
