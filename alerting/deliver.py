@@ -101,9 +101,7 @@ class Deliverer:
         self._measure()
         if len(routed.kinds) >= ROUTE_BATCH:
             return 0.0
-        next_due = min(
-            ((due_at - now).total_seconds() for due_at in due.values() if due_at > now), default=3600.0
-        )
+        next_due = min(((due_at - now).total_seconds() for due_at in due.values() if due_at > now), default=3600.0)
         return min(self._poll_seconds, next_due)
 
     def _route_batch(
@@ -127,14 +125,12 @@ class Deliverer:
         if lease.event is None:
             return Permanent(Failure.INTERNAL, "this version cannot read the event; upgrade, then replay")
         if leased_at > lease.give_up_at:
-            return Permanent(
-                Failure.TIMEOUT, f"given up after {lease.attempts - 1} attempts without an outcome"
-            )
+            return Permanent(Failure.TIMEOUT, f"given up after {lease.attempts - 1} attempts without an outcome")
         try:
             return channel.send(self._renderer.render(lease.event, lease.addresses))
         except Exception as error:
             # The message of an unexpected error may hold anything, so only its type is kept.
-            log.error("cannot send delivery %d to %s: %s", lease.id, channel.name, type(error).__name__)  # noqa: TRY400
+            log.error("cannot send delivery %d to %s: %s", lease.id, channel.name, type(error).__name__)
             return Retry(Failure.INTERNAL, f"unexpected {type(error).__name__} while rendering or sending")
 
     def _settle(self, lane: Lane, worker: Worker, lease: Lease, outcome: Outcome) -> None:
@@ -159,9 +155,7 @@ class Deliverer:
 
         ours, accepted_at = self._write(confirm)
         if not ours:
-            log.warning(
-                "delivery %d to %s was accepted after its lease; it may arrive twice", lease.id, lane.name
-            )
+            log.warning("delivery %d to %s was accepted after its lease; it may arrive twice", lease.id, lane.name)
             return
         self._meter.incr("alerts.delivered", channel=lane.name)
         if outcome.never:
@@ -185,9 +179,7 @@ class Deliverer:
         if self._write(retry):
             self._meter.incr("alerts.attempt_failures", channel=lane.name, reason=outcome.failure.value)
         else:
-            self._bury(
-                lane, lease, outcome, f"given up after {lease.attempts} attempts; the last: {outcome.reason}"
-            )
+            self._bury(lane, lease, outcome, f"given up after {lease.attempts} attempts; the last: {outcome.reason}")
 
     def _bury(self, lane: Lane, lease: Lease, outcome: Retry | Permanent, reason: str) -> None:
         ours = self._write(lambda connection, _now: outbox.bury(connection, lease, reason))

@@ -60,6 +60,4 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
             # A test and an event without a run has no other identity than its moment.
             None if self.run_id else self.occurred_at.isoformat(),
         )
-        return hashlib.sha256(
-            "\x1f".join("" if part is None else str(part) for part in parts).encode()
-        ).hexdigest()
+        return hashlib.sha256("\x1f".join("" if part is None else str(part) for part in parts).encode()).hexdigest()

@@ -1,7 +1,7 @@
 """A lane per channel: its own few threads and its own breaker, so that one dead receiver holds up nobody else.
 
-A thread that gets no answer within the hard limit cannot be killed in Python. It is written off and replaced; the lease of
-what it holds runs out and is taken again. What it brings home later still counts if nobody else has taken it over.
+A thread that gets no answer within the hard limit cannot be killed in Python. It is written off and replaced; the lease
+of what it holds runs out and is taken again. What it brings home later still counts if nobody else has taken it over.
 """
 
 from __future__ import annotations
@@ -99,9 +99,7 @@ class Lane:
                     continue
                 if not worker.written_off:
                     worker.written_off = True
-                    log.warning(
-                        "receiver %s gave no answer within %.0f s", self.name, self.hard_limit_seconds
-                    )
+                    log.warning("receiver %s gave no answer within %.0f s", self.name, self.hard_limit_seconds)
                     self._fail(None)
             self._refill()
 
@@ -125,9 +123,7 @@ class Lane:
 
     def _add_worker(self) -> None:
         worker = Worker()
-        worker.thread = threading.Thread(
-            target=self._work, args=(worker,), name=f"alerts-{self.name}", daemon=True
-        )
+        worker.thread = threading.Thread(target=self._work, args=(worker,), name=f"alerts-{self.name}", daemon=True)
         self._workers.append(worker)
         worker.thread.start()
 

@@ -1,8 +1,8 @@
 """The outbox's verbs: record, route, lease, then one of confirm, retry, release and bury; and replay.
 
 Each verb is a few set-based statements on the caller's connection; none commits. A change of state is an UPDATE guarded
-by the old state, and from the lease on by the token, so a verb that comes too late changes nothing and says so. Rows that
-somebody else has locked are passed over where the database can do that; where it cannot, the guards alone keep two
+by the old state, and from the lease on by the token, so a verb that comes too late changes nothing and says so. Rows
+that somebody else has locked are passed over where the database can do that; where it cannot, the guards alone keep two
 deliverers apart.
 """
 
@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Insert, Table, case, func, insert, select, update
+from sqlalchemy import Connection, Insert, Table, case, func, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from alerting.events import AlertEvent, EventKind
@@ -24,9 +24,7 @@ from alerting.routes import Plan, Suppressed, Target, match
 from alerting.tables import alert_delivery, alert_event
 
 BATCH: Final = 500  # rows per INSERT: SQLite allows 32 766 parameters in one statement
-LEASE_RAN_OUT: Final = (
-    "no outcome before the lease ran out: the deliverer died, or the receiver did not answer"
-)
+LEASE_RAN_OUT: Final = "no outcome before the lease ran out: the deliverer died, or the receiver did not answer"
 
 _d, _e = alert_delivery.c, alert_event.c
 
@@ -110,13 +108,13 @@ def record(connection: Connection, events: Sequence[AlertEvent]) -> int:
 def _record(connection: Connection, events: Sequence[tuple[str, AlertEvent]]) -> int:
     statement = _insert_new(connection, alert_event, "dedup_key")
     rows = [_event_row(key, event) for key, event in events]
-    if connection.dialect.name in ("mysql", "mariadb"):
-        # Its row count takes an untouched row for a changed one, so what was there is counted first.
-        known = select(func.count()).where(_e.dedup_key.in_([key for key, _ in events]))
-        before = int(connection.execute(known).scalar_one())
-        connection.execute(statement.values(rows))
-        return len(rows) - before
-    return connection.execute(statement.values(rows)).rowcount
+    if connection.dialect.name not in ("mysql", "mariadb"):
+        return len(connection.execute(statement.values(rows).returning(_e.id)).all())
+    # It has no RETURNING, and its row count takes an untouched row for a changed one.
+    known = select(func.count()).where(_e.dedup_key.in_([key for key, _ in events]))
+    before = int(connection.execute(known).scalar_one())
+    connection.execute(statement.values(rows))
+    return len(rows) - before
 
 
 def _insert_new(connection: Connection, table: Table, *key: str) -> Insert:
@@ -191,9 +189,7 @@ def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500) -
     for start in range(0, len(rows), BATCH):
         connection.execute(statement.values(rows[start : start + BATCH]))
     ids = [row.id for row in found]
-    connection.execute(
-        update(alert_event).where(_e.id.in_(ids), _e.routed_at.is_(None)).values(routed_at=now)
-    )
+    connection.execute(update(alert_event).where(_e.id.in_(ids), _e.routed_at.is_(None)).values(routed_at=now))
     kinds = tuple(event.kind for _, event in events if event is not None)
     return Routed(kinds, tuple(row["channel"] for row in rows if row["channel"]))
 
@@ -206,9 +202,7 @@ def _decode(payload: str) -> AlertEvent | None:
         return None
 
 
-def _delivery_rows(
-    event_id: int, event: AlertEvent | None, now: datetime, plan: Plan
-) -> list[dict[str, Any]]:
+def _delivery_rows(event_id: int, event: AlertEvent | None, now: datetime, plan: Plan) -> list[dict[str, Any]]:
     common = {"event_id": event_id, "attempts": 0, "created_at": now, "give_up_at": now + plan.give_up_after}
     targets = Suppressed("this version cannot read the event") if event is None else match(event, plan)
     if isinstance(targets, Suppressed):
@@ -310,9 +304,7 @@ def confirm(
     return True
 
 
-def _refused_row(
-    lease: Lease, refusal: Refusal, state: DeliveryState, due_at: datetime | None
-) -> dict[str, Any]:
+def _refused_row(lease: Lease, refusal: Refusal, state: DeliveryState, due_at: datetime | None) -> dict[str, Any]:
     row = _row(Target(lease.channel, refusal.addresses), state, due_at, refusal.reason)
     return row | {"attempts": lease.attempts}
 
@@ -353,9 +345,7 @@ def bury_orphans(connection: Connection, channels: Sequence[str]) -> int:
     return connection.execute(statement).rowcount
 
 
-def replay(
-    connection: Connection, now: datetime, give_up_after: timedelta, ids: Iterable[int] | None = None
-) -> int:
+def replay(connection: Connection, now: datetime, give_up_after: timedelta, ids: Iterable[int] | None = None) -> int:
     """Makes dead deliveries pending again, these or all; returns how many."""
     chosen = _d.state == DeliveryState.DEAD
     if ids is not None:
@@ -371,7 +361,7 @@ def next_due(connection: Connection, channels: Sequence[str]) -> dict[str, datet
         .where(_d.channel.in_(channels), _d.due_at.is_not(None))
         .group_by(_d.channel)
     )
-    return {channel: due_at for channel, due_at in connection.execute(query)}
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def backlog(connection: Connection, channels: Sequence[str]) -> Backlog:

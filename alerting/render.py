@@ -50,9 +50,7 @@ class Renderer:
         loader = PackageLoader("alerting", "templates")
         options: dict[str, Any] = {"loader": loader, "undefined": StrictUndefined, "trim_blocks": True}
         self._html = SandboxedEnvironment(autoescape=True, lstrip_blocks=True, **options)
-        self._text = SandboxedEnvironment(
-            autoescape=False, lstrip_blocks=True, keep_trailing_newline=True, **options
-        )  # noqa: S701 - plain text
+        self._text = SandboxedEnvironment(autoescape=False, lstrip_blocks=True, keep_trailing_newline=True, **options)
 
     def render(self, event: AlertEvent, recipients: tuple[str, ...] = ()) -> Message:
         """One message; the same event gives the same keys and the same subject each time."""
@@ -105,9 +103,7 @@ class Renderer:
         except OSError as error:  # the alert is worth more than its log
             return [f"(the log cannot be read: {error.strerror or type(error).__name__})"]
         text = self._block("\n".join(lines))
-        return shorten_lines(
-            [shorten(line, LINE_LIMIT) for line in text.splitlines()[-self._log_lines :]], LOG_LIMIT
-        )
+        return shorten_lines([shorten(line, LINE_LIMIT) for line in text.splitlines()[-self._log_lines :]], LOG_LIMIT)
 
     def _block(self, text: str) -> str:
         return clean(self._redact(text)).strip("\n")

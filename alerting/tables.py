@@ -56,9 +56,7 @@ metadata = MetaData()
 
 BigKey = BigInteger().with_variant(Integer(), "sqlite")  # SQLite autoincrements only INTEGER keys
 # Ids compare byte by byte on every database; MySQL's default collation would fold case.
-Id = String(250).with_variant(
-    mysql.VARCHAR(250, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
-)
+Id = String(250).with_variant(mysql.VARCHAR(250, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
 Token = String(36).with_variant(mysql.VARCHAR(36, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
 LongText = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 
@@ -90,29 +88,21 @@ alert_delivery = Table(
     Column("event_id", BigKey, ForeignKey("alert_event.id", ondelete="CASCADE"), nullable=False),
     Column("channel", String(64), nullable=False),  # receiver's name, never its URL; "" where suppressed
     Column("target", String(64), nullable=False),  # SHA-256 of address: one delivery per event and address
-    Column(
-        "address", LongText, nullable=False
-    ),  # mail addresses (JSON list), or "" where the receiver holds the URL
+    Column("address", LongText, nullable=False),  # mail addresses (JSON list), or "" where the receiver holds the URL
     Column("state", String(12), nullable=False),
     Column("due_at", UtcDateTime),
     Column("token", Token),  # of the deliverer that holds the lease; every outcome is guarded by it
     Column("attempts", Integer, nullable=False, default=0),
     Column("error", LongText),  # why the last attempt failed, or why nobody is told; without secrets
     Column("created_at", UtcDateTime, nullable=False),
-    Column(
-        "give_up_at", UtcDateTime, nullable=False
-    ),  # a retry after this moment is a death; replay() moves it
+    Column("give_up_at", UtcDateTime, nullable=False),  # a retry after this moment is a death; replay() moves it
     Column("delivered_at", UtcDateTime),
     UniqueConstraint("event_id", "channel", "target", name="uq_alert_delivery_target"),
     CheckConstraint(
         "(state IN ('pending', 'sending')) = (due_at IS NOT NULL)", name="ck_alert_delivery_due_while_open"
     ),
-    CheckConstraint(
-        "(state = 'sending') = (token IS NOT NULL)", name="ck_alert_delivery_token_while_sending"
-    ),
-    CheckConstraint(
-        "(state = 'delivered') = (delivered_at IS NOT NULL)", name="ck_alert_delivery_delivered_at"
-    ),
+    CheckConstraint("(state = 'sending') = (token IS NOT NULL)", name="ck_alert_delivery_token_while_sending"),
+    CheckConstraint("(state = 'delivered') = (delivered_at IS NOT NULL)", name="ck_alert_delivery_delivered_at"),
     Index("ix_alert_delivery_due", "channel", "due_at"),  # lease(), next_due(), backlog()
     Index("ix_alert_delivery_state", "state", "id"),  # replay of all that is dead, alerts list --state
 )

@@ -1,4 +1,4 @@
-"""What a channel is: one method that sends one message and says how it ended. Policy (when to retry) is not its business."""
+"""What a channel is: one method that sends one message and says how it ended. When to retry is not its business."""
 
 from __future__ import annotations
 

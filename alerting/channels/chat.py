@@ -1,8 +1,8 @@
 """Chat rooms, pagers, phones and webhooks: any URL that apprise understands.
 
 apprise tells success from failure; the HTTP status is read from what it logs. It keeps no response headers, so a
-Retry-After cannot be honoured here, and back-off takes its place. A URL that names several rooms is one receiver: if one
-room refuses, all of them are written to again. apprise is imported on first use: it costs 200 ms and many modules.
+Retry-After cannot be honoured here, and back-off takes its place. A URL that names several rooms is one receiver:
+if one room refuses, all of them are written to again. apprise is imported on first use: it is heavy.
 """
 
 from __future__ import annotations
@@ -121,9 +121,7 @@ class Chat:
 def _by_status(status: int, reason: str) -> Outcome:
     match status:
         case 401 | 403 | 404 | 410:
-            return Permanent(
-                Failure.AUTH, f"{reason} Check its URL in {SETTING}, then `windsock alerts replay`"
-            )
+            return Permanent(Failure.AUTH, f"{reason} Check its URL in {SETTING}, then `windsock alerts replay`")
         case 429:
             return Retry(Failure.BUSY, reason, channel_down=True)
         case _ if status >= 500 or status in _BUSY:
@@ -170,7 +168,9 @@ def _instantiate(parts: dict[str, Any], position: int) -> NotifyBase:
 def _complaint(url: str, position: int, registry: Any) -> str:
     found = _SCHEME.match(url)
     if found is None:
-        return f"{SETTING}: receiver {position} has no scheme; an apprise URL begins with one, such as slack:// or json://"
+        return (
+            f"{SETTING}: receiver {position} has no scheme; an apprise URL begins with one, such as slack:// or json://"
+        )
     scheme = found[1].lower()
     if scheme in registry:
         return _incomplete(scheme, position, registry)

@@ -65,9 +65,7 @@ class Email:
         usable = tuple(address for address in message.recipients if is_address(address))
         if not usable:
             wrong = ", ".join(map(one_line, message.recipients)) or "none"
-            return Permanent(
-                Failure.CONFIG, f"no valid mail address: {wrong}; correct `email` in the DAG file"
-            )
+            return Permanent(Failure.CONFIG, f"no valid mail address: {wrong}; correct `email` in the DAG file")
         mail = compose(message, usable, self._config.mail_from)
         try:
             refused = self._hand_over(mail, usable)
@@ -100,15 +98,9 @@ class Email:
         return smtplib.SMTP(c.host, c.port, _OUR_NAME, timeout=c.timeout)
 
     def _delivered(self, refused: Refused, unusable: tuple[str, ...]) -> Delivered:
-        later = [
-            self._refusal((address,), *refused[address]) for address in refused if refused[address][0] < 500
-        ]
-        never = [
-            self._refusal((address,), *refused[address]) for address in refused if refused[address][0] >= 500
-        ]
-        never += [
-            Refusal((address,), f"not a valid mail address: {one_line(address)}") for address in unusable
-        ]
+        later = [self._refusal((address,), *refused[address]) for address in refused if refused[address][0] < 500]
+        never = [self._refusal((address,), *refused[address]) for address in refused if refused[address][0] >= 500]
+        never += [Refusal((address,), f"not a valid mail address: {one_line(address)}") for address in unusable]
         return Delivered(tuple(later), tuple(never))
 
     def _refusal(self, addresses: tuple[str, ...], code: int, answer: bytes) -> Refusal:
@@ -149,13 +141,10 @@ class Email:
 
     def _all_refused(self, refused: Refused) -> Outcome:
         reasons = "; ".join(
-            f"{one_line(address)}: {self._answer(code, answer)}"
-            for address, (code, answer) in refused.items()
+            f"{one_line(address)}: {self._answer(code, answer)}" for address, (code, answer) in refused.items()
         )
         if all(code >= 500 for code, _ in refused.values()):
-            return Permanent(
-                Failure.REJECTED, f"every recipient was refused: {shorten(reasons, REASON_LIMIT)}"
-            )
+            return Permanent(Failure.REJECTED, f"every recipient was refused: {shorten(reasons, REASON_LIMIT)}")
         return Retry(Failure.BUSY, f"no recipient was taken: {shorten(reasons, REASON_LIMIT)}")
 
     def _answered(self, error: smtplib.SMTPResponseException) -> Outcome:
@@ -168,13 +157,9 @@ class Email:
 
     def _unsupported(self, where: str, error: smtplib.SMTPNotSupportedError) -> Outcome:
         if "SMTPUTF8" in str(error):
-            return Permanent(
-                Failure.REJECTED, f"{where} takes no addresses with letters beyond ASCII (SMTPUTF8)"
-            )
+            return Permanent(Failure.REJECTED, f"{where} takes no addresses with letters beyond ASCII (SMTPUTF8)")
         remedy = (
-            "clear WINDSOCK__SMTP__SMTP_STARTTLS"
-            if "STARTTLS" in str(error)
-            else "clear WINDSOCK__SMTP__SMTP_USER"
+            "clear WINDSOCK__SMTP__SMTP_STARTTLS" if "STARTTLS" in str(error) else "clear WINDSOCK__SMTP__SMTP_USER"
         )
         return self._misconfigured(f"{where}: {one_line(str(error))}; correct the server or {remedy}")
 
