@@ -13,7 +13,7 @@ _ANSI: Final = re.compile(
 # C0 and C1 but tab and line feed; marks that reorder or hide text; lone surrogates.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 # @here, @everyone, @name; Slack's <!channel>, <@U1>, <#C1>, <https://…|text>; Markdown links and fences.
-_CHAT_MARKUP: Final = re.compile(r"@(?=[\w&!])|<(?=[!@#&:]|\w+:)|\](?=\()|`(?=``)|(?<=/)/(?=/)")
+_CHAT_MARKUP: Final = re.compile(r"@(?=[\w&!])|<(?=[!@#&:]|\w+:)|\](?=\()|`(?=``)")
 
 
 def clean(text: str) -> str:

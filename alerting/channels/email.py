@@ -7,13 +7,12 @@ SMTP code (later, never, or not these recipients) and on headers of our own (Mes
 from __future__ import annotations
 
 import contextlib
+import re
 import smtplib
 import socket
 import ssl
 from dataclasses import dataclass, field
 from email import policy
-from email.errors import HeaderParseError
-from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 from typing import Final
@@ -31,6 +30,9 @@ NOT_SET_UP: Final = (
 )
 # The default host name looks itself up in the DNS, which can take seconds where there is none.
 _OUR_NAME: Final = socket.gethostname() or "localhost"
+
+# No quoted local parts and no comments: they are how a second recipient or a header would be smuggled in.
+_ADDRESS: Final = re.compile(r"""[^\s@<>(),;:\\"\[\]]+@[^\s@<>(),;:\\"\[\]]+""")
 
 Refused = dict[str, tuple[int, bytes]]
 
@@ -181,17 +183,12 @@ class Email:
 
 def is_address(address: str) -> bool:
     """Whether this is one plain mail address: nothing that could smuggle in a header or a second recipient."""
-    if any(character.isspace() or not character.isprintable() for character in address):
-        return False
-    try:
-        return bool(Address(addr_spec=address).domain)
-    except (ValueError, HeaderParseError, IndexError):
-        return False
+    return _ADDRESS.fullmatch(address) is not None and address.isprintable()
 
 
 def compose(message: Message, recipients: tuple[str, ...], mail_from: str) -> EmailMessage:
     """The mail. Its Message-ID is the same on every attempt; References files a run's mails together."""
-    domain = parseaddr(mail_from)[1].rpartition("@")[2].encode("idna", "ignore").decode() or "localhost"
+    domain = _domain(mail_from)
     root = f"<run.{message.thread[:40]}@{domain}>"
     mail = EmailMessage(policy=policy.SMTP)
     mail["From"] = one_line(mail_from)
@@ -206,3 +203,10 @@ def compose(message: Message, recipients: tuple[str, ...], mail_from: str) -> Em
     mail.set_content(message.text)
     mail.add_alternative(message.html, subtype="html")
     return mail
+
+
+def _domain(mail_from: str) -> str:
+    try:
+        return parseaddr(one_line(mail_from))[1].rpartition("@")[2].encode("idna").decode() or "localhost"
+    except UnicodeError:
+        return "localhost"

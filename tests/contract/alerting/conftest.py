@@ -16,14 +16,32 @@ EventMaker = Callable[..., AlertEvent]
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 
 
-@pytest.fixture
-def engine(empty_database_url: str) -> Iterator[Engine]:
-    """A database with the outbox in it, on each database in turn."""
-    url = empty_database_url.replace("postgresql://", "postgresql+psycopg://").replace("mysql://", "mysql+pymysql://")
-    engine = connect(url)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("sqlite", marks=pytest.mark.sqlite),
+        pytest.param("postgresql", marks=pytest.mark.postgresql),
+        pytest.param("mariadb", marks=pytest.mark.mariadb),
+    ],
+)
+def database(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """A database with the outbox in it, made by this package alone, on each database in turn."""
+    server = request.getfixturevalue(f"{request.param}_server")
+    url = server.create()
+    engine = connect(url.replace("postgresql://", "postgresql+psycopg://").replace("mysql://", "mysql+pymysql://"))
     metadata.create_all(engine, tables=[alert_event, alert_delivery])
     yield engine
     engine.dispose()
+    server.drop(url)
+
+
+@pytest.fixture
+def engine(database: Engine) -> Iterator[Engine]:
+    """An empty outbox."""
+    yield database
+    with database.begin() as connection:
+        connection.execute(alert_delivery.delete())
+        connection.execute(alert_event.delete())
 
 
 @pytest.fixture
