@@ -10,7 +10,10 @@ from __future__ import annotations
 import difflib
 import logging
 import re
-from collections.abc import Iterable
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -130,12 +133,43 @@ def _by_status(status: int, reason: str) -> Outcome:
             return Permanent(Failure.REJECTED, reason)
 
 
-def _apprise() -> Any:
-    """apprise's plugin registry; its log and urllib3's are kept to themselves, since below WARNING they hold URLs."""
-    from apprise import plugins
+class _Discretion(logging.Filter):
+    """Keeps whole URLs out of every log: apprise writes them below WARNING, and at any level while it reads one."""
 
-    logging.getLogger("apprise").propagate = False
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading = threading.local()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING and not getattr(self.reading, "a_url", False)
+
+    @contextmanager
+    def while_reading(self) -> Iterator[None]:
+        self.reading.a_url = True
+        try:
+            yield
+        finally:
+            self.reading.a_url = False
+
+
+_discretion: Final = _Discretion()
+
+
+def _apprise() -> Any:
+    """apprise's plugins, its log and urllib3's kept to themselves."""
+    told = logging.getLogger("apprise")
+    if told.propagate:
+        told.propagate = False
+        told.addFilter(_discretion)
+        told.addHandler(logging.NullHandler())  # or else warnings would go to stderr
+        logging.getLogger("urllib3").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Loading the plugins imports modules that Python deprecates; that is not our users' concern.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from apprise import plugins
+
+        registry: Any = plugins.N_MGR
+        registry.schemas()
     return plugins
 
 
@@ -147,7 +181,8 @@ def _asset() -> AppriseAsset:
 
 def _parse(url: str, position: int) -> dict[str, Any]:
     plugins = _apprise()
-    parts = plugins.url_to_dict(url.strip())
+    with _discretion.while_reading():
+        parts = plugins.url_to_dict(url.strip())
     if parts is None:
         raise ReceiverError(_complaint(url, position, plugins.N_MGR))
     # Better a shortened message than one that the service refuses for its length.
@@ -159,7 +194,8 @@ def _parse(url: str, position: int) -> dict[str, Any]:
 def _instantiate(parts: dict[str, Any], position: int) -> NotifyBase:
     from apprise import Apprise
 
-    plugin = Apprise.instantiate(dict(parts), asset=_asset())
+    with _discretion.while_reading():
+        plugin = Apprise.instantiate(dict(parts), asset=_asset())
     if plugin is None:
         raise ReceiverError(_incomplete(parts["schema"], position, _apprise().N_MGR))
     return plugin

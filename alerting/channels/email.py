@@ -130,7 +130,7 @@ class Email:
                     f"no secure connection to {where}: {reason}; check its certificate, WINDSOCK__SMTP__SMTP_SSL "
                     "and WINDSOCK__SMTP__SMTP_STARTTLS"
                 )
-            case TimeoutError():
+            case _ if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
                 return Retry(
                     Failure.TIMEOUT,
                     f"{where} did not answer in {self._config.timeout:g} s",
