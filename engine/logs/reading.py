@@ -13,8 +13,6 @@ import stat
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
@@ -69,7 +67,7 @@ def read_tail(base: Path, path: PurePosixPath | str, lines: int) -> list[str]:
 
     Looks at the last 256 KiB at most and cuts lines of more than 16 384 characters. Raises NoLog.
     """
-    with _opened(base, path) as file:
+    with open_log(base, path) as file:
         size = os.fstat(file.fileno()).st_size
         start = max(0, size - _TAIL_BYTES)
         data = _read(file, start, size)
@@ -85,7 +83,7 @@ def read_page(base: Path, path: PurePosixPath | str, *, before: int | None = Non
     The page that ends at byte `before`, or that begins at byte `after`; the last one where neither is given. A page
     holds 256 KiB and 2 000 lines at most. A line longer than a page is cut into several. Raises NoLog.
     """
-    with _opened(base, path) as file:
+    with open_log(base, path) as file:
         status = os.fstat(file.fileno())
         size = status.st_size
         if after is not None:
@@ -95,6 +93,23 @@ def read_page(base: Path, path: PurePosixPath | str, *, before: int | None = Non
         first = _numbers.lines_before(file, status, start) + 1
     rows = enumerate(_split(data), first)
     return LogPage(tuple(_line(number, row) for number, row in rows), start, start + len(data), size)
+
+
+def open_log(base: Path, path: PurePosixPath | str) -> BinaryIO:
+    """The log at `path` below `base`, open for reading in binary. Raises NoLog; the caller closes it."""
+    parts = PurePosixPath(path).parts
+    if not parts or any(part in ("..", "/") or "\0" in part for part in parts):
+        raise NoLog("this is not a path of a log")
+    try:
+        descriptor = _descend(base, parts)
+    except FileNotFoundError:
+        raise NoLog("there is no log file: the attempt has not written one, or it was removed") from None
+    except OSError as error:
+        raise NoLog(f"the log cannot be opened: {error.strerror or error}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NoLog("the log is not a plain file")
+    return os.fdopen(descriptor, "rb", buffering=0)
 
 
 def _clamp(offset: int, size: int) -> int:
@@ -158,24 +173,6 @@ def _line(number: int, row: str) -> LogLine:
     if (stamp := _STAMPED.match(text)) is None:
         return LogLine(number, None, False, text)
     return LogLine(number, stamp[1], stamp[2] is not None, text[stamp.end() :])
-
-
-@contextmanager
-def _opened(base: Path, path: PurePosixPath | str) -> Iterator[BinaryIO]:
-    parts = PurePosixPath(path).parts
-    if not parts or any(part in ("..", "/") or "\0" in part for part in parts):
-        raise NoLog("this is not a path of a log")
-    try:
-        descriptor = _descend(base, parts)
-    except FileNotFoundError:
-        raise NoLog("there is no log file: the attempt has not written one, or it was removed") from None
-    except OSError as error:
-        raise NoLog(f"the log cannot be opened: {error.strerror or error}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise NoLog("the log is not a plain file")
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        yield file
 
 
 def _descend(base: Path, parts: tuple[str, ...]) -> int:
