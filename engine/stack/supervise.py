@@ -1,0 +1,280 @@
+"""The supervisor: one thread, one loop, started as ``python -m engine.stack.supervise`` with a plan on its stdin.
+
+Each turn: read which signals came, reap who ended, start who is due, kill who outstayed its grace, write the state.
+It adopts what its components leave behind (PR_SET_CHILD_SUBREAPER) and ends that too when the stack goes down.
+It stays slim: only the standard library and msgspec, since it lives as long as the stack.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from engine.stack.child import Child, describe_exit
+from engine.stack.component import Component, Plan
+from engine.stack.state import Phase, StackState, process_ticks, remove_state, write_pid, write_state
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_LOG_TAIL_LINES = 5
+_LOG_ROTATE_BYTES = 10_000_000
+_LEFTOVER_GRACE_SECONDS = 5.0
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Supervisor:
+    """Owns the components of one plan from start to stop."""
+
+    def __init__(self, plan: Plan, log: TextIO) -> None:
+        self.plan = plan
+        self.home = Path(plan.home)
+        self.log = log
+        self.started_at = time.time()
+        self.children = [Child(component, plan) for component in plan.components]
+        self.stopping = False
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Start everything, then turn until told to stop and nothing is left."""
+        self._listen()
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        for child in self.children:
+            self._begin(child)
+        self._publish()
+        while not (self.stopping and self._stop_next()):
+            self._turn()
+        self._end_leftovers()
+        self._say("the stack is down")
+        remove_state(self.home)
+
+    def _turn(self) -> None:
+        self._wait()
+        changed = self._reap()
+        now = time.time()
+        for child in self.children:
+            if child.is_due(now) and not self.stopping:
+                child.restarts += 1
+                self._spawn(child)
+                changed = True
+            if child.must_be_killed(now):
+                self._say(f"{child.component.name} did not stop in {child.component.stop_grace_seconds:g} s: killing it")
+                child.kill_at = None
+                _kill_group(child.pid, signal.SIGKILL)
+        if changed:
+            self._publish()
+
+    def _listen(self) -> None:
+        """Signals only wake the loop; SIGCHLD so that a death is seen at once."""
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _on_stop(self, *_: object) -> None:
+        self.stopping = True
+
+    def _wait(self) -> None:
+        due = [moment for child in self.children for moment in (child.retry_at, child.kill_at) if moment is not None]
+        timeout = max(0.0, min(due) - time.time()) if due else None
+        select.select([self._wake_read], [], [], timeout)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
+
+    # -- starting --------------------------------------------------------------------------------------------------
+
+    def _begin(self, child: Child) -> None:
+        if not child.component.is_installed:
+            child.phase = Phase.NOT_INSTALLED
+        elif child.component.blocked_by:
+            child.phase, child.note = Phase.BLOCKED, child.component.blocked_by
+        else:
+            self._spawn(child)
+
+    def _spawn(self, child: Child) -> None:
+        component = child.component
+        try:
+            pid = _start(component, log_path(self.home, component.name))
+        except OSError as error:
+            child.started_at = time.time()
+            self._died(child, f"could not be started: {error}")
+            return
+        child.started(pid, process_ticks(pid), time.time())
+        self._say(f"{component.name} started (pid {pid})")
+
+    # -- dying -----------------------------------------------------------------------------------------------------
+
+    def _reap(self) -> bool:
+        changed = False
+        for pid, status in _ended():
+            child = next((child for child in self.children if child.pid == pid), None)
+            if child is not None:  # else an adopted grandchild: reaping it is all it needs
+                self._died(child, describe_exit(status))
+                changed = True
+        return changed
+
+    def _died(self, child: Child, how: str) -> None:
+        now = time.time()
+        lived = now - (child.started_at or now)
+        delay = child.ended(how, now)
+        name = child.component.name
+        if delay is None:
+            self._say(f"{name} stopped ({how})")
+            return
+        path = log_path(self.home, name)
+        self._say(f"{name} died after {lived:.1f} s: {how}. It is started again in {delay:g} s. Its log: {path}")
+        for line in last_lines(path):
+            self._say(f"    {line}")
+
+    # -- stopping --------------------------------------------------------------------------------------------------
+
+    def _stop_next(self) -> bool:
+        """Stop in the reverse order of the start, each when its successor is gone. Return whether all are gone."""
+        for child in reversed(self.children):
+            if child.phase is Phase.STOPPING:
+                return False
+            if child.stop(time.time()):
+                _signal(child.pid, signal.SIGTERM)
+                self._publish()
+                return False
+        return True
+
+    def _end_leftovers(self) -> None:
+        """What components left behind was adopted by this process: TERM, and KILL after the grace."""
+        deadline = time.time() + _LEFTOVER_GRACE_SECONDS
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            orphans = _children_of(os.getpid())
+            for pid in orphans:
+                self._say(f"ending process {pid}, left by a component ({signal.Signals(number).name})")
+                _signal(pid, number)
+            while _children_of(os.getpid()) and (number == signal.SIGKILL or time.time() < deadline):
+                select.select([self._wake_read], [], [], max(0.05, min(0.5, deadline - time.time())))
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._wake_read, 4096)
+                for _ in _ended():
+                    pass
+
+    # -- telling ---------------------------------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        snapshots = tuple(child.snapshot() for child in self.children)
+        write_state(self.home, StackState(pid=os.getpid(), started_at=self.started_at, components=snapshots))
+
+    def _say(self, sentence: str) -> None:
+        """Write to the supervisor's log; in the foreground also to the terminal, which may be gone."""
+        self.log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {sentence}\n")
+        self.log.flush()
+        if self.plan.foreground and ("died" in sentence or sentence.startswith("    ") or "did not stop" in sentence):
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(f"{sentence}\n")
+                sys.stderr.flush()
+
+
+def log_path(home: Path, name: str) -> Path:
+    return home / "logs" / name / f"{name}.log"
+
+
+def last_lines(path: Path, count: int = _LOG_TAIL_LINES) -> list[str]:
+    """Return the last lines of a log that are not blank."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 8192))
+        lines = file.read().decode(errors="replace").splitlines()
+        return [line for line in lines if line.strip()][-count:]
+    return []
+
+
+def open_log(path: Path) -> int:
+    """Open a component's log for appending; a log beyond 10 MB is first put aside as ``.1``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size > _LOG_ROTATE_BYTES:
+            path.replace(path.with_suffix(".log.1"))
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+
+def _start(component: Component, log: Path) -> int:
+    """Start the component in a process group of its own; it gets TERM should the supervisor die."""
+    descriptor = open_log(log)
+    try:
+        process = subprocess.Popen(
+            component.argv,
+            env=os.environ | component.env,
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            process_group=0,
+            preexec_fn=_die_with_parent(os.getpid()),  # noqa: PLW1509  (this process has one thread)
+        )
+    finally:
+        os.close(descriptor)
+    process.returncode = 0  # waitpid(-1) reaps it, not subprocess
+    return process.pid
+
+
+def _die_with_parent(parent: int) -> Callable[[], None]:
+    def in_child() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return in_child
+
+
+def _ended() -> Iterator[tuple[int, int]]:
+    """Reap everybody who has ended: (pid, wait status)."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, status
+
+
+def _children_of(pid: int) -> list[int]:
+    listing = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in listing.read_text(encoding="ascii").split()]
+
+
+def _signal(pid: int | None, number: int) -> None:
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _kill_group(pid: int | None, number: int) -> None:
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, number)
+
+
+def main() -> None:
+    """Read the plan from stdin and supervise it until TERM."""
+    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
+    if plan.foreground:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if plan.lock_fd >= 0:
+        os.set_inheritable(plan.lock_fd, False)
+        write_pid(plan.lock_fd, os.getpid())
+    descriptor = open_log(log_path(Path(plan.home), "stack"))
+    with os.fdopen(descriptor, "w", encoding="utf-8") as log:
+        Supervisor(plan, log).run()
+
+
+if __name__ == "__main__":
+    main()
