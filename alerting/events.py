@@ -19,7 +19,7 @@ class EventKind(StrEnum):
 
 
 class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """One event. Times are aware UTC; ``cause`` is what the detector saw (exit, signal, timeout, lost, exception, ...)."""
+    """One event. Times are aware UTC; ``cause`` is what the detector saw (exit, signal, timeout, lost …)."""
 
     kind: EventKind
     occurred_at: datetime

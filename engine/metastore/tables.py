@@ -24,7 +24,7 @@ The alert outbox is alerting's own (``alerting.tables``) and shares this metadat
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
@@ -50,7 +50,7 @@ class Base(DeclarativeBase):
     """Declarative base on the metadata that alerting's tables are in too."""
 
     metadata = metadata
-    type_annotation_map = {datetime: UtcDateTime(), dict[str, Any]: JSON()}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: UtcDateTime(), dict[str, Any]: JSON()}
 
 
 class DagFile(Base):
@@ -77,11 +77,13 @@ class Dag(Base):
     __tablename__ = "dag"
 
     dag_id: Mapped[str] = mapped_column(Id, primary_key=True)
-    path_hash: Mapped[str] = mapped_column(String(64), index=True)
+    path_hash: Mapped[str] = mapped_column(String(64))
     fileloc: Mapped[str] = mapped_column(LongText)
     version: Mapped[str] = mapped_column(String(32))
     is_active: Mapped[bool] = mapped_column(Boolean, default=True)
     updated_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_dag_path_hash", "path_hash"),)  # dag processor: the DAGs of one file
 
 
 class DagVersion(Base):
@@ -241,7 +243,8 @@ class XCom(Base):
 class CallbackRequest(Base):
     """A user callback to run: written in the transition's transaction, leased and confirmed by the notifier.
 
-    ``state`` is ``pending``, ``done`` or ``dead``; ``payload`` holds the ids from which the context is rebuilt, and the cause.
+    ``state`` is ``pending``, ``done`` or ``dead``; ``payload`` holds the ids from which
+    the context is rebuilt, and the cause.
     """
 
     __tablename__ = "callback_request"
@@ -266,12 +269,12 @@ class CallbackRequest(Base):
 
 
 class Process(Base):
-    """A live (or recently live) process. On its own host ``pid`` and ``pid_started`` prove a death before any time-out."""
+    """A live (or recently live) process. On its own host ``pid_started`` proves a death before any time-out."""
 
     __tablename__ = "process"
 
     id: Mapped[str] = mapped_column(Token, primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16), index=True)
+    kind: Mapped[str] = mapped_column(String(16))
     hostname: Mapped[str] = mapped_column(String(250))
     pid: Mapped[int] = mapped_column(Integer)
     pid_started: Mapped[str] = mapped_column(String(64))  # boot id and start tick: survives pid reuse
@@ -279,6 +282,8 @@ class Process(Base):
     heartbeat_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     detail: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+
+    __table_args__ = (Index("ix_process_kind", "kind", "ended_at"),)  # health, rescue()
 
 
 class Wakeup(Base):

@@ -1,0 +1,64 @@
+"""What a database must offer; each method's default is what most of them do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.dml import Insert
+
+
+class DatabaseDialect:
+    """The differences between databases. Stateless."""
+
+    name: str
+    driver: str
+    locks_rows = True  # SELECT … FOR UPDATE means something
+    conflict_codes: frozenset[str | int] = frozenset()
+    denied_codes: frozenset[str | int] = frozenset()
+
+    def engine(self, url: URL, pool_size: int) -> Engine:
+        """An engine whose transactions are READ COMMITTED and whose sessions speak UTC."""
+        engine = create_engine(
+            url.set(drivername=self.driver),
+            pool_size=pool_size,
+            pool_recycle=1800,
+            isolation_level="READ COMMITTED",
+            **self.engine_options(),
+        )
+        event.listen(engine, "connect", lambda connection, _record: self.on_connect(connection))
+        return engine
+
+    def engine_options(self) -> dict[str, Any]:
+        return {}
+
+    def on_connect(self, dbapi_connection: Any) -> None:
+        """Set up a new session."""
+
+    def insert_ignore(self, table: Table) -> Insert:
+        """An INSERT that leaves out rows whose unique key is there already."""
+        raise TypeError(f"{type(self).__name__} does not say how to ignore duplicates")
+
+    def error_code(self, error: DBAPIError) -> str | int | None:
+        """The driver's own code of an error."""
+        raise TypeError(f"{type(self).__name__} does not say how to read an error's code")
+
+    def is_conflict(self, error: DBAPIError) -> bool:
+        """Deadlock, lock time-out or serialisation failure: expected, and cured by trying again."""
+        return self.error_code(error) in self.conflict_codes
+
+    def is_denied(self, error: DBAPIError) -> bool:
+        """Wrong user, password or database name."""
+        return self.error_code(error) in self.denied_codes
+
+    @contextmanager
+    def migration_lock(self, connection: Connection) -> Iterator[None]:
+        """Let one process migrate at a time."""
+        yield
+
+    def notify(self, connection: Connection, topic: str) -> bool:
+        """Push a wake-up to listening sessions; False where the database cannot."""
+        return False

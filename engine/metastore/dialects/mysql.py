@@ -1,0 +1,48 @@
+"""MySQL 8+ and MariaDB 10.6+ through PyMySQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Table, text
+from sqlalchemy.dialects.mysql import insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.dml import Insert
+
+from engine.metastore.dialects.base import DatabaseDialect
+
+
+class MysqlDialect(DatabaseDialect):
+    """READ COMMITTED (its default brings gap locks, and with them deadlocks); SKIP LOCKED; no RETURNING, no push."""
+
+    name = "mysql"
+    driver = "mysql+pymysql"
+    conflict_codes = frozenset({1205, 1213, 3572})
+    denied_codes = frozenset({1044, 1045, 1049, 1698})
+
+    def engine_options(self) -> dict[str, Any]:
+        return {"connect_args": {"connect_timeout": 10, "charset": "utf8mb4"}}
+
+    def on_connect(self, dbapi_connection: Any) -> None:
+        with dbapi_connection.cursor() as cursor:
+            cursor.execute("SET time_zone = '+00:00', innodb_lock_wait_timeout = 10")
+
+    def insert_ignore(self, table: Table) -> Insert:
+        # INSERT IGNORE would also swallow truncation and bad values; a no-op upsert ignores duplicates only.
+        statement = insert(table)
+        first = next(iter(table.primary_key.columns))
+        return statement.on_duplicate_key_update({first.name: first})
+
+    def error_code(self, error: DBAPIError) -> str | int | None:
+        arguments = getattr(error.orig, "args", ())
+        return arguments[0] if arguments else None
+
+    @contextmanager
+    def migration_lock(self, connection: Connection) -> Iterator[None]:
+        connection.execute(text("SELECT GET_LOCK('windsock_migrate', 60)"))
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT RELEASE_LOCK('windsock_migrate')"))

@@ -1,0 +1,48 @@
+"""PostgreSQL 13+ through psycopg 3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Table, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.dml import Insert
+
+from engine.metastore.dialects.base import DatabaseDialect
+
+_MIGRATION_LOCK = 7_091_983  # any number, so long as nothing else in this database takes it
+
+
+class PostgresqlDialect(DatabaseDialect):
+    """The one with everything: SKIP LOCKED, advisory locks, LISTEN/NOTIFY."""
+
+    name = "postgresql"
+    driver = "postgresql+psycopg"
+    conflict_codes = frozenset({"40001", "40P01", "55P03"})
+    denied_codes = frozenset({"28P01", "28000", "3D000"})
+
+    def engine_options(self) -> dict[str, Any]:
+        return {"connect_args": {"connect_timeout": 10, "application_name": "windsock", "options": "-c timezone=UTC"}}
+
+    def insert_ignore(self, table: Table) -> Insert:
+        return insert(table).on_conflict_do_nothing()
+
+    def error_code(self, error: DBAPIError) -> str | int | None:
+        return getattr(error.orig, "sqlstate", None)
+
+    def is_denied(self, error: DBAPIError) -> bool:
+        # A refused connection carries no SQLSTATE, only the server's sentence.
+        words = str(error.orig)
+        return super().is_denied(error) or "authentication failed" in words or "does not exist" in words
+
+    @contextmanager
+    def migration_lock(self, connection: Connection) -> Iterator[None]:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        yield
+
+    def notify(self, connection: Connection, topic: str) -> bool:
+        connection.execute(text("SELECT pg_notify(:channel, '')"), {"channel": f"windsock_{topic}"})
+        return True

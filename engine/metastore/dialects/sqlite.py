@@ -1,0 +1,48 @@
+"""SQLite: one file, one writer, no row locks, no push."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.dml import Insert
+
+from engine.metastore.dialects.base import DatabaseDialect
+
+
+class SqliteDialect(DatabaseDialect):
+    """WAL with one writer. A writing transaction begins IMMEDIATE, since WAL refuses to upgrade a reader later."""
+
+    name = "sqlite"
+    driver = "sqlite+pysqlite"
+    locks_rows = False
+    conflict_codes = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_BUSY_SNAPSHOT"})
+
+    def engine(self, url: URL, pool_size: int) -> Engine:
+        engine = create_engine(url.set(drivername=self.driver), pool_size=pool_size)
+        event.listen(engine, "connect", lambda connection, _record: self.on_connect(connection))
+        event.listen(engine, "begin", self._begin)
+        return engine
+
+    def on_connect(self, dbapi_connection: Any) -> None:
+        dbapi_connection.isolation_level = None  # we say BEGIN ourselves
+        cursor = dbapi_connection.cursor()
+        cursor.execute("PRAGMA busy_timeout = 30000")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        # NORMAL survives the death of any process; only a power cut may take the last commits with it.
+        cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @staticmethod
+    def _begin(connection: Connection) -> None:
+        read_only = connection.get_execution_options().get("read_only", False)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    def insert_ignore(self, table: Table) -> Insert:
+        return insert(table).on_conflict_do_nothing()
+
+    def error_code(self, error: DBAPIError) -> str | int | None:
+        return getattr(error.orig, "sqlite_errorname", None)

@@ -1,0 +1,27 @@
+"""What can go wrong with the metastore, in words for the person who must mend it."""
+
+from __future__ import annotations
+
+
+class MetastoreError(Exception):
+    """Base of the metastore's errors; the message says what to do next."""
+
+
+class Unreachable(MetastoreError):
+    """The database server does not answer."""
+
+
+class AccessDenied(MetastoreError):
+    """The database refuses the user, the password or the database's name."""
+
+
+class SchemaOutdated(MetastoreError):
+    """The tables are missing, or of another version than this program's."""
+
+
+class Duplicate(MetastoreError):
+    """Something with this identity is already there."""
+
+
+class NotFound(MetastoreError):
+    """There is no such DAG, run or task."""

@@ -1,0 +1,176 @@
+"""Wake-ups: how a process that wrote something tells the one that waits for it.
+
+On one machine a waiter binds a datagram socket ``$WINDSOCK_HOME/run/wake/<topic>.<pid>.<n>`` and a writer sends one
+byte to every socket of the topic: no statement, no delay. Between machines PostgreSQL pushes (LISTEN/NOTIFY, sent in a small
+transaction of its own, since NOTIFY takes a lock that all committing sessions share); elsewhere the writer counts up
+a row that the waiter polls. All of them are hints: a waiter looks for work by itself at least each few seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import select
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import select as sql_select
+from sqlalchemy import update
+from sqlalchemy.exc import SQLAlchemyError
+
+from engine.metastore.tables import Wakeup
+
+if TYPE_CHECKING:
+    from engine.metastore.store import Store
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS: Final = 1.0
+_MAX_SOCKET_PATH: Final = 100  # the kernel's limit is 108 bytes
+_numbers = itertools.count()  # a process may listen more than once
+
+
+def _socket_dir(run_dir: Path) -> Path:
+    return run_dir / "wake"
+
+
+def wake(store: Store, topic: str) -> None:
+    """Wake every waiter of `topic`. Failures are logged at debug level: a waiter polls as well."""
+    if store.run_dir is not None:
+        _wake_local(store.run_dir, topic)
+    if store.dialect.name == "sqlite":
+        return  # its waiters are on this machine
+    try:
+        with store.begin() as tx:
+            if not store.dialect.notify(tx.connection, topic):
+                statement = update(Wakeup).where(Wakeup.topic == topic).values(changes=Wakeup.changes + 1)
+                tx.connection.execute(statement)
+    except SQLAlchemyError:
+        log.debug("could not wake %s through the database", topic, exc_info=True)
+
+
+def _wake_local(run_dir: Path, topic: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        for path in _socket_dir(run_dir).glob(f"{topic}.*"):
+            try:
+                sender.sendto(b"!", str(path))
+            except BlockingIOError:
+                continue  # its buffer is full of wake-ups already
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)  # its owner died
+            except OSError:
+                log.debug("could not wake %s", path, exc_info=True)
+
+
+class Listener:
+    """Waits for one topic. Close it to remove its socket."""
+
+    def __init__(self, store: Store, topic: str) -> None:
+        self._store = store
+        self._topic = topic
+        self._path: Path | None = None
+        self._socket = self._bind(store.run_dir) if store.run_dir else None
+        self._session: Any = self._listen()
+        self._changes = self._read_changes()
+        self._next_poll = time.monotonic() + POLL_SECONDS
+
+    def _bind(self, run_dir: Path) -> socket.socket | None:
+        folder = _socket_dir(run_dir)
+        path = folder / f"{self._topic}.{os.getpid()}.{next(_numbers)}"
+        if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+            log.warning(
+                "%s is too long for a socket; wake-ups wait for the next poll. Use a shorter WINDSOCK_HOME", path
+            )
+            return None
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        receiver.setblocking(False)
+        receiver.bind(str(path))
+        self._path = path
+        return receiver
+
+    def _listen(self) -> Any:
+        if self._store.dialect.name != "postgresql":
+            return None
+        import psycopg
+
+        url = self._store.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        try:
+            session = psycopg.connect(url, autocommit=True, connect_timeout=10)
+            session.execute(f'LISTEN "windsock_{self._topic}"')
+        except psycopg.Error:
+            log.warning("PostgreSQL does not take a LISTEN; changes are noticed by polling", exc_info=True)
+            return None
+        return session
+
+    def filenos(self) -> list[int]:
+        """File descriptors that become readable on a wake-up; ask again after each :meth:`drain`."""
+        numbers = [self._socket.fileno()] if self._socket else []
+        return numbers + ([self._session.fileno()] if self._session else [])
+
+    def wait(self, seconds: float) -> bool:
+        """Wait up to `seconds`; True when something happened. Polls where the database cannot push."""
+        deadline = time.monotonic() + seconds
+        while True:
+            left = deadline - time.monotonic()
+            step = max(0.0, min(left, self._next_poll - time.monotonic()) if self._polls else left)
+            if select.select(self.filenos(), [], [], step)[0]:
+                self.drain()
+                return True
+            if self.poll():
+                return True
+            if time.monotonic() >= deadline:
+                return False
+
+    @property
+    def _polls(self) -> bool:
+        return self._store.dialect.name == "mysql"
+
+    def poll(self) -> bool:
+        """Whether the counted row moved; looks at most once a second, and never where the database pushes."""
+        if not self._polls or time.monotonic() < self._next_poll:
+            return False
+        self._next_poll = time.monotonic() + POLL_SECONDS
+        before, self._changes = self._changes, self._read_changes()
+        return before != self._changes
+
+    def _read_changes(self) -> int | None:
+        if not self._polls:
+            return None
+        with contextlib.suppress(SQLAlchemyError), self._store.read() as connection:
+            return connection.execute(sql_select(Wakeup.changes).where(Wakeup.topic == self._topic)).scalar()
+        return None
+
+    def drain(self) -> None:
+        """Take in what has arrived; a lost LISTEN session is opened again."""
+        if self._socket:
+            with contextlib.suppress(BlockingIOError):
+                while self._socket.recv(64):
+                    pass
+        if self._session:
+            self._drain_session()
+
+    def _drain_session(self) -> None:
+        import psycopg
+
+        try:
+            for _ in self._session.notifies(timeout=0):
+                pass
+        except psycopg.Error:
+            with contextlib.suppress(psycopg.Error):
+                self._session.close()
+            self._session = self._listen()
+
+    def close(self) -> None:
+        if self._socket:
+            self._socket.close()
+        if self._path:
+            self._path.unlink(missing_ok=True)
+        if self._session:
+            self._session.close()
