@@ -78,6 +78,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the supervisor is told: components in the order of their start, stopped in the reverse order."""
 
     home: str
+    logs: str
     components: tuple[Component, ...]
     foreground: bool = False  # repeat what happens on stderr, and end with the process that started us
     lock_fd: int = -1

@@ -29,6 +29,7 @@ from engine.stack.state import Phase, StackState, process_ticks, remove_state, w
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LOG_TAIL_LINES = 5
+_LOG_TAIL_BYTES = 8192
 _LOG_ROTATE_BYTES = 10_000_000
 _LEFTOVER_GRACE_SECONDS = 5.0
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -43,6 +44,7 @@ class Supervisor:
         self.log = log
         self.started_at = time.time()
         self.children = [Child(component, plan) for component in plan.components]
+        self.log_starts: dict[str, int] = {}  # size of each log when its component was last started
         self.stopping = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -71,7 +73,7 @@ class Supervisor:
                 self._spawn(child)
                 changed = True
             if child.must_be_killed(now):
-                self._say(f"{child.component.name} did not stop in {child.component.stop_grace_seconds:g} s: killing it")
+                self._say(f"{child.component.name} did not stop in {child.component.stop_grace_seconds:g} s: killing it", loud=True)
                 child.kill_at = None
                 _kill_group(child.pid, signal.SIGKILL)
         if changed:
@@ -92,6 +94,9 @@ class Supervisor:
         due = [moment for child in self.children for moment in (child.retry_at, child.kill_at) if moment is not None]
         timeout = max(0.0, min(due) - time.time()) if due else None
         select.select([self._wake_read], [], [], timeout)
+        self._drain()
+
+    def _drain(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
 
@@ -107,11 +112,13 @@ class Supervisor:
 
     def _spawn(self, child: Child) -> None:
         component = child.component
+        path = log_path(self.plan, component.name)
         try:
-            pid = _start(component, log_path(self.home, component.name))
+            self.log_starts[component.name] = path.stat().st_size if path.exists() else 0
+            pid = _start(component, path)
         except OSError as error:
             child.started_at = time.time()
-            self._died(child, f"could not be started: {error}")
+            self._died(child, f"could not be started: {error.strerror}: {error.filename}")
             return
         child.started(pid, process_ticks(pid), time.time())
         self._say(f"{component.name} started (pid {pid})")
@@ -135,10 +142,10 @@ class Supervisor:
         if delay is None:
             self._say(f"{name} stopped ({how})")
             return
-        path = log_path(self.home, name)
-        self._say(f"{name} died after {lived:.1f} s: {how}. It is started again in {delay:g} s. Its log: {path}")
-        for line in last_lines(path):
-            self._say(f"    {line}")
+        path = log_path(self.plan, name)
+        self._say(f"{name} died after {lived:.1f} s: {how}; starting it again in {delay:g} s. Log: {path}", loud=True)
+        for line in last_lines(path, since=self.log_starts.get(name, 0)):
+            self._say(f"    {line}", loud=True)
 
     # -- stopping --------------------------------------------------------------------------------------------------
 
@@ -155,18 +162,15 @@ class Supervisor:
 
     def _end_leftovers(self) -> None:
         """What components left behind was adopted by this process: TERM, and KILL after the grace."""
-        deadline = time.time() + _LEFTOVER_GRACE_SECONDS
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            orphans = _children_of(os.getpid())
-            for pid in orphans:
-                self._say(f"ending process {pid}, left by a component ({signal.Signals(number).name})")
+        for number, grace in ((signal.SIGTERM, _LEFTOVER_GRACE_SECONDS), (signal.SIGKILL, _LEFTOVER_GRACE_SECONDS)):
+            deadline = time.time() + grace
+            for pid in _children_of(os.getpid()):
+                self._say(f"ending process {pid}, left by a component ({number.name})")
                 _signal(pid, number)
-            while _children_of(os.getpid()) and (number == signal.SIGKILL or time.time() < deadline):
-                select.select([self._wake_read], [], [], max(0.05, min(0.5, deadline - time.time())))
-                with contextlib.suppress(BlockingIOError):
-                    os.read(self._wake_read, 4096)
-                for _ in _ended():
-                    pass
+            while _children_of(os.getpid()) and (left := deadline - time.time()) > 0:
+                select.select([self._wake_read], [], [], left)
+                self._drain()
+                self._reap()
 
     # -- telling ---------------------------------------------------------------------------------------------------
 
@@ -174,24 +178,25 @@ class Supervisor:
         snapshots = tuple(child.snapshot() for child in self.children)
         write_state(self.home, StackState(pid=os.getpid(), started_at=self.started_at, components=snapshots))
 
-    def _say(self, sentence: str) -> None:
-        """Write to the supervisor's log; in the foreground also to the terminal, which may be gone."""
+    def _say(self, sentence: str, *, loud: bool = False) -> None:
+        """Write to the supervisor's log; what is loud, in the foreground, also to the terminal, which may be gone."""
         self.log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {sentence}\n")
         self.log.flush()
-        if self.plan.foreground and ("died" in sentence or sentence.startswith("    ") or "did not stop" in sentence):
+        if loud and self.plan.foreground:
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write(f"{sentence}\n")
                 sys.stderr.flush()
 
 
-def log_path(home: Path, name: str) -> Path:
-    return home / "logs" / name / f"{name}.log"
+def log_path(plan: Plan, name: str) -> Path:
+    return Path(plan.logs) / name / f"{name}.log"
 
 
-def last_lines(path: Path, count: int = _LOG_TAIL_LINES) -> list[str]:
-    """Return the last lines of a log that are not blank."""
+def last_lines(path: Path, count: int = _LOG_TAIL_LINES, since: int = 0) -> list[str]:
+    """Return the last lines of a log that are not blank, none from before the offset `since`."""
     with contextlib.suppress(OSError), path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 8192))
+        size = path.stat().st_size
+        file.seek(max(since if since <= size else 0, size - _LOG_TAIL_BYTES))
         lines = file.read().decode(errors="replace").splitlines()
         return [line for line in lines if line.strip()][-count:]
     return []
@@ -271,7 +276,7 @@ def main() -> None:
     if plan.lock_fd >= 0:
         os.set_inheritable(plan.lock_fd, False)
         write_pid(plan.lock_fd, os.getpid())
-    descriptor = open_log(log_path(Path(plan.home), "stack"))
+    descriptor = open_log(log_path(plan, "stack"))
     with os.fdopen(descriptor, "w", encoding="utf-8") as log:
         Supervisor(plan, log).run()
 
