@@ -1,0 +1,34 @@
+"""How secret settings are shown."""
+
+from __future__ import annotations
+
+import re
+
+MASK = "********"
+_SECRET_QUERY = re.compile(r"([?&](?:password|passwd|sslpassword|secret|token)=)[^&#]*", re.IGNORECASE)
+
+
+def hide(value: str) -> str:
+    """The mask alone; an empty value stays empty, so that a person sees that none is set."""
+    return MASK if value else ""
+
+
+def hide_password(url: str) -> str:
+    """`url` with its password masked.
+
+    Everything from the first colon after the scheme to the last ``@`` counts as password, because a password
+    that somebody forgot to percent-encode may hold any character.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return hide(url)
+    userinfo, at, host = rest.rpartition("@")
+    user, colon, _ = userinfo.partition(":")
+    shown = f"{user}{colon}{MASK if colon else ''}{at}{host}"
+    return _SECRET_QUERY.sub(rf"\1{MASK}", f"{scheme}{separator}{shown}")
+
+
+def scheme_only(url: str) -> str:
+    """``slack://********``: in a chat service's URL any part may be a token."""
+    scheme, separator, _ = url.partition("://")
+    return f"{scheme}://{MASK}" if separator else MASK

@@ -1,0 +1,311 @@
+"""Every section and key: its type, default, range and help, told once. Other modules derive from this one."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from engine.config import masking
+
+ExecutorName = Literal["LocalExecutor", "SequentialExecutor"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Allowed range of a number, ends included; ``above`` excludes its end."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a person reads about a key. ``mask`` makes the value of a secret fit to be shown."""
+
+    help: str
+    aliases: tuple[str, ...] = ()
+    mask: Callable[[str], str] | None = None
+    form: Literal[
+        "any", "host", "http_url", "database_url", "apprise_url", "timezone", "address", "metric", "span"
+    ] = "any"
+
+
+Port = Annotated[int, Limits(at_least=1, at_most=65535)]
+Count = Annotated[int, Limits(at_least=1)]
+CountOrNone = Annotated[int, Limits(at_least=0)]
+Seconds = Annotated[float, Limits(above=0)]
+SecondsOrNone = Annotated[float, Limits(at_least=0)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """A group of settings. Its repr masks secrets, so that no traceback or debug log can tell them."""
+
+    def __repr__(self) -> str:
+        shown = (f"{key.name}={key.shown(getattr(self, key.name))!r}" for key in section_keys(type(self)))
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Core(Section, frozen=True):
+    """What is run, and how much of it at once."""
+
+    executor: Annotated[
+        ExecutorName,
+        About("What runs the tasks: LocalExecutor, many at once, or SequentialExecutor, one at a time."),
+    ] = "LocalExecutor"
+    parallelism: Annotated[Count, About("Task attempts that may be queued or running at once.")] = 32
+    max_active_tasks_per_dag: Annotated[
+        Count,
+        About(
+            "Task attempts of one DAG at once, unless the DAG says otherwise.", aliases=("dag_concurrency",)
+        ),
+    ] = 16
+    max_active_runs_per_dag: Annotated[
+        Count, About("Running runs of one DAG at once, unless the DAG says otherwise.")
+    ] = 16
+    dags_folder: Annotated[Path, About("Folder that is searched for DAG files.")] = Path(
+        "$WINDSOCK_HOME/dags"
+    )
+    load_examples: Annotated[bool, About("Load the example DAGs that come with Windsock.")] = True
+    dagbag_import_timeout: Annotated[
+        Seconds, About("Seconds that the import of one DAG file may take before it is stopped.")
+    ] = 30.0
+    killed_task_cleanup_time: Annotated[
+        SecondsOrNone, About("Seconds between SIGTERM and SIGKILL for a task that is stopped.")
+    ] = 5.0
+    default_timezone: Annotated[
+        str, About("Time zone of dates in DAG files that name none.", form="timezone")
+    ] = "UTC"
+    default_task_retries: Annotated[CountOrNone, About("Retries of a task that sets none.")] = 0
+    dags_are_paused_at_creation: Annotated[bool, About("Start new DAGs paused.")] = False
+    callback_timeout: Annotated[Seconds, About("Seconds that a user callback may take.")] = 60.0
+    max_file_bytes: Annotated[Count, About("Size in bytes beyond which a DAG file is refused.")] = 1_000_000
+
+
+class Database(Section, frozen=True):
+    """The metastore."""
+
+    sql_alchemy_conn: Annotated[
+        str,
+        About(
+            "SQLAlchemy URL of the metastore: sqlite, postgresql, mysql or mariadb.",
+            mask=masking.hide_password,
+            form="database_url",
+        ),
+    ] = "sqlite:///$WINDSOCK_HOME/windsock.db"
+    pool_size: Annotated[Count, About("Database connections that each process keeps open at most.")] = 5
+
+
+class Logging(Section, frozen=True):
+    """Log files."""
+
+    base_log_folder: Annotated[Path, About("Folder for the logs of tasks and of Windsock itself.")] = Path(
+        "$WINDSOCK_HOME/logs"
+    )
+    logging_level: Annotated[LogLevel, About("Least severe level that Windsock's own logs keep.")] = "INFO"
+
+
+class Metrics(Section, frozen=True):
+    """StatsD emission: where the engine sends its metrics to."""
+
+    statsd_on: Annotated[bool, About("Send metrics at all.")] = True
+    statsd_host: Annotated[str, About("Host of the StatsD receiver.", form="host")] = "localhost"
+    statsd_port: Annotated[Port, About("UDP port of the StatsD receiver.")] = 9125
+    statsd_prefix: Annotated[str, About("First part of every metric's name.", form="metric")] = "airflow"
+    legacy_names: Annotated[
+        bool, About("Send dotted names in Airflow's older form instead of tagged ones; never both.")
+    ] = False
+
+
+class Scheduler(Section, frozen=True):
+    """The scheduler and the DAG processor."""
+
+    scheduler_heartbeat_sec: Annotated[Seconds, About("Seconds between the scheduler's heartbeats.")] = 5.0
+    job_heartbeat_sec: Annotated[Seconds, About("Seconds between the heartbeats of every other process.")] = (
+        5.0
+    )
+    scheduler_health_check_threshold: Annotated[
+        Seconds, About("Seconds without a heartbeat after which a process counts as unhealthy.")
+    ] = 30.0
+    dag_dir_list_interval: Annotated[
+        Seconds, About("Seconds between two looks for new and gone DAG files.")
+    ] = 5.0
+    min_file_process_interval: Annotated[
+        SecondsOrNone, About("Seconds after which an unchanged DAG file is parsed again.")
+    ] = 30.0
+    parsing_processes: Annotated[Count, About("DAG files parsed at once.")] = 2
+    catchup_by_default: Annotated[
+        bool, About("Create the runs of missed intervals for DAGs that do not set catchup.")
+    ] = False
+
+
+class Smtp(Section, frozen=True):
+    """The mail server for alerts."""
+
+    smtp_host: Annotated[str, About("Mail server; empty turns mail off.", form="host")] = ""
+    smtp_port: Annotated[Port, About("Port of the mail server.")] = 25
+    smtp_user: Annotated[str, About("User name; empty sends without signing in.")] = ""
+    smtp_password: Annotated[str, About("Password of smtp_user.", mask=masking.hide)] = ""
+    smtp_mail_from: Annotated[str, About("Sender address of alerts.", form="address")] = "windsock@localhost"
+    smtp_ssl: Annotated[bool, About("Speak TLS from the first byte (usually port 465).")] = False
+    smtp_starttls: Annotated[bool, About("Switch to TLS by STARTTLS (usually port 587).")] = False
+    smtp_timeout: Annotated[Seconds, About("Seconds to wait for the mail server.")] = 30.0
+
+
+class Email(Section, frozen=True):
+    """When tasks with an email address write one."""
+
+    default_email_on_failure: Annotated[bool, About("Mail final failures of tasks that do not say.")] = True
+    default_email_on_retry: Annotated[
+        bool, About("Mail failures that will be retried, of tasks that do not say.")
+    ] = True
+
+
+class Alerting(Section, frozen=True):
+    """Delivery of alerts."""
+
+    apprise_urls: Annotated[
+        tuple[str, ...],
+        About(
+            "Apprise URLs that hear of every final task failure. In the environment separated by commas; "
+            "a comma within a URL is written %2C.",
+            mask=masking.scheme_only,
+            form="apprise_url",
+        ),
+    ] = ()
+    log_lines: Annotated[CountOrNone, About("Last lines of the task log that an alert carries.")] = 30
+    give_up_after: Annotated[
+        Seconds, About("Seconds after which an undeliverable alert is declared dead.")
+    ] = 86_400.0
+    lease_seconds: Annotated[
+        Seconds, About("Seconds after which an alert whose deliverer has died is taken over.")
+    ] = 60.0
+
+
+class Webserver(Section, frozen=True):
+    """Pages and REST."""
+
+    web_server_host: Annotated[str, About("Address to listen on.", form="host")] = "127.0.0.1"
+    web_server_port: Annotated[Port, About("Port to listen on.")] = 8080
+    base_url: Annotated[
+        str,
+        About(
+            "URL under which people reach the pages, for links in alerts; empty: http://localhost:<port>.",
+            form="http_url",
+        ),
+    ] = ""
+
+    @property
+    def url(self) -> str:
+        """`base_url`, or what it is by default; without a slash at the end."""
+        return self.base_url or f"http://localhost:{self.web_server_port}"
+
+
+class Exporter(Section, frozen=True):
+    """The StatsD bridge that Prometheus reads."""
+
+    host: Annotated[str, About("Address to listen on, for StatsD and for Prometheus.", form="host")] = (
+        "127.0.0.1"
+    )
+    statsd_port: Annotated[Port, About("Port for StatsD, UDP and TCP.")] = 9125
+    port: Annotated[Port, About("Port of /metrics.")] = 9102
+
+
+class Prometheus(Section, frozen=True):
+    """The Prometheus and the Alertmanager that `windsock up` starts."""
+
+    host: Annotated[str, About("Address that both listen on.", form="host")] = "127.0.0.1"
+    port: Annotated[Port, About("Port of Prometheus.")] = 9090
+    alertmanager_port: Annotated[Port, About("Port of Alertmanager.")] = 9093
+    retention: Annotated[str, About("How long samples are kept, such as 15d or 12h.", form="span")] = "15d"
+
+
+class Grafana(Section, frozen=True):
+    """The Grafana that `windsock up` starts where it is installed."""
+
+    port: Annotated[Port, About("Port of Grafana.")] = 3000
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings. Paths are absolute; ``origins`` maps each ``section.key`` that was set to what set it."""
+
+    home: Path
+    core: Core
+    database: Database
+    logging: Logging
+    metrics: Metrics
+    scheduler: Scheduler
+    smtp: Smtp
+    email: Email
+    alerting: Alerting
+    webserver: Webserver
+    exporter: Exporter
+    prometheus: Prometheus
+    grafana: Grafana
+    origins: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key as declared above."""
+
+    section: str
+    name: str
+    type: Any
+    default: Any
+    limits: Limits
+    about: About
+
+    @property
+    def dotted(self) -> str:
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        return f"WINDSOCK__{self.section}__{self.name}".upper()
+
+    def shown(self, value: Any) -> str:
+        """`value` as text for people, a secret masked."""
+        items = value if isinstance(value, tuple) else (value,)
+        mask = self.about.mask or str
+        return ", ".join(mask(_plain(item)) for item in items)
+
+
+SECTIONS: Mapping[str, type[Section]] = {
+    name: kind
+    for name, kind in typing.get_type_hints(Settings).items()
+    if isinstance(kind, type) and issubclass(kind, Section)
+}
+
+
+@cache
+def section_keys(section: type[Section]) -> tuple[Key, ...]:
+    """The keys of one section, in the order they are declared in."""
+    hints = typing.get_type_hints(section, include_extras=True)
+    return tuple(
+        _key(section, field.name, hints[field.name], field.default)
+        for field in msgspec.structs.fields(section)
+    )
+
+
+def all_keys() -> tuple[Key, ...]:
+    """Every key of every section."""
+    return tuple(key for section in SECTIONS.values() for key in section_keys(section))
+
+
+def _key(section: type[Section], name: str, hint: Any, default: Any) -> Key:
+    bare, *notes = typing.get_args(hint)
+    limits = next((note for note in notes if isinstance(note, Limits)), Limits())
+    about = next(note for note in notes if isinstance(note, About))
+    return Key(section.__name__.lower(), name, bare, default, limits, about)
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,25 @@
+"""Addresses of the web pages, for mails, chat messages and commands. Pure and slim: anybody may import it."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+
+def dag_url(base_url: str, dag_id: str) -> str:
+    """The page of a DAG. An empty `base_url` gives a path."""
+    return f"{base_url.rstrip('/')}/dags/{_segment(dag_id)}"
+
+
+def run_url(base_url: str, dag_id: str, run_id: str) -> str:
+    """The page of a run."""
+    return f"{dag_url(base_url, dag_id)}/runs/{_segment(run_id)}"
+
+
+def attempt_url(base_url: str, dag_id: str, run_id: str, task_id: str, try_number: int, map_index: int = -1) -> str:
+    """The page of one attempt: its facts and its log."""
+    query = f"?map_index={map_index}" if map_index >= 0 else ""
+    return f"{run_url(base_url, dag_id, run_id)}/tasks/{_segment(task_id)}/attempts/{try_number}{query}"
+
+
+def _segment(identifier: str) -> str:
+    return quote(identifier, safe="")
