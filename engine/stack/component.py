@@ -42,10 +42,10 @@ Check = Http | Tcp | Udp | Heartbeat | Alive
 
 
 class Port(msgspec.Struct, frozen=True):
-    """An address a component listens at, and the environment variable that moves it."""
+    """An address a component listens at, and the environment variables that move it."""
 
     number: int
-    setting: str
+    settings: tuple[str, ...]
     host: str = "127.0.0.1"
     protocol: Literal["tcp", "udp"] = "tcp"
 
@@ -54,6 +54,7 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
     """One process of the stack.
 
     ``env`` is added to the supervisor's own environment; it is stored in ``run/stack.json``, so it holds no secrets.
+    ``why`` says what is missing without it, ``next_step`` what a person may try with it.
     ``argv`` is empty where the program is not installed; then ``remedy`` says how to get it.
     """
 
@@ -65,6 +66,7 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     core: bool = True
     why: str = ""
+    next_step: str = ""
     remedy: str = ""
     blocked_by: str = ""  # who holds its port; such a component is not started
     stop_grace_seconds: float = 10.0

@@ -13,13 +13,8 @@ _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 def taken_ports(components: Iterable[Component]) -> list[tuple[Component, Port, str]]:
     """Return each port that an installed component needs and cannot have, with the sentence that says so."""
-    return [
-        (component, port, problem)
-        for component in components
-        if component.is_installed
-        for port in component.ports
-        if (problem := problem_with(component, port))
-    ]
+    wanted = ((component, port) for component in components if component.is_installed for port in component.ports)
+    return [(component, port, problem) for component, port in wanted if (problem := problem_with(component, port))]
 
 
 def problem_with(component: Component, port: Port) -> str:
@@ -31,11 +26,16 @@ def problem_with(component: Component, port: Port) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
             f"{component.name}: {place} is taken by {holder(port)}."
-            f" Stop that, or move this: {port.setting}={_free_neighbour(port)}"
+            f" Stop that, or move this: {_moved(port, _free_neighbour(port))}"
         )
     if error.errno == errno.EACCES:
-        return f"{component.name}: {place} is for root only. Choose one above 1023: {port.setting}={port.number + 8000}"
-    return f"{component.name}: cannot listen at {port.host}:{port.number}: {error.strerror or error}. See {port.setting}"
+        return f"{component.name}: {place} is for root only. Choose one above 1023: {_moved(port, port.number + 8000)}"
+    reason = error.strerror or error
+    return f"{component.name}: cannot listen at {port.host}:{port.number}: {reason}. See {' and '.join(port.settings)}"
+
+
+def _moved(port: Port, number: int) -> str:
+    return " ".join(f"{setting}={number}" for setting in port.settings)
 
 
 def holder(port: Port) -> str:
@@ -75,5 +75,7 @@ def _bind_error(port: Port) -> OSError | None:
 
 def _free_neighbour(port: Port) -> int:
     candidates = range(port.number + 1, min(port.number + 100, 65536))
-    free = (number for number in candidates if _bind_error(Port(number, port.setting, port.host, port.protocol)) is None)
+    free = (
+        number for number in candidates if _bind_error(Port(number, port.settings, port.host, port.protocol)) is None
+    )
     return next(free, port.number + 1000)

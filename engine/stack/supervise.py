@@ -73,7 +73,10 @@ class Supervisor:
                 self._spawn(child)
                 changed = True
             if child.must_be_killed(now):
-                self._say(f"{child.component.name} did not stop in {child.component.stop_grace_seconds:g} s: killing it", loud=True)
+                self._say(
+                    f"{child.component.name} did not stop in {child.component.stop_grace_seconds:g} s: killing it",
+                    loud=True,
+                )
                 child.kill_at = None
                 _kill_group(child.pid, signal.SIGKILL)
         if changed:
