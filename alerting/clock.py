@@ -16,4 +16,5 @@ def database_now(connection: Connection) -> datetime:
             now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
             return now.astimezone(UTC)
         case _:
-            return connection.execute(text("SELECT UTC_TIMESTAMP(6)")).scalar_one().replace(tzinfo=UTC)
+            naive: datetime = connection.execute(text("SELECT UTC_TIMESTAMP(6)")).scalar_one()
+            return naive.replace(tzinfo=UTC)

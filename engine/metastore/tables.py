@@ -163,6 +163,7 @@ class TaskInstance(Base):
     """One task of one run: the state machine that the scheduler turns.
 
     ``up_*`` count direct upstream tasks by outcome; ``up_failed`` includes upstream_failed ones.
+    ``priority_rank`` is the negated priority weight, so that one ascending index serves claim().
     ``try_number`` is charged at claim. ``ready_at`` is when a retry or a rescheduled sensor is due.
     """
 
@@ -183,7 +184,7 @@ class TaskInstance(Base):
     pool: Mapped[str] = mapped_column(Id)
     pool_slots: Mapped[int] = mapped_column(Integer, default=1)
     queue: Mapped[str] = mapped_column(Id)
-    priority_weight: Mapped[int] = mapped_column(Integer, default=1)
+    priority_rank: Mapped[int] = mapped_column(Integer, default=-1)
     up_total: Mapped[int] = mapped_column(Integer, default=0)
     up_success: Mapped[int] = mapped_column(Integer, default=0)
     up_failed: Mapped[int] = mapped_column(Integer, default=0)
@@ -204,7 +205,7 @@ class TaskInstance(Base):
             "(token IS NOT NULL) = (state IS NOT NULL AND state IN ('queued', 'running'))",
             name="ck_task_instance_token",
         ),
-        Index("ix_task_instance_ready", "state", "priority_weight", "id"),  # claim(), gauges
+        Index("ix_task_instance_ready", "state", "priority_rank", "id"),  # claim(), gauges
         Index("ix_task_instance_due", "state", "ready_at"),  # promote()
         Index("ix_task_instance_owner", "owner"),  # rescue()
     )
@@ -221,7 +222,7 @@ class TaskAttempt(Base):
     owner: Mapped[str] = mapped_column(Token)
     hostname: Mapped[str] = mapped_column(String(250))
     state: Mapped[str] = mapped_column(String(20))  # success, failed, up_for_retry, skipped, up_for_reschedule
-    cause: Mapped[str] = mapped_column(String(20))  # engine.running.outcome.Cause
+    cause: Mapped[str] = mapped_column(String(20))  # engine.metastore.outcome.Cause
     exit_code: Mapped[int | None] = mapped_column(Integer)
     signal: Mapped[int | None] = mapped_column(Integer)
     error: Mapped[str | None] = mapped_column(LongText)  # one line

@@ -1,9 +1,9 @@
 """Wake-ups: how a process that wrote something tells the one that waits for it.
 
 On one machine a waiter binds a datagram socket ``$WINDSOCK_HOME/run/wake/<topic>.<pid>.<n>`` and a writer sends one
-byte to every socket of the topic: no statement, no delay. Between machines PostgreSQL pushes (LISTEN/NOTIFY, sent in a small
-transaction of its own, since NOTIFY takes a lock that all committing sessions share); elsewhere the writer counts up
-a row that the waiter polls. All of them are hints: a waiter looks for work by itself at least each few seconds.
+byte to every socket of the topic: no statement, no delay. Between machines PostgreSQL pushes (LISTEN/NOTIFY,
+sent in a small transaction of its own, since NOTIFY takes a lock that all committing sessions share); elsewhere the
+writer counts up a row that the waiter polls. All of them are hints: a waiter looks by itself as well.
 """
 
 from __future__ import annotations

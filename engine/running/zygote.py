@@ -32,7 +32,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from engine.running.linux import die_with_parent
+from engine.linux import die_with_parent
 
 Handler = Callable[[bytes, list[int]], int]
 
@@ -87,7 +87,7 @@ _events = msgspec.msgpack.Decoder(Forked | Exited)
 _encoder = msgspec.msgpack.Encoder()
 
 
-class ZygoteDied(Exception):  # noqa: N818 - it is the name of what happened
+class ZygoteDied(Exception):
     """The zygote is gone, and with it all its children."""
 
 

@@ -211,7 +211,7 @@ def upgrade() -> None:
         sa.Column("pool", ID, nullable=False),
         sa.Column("pool_slots", sa.Integer(), nullable=False),
         sa.Column("queue", ID, nullable=False),
-        sa.Column("priority_weight", sa.Integer(), nullable=False),
+        sa.Column("priority_rank", sa.Integer(), nullable=False),
         sa.Column("up_total", sa.Integer(), nullable=False),
         sa.Column("up_success", sa.Integer(), nullable=False),
         sa.Column("up_failed", sa.Integer(), nullable=False),
@@ -236,7 +236,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_task_instance_due", "task_instance", ["state", "ready_at"])
     op.create_index("ix_task_instance_owner", "task_instance", ["owner"])
-    op.create_index("ix_task_instance_ready", "task_instance", ["state", "priority_weight", "id"])
+    op.create_index("ix_task_instance_ready", "task_instance", ["state", "priority_rank", "id"])
 
     op.create_table(
         "web_session",

@@ -1,0 +1,101 @@
+"""What a transition changed: plain records for whoever announces, measures or logs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from engine.metastore.outcome import Outcome
+from engine.metastore.states import RunState, TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What never changes about a run once it runs."""
+
+    id: int
+    dag_id: str
+    run_id: str
+    run_type: str
+    version: str
+    logical_date: datetime | None
+    data_interval_start: datetime | None
+    data_interval_end: datetime | None
+    run_after: datetime
+    queued_at: datetime
+    start_date: datetime
+    conf: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An attempt that claim() gave to an owner: it is charged, and start() must come before its process."""
+
+    ti_id: int
+    run: RunFacts
+    task_id: str
+    map_index: int
+    token: str
+    try_number: int
+    max_tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An owner's report: the attempt with this token ended so, on that host."""
+
+    token: str
+    outcome: Outcome
+    hostname: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskChange:
+    """A task instance took a state. `outcome` is None where no attempt ran (skipped, upstream_failed, empty)."""
+
+    ti_id: int
+    run_pk: int
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    operator: str
+    queue: str
+    state: TaskState
+    try_number: int
+    max_tries: int
+    outcome: Outcome | None = None
+    hostname: str | None = None
+    scheduled_at: datetime | None = None
+    queued_at: datetime | None = None
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunChange:
+    """A run took a state."""
+
+    run: RunFacts
+    state: RunState
+    end_date: datetime | None = None
+    failed_tasks: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Changes:
+    """All that one transaction changed, in order."""
+
+    tasks: list[TaskChange] = field(default_factory=list)
+    runs: list[RunChange] = field(default_factory=list)
+    scheduled: int = 0  # task instances that became ready
+    late: list[str] = field(default_factory=list)  # tokens whose report came after somebody else's decision
+
+    def add(self, other: Changes) -> None:
+        """Append what a later step of the same transaction changed."""
+        self.tasks += other.tasks
+        self.runs += other.runs
+        self.scheduled += other.scheduled
+        self.late += other.late

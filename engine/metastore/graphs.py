@@ -1,0 +1,114 @@
+"""Serialised DAG versions, read once and kept: what the transitions need to know of a DAG's shape."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, select
+
+from engine.authoring.serialized import SerializedDag, SerializedTask, TriggerRule, decode_dag
+from engine.metastore.errors import NotFound
+from engine.metastore.states import TaskState
+from engine.metastore.tables import DagVersion
+
+_CAPACITY: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One DAG version with its edges turned round."""
+
+    dag: SerializedDag
+    tasks: dict[str, SerializedTask]
+    children: dict[str, tuple[str, ...]]
+    leaves: frozenset[str]
+
+    def downstream(self, task_id: str) -> tuple[str, ...]:
+        """Every task behind `task_id`, in topological order."""
+        reached = {task_id}
+        for task in self.dag.tasks:
+            if reached.intersection(task.upstream):
+                reached.add(task.task_id)
+        return tuple(task.task_id for task in self.dag.tasks if task.task_id in reached and task.task_id != task_id)
+
+
+def build_graph(dag: SerializedDag) -> Graph:
+    """Turn a DAG's upstream lists into children lists."""
+    children: dict[str, list[str]] = {task.task_id: [] for task in dag.tasks}
+    for task in dag.tasks:
+        for parent in task.upstream:
+            children[parent].append(task.task_id)
+    return Graph(
+        dag,
+        {task.task_id: task for task in dag.tasks},
+        {task_id: tuple(names) for task_id, names in children.items()},
+        frozenset(task_id for task_id, names in children.items() if not names),
+    )
+
+
+class Graphs:
+    """A cache of graphs by (dag_id, version); versions never change. Not shared between threads."""
+
+    def __init__(self) -> None:
+        self._graphs: OrderedDict[tuple[str, str], Graph] = OrderedDict()
+        self.hits = 0
+        self.misses = 0
+
+    def __len__(self) -> int:
+        return len(self._graphs)
+
+    def get(self, connection: Connection, dag_id: str, version: str) -> Graph:
+        """One graph; raises NotFound when that version is not stored."""
+        key = (dag_id, version)
+        if graph := self._graphs.get(key):
+            self.hits += 1
+            self._graphs.move_to_end(key)
+            return graph
+        self.misses += 1
+        statement = select(DagVersion.data).where(DagVersion.dag_id == dag_id, DagVersion.version == version)
+        data = connection.execute(statement).scalar()
+        if data is None:
+            raise NotFound(f"version {version} of DAG {dag_id!r} is not in the metastore")
+        graph = self._graphs[key] = build_graph(decode_dag(data))
+        if len(self._graphs) > _CAPACITY:
+            self._graphs.popitem(last=False)
+        return graph
+
+
+def judge(rule: TriggerRule, total: int, success: int, failed: int, skipped: int) -> TaskState | None:
+    """What becomes of a task that waits, from the outcomes of its direct upstream tasks.
+
+    `failed` counts failed and upstream_failed ones. Returns SCHEDULED, SKIPPED or UPSTREAM_FAILED, or None: wait.
+    The table is Airflow's (airflow.ti_deps.deps.trigger_rule_dep).
+    """
+    done = success + failed + skipped
+    all_done = done >= total
+    go, skip, fail = TaskState.SCHEDULED, TaskState.SKIPPED, TaskState.UPSTREAM_FAILED
+    if total == 0:
+        return go
+    match rule:
+        case TriggerRule.ALWAYS:
+            return go
+        case TriggerRule.ALL_SUCCESS:
+            verdict = fail if failed else skip if skipped else go if all_done else None
+        case TriggerRule.ALL_FAILED:
+            verdict = skip if success or skipped else go if all_done else None
+        case TriggerRule.ALL_DONE:
+            verdict = go if all_done else None
+        case TriggerRule.ALL_SKIPPED:
+            verdict = skip if success or failed else go if all_done else None
+        case TriggerRule.ONE_SUCCESS:
+            verdict = go if success else None if not all_done else skip if skipped == total else fail
+        case TriggerRule.ONE_FAILED:
+            verdict = go if failed else skip if all_done else None
+        case TriggerRule.ONE_DONE:
+            verdict = go if success or failed else skip if all_done else None
+        case TriggerRule.NONE_FAILED:
+            verdict = fail if failed else go if all_done else None
+        case TriggerRule.NONE_SKIPPED:
+            verdict = skip if skipped else go if all_done else None
+        case TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS:
+            verdict = fail if failed else None if not all_done else go if success else skip
+    return verdict

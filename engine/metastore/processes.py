@@ -1,0 +1,83 @@
+"""Heartbeats: one row per long-lived process. Tasks point at their supervisor's row, so liveness costs no row per task.
+
+A process is dead when its row is older than the threshold by the database's clock; or, at once, when it ran on this
+host and no process with its pid and start time exists any more.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from engine.metastore.states import ProcessKind
+from engine.metastore.store import Tx
+from engine.metastore.tables import Process
+from engine.linux import start_mark
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a process is in the metastore."""
+
+    id: str
+    kind: ProcessKind
+    hostname: str
+    pid: int
+
+
+def identify(kind: ProcessKind, pid: int | None = None) -> Identity:
+    """A new identity for a process of this host (this one by default)."""
+    return Identity(str(uuid.uuid4()), kind, socket.gethostname(), pid or os.getpid())
+
+
+def register(tx: Tx, identity: Identity, detail: dict[str, Any] | None = None) -> None:
+    """Write a process's first heartbeat."""
+    row = {
+        "id": identity.id,
+        "kind": identity.kind,
+        "hostname": identity.hostname,
+        "pid": identity.pid,
+        "pid_started": start_mark(identity.pid) or "",
+        "started_at": tx.now,
+        "heartbeat_at": tx.now,
+        "detail": detail or {},
+    }
+    tx.connection.execute(insert(Process).values(row))
+
+
+def heartbeat(tx: Tx, ids: Iterable[str]) -> int:
+    """Say that processes live; returns how many rows there were: a missing one was declared dead."""
+    statement = update(Process).where(Process.id.in_(sorted(ids)), Process.ended_at.is_(None))
+    return tx.connection.execute(statement.values(heartbeat_at=tx.now)).rowcount
+
+
+def end(tx: Tx, ids: Iterable[str]) -> None:
+    """Say that processes have ended, or that somebody declared them dead."""
+    statement = update(Process).where(Process.id.in_(sorted(ids)), Process.ended_at.is_(None))
+    tx.connection.execute(statement.values(ended_at=tx.now))
+
+
+def find_dead(connection: Connection, now: datetime, threshold: timedelta, kinds: Iterable[ProcessKind]) -> list[str]:
+    """Ids of processes that neither ended nor live."""
+    statement = select(Process.id, Process.hostname, Process.pid, Process.pid_started, Process.heartbeat_at)
+    statement = statement.where(Process.kind.in_(sorted(kinds)), Process.ended_at.is_(None))
+    here = socket.gethostname()
+    dead = []
+    for row in connection.execute(statement):
+        proven = row.hostname == here and row.pid_started and start_mark(row.pid) != row.pid_started
+        if proven or row.heartbeat_at < now - threshold:
+            dead.append(row.id)
+    return dead
+
+
+def latest_heartbeat(connection: Connection, kind: ProcessKind) -> datetime | None:
+    """The newest heartbeat of a kind, ended ones left out; None when there is none."""
+    statement = select(Process.heartbeat_at).where(Process.kind == kind, Process.ended_at.is_(None))
+    return connection.execute(statement.order_by(Process.heartbeat_at.desc()).limit(1)).scalar()

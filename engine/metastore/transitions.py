@@ -1,0 +1,582 @@
+"""Every change of state of runs and task instances, one verb each.
+
+=================  =================================  ==========================================================
+verb               from → to                          guard
+=================  =================================  ==========================================================
+create_run         (nothing) → run queued             unique (dag_id, run_id) and (dag_id, logical_date)
+start_runs         run queued → running               state; budget dag_runs; creates the task instances
+claim              scheduled → queued                 state; budgets pool and dag_tasks; charges the attempt
+release            queued → scheduled                 token; takes the charge back: no process was started
+start              queued → running                   token
+finish             running → success, failed,         token; advances children, closes runs
+                   up_for_retry, skipped
+rescue             queued, running → (release,        owner; what its dead owner left behind
+                   finish as lost)
+promote            up_for_retry → scheduled           state and ready_at
+=================  =================================  ==========================================================
+
+Rows are locked in the order task instances (by id), runs, budgets (by key), so that schedulers cannot deadlock.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import BindParameter, Row, Select, String, bindparam, cast, delete, insert, literal, or_, select, update
+
+from engine.authoring.serialized import SerializedTask
+from engine.metastore import budgets
+from engine.metastore.changes import Changes, Claimed, Finished, RunChange, RunFacts, TaskChange
+from engine.metastore.graphs import Graph, Graphs, judge
+from engine.metastore.outcome import Cause, Outcome
+from engine.metastore.runs import FACT_COLUMNS, Runs, facts_of
+from engine.metastore.states import RunState, TaskState
+from engine.metastore.store import Tx
+from engine.metastore.tables import Base, Budget, DagRun, DagSchedule, TaskAttempt, TaskInstance, XCom
+
+TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
+RUN: Final = Base.metadata.tables[DagRun.__tablename__]
+
+_TOKENS: Final[BindParameter[Any]] = bindparam("tokens", expanding=True)
+_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
+
+_QUEUED_RUNS = (
+    select(*FACT_COLUMNS)
+    .join(DagSchedule, DagSchedule.dag_id == DagRun.dag_id)
+    .join(Budget, (Budget.kind == budgets.DAG_RUNS) & (Budget.name == DagRun.dag_id))
+    .where(DagRun.state == RunState.QUEUED, DagSchedule.is_paused.is_(False), Budget.used < Budget.slots)
+    .order_by(DagRun.id)
+    .limit(bindparam("limit"))
+)
+_START_RUN = (
+    update(RUN)
+    .where(RUN.c.id == bindparam("b_id"), RUN.c.state == RunState.QUEUED)
+    .values(state=RunState.RUNNING, start_date=bindparam("b_now"), unfinished=bindparam("b_tasks"))
+)
+_READY = (
+    select(TI.c.id, TI.c.run_pk, TI.c.dag_id, TI.c.task_id, TI.c.map_index, TI.c.pool, TI.c.pool_slots)
+    .add_columns(TI.c.try_number, TI.c.max_tries, TI.c.operator, TI.c.queue, TI.c.run_id, TI.c.scheduled_at)
+    .where(TI.c.state == TaskState.SCHEDULED)
+    .order_by(TI.c.priority_rank, TI.c.id)
+    .limit(bindparam("limit"))
+)
+_CLAIM = (
+    update(TI)
+    .where(TI.c.id.in_(_IDS), TI.c.state == TaskState.SCHEDULED)
+    .values(
+        state=TaskState.QUEUED,
+        token=literal("", String).concat(bindparam("b_batch", type_=String)).concat(cast(TI.c.id, String(20))),
+        owner=bindparam("b_owner"),
+        queued_at=bindparam("b_now"),
+        try_number=TI.c.try_number + 1,
+        ready_at=None,
+    )
+)
+_RELEASE = (
+    update(TI)
+    .where(TI.c.token.in_(_TOKENS), TI.c.state == TaskState.QUEUED)
+    .values(state=TaskState.SCHEDULED, token=None, owner=None, queued_at=None, try_number=TI.c.try_number - 1)
+)
+_START = (
+    update(TI)
+    .where(TI.c.token.in_(_TOKENS), TI.c.state == TaskState.QUEUED)
+    .values(state=TaskState.RUNNING, start_date=bindparam("b_now"))
+)
+_HELD = select(TI).where(TI.c.token.in_(_TOKENS), TI.c.state == bindparam("held_state")).order_by(TI.c.id)
+_END = (
+    update(TI)
+    .where(TI.c.token.in_(_TOKENS), TI.c.state == TaskState.RUNNING)
+    .values(
+        state=bindparam("b_state"), end_date=bindparam("b_end"), ready_at=bindparam("b_ready"), token=None, owner=None
+    )
+)
+_CHILDREN = (
+    select(TI)
+    .where(
+        TI.c.run_pk.in_(bindparam("runs", expanding=True)),
+        TI.c.task_id.in_(bindparam("tasks", expanding=True)),
+        TI.c.state.is_(None),
+    )
+    .order_by(TI.c.id)
+)
+_ADVANCE = (
+    update(TI)
+    .where(TI.c.id.in_(_IDS), TI.c.state.is_(None))
+    .values(
+        up_success=TI.c.up_success + bindparam("b_success"),
+        up_failed=TI.c.up_failed + bindparam("b_failed"),
+        up_skipped=TI.c.up_skipped + bindparam("b_skipped"),
+        state=bindparam("b_state"),
+        scheduled_at=bindparam("b_scheduled"),
+        end_date=bindparam("b_end"),
+    )
+)
+_SETTLE = (
+    update(TI)
+    .where(TI.c.id.in_(_IDS), TI.c.state == TaskState.SCHEDULED)
+    .values(state=TaskState.SUCCESS, try_number=1, start_date=bindparam("b_now"), end_date=bindparam("b_now"))
+)
+_COUNT_DOWN = update(RUN).where(RUN.c.id.in_(_IDS)).values(unfinished=RUN.c.unfinished - bindparam("b_n"))
+_COMPLETE = (
+    select(*FACT_COLUMNS)
+    .where(DagRun.id.in_(_IDS), DagRun.unfinished == 0, DagRun.state == RunState.RUNNING)
+    .order_by(DagRun.id)
+)
+_BROKEN = select(TI.c.run_pk, TI.c.task_id, TI.c.state).where(
+    TI.c.run_pk.in_(_IDS), TI.c.state.in_([TaskState.FAILED, TaskState.UPSTREAM_FAILED])
+)
+_CLOSE = (
+    update(RUN)
+    .where(RUN.c.id.in_(_IDS), RUN.c.state == RunState.RUNNING)
+    .values(state=bindparam("b_state"), end_date=bindparam("b_now"))
+)
+_DUE = (
+    select(TI.c.id)
+    .where(TI.c.state == TaskState.UP_FOR_RETRY, TI.c.ready_at <= bindparam("now"))
+    .order_by(TI.c.ready_at)
+    .limit(bindparam("limit"))
+)
+_PROMOTE = (
+    update(TI)
+    .where(TI.c.id.in_(_IDS), TI.c.state == TaskState.UP_FOR_RETRY)
+    .values(state=TaskState.SCHEDULED, scheduled_at=bindparam("b_now"), ready_at=None)
+)
+_OWNED = (
+    select(TI.c.token, TI.c.state)
+    .where(TI.c.owner.in_(bindparam("owners", expanding=True)))
+    .order_by(TI.c.id)
+    .limit(bindparam("limit"))
+)
+
+
+def _locked(tx: Tx, statement: Select[Any], *, skip: bool = False) -> Select[Any]:
+    return statement.with_for_update(skip_locked=skip) if tx.dialect.locks_rows else statement
+
+
+def create_run(tx: Tx, values: Mapping[str, Any]) -> bool:
+    """Insert a queued run; False when its run_id or its logical date is taken. `values` are DagRun's columns."""
+    statement = tx.dialect.insert_ignore(RUN)
+    row = {"state": RunState.QUEUED, "queued_at": tx.now, "unfinished": 0, **values}
+    return tx.connection.execute(statement.values(row)).rowcount == 1
+
+
+def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:
+    """Start queued runs of unpaused DAGs, oldest first, as far as max_active_runs allows; makes their tasks."""
+    changes = Changes()
+    queued = [facts_of(row) for row in tx.connection.execute(_QUEUED_RUNS, {"limit": limit})]
+    queued = _lock_queued(tx, queued)
+    free = budgets.free_slots(tx, {(budgets.DAG_RUNS, run.dag_id) for run in queued})
+    started = _within(queued, free)
+    if not started:
+        return changes
+    budgets.take(tx, Counter((budgets.DAG_RUNS, run.dag_id) for run in started))
+    shapes = {run.id: graphs.get(tx.connection, run.dag_id, run.version) for run in started}
+    for run in started:
+        parameters = {"b_id": run.id, "b_now": tx.now, "b_tasks": len(shapes[run.id].tasks)}
+        tx.connection.execute(_START_RUN, parameters)
+        changes.runs.append(RunChange(replace(run, start_date=tx.now), RunState.RUNNING))
+    rows = [row for run in started for row in _new_instances(run, shapes[run.id], tx.now)]
+    if rows:
+        tx.connection.execute(insert(TI), rows)
+    changes.scheduled = sum(row["state"] is not None for row in rows)
+    empty = [run.id for run in started if not shapes[run.id].tasks]
+    changes.add(_close_runs(tx, graphs, Counter(dict.fromkeys(empty, 0))))
+    return changes
+
+
+def _lock_queued(tx: Tx, queued: list[RunFacts]) -> list[RunFacts]:
+    # The join above cannot be locked table by table on every database, so the rows are locked by id afterwards.
+    if not queued or not tx.dialect.locks_rows:
+        return queued
+    statement = select(RUN.c.id).where(RUN.c.id.in_(_IDS), RUN.c.state == RunState.QUEUED).order_by(RUN.c.id)
+    held = set(tx.connection.execute(_locked(tx, statement, skip=True), {"ids": [run.id for run in queued]}).scalars())
+    return [run for run in queued if run.id in held]
+
+
+def _within(queued: list[RunFacts], free: dict[budgets.Key, int]) -> list[RunFacts]:
+    started = []
+    for run in queued:
+        key = (budgets.DAG_RUNS, run.dag_id)
+        if free.get(key, 0) > 0:
+            free[key] -= 1
+            started.append(run)
+    return started
+
+
+def _new_instances(run: RunFacts, graph: Graph, now: datetime) -> list[dict[str, Any]]:
+    return [
+        {
+            "run_pk": run.id,
+            "dag_id": run.dag_id,
+            "run_id": run.run_id,
+            "task_id": task.task_id,
+            "map_index": -1,
+            "state": None if task.upstream else TaskState.SCHEDULED,
+            "scheduled_at": None if task.upstream else now,
+            "operator": task.operator,
+            "try_number": 0,
+            "max_tries": task.retries + 1,
+            "pool": task.pool,
+            "pool_slots": task.pool_slots,
+            "queue": task.queue,
+            "priority_rank": -task.priority_weight,
+            "up_total": len(task.upstream),
+            "up_success": 0,
+            "up_failed": 0,
+            "up_skipped": 0,
+        }
+        for task in graph.dag.tasks
+    ]
+
+
+def claim(tx: Tx, graphs: Graphs, runs: Runs, owner: str, slots: int) -> tuple[list[Claimed], Changes]:
+    """Give up to `slots` ready task instances to `owner`, by priority, within pools and max_active_tasks.
+
+    1. Lock a bounded page of ready rows, skipping what another scheduler holds.
+    2. Settle the empty ones: they need no process.
+    3. Lock the budgets they need, choose in priority order what fits, and use the budgets.
+    4. One UPDATE moves the chosen ones to queued, with token and owner, and charges the attempt.
+    """
+    page = max(slots, 1) * 4
+    ready = tx.connection.execute(_locked(tx, _READY, skip=True), {"limit": page}).all()
+    if not ready:
+        return [], Changes()
+    facts = runs.get(tx.connection, (row.run_pk for row in ready))
+    tasks = {
+        row.id: graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id] for row in ready
+    }
+    empty = [row for row in ready if tasks[row.id].kind == "empty"]
+    changes = _settle(tx, graphs, runs, empty)
+    chosen = _fitting(tx, [row for row in ready if tasks[row.id].kind != "empty"], tasks, slots)
+    if not chosen:
+        return [], changes
+    budgets.take(tx, budgets.task_amounts((row.dag_id, row.pool, row.pool_slots) for row in chosen))
+    batch = secrets.token_hex(8) + "-"
+    ids = [row.id for row in chosen]
+    tx.connection.execute(_CLAIM, {"ids": ids, "b_batch": batch, "b_owner": owner, "b_now": tx.now})
+    claimed = [
+        Claimed(
+            row.id,
+            facts[row.run_pk],
+            row.task_id,
+            row.map_index,
+            f"{batch}{row.id}",
+            row.try_number + 1,
+            row.max_tries,
+        )
+        for row in chosen
+    ]
+    changes.tasks += [
+        _changed(row, TaskState.QUEUED, try_number=row.try_number + 1, queued_at=tx.now) for row in chosen
+    ]
+    return claimed, changes
+
+
+def _fitting(tx: Tx, ready: Sequence[Row[Any]], tasks: Mapping[int, SerializedTask], slots: int) -> list[Row[Any]]:
+    keys = {key for row in ready for key in ((budgets.POOL, row.pool), (budgets.DAG_TASKS, row.dag_id))}
+    free = budgets.free_slots(tx, keys)
+    per_task = _running_of_limited(tx, ready, tasks)
+    chosen: list[Row[Any]] = []
+    for row in ready:
+        pool, dag = (budgets.POOL, row.pool), (budgets.DAG_TASKS, row.dag_id)
+        limit = tasks[row.id].max_active_tis_per_dag
+        busy = per_task[row.dag_id, row.task_id]
+        if len(chosen) >= slots:
+            break
+        if free.get(pool, 0) < row.pool_slots or free.get(dag, 0) < 1 or (limit is not None and busy >= limit):
+            continue
+        free[pool] -= row.pool_slots
+        free[dag] -= 1
+        per_task[row.dag_id, row.task_id] += 1
+        chosen.append(row)
+    return chosen
+
+
+def _running_of_limited(
+    tx: Tx, ready: Sequence[Row[Any]], tasks: Mapping[int, SerializedTask]
+) -> Counter[tuple[str, str]]:
+    limited = {(row.dag_id, row.task_id) for row in ready if tasks[row.id].max_active_tis_per_dag is not None}
+    counts: Counter[tuple[str, str]] = Counter()
+    if limited:
+        statement = select(TI.c.dag_id, TI.c.task_id).where(
+            TI.c.state.in_([TaskState.QUEUED, TaskState.RUNNING]),
+            or_(*((TI.c.dag_id == dag_id) & (TI.c.task_id == task_id) for dag_id, task_id in sorted(limited))),
+        )
+        counts.update((row.dag_id, row.task_id) for row in tx.connection.execute(statement))
+    return counts
+
+
+def _settle(tx: Tx, graphs: Graphs, runs: Runs, rows: Sequence[Row[Any]]) -> Changes:
+    if not rows:
+        return Changes()
+    tx.connection.execute(_SETTLE, {"ids": [row.id for row in rows], "b_now": tx.now})
+    changed = [_changed(row, TaskState.SUCCESS, try_number=1, start_date=tx.now, end_date=tx.now) for row in rows]
+    changes = Changes(tasks=changed)
+    changes.add(_advance(tx, graphs, runs, changed))
+    return changes
+
+
+def release(tx: Tx, tokens: Collection[str]) -> int:
+    """Put claimed attempts back that were never started, without charge. Returns how many there were."""
+    held = tx.connection.execute(_locked(tx, _HELD), {"tokens": list(tokens), "held_state": TaskState.QUEUED}).all()
+    if held:
+        tx.connection.execute(_RELEASE, {"tokens": [row.token for row in held]})
+        budgets.give(tx, budgets.task_amounts((row.dag_id, row.pool, row.pool_slots) for row in held))
+    return len(held)
+
+
+def start(tx: Tx, tokens: Collection[str]) -> set[str]:
+    """Confirm attempts before their processes are made; returns the tokens that still count: others must not run."""
+    wanted = list(tokens)
+    if not wanted:
+        return set()
+    moved = tx.connection.execute(_START, {"tokens": wanted, "b_now": tx.now}).rowcount
+    if moved == len(wanted):
+        return set(wanted)
+    statement = select(TI.c.token).where(TI.c.token.in_(_TOKENS), TI.c.start_date == tx.now)
+    return set(tx.connection.execute(statement, {"tokens": wanted}).scalars())
+
+
+def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> Changes:
+    """Write how attempts ended, advance what waited for them, close runs that are complete.
+
+    A report whose token is not running any more came late: it changes nothing and is listed in ``Changes.late``.
+    """
+    if not reports:
+        return Changes()
+    by_token = {report.token: report for report in reports}
+    statement = _locked(tx, _HELD)
+    held = tx.connection.execute(statement, {"tokens": list(by_token), "held_state": TaskState.RUNNING}).all()
+    changes = Changes(late=sorted(by_token.keys() - {row.token for row in held}))
+    if not held:
+        return changes
+    facts = runs.get(tx.connection, (row.run_pk for row in held))
+    ended = []
+    for row in held:
+        task = graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id]
+        ended.append(_decide(row, task, by_token[row.token], tx.now))
+    _write_ends(tx, held, ended)
+    tx.connection.execute(insert(TaskAttempt), [_attempt(row, change) for row, change in zip(held, ended, strict=True)])
+    _store_xcoms(tx, ended)
+    changes.tasks += ended
+    changes.add(_advance(tx, graphs, runs, [change for change in ended if change.state != TaskState.UP_FOR_RETRY]))
+    budgets.give(tx, budgets.task_amounts((row.dag_id, row.pool, row.pool_slots) for row in held))
+    return changes
+
+
+def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime) -> TaskChange:
+    outcome = report.outcome
+    retry_at = None
+    match outcome.cause:
+        case Cause.SUCCESS:
+            state = TaskState.SUCCESS
+        case Cause.SKIP:
+            state = TaskState.SKIPPED
+        case _ if outcome.may_retry and row.try_number < row.max_tries:
+            state = TaskState.UP_FOR_RETRY
+            retry_at = now + task.retry_delay(row.try_number)
+        case _:
+            state = TaskState.FAILED
+    return _changed(row, state, outcome=outcome, hostname=report.hostname, end_date=now, retry_at=retry_at)
+
+
+def _changed(row: Row[Any], state: TaskState, **more: Any) -> TaskChange:
+    columns = row._mapping
+    known = {
+        "try_number": columns["try_number"],
+        "scheduled_at": columns.get("scheduled_at"),
+        "queued_at": columns.get("queued_at"),
+        "start_date": columns.get("start_date"),
+    }
+    return TaskChange(
+        ti_id=columns["id"],
+        run_pk=columns["run_pk"],
+        dag_id=columns["dag_id"],
+        run_id=columns["run_id"],
+        task_id=columns["task_id"],
+        map_index=columns["map_index"],
+        operator=columns["operator"],
+        queue=columns["queue"],
+        state=state,
+        max_tries=columns["max_tries"],
+        **(known | more),
+    )
+
+
+def _write_ends(tx: Tx, held: Sequence[Row[Any]], ended: Sequence[TaskChange]) -> None:
+    groups: dict[tuple[TaskState, datetime | None], list[str]] = defaultdict(list)
+    for row, change in zip(held, ended, strict=True):
+        groups[change.state, change.retry_at].append(row.token)
+    for (state, retry_at), tokens in groups.items():
+        end = None if state == TaskState.UP_FOR_RETRY else tx.now
+        tx.connection.execute(_END, {"tokens": tokens, "b_state": state, "b_end": end, "b_ready": retry_at})
+
+
+def _attempt(row: Row[Any], change: TaskChange) -> dict[str, Any]:
+    outcome = change.outcome
+    if outcome is None:
+        raise RuntimeError("an attempt ends with an outcome")
+    return {
+        "ti_id": change.ti_id,
+        "try_number": change.try_number,
+        "token": row.token,
+        "owner": row.owner,
+        "hostname": change.hostname,
+        "state": change.state,
+        "cause": outcome.cause,
+        "exit_code": outcome.exit_code,
+        "signal": outcome.signal,
+        "error": None if outcome.cause in (Cause.SUCCESS,) else outcome.sentence,
+        "start_date": row.start_date,
+        "end_date": change.end_date,
+    }
+
+
+def _store_xcoms(tx: Tx, ended: Iterable[TaskChange]) -> None:
+    rows = [
+        {"ti_id": change.ti_id, "key": key, "value": value, "created_at": tx.now}
+        for change in ended
+        if change.outcome is not None
+        for key, value in change.outcome.xcom.items()
+    ]
+    if rows:
+        tx.connection.execute(delete(XCom).where(XCom.ti_id.in_(sorted({row["ti_id"] for row in rows}))))
+        tx.connection.execute(insert(XCom), rows)
+
+
+Delta = tuple[int, int, int]  # upstream tasks that succeeded, failed, were skipped
+
+
+def _delta(state: TaskState) -> Delta:
+    return (
+        int(state == TaskState.SUCCESS),
+        int(state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED)),
+        int(state == TaskState.SKIPPED),
+    )
+
+
+def _advance(tx: Tx, graphs: Graphs, runs: Runs, final: Sequence[TaskChange]) -> Changes:
+    """Count newly final tasks into their children, wave by wave, and close runs that have become complete."""
+    changes = Changes()
+    done: Counter[int] = Counter(change.run_pk for change in final)
+    wave = list(final)
+    while wave:
+        deltas = _child_deltas(tx, graphs, runs, wave)
+        step = _advance_wave(tx, graphs, runs, deltas) if deltas else Changes()
+        changes.add(step)
+        done.update(change.run_pk for change in step.tasks)
+        wave = step.tasks
+    changes.add(_close_runs(tx, graphs, done))
+    return changes
+
+
+def _child_deltas(tx: Tx, graphs: Graphs, runs: Runs, wave: Sequence[TaskChange]) -> dict[tuple[int, str], Delta]:
+    facts = runs.get(tx.connection, (change.run_pk for change in wave))
+    deltas: dict[tuple[int, str], Delta] = {}
+    for change in wave:
+        graph = graphs.get(tx.connection, change.dag_id, facts[change.run_pk].version)
+        a, b, c = _delta(change.state)
+        for child in graph.children[change.task_id]:
+            x, y, z = deltas.get((change.run_pk, child), (0, 0, 0))
+            deltas[change.run_pk, child] = (x + a, y + b, z + c)
+    return deltas
+
+
+def _advance_wave(tx: Tx, graphs: Graphs, runs: Runs, deltas: Mapping[tuple[int, str], Delta]) -> Changes:
+    parameters = {"runs": sorted({run for run, _ in deltas}), "tasks": sorted({task for _, task in deltas})}
+    rows = [
+        row for row in tx.connection.execute(_locked(tx, _CHILDREN), parameters) if (row.run_pk, row.task_id) in deltas
+    ]
+    facts = runs.get(tx.connection, (row.run_pk for row in rows))
+    groups: dict[tuple[Delta, TaskState | None], list[int]] = defaultdict(list)
+    changes = Changes()
+    for row in rows:
+        delta = deltas[row.run_pk, row.task_id]
+        task = graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id]
+        up = (row.up_success + delta[0], row.up_failed + delta[1], row.up_skipped + delta[2])
+        verdict = judge(task.trigger_rule, row.up_total, *up)
+        groups[delta, verdict].append(row.id)
+        if verdict == TaskState.SCHEDULED:
+            changes.scheduled += 1
+        elif verdict is not None:
+            changes.tasks.append(_changed(row, verdict, end_date=tx.now))
+    for (delta, verdict), ids in groups.items():
+        _write_advance(tx, ids, delta, verdict)
+    return changes
+
+
+def _write_advance(tx: Tx, ids: list[int], delta: Delta, verdict: TaskState | None) -> None:
+    ready = verdict == TaskState.SCHEDULED
+    parameters = {
+        "ids": ids,
+        "b_success": delta[0],
+        "b_failed": delta[1],
+        "b_skipped": delta[2],
+        "b_state": verdict,
+        "b_scheduled": tx.now if ready else None,
+        "b_end": None if ready or verdict is None else tx.now,
+    }
+    tx.connection.execute(_ADVANCE, parameters)
+
+
+def _close_runs(tx: Tx, graphs: Graphs, done: Mapping[int, int]) -> Changes:
+    """Count finished tasks down; a run with none left ends: failed where a leaf failed, else in success."""
+    changes = Changes()
+    by_count: dict[int, list[int]] = defaultdict(list)
+    for run_id, n in done.items():
+        by_count[n].append(run_id)
+    for n, ids in sorted(by_count.items()):
+        if n:
+            tx.connection.execute(_COUNT_DOWN, {"ids": sorted(ids), "b_n": n})
+    if not done:
+        return changes
+    complete = [facts_of(row) for row in tx.connection.execute(_COMPLETE, {"ids": sorted(done)})]
+    if not complete:
+        return changes
+    failed = _failed_tasks(tx, graphs, complete)
+    for state in (RunState.SUCCESS, RunState.FAILED):
+        ending = [run for run in complete if failed[run.id][0] == state]
+        if ending:
+            tx.connection.execute(_CLOSE, {"ids": [run.id for run in ending], "b_state": state, "b_now": tx.now})
+            changes.runs += [RunChange(run, state, tx.now, failed[run.id][1]) for run in ending]
+    budgets.give(tx, Counter((budgets.DAG_RUNS, run.dag_id) for run in complete))
+    return changes
+
+
+def _failed_tasks(tx: Tx, graphs: Graphs, complete: Sequence[RunFacts]) -> dict[int, tuple[RunState, tuple[str, ...]]]:
+    broken: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for row in tx.connection.execute(_BROKEN, {"ids": [run.id for run in complete]}):
+        broken[row.run_pk].append((row.task_id, row.state))
+    verdicts = {}
+    for run in complete:
+        leaves = graphs.get(tx.connection, run.dag_id, run.version).leaves
+        failed = any(task_id in leaves for task_id, _ in broken[run.id])
+        names = tuple(task_id for task_id, state in broken[run.id] if state == TaskState.FAILED)
+        verdicts[run.id] = (RunState.FAILED if failed else RunState.SUCCESS, names)
+    return verdicts
+
+
+def promote(tx: Tx, limit: int) -> int:
+    """Make retries whose delay is over ready again; returns how many."""
+    ids = tx.connection.execute(_locked(tx, _DUE, skip=True), {"now": tx.now, "limit": limit}).scalars().all()
+    if ids:
+        tx.connection.execute(_PROMOTE, {"ids": ids, "b_now": tx.now})
+    return len(ids)
+
+
+def rescue(tx: Tx, graphs: Graphs, runs: Runs, owners: Collection[str], limit: int) -> tuple[int, Changes]:
+    """Take back what dead owners held: unstarted attempts are released, running ones end as lost.
+
+    Returns how many were released, and the changes. Call again until both are nothing.
+    """
+    if not owners:
+        return 0, Changes()
+    rows = tx.connection.execute(_OWNED, {"owners": sorted(owners), "limit": limit}).all()
+    released = release(tx, [row.token for row in rows if row.state == TaskState.QUEUED])
+    lost = [Finished(row.token, Outcome(Cause.LOST), hostname="") for row in rows if row.state == TaskState.RUNNING]
+    return released, finish(tx, graphs, runs, lost)
