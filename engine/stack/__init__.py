@@ -13,7 +13,9 @@ Who does what:
    asks, so that no slow answer keeps it from its children.
 5. ``down`` sends TERM to the supervisor and waits until the lock is free.
 
-When the supervisor is killed, the kernel sends TERM to each component; what survived that is ended by the next ``up``.
+When the supervisor is killed, the kernel kills each component with it; the metastore is made for that. What survived
+all the same, being of another's making, is ended by the next ``up``. In the foreground the supervisor's standard input
+stays open in ``up``: when it ends, whatever ``up`` died of, the stack is stopped in order.
 """
 
 from __future__ import annotations

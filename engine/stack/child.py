@@ -18,7 +18,7 @@ class Child:
     plan: Plan
     phase: Phase = Phase.STOPPED
     pid: int | None = None
-    pid_ticks: int | None = None
+    pid_mark: str | None = None
     started_at: float | None = None
     retry_at: float | None = None
     kill_at: float | None = None
@@ -27,13 +27,13 @@ class Child:
     last_exit: str = ""
     note: str = field(default="")
 
-    def started(self, pid: int, pid_ticks: int | None, now: float) -> None:
-        self.phase, self.pid, self.pid_ticks = Phase.RUNNING, pid, pid_ticks
+    def started(self, pid: int, pid_mark: str | None, now: float) -> None:
+        self.phase, self.pid, self.pid_mark = Phase.RUNNING, pid, pid_mark
         self.started_at, self.retry_at = now, None
 
     def ended(self, how: str, now: float) -> float | None:
         """The process is gone. Return the seconds until it is started again, or None when it was told to stop."""
-        self.pid = self.pid_ticks = self.kill_at = None
+        self.pid = self.pid_mark = self.kill_at = None
         self.last_exit = how
         if self.phase is Phase.STOPPING:
             self.phase = Phase.STOPPED
@@ -69,7 +69,7 @@ class Child:
             component=self.component,
             phase=self.phase,
             pid=self.pid,
-            pid_ticks=self.pid_ticks,
+            pid_mark=self.pid_mark,
             started_at=self.started_at,
             retry_at=self.retry_at,
             restarts=self.restarts,

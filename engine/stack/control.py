@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from engine.linux import start_mark
 from engine.stack.component import Component, Plan
 from engine.stack.health import Health, ReadBeats, Report, all_core_healthy, examine
 from engine.stack.inventory import import_path, python
 from engine.stack.ports import taken_ports
-from engine.stack.state import process_ticks, read_state, running_pid, take_lock
+from engine.stack.state import read_state, running_pid, take_lock
 from engine.stack.supervise import log_path, open_log
 
 HEALTHY_WITHIN_SECONDS = 60.0
@@ -76,9 +77,13 @@ def launch(plan: Plan, lock: int) -> subprocess.Popen[bytes]:
     finally:
         os.close(log)
         os.close(lock)
+    told = msgspec.json.encode(msgspec.structs.replace(plan, lock_fd=lock)) + b"\n"
     if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError), process.stdin:  # it died at once: the wait for health says so
-            process.stdin.write(msgspec.json.encode(msgspec.structs.replace(plan, lock_fd=lock)))
+        with contextlib.suppress(BrokenPipeError):  # it died at once: the wait for health says so
+            process.stdin.write(told)
+            process.stdin.flush()
+            if not plan.foreground:
+                process.stdin.close()
     return process
 
 
@@ -140,7 +145,7 @@ def end_leftovers(home: Path) -> list[str]:
     left = {
         component.pid: component.component.name
         for component in (state.components if state else ())
-        if component.pid is not None and process_ticks(component.pid) == component.pid_ticks is not None
+        if component.pid is not None and start_mark(component.pid) == component.pid_mark is not None
     }
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in left:

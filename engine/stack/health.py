@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NamedTuple, assert_never
 from urllib.parse import urlsplit
 
+from engine.linux import start_mark
 from engine.stack.component import Alive, Check, Heartbeat, Http, Tcp, Udp
-from engine.stack.state import ComponentState, Phase, StackState, process_ticks
+from engine.stack.state import ComponentState, Phase, StackState
 
 _TIMEOUT_SECONDS = 2.0
 _STARTING_SECONDS = 20.0
@@ -89,7 +90,7 @@ def _report(state: ComponentState, read_beats: ReadBeats) -> Report:
 
 
 def _report_running(state: ComponentState, read_beats: ReadBeats) -> Report:
-    if state.pid is None or process_ticks(state.pid) != state.pid_ticks:
+    if state.pid is None or start_mark(state.pid) != state.pid_mark:
         return Report(state, Health.STOPPED, "its process is gone")
     problem = next((text for check in state.component.checks if (text := problem_of(check, state, read_beats))), "")
     if not problem:

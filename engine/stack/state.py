@@ -31,12 +31,12 @@ class Phase(StrEnum):
 
 
 class ComponentState(msgspec.Struct, frozen=True, kw_only=True):
-    """One component now. Times are seconds since the epoch; ``pid_ticks`` guards against reuse of the pid."""
+    """One component now. Times are seconds since the epoch; ``pid_mark`` (engine.linux) guards against a reused pid."""
 
     component: Component
     phase: Phase
     pid: int | None = None
-    pid_ticks: int | None = None
+    pid_mark: str | None = None
     started_at: float | None = None
     retry_at: float | None = None
     restarts: int = 0
@@ -112,12 +112,3 @@ def running_pid(home: Path) -> int | None:
     finally:
         os.close(descriptor)
     return None
-
-
-def process_ticks(pid: int) -> int | None:
-    """Return when the process started, in clock ticks since boot, or None where there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return None
-    return int(stat.rpartition(")")[2].split()[19])

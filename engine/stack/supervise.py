@@ -1,38 +1,36 @@
 """The supervisor: one thread, one loop, started as ``python -m engine.stack.supervise`` with a plan on its stdin.
 
 Each turn: read which signals came, reap who ended, start who is due, kill who outstayed its grace, write the state.
-It adopts what its components leave behind (PR_SET_CHILD_SUBREAPER) and ends that too when the stack goes down.
+It adopts what its components leave behind and ends that too when the stack goes down.
 It stays slim: only the standard library and msgspec, since it lives as long as the stack.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 import msgspec
 
+from engine.linux import adopt_orphans, children_of, die_with_parent, start_mark
 from engine.stack.child import Child, describe_exit
 from engine.stack.component import Component, Plan
-from engine.stack.state import Phase, StackState, process_ticks, remove_state, write_pid, write_state
+from engine.stack.state import Phase, StackState, remove_state, write_pid, write_state
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 _LOG_TAIL_LINES = 5
 _LOG_TAIL_BYTES = 8192
 _LOG_ROTATE_BYTES = 10_000_000
 _LEFTOVER_GRACE_SECONDS = 5.0
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Supervisor:
@@ -53,7 +51,7 @@ class Supervisor:
     def run(self) -> None:
         """Start everything, then turn until told to stop and nothing is left."""
         self._listen()
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        adopt_orphans()
         for child in self.children:
             self._begin(child)
         self._publish()
@@ -96,7 +94,11 @@ class Supervisor:
     def _wait(self) -> None:
         due = [moment for child in self.children for moment in (child.retry_at, child.kill_at) if moment is not None]
         timeout = max(0.0, min(due) - time.time()) if due else None
-        select.select([self._wake_read], [], [], timeout)
+        owner = [sys.stdin.fileno()] if self.plan.foreground and not self.stopping else []
+        readable, _, _ = select.select([self._wake_read, *owner], [], [], timeout)
+        if any(descriptor in readable for descriptor in owner):
+            self._say("who started the stack in the foreground is gone: stopping")
+            self.stopping = True
         self._drain()
 
     def _drain(self) -> None:
@@ -123,7 +125,7 @@ class Supervisor:
             child.started_at = time.time()
             self._died(child, f"could not be started: {error.strerror}: {error.filename}")
             return
-        child.started(pid, process_ticks(pid), time.time())
+        child.started(pid, start_mark(pid), time.time())
         self._say(f"{component.name} started (pid {pid})")
 
     # -- dying -----------------------------------------------------------------------------------------------------
@@ -167,10 +169,10 @@ class Supervisor:
         """What components left behind was adopted by this process: TERM, and KILL after the grace."""
         for number, grace in ((signal.SIGTERM, _LEFTOVER_GRACE_SECONDS), (signal.SIGKILL, _LEFTOVER_GRACE_SECONDS)):
             deadline = time.time() + grace
-            for pid in _children_of(os.getpid()):
+            for pid in children_of(os.getpid()):
                 self._say(f"ending process {pid}, left by a component ({number.name})")
                 _signal(pid, number)
-            while _children_of(os.getpid()) and (left := deadline - time.time()) > 0:
+            while children_of(os.getpid()) and (left := deadline - time.time()) > 0:
                 select.select([self._wake_read], [], [], left)
                 self._drain()
                 self._reap()
@@ -215,7 +217,7 @@ def open_log(path: Path) -> int:
 
 
 def _start(component: Component, log: Path) -> int:
-    """Start the component in a process group of its own; it gets TERM should the supervisor die."""
+    """Start the component in a process group of its own; the kernel kills it should the supervisor die."""
     descriptor = open_log(log)
     try:
         process = subprocess.Popen(
@@ -225,21 +227,12 @@ def _start(component: Component, log: Path) -> int:
             stdout=descriptor,
             stderr=descriptor,
             process_group=0,
-            preexec_fn=_die_with_parent(os.getpid()),  # noqa: PLW1509  (this process has one thread)
+            preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509  (this process has one thread)
         )
     finally:
         os.close(descriptor)
     process.returncode = 0  # waitpid(-1) reaps it, not subprocess
     return process.pid
-
-
-def _die_with_parent(parent: int) -> Callable[[], None]:
-    def in_child() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return in_child
 
 
 def _ended() -> Iterator[tuple[int, int]]:
@@ -252,11 +245,6 @@ def _ended() -> Iterator[tuple[int, int]]:
         if pid == 0:
             return
         yield pid, status
-
-
-def _children_of(pid: int) -> list[int]:
-    listing = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(child) for child in listing.read_text(encoding="ascii").split()]
 
 
 def _signal(pid: int | None, number: int) -> None:
@@ -272,10 +260,8 @@ def _kill_group(pid: int | None, number: int) -> None:
 
 
 def main() -> None:
-    """Read the plan from stdin and supervise it until TERM."""
-    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
-    if plan.foreground:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    """Read the plan, one line, from stdin and supervise it until TERM; in the foreground also until stdin ends."""
+    plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=Plan)
     if plan.lock_fd >= 0:
         os.set_inheritable(plan.lock_fd, False)
         write_pid(plan.lock_fd, os.getpid())
