@@ -62,7 +62,7 @@ def block_taken(components: Sequence[Component]) -> tuple[Component, ...]:
 
 def launch(plan: Plan, lock: int) -> subprocess.Popen[bytes]:
     """Start the supervisor in a session of its own and hand it the plan and the lock (closed here)."""
-    log = open_log(log_path(plan, "stack"))
+    log = open_log(log_path(plan.logs, "stack"))
     try:
         process = subprocess.Popen(
             python("engine.stack.supervise"),

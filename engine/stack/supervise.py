@@ -117,7 +117,7 @@ class Supervisor:
 
     def _spawn(self, child: Child) -> None:
         component = child.component
-        path = log_path(self.plan, component.name)
+        path = log_path(self.plan.logs, component.name)
         try:
             self.log_starts[component.name] = path.stat().st_size if path.exists() else 0
             pid = _start(component, path)
@@ -147,7 +147,7 @@ class Supervisor:
         if delay is None:
             self._say(f"{name} stopped ({how})")
             return
-        path = log_path(self.plan, name)
+        path = log_path(self.plan.logs, name)
         self._say(f"{name} died after {lived:.1f} s: {how}; starting it again in {delay:g} s. Log: {path}", loud=True)
         for line in last_lines(path, since=self.log_starts.get(name, 0)):
             self._say(f"    {line}", loud=True)
@@ -193,8 +193,9 @@ class Supervisor:
                 sys.stderr.flush()
 
 
-def log_path(plan: Plan, name: str) -> Path:
-    return Path(plan.logs) / name / f"{name}.log"
+def log_path(logs: Path | str, name: str) -> Path:
+    """The log of one component, below the log folder."""
+    return Path(logs) / name / f"{name}.log"
 
 
 def last_lines(path: Path, count: int = _LOG_TAIL_LINES, since: int = 0) -> list[str]:
@@ -265,7 +266,7 @@ def main() -> None:
     if plan.lock_fd >= 0:
         os.set_inheritable(plan.lock_fd, False)
         write_pid(plan.lock_fd, os.getpid())
-    descriptor = open_log(log_path(plan, "stack"))
+    descriptor = open_log(log_path(plan.logs, "stack"))
     with os.fdopen(descriptor, "w", encoding="utf-8") as log:
         Supervisor(plan, log).run()
 

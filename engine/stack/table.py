@@ -12,7 +12,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from engine.stack.component import Plan
 from engine.stack.health import Health, Report
 from engine.stack.supervise import last_lines, log_path
 
@@ -65,13 +64,13 @@ def uptime(started_at: float | None) -> str:
     return f"{seconds} s"
 
 
-def problems(reports: Sequence[Report], plan: Plan) -> Group:
+def problems(reports: Sequence[Report], logs: Path) -> Group:
     """A paragraph for each component that is not well: what, why it matters, the end of its log."""
     parts: list[Any] = []
     for report in reports:
         if report.health in _SILENT:
             continue
-        component, path = report.state.component, log_path(plan, report.name)
+        component, path = report.state.component, log_path(logs, report.name)
         parts.append(
             Text.assemble((f"{report.name}: {report.health}", "bold"), f". {report.detail}".rstrip(". ") + ".")
         )
