@@ -163,9 +163,7 @@ def _raw_default(key: Key) -> Any:
 
 def _refusal(item: Given, refused: RefusedError) -> str:
     value = item.key.shown(item.raw) if item.key.about.mask else repr(item.raw)
-    return _sentence(
-        f"{item.written} must be {refused.allowed}, not {value} (set by {item.origin})", refused.hint
-    )
+    return _sentence(f"{item.written} must be {refused.allowed}, not {value} (set by {item.origin})", refused.hint)
 
 
 def _build(home: Path, values: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:

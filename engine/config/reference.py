@@ -73,11 +73,7 @@ def _rows(kind: type[Section]) -> Iterator[str]:
 
 def _meaning(key: Key) -> str:
     aliases = ", ".join(f"`{alias}`" for alias in key.about.aliases)
-    return (
-        key.about.help
-        + (f" Also written {aliases}." if aliases else "")
-        + (" Secret." if key.about.mask else "")
-    )
+    return key.about.help + (f" Also written {aliases}." if aliases else "") + (" Secret." if key.about.mask else "")
 
 
 def _allowed(key: Key) -> str:

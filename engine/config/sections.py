@@ -33,9 +33,9 @@ class About:
     help: str
     aliases: tuple[str, ...] = ()
     mask: Callable[[str], str] | None = None
-    form: Literal[
-        "any", "host", "http_url", "database_url", "apprise_url", "timezone", "address", "metric", "span"
-    ] = "any"
+    form: Literal["any", "host", "http_url", "database_url", "apprise_url", "timezone", "address", "metric", "span"] = (
+        "any"
+    )
 
 
 Port = Annotated[int, Limits(at_least=1, at_most=65535)]
@@ -63,16 +63,12 @@ class Core(Section, frozen=True):
     parallelism: Annotated[Count, About("Task attempts that may be queued or running at once.")] = 32
     max_active_tasks_per_dag: Annotated[
         Count,
-        About(
-            "Task attempts of one DAG at once, unless the DAG says otherwise.", aliases=("dag_concurrency",)
-        ),
+        About("Task attempts of one DAG at once, unless the DAG says otherwise.", aliases=("dag_concurrency",)),
     ] = 16
     max_active_runs_per_dag: Annotated[
         Count, About("Running runs of one DAG at once, unless the DAG says otherwise.")
     ] = 16
-    dags_folder: Annotated[Path, About("Folder that is searched for DAG files.")] = Path(
-        "$WINDSOCK_HOME/dags"
-    )
+    dags_folder: Annotated[Path, About("Folder that is searched for DAG files.")] = Path("$WINDSOCK_HOME/dags")
     load_examples: Annotated[bool, About("Load the example DAGs that come with Windsock.")] = True
     dagbag_import_timeout: Annotated[
         Seconds, About("Seconds that the import of one DAG file may take before it is stopped.")
@@ -80,9 +76,7 @@ class Core(Section, frozen=True):
     killed_task_cleanup_time: Annotated[
         SecondsOrNone, About("Seconds between SIGTERM and SIGKILL for a task that is stopped.")
     ] = 5.0
-    default_timezone: Annotated[
-        str, About("Time zone of dates in DAG files that name none.", form="timezone")
-    ] = "UTC"
+    default_timezone: Annotated[str, About("Time zone of dates in DAG files that name none.", form="timezone")] = "UTC"
     default_task_retries: Annotated[CountOrNone, About("Retries of a task that sets none.")] = 0
     dags_are_paused_at_creation: Annotated[bool, About("Start new DAGs paused.")] = False
     callback_timeout: Annotated[Seconds, About("Seconds that a user callback may take.")] = 60.0
@@ -128,15 +122,11 @@ class Scheduler(Section, frozen=True):
     """The scheduler and the DAG processor."""
 
     scheduler_heartbeat_sec: Annotated[Seconds, About("Seconds between the scheduler's heartbeats.")] = 5.0
-    job_heartbeat_sec: Annotated[Seconds, About("Seconds between the heartbeats of every other process.")] = (
-        5.0
-    )
+    job_heartbeat_sec: Annotated[Seconds, About("Seconds between the heartbeats of every other process.")] = 5.0
     scheduler_health_check_threshold: Annotated[
         Seconds, About("Seconds without a heartbeat after which a process counts as unhealthy.")
     ] = 30.0
-    dag_dir_list_interval: Annotated[
-        Seconds, About("Seconds between two looks for new and gone DAG files.")
-    ] = 5.0
+    dag_dir_list_interval: Annotated[Seconds, About("Seconds between two looks for new and gone DAG files.")] = 5.0
     min_file_process_interval: Annotated[
         SecondsOrNone, About("Seconds after which an unchanged DAG file is parsed again.")
     ] = 30.0
@@ -163,9 +153,9 @@ class Email(Section, frozen=True):
     """When tasks with an email address write one."""
 
     default_email_on_failure: Annotated[bool, About("Mail final failures of tasks that do not say.")] = True
-    default_email_on_retry: Annotated[
-        bool, About("Mail failures that will be retried, of tasks that do not say.")
-    ] = True
+    default_email_on_retry: Annotated[bool, About("Mail failures that will be retried, of tasks that do not say.")] = (
+        True
+    )
 
 
 class Alerting(Section, frozen=True):
@@ -181,12 +171,10 @@ class Alerting(Section, frozen=True):
         ),
     ] = ()
     log_lines: Annotated[CountOrNone, About("Last lines of the task log that an alert carries.")] = 30
-    give_up_after: Annotated[
-        Seconds, About("Seconds after which an undeliverable alert is declared dead.")
-    ] = 86_400.0
-    lease_seconds: Annotated[
-        Seconds, About("Seconds after which an alert whose deliverer has died is taken over.")
-    ] = 60.0
+    give_up_after: Annotated[Seconds, About("Seconds after which an undeliverable alert is declared dead.")] = 86_400.0
+    lease_seconds: Annotated[Seconds, About("Seconds after which an alert whose deliverer has died is taken over.")] = (
+        60.0
+    )
 
 
 class Webserver(Section, frozen=True):
@@ -211,9 +199,7 @@ class Webserver(Section, frozen=True):
 class Exporter(Section, frozen=True):
     """The StatsD bridge that Prometheus reads."""
 
-    host: Annotated[str, About("Address to listen on, for StatsD and for Prometheus.", form="host")] = (
-        "127.0.0.1"
-    )
+    host: Annotated[str, About("Address to listen on, for StatsD and for Prometheus.", form="host")] = "127.0.0.1"
     statsd_port: Annotated[Port, About("Port for StatsD, UDP and TCP.")] = 9125
     port: Annotated[Port, About("Port of /metrics.")] = 9102
 
@@ -290,8 +276,7 @@ def section_keys(section: type[Section]) -> tuple[Key, ...]:
     """The keys of one section, in the order they are declared in."""
     hints = typing.get_type_hints(section, include_extras=True)
     return tuple(
-        _key(section, field.name, hints[field.name], field.default)
-        for field in msgspec.structs.fields(section)
+        _key(section, field.name, hints[field.name], field.default) for field in msgspec.structs.fields(section)
     )
 
 

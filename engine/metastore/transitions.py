@@ -10,6 +10,7 @@ release            queued → scheduled                 token; takes the charge 
 start              queued → running                   token
 finish             running → success, failed,         token; advances children, closes runs
                    up_for_retry, skipped
+disown             queued, running → scheduled        owner; what never reached it, without charge
 rescue             queued, running → (release,        owner; what its dead owner left behind
                    finish as lost)
 promote            up_for_retry → scheduled           state and ready_at
@@ -145,6 +146,18 @@ _PROMOTE = (
     update(TI)
     .where(TI.c.id.in_(_IDS), TI.c.state == TaskState.UP_FOR_RETRY)
     .values(state=TaskState.SCHEDULED, scheduled_at=bindparam("b_now"), ready_at=None)
+)
+_DISOWN = (
+    update(TI)
+    .where(TI.c.token.in_(_TOKENS), TI.c.state.in_([TaskState.QUEUED, TaskState.RUNNING]))
+    .values(
+        state=TaskState.SCHEDULED,
+        token=None,
+        owner=None,
+        queued_at=None,
+        start_date=None,
+        try_number=TI.c.try_number - 1,
+    )
 )
 _OWNED = (
     select(TI.c.token, TI.c.state)
@@ -567,6 +580,19 @@ def promote(tx: Tx, limit: int) -> int:
     if ids:
         tx.connection.execute(_PROMOTE, {"ids": ids, "b_now": tx.now})
     return len(ids)
+
+
+def disown(tx: Tx, owner: str, known: Collection[str]) -> int:
+    """Put back what was given to `owner` but never reached it, without charge: only the owner itself can know.
+
+    `known` are the tokens that did reach it. Returns how many were put back.
+    """
+    statement = select(TI).where(TI.c.owner == owner).order_by(TI.c.id)
+    lost = [row for row in tx.connection.execute(_locked(tx, statement)) if row.token not in known]
+    if lost:
+        tx.connection.execute(_DISOWN, {"tokens": [row.token for row in lost]})
+        budgets.give(tx, budgets.task_amounts((row.dag_id, row.pool, row.pool_slots) for row in lost))
+    return len(lost)
 
 
 def rescue(tx: Tx, graphs: Graphs, runs: Runs, owners: Collection[str], limit: int) -> tuple[int, Changes]:
