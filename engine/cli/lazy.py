@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import click
 
+from engine.cli.errors import Misuse
+
 
 class Lazy(NamedTuple):
     """Where a command is defined (``module:attribute``), and its line in the help."""
@@ -53,4 +55,4 @@ class LazyGroup(click.Group):
         known = self.list_commands(ctx)
         close = difflib.get_close_matches(name.lower(), known, n=1)
         hint = f"; did you mean {ctx.command_path} {close[0]}?" if close else f". There are: {', '.join(known)}."
-        raise click.UsageError(f"there is no command {ctx.command_path} {name}{hint}", ctx=None)
+        raise Misuse(f"there is no command {ctx.command_path} {name}{hint}")

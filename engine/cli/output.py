@@ -45,8 +45,8 @@ def _table(rows: Sequence[Row], columns: Mapping[str, str]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in columns.values():
-        table.add_column(heading, overflow="fold")
+    for position, heading in enumerate(columns.values()):
+        table.add_column(heading, overflow="fold", no_wrap=position == 0)  # the first column is what one copies
     for row in rows:
         table.add_row(*(_cell(key, row.get(key)) for key in columns))
     Console(highlight=False, emoji=False).print(table)

@@ -99,7 +99,7 @@ def _up(settings: Settings, components: Sequence[Component], *, detach: bool) ->
             if not detach:
                 _stay(supervisor)
         except Interrupted:
-            _stop_foreground(settings, supervisor)
+            _stop_foreground(supervisor)
 
 
 def _plan(settings: Settings, components: Sequence[Component], *, detach: bool) -> Plan:
@@ -108,7 +108,7 @@ def _plan(settings: Settings, components: Sequence[Component], *, detach: bool) 
 
 
 def _tell(settings: Settings, plan: Plan, outcome: Outcome, *, detach: bool) -> None:
-    """Show the table. Where the core is not healthy a detached stack is stopped again; one in the foreground tries on."""
+    """Show the table. Where the core is not healthy a detached stack is stopped; in the foreground it tries on."""
     if outcome.ended is Ended.SUPERVISOR_DIED:
         path = log_path(plan.logs, "stack")
         raise Failure(
@@ -131,7 +131,7 @@ def _stay(supervisor: subprocess.Popen[bytes]) -> None:
     click.echo("Windsock is stopped.")
 
 
-def _stop_foreground(settings: Settings, supervisor: subprocess.Popen[bytes]) -> None:
+def _stop_foreground(supervisor: subprocess.Popen[bytes]) -> None:
     click.echo("\nStopping...", err=True)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
