@@ -16,10 +16,10 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from engine.linux import start_mark
 from engine.metastore.states import ProcessKind
 from engine.metastore.store import Tx
 from engine.metastore.tables import Process
-from engine.linux import start_mark
 
 
 @dataclass(frozen=True, slots=True)
