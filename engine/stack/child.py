@@ -83,6 +83,7 @@ def describe_exit(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"exit code {code}"
-    name = signal.Signals(-code).name
+    known = -code in set(signal.Signals)
+    name = signal.Signals(-code).name if known else f"signal {-code}"
     hint = " (out of memory? see `dmesg`)" if -code == signal.SIGKILL else ""
     return f"killed by {name}{hint}"

@@ -105,7 +105,7 @@ def wait_until_healthy(
                 healthy_since = healthy_since or now
                 if not _still_starting(reports) or now - healthy_since > _EXTRAS_PATIENCE_SECONDS:
                     return Outcome(Ended.HEALTHY, reports)
-            elif any(report.is_core and report.state.restarts >= _HOPELESS_AFTER_RESTARTS for report in reports):
+            elif any(report.is_core and _is_hopeless(report) for report in reports):
                 return Outcome(Ended.HOPELESS, reports)
         if time.monotonic() - began > within:
             return Outcome(Ended.TOO_SLOW, reports)
@@ -113,7 +113,12 @@ def wait_until_healthy(
 
 
 def _still_starting(reports: Sequence[Report]) -> bool:
-    return any(report.health in (Health.STARTING, Health.RESTARTING) for report in reports)
+    coming = (Health.STARTING, Health.RESTARTING)
+    return any(report.health in coming and not _is_hopeless(report) for report in reports)
+
+
+def _is_hopeless(report: Report) -> bool:
+    return report.state.restarts >= _HOPELESS_AFTER_RESTARTS
 
 
 def stop(home: Path, within: float = _STOP_WITHIN_SECONDS) -> bool:
