@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def _begin() -> Settings:
+    """Settings and folders first: what is wrong with them is told before anything heavy is imported."""
     settings = load()
     prepare_home(settings)
     logging.basicConfig(
@@ -27,40 +28,44 @@ def _begin() -> Settings:
 @click.command()
 def scheduler() -> None:
     """Run the scheduler, in the foreground: it creates runs and runs their tasks."""
+    settings = _begin()
     from engine.scheduling.scheduler import Scheduler
 
-    Scheduler(_begin()).run()
+    Scheduler(settings).run()
 
 
 @click.command("dag-processor")
 def dag_processor() -> None:
     """Run the DAG processor, in the foreground: it reads the DAG files."""
+    settings = _begin()
     from engine.parsing.processor import run
 
-    run(_begin())
+    run(settings)
 
 
 @click.command()
 def notifier() -> None:
     """Run the notifier, in the foreground: it delivers alerts and runs callbacks."""
+    settings = _begin()
     from engine.running.notifier import run
 
-    run(_begin())
+    run(settings)
 
 
 @click.command()
 def webserver() -> None:
     """Run the web server, in the foreground: pages and /health."""
+    settings = _begin()
     from engine.web.app import serve
 
-    serve(_begin())
+    serve(settings)
 
 
 @click.command()
 def exporter() -> None:
     """Run the exporter, in the foreground: StatsD in, Prometheus out."""
+    settings = _begin()
     from exporters.bridge import BridgeConfig, run
 
-    settings = _begin()
     own = settings.exporter
     run(BridgeConfig(host=own.host, statsd_port=own.statsd_port, port=own.port))

@@ -113,7 +113,7 @@ def test_the_last_words_of_a_dying_component_are_told_and_only_of_this_life(stac
     wait_until(lambda: stack.restarts("flaky") >= 2, "two restarts")
     stories = stack.log().split("flaky died")[1:]
     assert "exit code 3" in stories[0]
-    assert all(story.count("words") == 1 for story in stories[:2])
+    assert all(story.count("words ") == 1 for story in stories[:2])
 
 
 def test_a_core_component_that_dies_again_and_again_ends_the_wait(stack: Stack) -> None:
