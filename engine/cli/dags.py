@@ -76,8 +76,8 @@ def trigger(
     settings = load()
     values, moment = read_conf(conf), read_moment(logical_date, settings.core.default_timezone)
     with open_store(settings) as store:
-        version, dag = find_dag(store, dag_id, patience=PARSED_WITHIN_SECONDS)
-        made = create(store, dag, version, run_id=run_id, logical_date=moment, conf=values)
+        find_dag(store, dag_id, patience=PARSED_WITHIN_SECONDS)
+        made = create(store, dag_id, run_id=run_id, logical_date=moment, conf=values)
         url = run_url(settings.webserver.url, dag_id, made)
         quiet = output == "json"
         if not quiet:

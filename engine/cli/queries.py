@@ -113,12 +113,6 @@ def run_ids(connection: Connection, dag_id: str, limit: int = 100) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
-def run_id_at(connection: Connection, dag_id: str, logical_date: datetime) -> str | None:
-    """The run that holds this logical date."""
-    query = select(DagRun.run_id).where(DagRun.dag_id == dag_id, DagRun.logical_date == logical_date)
-    return connection.execute(query).scalar()
-
-
 def standings(connection: Connection, dag_id: str, run_id: str) -> list[TaskStanding]:
     """Where each task of a run stands, in the order in which they were made (upstream first)."""
     columns = (TaskInstance.task_id, TaskInstance.map_index, TaskInstance.state)

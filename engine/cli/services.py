@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -58,7 +59,7 @@ def webserver() -> None:
     settings = _begin()
     from engine.web.app import serve
 
-    serve(settings)
+    sys.exit(serve(settings))
 
 
 @click.command()
@@ -68,4 +69,5 @@ def exporter() -> None:
     from exporters.bridge import BridgeConfig, run
 
     own = settings.exporter
-    run(BridgeConfig(host=own.host, statsd_port=own.statsd_port, port=own.port))
+    prefix = settings.metrics.statsd_prefix
+    sys.exit(run(BridgeConfig(host=own.host, statsd_port=own.statsd_port, web_port=own.port, prefix=prefix)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -13,14 +13,13 @@ import click
 
 from engine.cli import queries
 from engine.cli.errors import Failure, Misuse
-from engine.metastore.states import FINAL_RUN_STATES, ProcessKind, RunState, RunType, TaskState
+from engine.metastore.states import FINAL_RUN_STATES, ProcessKind, RunState, TaskState
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from engine.authoring.serialized import SerializedDag
     from engine.config import Settings
-    from engine.metastore.store import Store, Tx
+    from engine.metastore.store import Store
 
 _POLL_SECONDS = 0.1
 _SILENCE_SECONDS = 5.0
@@ -54,54 +53,17 @@ def read_moment(text: str | None, timezone: str) -> datetime | None:
 
 
 def create(
-    store: Store,
-    dag: SerializedDag,
-    version: str,
-    *,
-    run_id: str | None,
-    logical_date: datetime | None,
-    conf: dict[str, Any],
+    store: Store, dag_id: str, *, run_id: str | None, logical_date: datetime | None, conf: dict[str, Any]
 ) -> str:
-    """Insert the queued run and wake the scheduler; return its run id. Raises Failure where it exists already."""
-    from engine.authoring.timetables import manual_interval
+    """Queue the run and wake the scheduler; return its run id. Raises Duplicate where it exists already."""
     from engine.metastore.transitions import create_run
 
-    def work(tx: Tx) -> str | None:
-        moment = (logical_date or tx.now).astimezone(UTC)
-        interval = manual_interval(dag.schedule, moment)
-        chosen = run_id or f"manual__{moment.isoformat()}"
-        made = create_run(
-            tx,
-            {
-                "dag_id": dag.dag_id,
-                "run_id": chosen,
-                "run_type": RunType.MANUAL,
-                "version": version,
-                "logical_date": moment,
-                "data_interval_start": interval.start,
-                "data_interval_end": interval.end,
-                "run_after": tx.now,
-                "conf": conf,
-                "triggered_by": f"cli:{getpass.getuser()}"[:250],
-            },
-        )
-        return chosen if made else None
-
-    chosen = store.run(work)
-    if chosen is None:
-        raise Failure(_taken(store, dag.dag_id, run_id, logical_date))
+    who = f"cli:{getpass.getuser()}"
+    made = store.run(
+        lambda tx: create_run(tx, dag_id, run_id=run_id, logical_date=logical_date, conf=conf, triggered_by=who)
+    )
     store.wake("scheduler")
-    return chosen
-
-
-def _taken(store: Store, dag_id: str, run_id: str | None, logical_date: datetime | None) -> str:
-    with store.read() as connection:
-        if run_id and queries.run_state(connection, dag_id, run_id):
-            return f"{dag_id} has a run {run_id} already; choose another --run-id"
-        holder = queries.run_id_at(connection, dag_id, logical_date) if logical_date else None
-    if holder and logical_date:
-        return f"{dag_id} has a run with logical date {logical_date.isoformat()} already ({holder}); choose another"
-    return f"{dag_id} has been triggered at this very moment by somebody else; try again"
+    return made
 
 
 def hindrance(store: Store, settings: Settings, dag_id: str) -> str:

@@ -14,20 +14,13 @@ def prepare(settings: Settings) -> Store:
     """Make everything ready and return the open metastore. Safe to repeat; raises errors worded for people."""
     from engine.metastore.store import Store
     from engine.stack.monitoring import write_configurations
-    from engine.web.users import ensure_admin
+    from engine.web.users import PASSWORD_FILE, ensure_admin_file
 
     prepare_home(settings)
     write_configurations(settings)
     store = Store.from_settings(settings)
     store.upgrade()
-    if password := ensure_admin(store):
-        write_password(settings, password)
+    # Hashing a password takes its time, so it is only tried where the file is missing; the web server tries as well.
+    if not (settings.home / PASSWORD_FILE).exists():
+        ensure_admin_file(settings, store)
     return store
-
-
-def write_password(settings: Settings, password: str) -> None:
-    """Keep the administrator's generated password where only the owner of the home can read it."""
-    path = settings.home / "admin-password"
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(f"{password}\n", encoding="utf-8")
