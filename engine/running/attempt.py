@@ -23,8 +23,9 @@ from typing import Any, NoReturn
 # Imported for the children's sake: whatever the zygote holds, no attempt needs to import again.
 from engine.authoring.context import build_context
 from engine.authoring.exceptions import AirflowFailException, AirflowSkipException
+from engine.authoring.execution import execute
 from engine.authoring.loader import LoadedFile, load_file
-from engine.authoring.templating import render_bash
+from engine.authoring.templating import command_environment, render_bash
 from engine.metastore.outcome import Cause, Outcome
 from engine.running import messages
 from engine.running.messages import Ask, AttemptOrder, Imported, ImportFailed, ImportOrder, Result
@@ -95,7 +96,6 @@ def _run(order: AttemptOrder, fds: list[int], loaded: LoadedFile | None) -> int:
     log_fd, channel_fd = fds
     _redirect_output(log_fd)
     channel = BlockingStream(socket.socket(fileno=channel_fd))
-    os.environ.update(_identity(order))
     if order.kind == "bash" and not order.needs_file:
         _run_bash(order, channel)
     return _run_python(order, channel, loaded)
@@ -111,20 +111,6 @@ def _redirect_output(log_fd: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(levelname)s - %(message)s", force=True)
-
-
-def _identity(order: AttemptOrder) -> dict[str, str]:
-    """Airflow's names, so that scripts written for it find themselves."""
-    context = order.context
-    logical_date = context.logical_date.isoformat() if context.logical_date else ""
-    return {
-        "AIRFLOW_CTX_DAG_ID": context.dag_id,
-        "AIRFLOW_CTX_TASK_ID": context.task_id,
-        "AIRFLOW_CTX_DAG_RUN_ID": context.run_id,
-        "AIRFLOW_CTX_LOGICAL_DATE": logical_date,
-        "AIRFLOW_CTX_EXECUTION_DATE": logical_date,
-        "AIRFLOW_CTX_TRY_NUMBER": str(context.try_number),
-    }
 
 
 class XCom:
@@ -197,8 +183,8 @@ def _execute(order: AttemptOrder, loaded: LoadedFile, xcom: XCom) -> Outcome:
         dag = loaded.dag(order.context.dag_id)
         task = dag.get_task(order.context.task_id)
         context = build_context(order.context, dag, task, xcom)
-        task.render_template_fields(context)
-        value = task.execute(context)
+        os.environ.update(command_environment(context, None, append=True, inherited={}))
+        value = execute(task, context)
         if order.do_xcom_push and value is not None:
             xcom.push(RETURN_VALUE, value)
     except AirflowSkipException as error:
