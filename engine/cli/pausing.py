@@ -18,7 +18,7 @@ def set_paused(store: Store, dag_id: str, *, paused: bool) -> bool:
     def work(tx: Tx) -> bool:
         table = DagSchedule.__table__
         assert isinstance(table, Table)  # noqa: S101  (declarative classes map tables)
-        row = {"dag_id": dag_id, "is_paused": not paused}
+        row = {"dag_id": dag_id, "is_paused": False}  # where the scheduler has not met the DAG yet
         tx.connection.execute(tx.dialect.insert_ignore(table).values(row))
         turn = update(DagSchedule).where(DagSchedule.dag_id == dag_id, DagSchedule.is_paused.is_(not paused))
         return tx.connection.execute(turn.values(is_paused=paused)).rowcount == 1
