@@ -108,8 +108,9 @@ def _redirect_output(log_fd: int) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    # New streams: the zygote's own remember what they were opened on.
+    sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(levelname)s - %(message)s", force=True)
 
 
