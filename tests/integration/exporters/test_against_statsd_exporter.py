@@ -105,7 +105,7 @@ def test_a_mapping_by_hand_gives_the_same_series(statsd_exporter: Path, tmp_path
             r"""
             defaults: {observer_type: histogram, histogram_options: {buckets: [0.01, 0.1]}, ttl: 1h}
             mappings:
-            - {match: "airflow.*.b.*", name: "airflow_glob_$1", labels: {z_last: "$2"}, match_metric_type: gauge}
+            - {match: "airflow.*.b.*", name: "airflow_g_$1", labels: {end: "$2"}, match_metric_type: counter}
             - {match: "airflow.a.b.c", name: "airflow_shadowed"}
             - {match: "airflow.drop.*", name: "airflow_drop", action: drop}
             - {match: "airflow.scaled", name: "airflow_scaled", scale: 0.001}
