@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 
 from sqlalchemy import Connection, Engine
@@ -112,14 +112,21 @@ class Deliverer:
 
     def deliver_next(self, lane: Lane, worker: Worker) -> bool:
         """lease → render → send, with no transaction open → confirm, retry or bury. False where nothing was due."""
-        held = transact(
-            self._engine,
-            lambda connection, now: (outbox.lease(connection, now, self._lease_for, 1, [lane.name]), now),
-        )
-        for lease in held[0]:
-            outcome = self._send(lane.channel, lease, leased_at=held[1])
+        leases, leased_at = self._lease(lane.name)
+        for lease in leases:
+            outcome = self._send(lane.channel, lease, leased_at)
             self._settle(lane, worker, lease, outcome)
-        return bool(held[0])
+        return bool(leases)
+
+    def _lease(self, channel: str) -> tuple[list[Lease], datetime]:
+        def lease_one(connection: Connection, now: datetime) -> tuple[list[Lease], datetime]:
+            return outbox.lease(connection, now, self._lease_for, 1, [channel]), now
+
+        try:
+            return transact(self._engine, lease_one)
+        except SQLAlchemyError as error:  # the next turn finds the same, and wakes this lane when it is over
+            log.debug("nothing can be leased: %s", _first_line(error))
+            return [], datetime.now(UTC)
 
     def _send(self, channel: Channel, lease: Lease, leased_at: datetime) -> Outcome:
         if lease.event is None:
@@ -178,6 +185,7 @@ class Deliverer:
             log.warning("delivery %d to %s failed, will retry: %s", lease.id, lane.name, outcome.reason)
         if self._write(retry):
             self._meter.incr("alerts.attempt_failures", channel=lane.name, reason=outcome.failure.value)
+            lane.nudge_after(pause_seconds)
         else:
             self._bury(lane, lease, outcome, f"given up after {lease.attempts} attempts; the last: {outcome.reason}")
 
