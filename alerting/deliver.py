@@ -14,7 +14,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from alerting import outbox
 from alerting.channels import Channel, Delivered, Failure, Outcome, Permanent, Retry
-from alerting.clock import database_now
 from alerting.database import Result, transact
 from alerting.errors import AlertingError
 from alerting.lanes import Lane, Worker
@@ -211,9 +210,12 @@ class Deliverer:
         if time.monotonic() < self._gauges_due:
             return
         self._gauges_due = time.monotonic() + GAUGE_SECONDS
-        with self._engine.begin() as connection:
-            outbox.bury_orphans(connection, self._names)
-            backlog, now = outbox.backlog(connection, self._names), database_now(connection)
+
+        def measure(connection: Connection, now: datetime) -> tuple[outbox.Backlog, datetime]:
+            outbox.bury_orphans(connection, now, self._names)
+            return outbox.backlog(connection), now
+
+        backlog, now = transact(self._engine, measure)
         age = (now - backlog.oldest).total_seconds() if backlog.oldest else 0.0
         self._meter.gauge("alerts.backlog", backlog.count)
         self._meter.gauge("alerts.oldest_pending_seconds", max(0.0, age))
