@@ -22,6 +22,15 @@ DATABASES = [
 ]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End with one plain line for people and machines; an error in a fixture counts as a failure."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and not hasattr(config, "workerinput"):
+        count = {outcome: len(reporter.getreports(outcome)) for outcome in ("passed", "failed", "error")}
+        reporter.write_line(f"{count['passed']} passed, {count['failed'] + count['error']} failed")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_process_is_left_behind() -> Iterator[None]:
     """Set up first and so torn down last: whatever runs then was forgotten by a test."""

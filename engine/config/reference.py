@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from engine.config.reading import range_words
@@ -84,4 +85,4 @@ def _allowed(key: Key) -> str:
     return f"{_NOUNS[key.type]}{range_words(key)}"
 
 
-_NOUNS: dict[Any, str] = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+_NOUNS: dict[Any, str] = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}

@@ -92,6 +92,7 @@ class Changes:
     runs: list[RunChange] = field(default_factory=list)
     scheduled: int = 0  # task instances that became ready
     late: list[str] = field(default_factory=list)  # tokens whose report came after somebody else's decision
+    announced: int = 0  # alert events and callback requests written with them
 
     def add(self, other: Changes) -> None:
         """Append what a later step of the same transaction changed."""
@@ -99,3 +100,4 @@ class Changes:
         self.runs += other.runs
         self.scheduled += other.scheduled
         self.late += other.late
+        self.announced += other.announced

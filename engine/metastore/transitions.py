@@ -3,13 +3,15 @@
 =================  =================================  ==========================================================
 verb               from → to                          guard
 =================  =================================  ==========================================================
-create_run         (nothing) → run queued             unique (dag_id, run_id) and (dag_id, logical_date)
+create_run,        (nothing) → run queued             unique (dag_id, run_id) and (dag_id, logical_date)
+insert_run
 start_runs         run queued → running               state; budget dag_runs; creates the task instances
 claim              scheduled → queued                 state; budgets pool and dag_tasks; charges the attempt
 release            queued → scheduled                 token; takes the charge back: no process was started
 start              queued → running                   token
 finish             running → success, failed,         token; advances children, closes runs
                    up_for_retry, skipped
+disown             queued, running → scheduled        owner; what never reached it, without charge
 rescue             queued, running → (release,        owner; what its dead owner left behind
                    finish as lost)
 promote            up_for_retry → scheduled           state and ready_at
@@ -29,15 +31,17 @@ from typing import Any, Final
 
 from sqlalchemy import BindParameter, Row, Select, String, bindparam, cast, delete, insert, literal, or_, select, update
 
-from engine.authoring.serialized import SerializedTask
+from engine.authoring.serialized import SerializedTask, decode_dag
+from engine.authoring.timetables import manual_interval
 from engine.metastore import budgets
 from engine.metastore.changes import Changes, Claimed, Finished, RunChange, RunFacts, TaskChange
+from engine.metastore.errors import Duplicate, NotFound
 from engine.metastore.graphs import Graph, Graphs, judge
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.runs import FACT_COLUMNS, Runs, facts_of
-from engine.metastore.states import RunState, TaskState
+from engine.metastore.states import RunState, RunType, TaskState
 from engine.metastore.store import Tx
-from engine.metastore.tables import Base, Budget, DagRun, DagSchedule, TaskAttempt, TaskInstance, XCom
+from engine.metastore.tables import Base, Budget, Dag, DagRun, DagSchedule, DagVersion, TaskAttempt, TaskInstance, XCom
 
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
 RUN: Final = Base.metadata.tables[DagRun.__tablename__]
@@ -146,6 +150,18 @@ _PROMOTE = (
     .where(TI.c.id.in_(_IDS), TI.c.state == TaskState.UP_FOR_RETRY)
     .values(state=TaskState.SCHEDULED, scheduled_at=bindparam("b_now"), ready_at=None)
 )
+_DISOWN = (
+    update(TI)
+    .where(TI.c.token.in_(_TOKENS), TI.c.state.in_([TaskState.QUEUED, TaskState.RUNNING]))
+    .values(
+        state=TaskState.SCHEDULED,
+        token=None,
+        owner=None,
+        queued_at=None,
+        start_date=None,
+        try_number=TI.c.try_number - 1,
+    )
+)
 _OWNED = (
     select(TI.c.token, TI.c.state)
     .where(TI.c.owner.in_(bindparam("owners", expanding=True)))
@@ -158,11 +174,51 @@ def _locked(tx: Tx, statement: Select[Any], *, skip: bool = False) -> Select[Any
     return statement.with_for_update(skip_locked=skip) if tx.dialect.locks_rows else statement
 
 
-def create_run(tx: Tx, values: Mapping[str, Any]) -> bool:
+def insert_run(tx: Tx, values: Mapping[str, Any]) -> bool:
     """Insert a queued run; False when its run_id or its logical date is taken. `values` are DagRun's columns."""
-    statement = tx.dialect.insert_ignore(RUN)
-    row = {"state": RunState.QUEUED, "queued_at": tx.now, "unfinished": 0, **values}
-    return tx.connection.execute(statement.values(row)).rowcount == 1
+    row = {"state": RunState.QUEUED, "queued_at": tx.now, "unfinished": 0, "conf": {}, **values}
+    return tx.connection.execute(tx.dialect.insert_ignore(RUN).values(row)).rowcount == 1
+
+
+def create_run(
+    tx: Tx,
+    dag_id: str,
+    run_type: RunType = RunType.MANUAL,
+    *,
+    run_id: str | None = None,
+    logical_date: datetime | None = None,
+    conf: Mapping[str, Any] | None = None,
+    triggered_by: str | None = None,
+) -> str:
+    """Queue a run that somebody asks for; returns its run_id.
+
+    Without a logical date the run's is now. Its data interval is the last complete one before the logical date, as in
+    Airflow. Raises NotFound for a DAG that is not there, Duplicate where the run_id or the logical date is taken.
+    """
+    statement = select(Dag.version, DagVersion.data).join(
+        DagVersion, (DagVersion.dag_id == Dag.dag_id) & (DagVersion.version == Dag.version)
+    )
+    found = tx.connection.execute(statement.where(Dag.dag_id == dag_id, Dag.is_active.is_(True))).first()
+    if found is None:
+        raise NotFound(f"there is no DAG {dag_id!r}")
+    moment = logical_date or tx.now
+    interval = manual_interval(decode_dag(found.data).schedule, moment)
+    run_id = run_id or f"{run_type}__{moment.isoformat()}"
+    values = {
+        "dag_id": dag_id,
+        "run_id": run_id,
+        "run_type": run_type,
+        "version": found.version,
+        "logical_date": moment,
+        "data_interval_start": interval.start,
+        "data_interval_end": interval.end,
+        "run_after": tx.now,
+        "conf": dict(conf or {}),
+        "triggered_by": triggered_by,
+    }
+    if not insert_run(tx, values):
+        raise Duplicate(f"DAG {dag_id!r} already has a run {run_id!r}, or one with logical date {moment.isoformat()}")
+    return run_id
 
 
 def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:
@@ -567,6 +623,19 @@ def promote(tx: Tx, limit: int) -> int:
     if ids:
         tx.connection.execute(_PROMOTE, {"ids": ids, "b_now": tx.now})
     return len(ids)
+
+
+def disown(tx: Tx, owner: str, known: Collection[str]) -> int:
+    """Put back what was given to `owner` but never reached it, without charge: only the owner itself can know.
+
+    `known` are the tokens that did reach it. Returns how many were put back.
+    """
+    statement = select(TI).where(TI.c.owner == owner).order_by(TI.c.id)
+    lost = [row for row in tx.connection.execute(_locked(tx, statement)) if row.token not in known]
+    if lost:
+        tx.connection.execute(_DISOWN, {"tokens": [row.token for row in lost]})
+        budgets.give(tx, budgets.task_amounts((row.dag_id, row.pool, row.pool_slots) for row in lost))
+    return len(lost)
 
 
 def rescue(tx: Tx, graphs: Graphs, runs: Runs, owners: Collection[str], limit: int) -> tuple[int, Changes]:

@@ -1,0 +1,82 @@
+"""What is wrong with a DAG file: one sentence that names the line, one that says what to do, and the whole story."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from engine.authoring.exceptions import AuthoringError
+
+
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that is wrong. `dag_id` is set where it concerns one DAG of the file only."""
+
+    summary: str
+    remedy: str
+    line: int | None = None
+    story: str = ""
+    dag_id: str | None = None
+
+
+def fault_of(error: BaseException, path: str, dag_id: str | None = None) -> Fault:
+    """The fault that an exception raised while reading the file at `path` stands for."""
+    match error:
+        case SyntaxError():
+            return _syntax(error, path)
+        case AuthoringError():
+            line = error.line or _line_in(error.__traceback__, path)
+            remedy = error.remedy or "Correct the DAG file there."
+            return Fault(_told(error.message, line), remedy, line, _story(error), dag_id)
+        case ModuleNotFoundError():
+            return _missing_module(error, path)
+        case SystemExit():
+            line = _line_in(error.__traceback__, path)
+            remedy = "Remove the call of sys.exit() or exit(): a DAG file is imported, not run."
+            return Fault(_told(f"The import called exit({error.code!r}).", line), remedy, line, _story(error), dag_id)
+    line = _line_in(error.__traceback__, path)
+    what = " ".join(traceback.format_exception_only(error)[-1].split())
+    remedy = f"Correct the DAG file{f' at line {line}' if line else ''}, or what it imports."
+    return Fault(_told(what, line), remedy, line, _story(error), dag_id)
+
+
+def _syntax(error: SyntaxError, path: str) -> Fault:
+    here = not error.filename or _same(error.filename, path)
+    place = "" if here else f" in {error.filename}"
+    code = f": {error.text.strip()!r}" if error.text and error.text.strip() else ""
+    line = error.lineno if here else _line_in(error.__traceback__, path)
+    summary = f"Line {error.lineno}{place}: {type(error).__name__}: {error.msg}{code}."
+    story = "".join(traceback.format_exception_only(error))
+    return Fault(summary, f"Correct the syntax in line {error.lineno}{place}.", line, story)
+
+
+def _missing_module(error: ModuleNotFoundError, path: str) -> Fault:
+    line = _line_in(error.__traceback__, path)
+    remedy = f"Install {error.name!r} into the environment that runs Windsock, or put it into the DAG folder."
+    if (error.name or "").partition(".")[0] == "airflow":
+        remedy = "Import from engine instead: from engine import DAG, BashOperator, PythonOperator, task."
+    return Fault(_told(f"ModuleNotFoundError: {error.msg}.", line), remedy, line, _story(error))
+
+
+def _told(message: str, line: int | None) -> str:
+    return f"Line {line}: {message}" if line else message
+
+
+def _line_in(trace: TracebackType | None, path: str) -> int | None:
+    """The line of the DAG file in which the innermost frame of it stood."""
+    lines = [entry.lineno for entry in traceback.extract_tb(trace) if _same(entry.filename, path)]
+    return lines[-1] if lines else None
+
+
+def _same(filename: str, path: str) -> bool:
+    return filename == path or Path(filename) == Path(path)
+
+
+def _story(error: BaseException) -> str:
+    """The traceback without the frames of the machinery that imported the file."""
+    told = traceback.TracebackException.from_exception(error)
+    frames = [frame for frame in told.stack if "/engine/authoring/" not in frame.filename]
+    told.stack = traceback.StackSummary.from_list(frames)
+    return "".join(told.format())

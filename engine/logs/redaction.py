@@ -1,0 +1,92 @@
+"""Masks secrets in text that leaves a process: logs, alerts, pages.
+
+Two things are masked: values known to be secret, in the forms in which programs print them, and the password in
+anything that looks like a URL. Work is linear in the length of the text whatever the text is: the text comes from
+tasks, and a slow pattern would let one of them stop its supervisor.
+
+A caller that reads in pieces must redact whole lines; a secret cut in two is not recognised.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus, unquote
+
+from engine.config.masking import MASK
+
+if TYPE_CHECKING:
+    from engine.config import Settings
+
+# A shorter value would mask ordinary words and numbers, and be no secret worth the name.
+MINIMUM_LENGTH = 5
+# Parts of a chat service's URL: shorter ones are hosts, channels and numbers more often than tokens.
+MINIMUM_TOKEN_LENGTH = 16
+
+_SECRET_NAME = re.compile(
+    r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH_?KEY", re.IGNORECASE
+)
+_PLACE_NAME = re.compile(r"_(FILE|PATH|DIR|HOST|PORT)$", re.IGNORECASE)
+_ORDINARY = frozenset({"false", "never", "always", "disabled", "enabled", "default", "required", "optional"})
+# Each part excludes the slash that the next match needs, so that no character is looked at for two matches.
+_URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+@")
+_TOKEN = re.compile(rf"[^/?&=@:#,\s]{{{MINIMUM_TOKEN_LENGTH},}}")
+
+
+class Redactor:
+    """Built once from the secrets, then used for every text. Safe to share between threads and to fork."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms = {form for secret in secrets for form in _printed_forms(secret)}
+        longest_first = sorted(forms, key=lambda form: (-len(form), form))
+        self._secrets = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+
+    @classmethod
+    def from_settings(cls, settings: Settings, environ: Mapping[str, str] | None = None) -> Redactor:
+        """The redactor for everything that `settings` and the environment (this process's by default) hold secret."""
+        environ = os.environ if environ is None else environ
+        return cls([*setting_secrets(settings), *environment_secrets(environ)])
+
+    def redact(self, text: str) -> str:
+        """`text` with every secret masked."""
+        if self._secrets is not None:
+            text = self._secrets.sub(MASK, text)
+        return _URL_PASSWORD.sub(rf"\1{MASK}@", text)
+
+
+def setting_secrets(settings: Settings) -> Iterator[str]:
+    """The mail password, the metastore's password, and apprise URLs with the tokens in them."""
+    yield settings.smtp.smtp_password
+    yield from _url_password(settings.database.sql_alchemy_conn)
+    for url in settings.alerting.apprise_urls:
+        _, _, rest = url.partition("://")
+        yield rest
+        yield from _url_password(url)
+        yield from (part for part in _TOKEN.findall(rest) if "." not in part)
+
+
+def environment_secrets(environ: Mapping[str, str]) -> Iterator[str]:
+    """Values of variables whose names say that they are secret, and passwords in any variable that is a URL."""
+    for name, value in environ.items():
+        yield from _url_password(value)
+        if _SECRET_NAME.search(name) and not _PLACE_NAME.search(name) and value.lower() not in _ORDINARY:
+            yield value
+
+
+def _url_password(url: str) -> Iterator[str]:
+    """The password between the first colon and the last ``@``, however it is encoded."""
+    _, separator, rest = url.partition("://")
+    userinfo, at, _ = rest.rpartition("@")
+    if separator and at:
+        yield userinfo.partition(":")[2]
+
+
+def _printed_forms(secret: str) -> Iterator[str]:
+    """The secret as it is, each of its lines, and as URLs, JSON and Python's repr() write it."""
+    for text in {secret.strip(), unquote(secret.strip()), *map(str.strip, secret.splitlines())}:
+        escaped = text.replace("\\", "\\\\")
+        for form in (text, quote(text, safe=""), quote(text), quote_plus(text), escaped, escaped.replace('"', '\\"')):
+            if len(form) >= MINIMUM_LENGTH:
+                yield form

@@ -1,0 +1,167 @@
+"""Telling of changes: alert events and callback requests, written in the transaction of the change itself.
+
+What is told is decided here once, for every way an attempt can end (its own exit, a time-out, a lost supervisor), so
+that no detector can forget it: the event follows from the state that was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert
+
+from alerting import outbox
+from alerting.events import AlertEvent, EventKind
+from engine import links
+from engine.authoring.serialized import CallbackKind, SerializedTask
+from engine.logs.paths import attempt_log_path
+from engine.metastore.changes import Changes, RunChange, RunFacts, TaskChange
+from engine.metastore.graphs import Graph, Graphs
+from engine.metastore.runs import Runs
+from engine.metastore.states import RunState, TaskState
+from engine.metastore.store import Tx
+from engine.metastore.tables import CallbackRequest
+
+_TASK_CALLBACKS: dict[TaskState, CallbackKind] = {
+    TaskState.FAILED: "on_failure",
+    TaskState.UP_FOR_RETRY: "on_retry",
+    TaskState.SUCCESS: "on_success",
+}
+_RUN_CALLBACKS: dict[RunState, CallbackKind] = {RunState.FAILED: "on_failure", RunState.SUCCESS: "on_success"}
+
+
+@dataclass(frozen=True, slots=True)
+class Announcer:
+    """Writes what `changes` mean to people. `base_url` is where the web pages are."""
+
+    base_url: str
+
+    def announce(self, tx: Tx, graphs: Graphs, runs: Runs, changes: Changes) -> int:
+        """Record alert events and callback requests; returns how many of both."""
+        facts = runs.get(tx.connection, (change.run_pk for change in changes.tasks))
+        events: list[AlertEvent] = []
+        requests: list[dict[str, Any]] = []
+        for change in changes.tasks:
+            run = facts[change.run_pk]
+            graph = graphs.get(tx.connection, change.dag_id, run.version)
+            events += self._task_events(change, run, graph)
+            requests += _task_callbacks(change, run, graph, tx.now)
+        for ended in changes.runs:
+            graph = graphs.get(tx.connection, ended.run.dag_id, ended.run.version)
+            events += self._run_events(ended, graph, tx.now)
+            requests += _run_callbacks(ended, graph, tx.now)
+        if events:
+            outbox.record(tx.connection, events)
+        if requests:
+            tx.connection.execute(insert(CallbackRequest), requests)
+        return len(events) + len(requests)
+
+    def _task_events(self, change: TaskChange, run: RunFacts, graph: Graph) -> Iterable[AlertEvent]:
+        if change.outcome is None or change.state not in (TaskState.FAILED, TaskState.UP_FOR_RETRY):
+            return
+        task = graph.tasks[change.task_id]
+        final = change.state == TaskState.FAILED
+        wants_mail = task.email_on_failure if final else task.email_on_retry
+        path = attempt_log_path(change.dag_id, change.run_id, change.task_id, change.try_number, change.map_index)
+        yield AlertEvent(
+            kind=EventKind.TASK_FAILED if final else EventKind.TASK_RETRY,
+            occurred_at=change.end_date or run.start_date,
+            dag_id=change.dag_id,
+            run_id=change.run_id,
+            task_id=change.task_id,
+            map_index=change.map_index,
+            try_number=change.try_number,
+            max_tries=change.max_tries,
+            operator=change.operator,
+            owner=task.owner,
+            tags=graph.dag.tags,
+            logical_date=run.logical_date,
+            started_at=change.start_date,
+            ended_at=change.end_date,
+            next_retry_at=change.retry_at,
+            hostname=change.hostname or None,
+            cause=change.outcome.cause,
+            exit_code=change.outcome.exit_code,
+            signal=change.outcome.signal,
+            error=change.outcome.sentence,
+            log_path=str(path),
+            url=self._attempt_url(change),
+            blocked=graph.downstream(change.task_id) if final else (),
+            emails=task.email if wants_mail else (),
+        )
+
+    def _attempt_url(self, change: TaskChange) -> str:
+        key = (change.dag_id, change.run_id, change.task_id, change.try_number, change.map_index)
+        return links.attempt_url(self.base_url, *key)
+
+    def _run_events(self, change: RunChange, graph: Graph, now: datetime) -> Iterable[AlertEvent]:
+        if change.state != RunState.FAILED:
+            return
+        run = change.run
+        yield AlertEvent(
+            kind=EventKind.RUN_FAILED,
+            occurred_at=now,
+            dag_id=run.dag_id,
+            run_id=run.run_id,
+            owner=graph.dag.owner,
+            tags=graph.dag.tags,
+            logical_date=run.logical_date,
+            started_at=run.start_date,
+            ended_at=change.end_date,
+            cause="task_failures",
+            error=f"failed tasks: {', '.join(change.failed_tasks)}" if change.failed_tasks else None,
+            url=links.run_url(self.base_url, run.dag_id, run.run_id),
+        )
+
+
+def _request(
+    kind: CallbackKind, scope: str, run: RunFacts, graph: Graph, payload: dict[str, Any], now: datetime
+) -> dict[str, Any]:
+    identity = json.dumps([kind, scope, run.dag_id, run.run_id, payload.get("task_id"), payload.get("try_number")])
+    return {
+        "dedup_key": hashlib.sha256(identity.encode()).hexdigest(),
+        "kind": kind,
+        "scope": scope,
+        "dag_id": run.dag_id,
+        "fileloc": graph.dag.fileloc,
+        "payload": {"run_pk": run.id, "version": run.version, **payload},
+        "state": "pending",
+        "due_at": now,
+        "attempts": 0,
+        "created_at": now,
+    }
+
+
+def _task_callbacks(change: TaskChange, run: RunFacts, graph: Graph, now: datetime) -> Iterable[dict[str, Any]]:
+    task: SerializedTask = graph.tasks[change.task_id]
+    kind = _TASK_CALLBACKS.get(change.state)
+    if change.outcome is None or kind is None or kind not in task.callbacks:
+        return
+    payload = {
+        "ti_id": change.ti_id,
+        "task_id": change.task_id,
+        "map_index": change.map_index,
+        "try_number": change.try_number,
+        "max_tries": change.max_tries,
+        "state": change.state,
+        "hostname": change.hostname,
+        "start_date": change.start_date.isoformat() if change.start_date else None,
+        "end_date": change.end_date.isoformat() if change.end_date else None,
+        "cause": change.outcome.cause,
+        "error": None if change.state == TaskState.SUCCESS else change.outcome.sentence,
+    }
+    yield _request(kind, "task", run, graph, payload, now)
+
+
+def _run_callbacks(change: RunChange, graph: Graph, now: datetime) -> Iterable[dict[str, Any]]:
+    kind = _RUN_CALLBACKS.get(change.state)
+    if kind is None or kind not in graph.dag.callbacks:
+        return
+    reason = "success" if change.state == RunState.SUCCESS else "task_failure"
+    payload = {"state": change.state, "reason": reason, "failed_tasks": list(change.failed_tasks)}
+    yield _request(kind, "dag", change.run, graph, payload, now)

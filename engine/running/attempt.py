@@ -1,0 +1,208 @@
+"""Inside a task's process: what a zygote's child does from its fork to its exit.
+
+Files handed over, in this order: the log pipe (stdout and stderr), and the channel to the supervisor. The process has
+no connection to the metastore; what it wants from there it asks its supervisor for. A Bash attempt renders its command
+and execs the shell; anything else runs ``task.execute(context)`` with the DAG file imported, either by the file's own
+zygote before the fork or here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+# Imported for the children's sake: whatever the zygote holds, no attempt needs to import again.
+from engine.authoring.context import build_context
+from engine.authoring.exceptions import AirflowFailException, AirflowSkipException
+from engine.authoring.execution import execute
+from engine.authoring.loader import LoadedFile, load_file
+from engine.authoring.templating import command_environment, render_bash
+from engine.metastore.outcome import Cause, Outcome
+from engine.running import messages
+from engine.running.messages import Ask, AttemptOrder, Imported, ImportFailed, ImportOrder, Result
+from engine.running.wire import BlockingStream
+from engine.running.zygote import serve
+
+RETURN_VALUE = "return_value"
+
+
+def main(payload: bytes, fds: list[int]) -> int:
+    """The first-level zygote's handler."""
+    order = messages.orders.decode(payload)
+    if isinstance(order, ImportOrder):
+        return _hold_file(order, fds)
+    return _run(order, fds, None)
+
+
+def scratch_dir(token: str) -> Path:
+    """The empty folder that a Bash attempt starts in; its supervisor removes it."""
+    return Path(os.environ.get("TMPDIR", "/tmp")) / f"windsock-{token}"  # noqa: S108 - the token is not guessable
+
+
+def _hold_file(order: ImportOrder, fds: list[int]) -> int:
+    """Import a DAG file and serve forks of it. Its output goes to the log of the attempt that it was started for."""
+    log_fd, channel_fd, zygote_fd = fds
+    redirect_output(log_fd)
+    channel = BlockingStream(socket.socket(fileno=channel_fd))
+    loaded = _load(order.fileloc, channel)
+    if loaded is None:
+        return 1
+    threads = threading.active_count() > 1
+    channel.send(Imported(threads=threads, sources=_sources(order.fileloc)))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    os.close(null)
+    with socket.socket(fileno=zygote_fd) as sock:
+        serve(sock, partial(_run_loaded, loaded))
+    return 0
+
+
+def _load(fileloc: str, channel: BlockingStream) -> LoadedFile | None:
+    try:
+        return load_file(Path(fileloc))
+    except BaseException as error:  # user code may raise anything, SystemExit included
+        traceback.print_exc()
+        channel.send(ImportFailed(error=f"{fileloc} cannot be imported: {last_line(error)}"))
+        return None
+
+
+def _sources(fileloc: str) -> list[str]:
+    """The DAG file and what it imported from its own folder or below."""
+    folder = str(Path(fileloc).parent) + os.sep
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    return sorted({fileloc} | {file for file in files if file and file.startswith(folder)})
+
+
+def _run_loaded(loaded: LoadedFile, payload: bytes, fds: list[int]) -> int:
+    order = messages.orders.decode(payload)
+    if isinstance(order, ImportOrder):
+        raise TypeError("a file zygote only forks attempts")
+    return _run(order, fds, loaded)
+
+
+def _run(order: AttemptOrder, fds: list[int], loaded: LoadedFile | None) -> int:
+    log_fd, channel_fd = fds
+    redirect_output(log_fd)
+    channel = BlockingStream(socket.socket(fileno=channel_fd))
+    if order.kind == "bash" and not order.needs_file:
+        _run_bash(order, channel)
+    return _run_python(order, channel, loaded)
+
+
+def redirect_output(log_fd: int) -> None:
+    os.dup2(log_fd, 1)
+    os.dup2(log_fd, 2)
+    os.close(log_fd)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    # New streams: the zygote's own remember what they were opened on.
+    sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(levelname)s - %(message)s", force=True)
+
+
+class XCom:
+    """XCom as an attempt sees it: pulls are asked of the supervisor, pushes travel with the result."""
+
+    def __init__(self, order: AttemptOrder, channel: BlockingStream) -> None:
+        self._context = order.context
+        self._channel = channel
+        self._number = 0
+        self.pushed: dict[str, str] = {}
+
+    def pull(
+        self, task_ids: Sequence[str], key: str = RETURN_VALUE, *, dag_id: str | None = None, run_id: str | None = None
+    ) -> dict[str, Any]:
+        """Values by task id; tasks that left none are missing."""
+        self._number += 1
+        context = self._context
+        ask = Ask(self._number, dag_id or context.dag_id, run_id or context.run_id, list(task_ids), key)
+        self._channel.send(ask)
+        answer = messages.answers.decode(self._channel.receive())
+        return {task_id: json.loads(value) for task_id, value in answer.values.items()}
+
+    def push(self, key: str, value: Any) -> None:
+        """Leave a value for others; TypeError names what JSON cannot hold."""
+        self.pushed[key] = _to_json(key, value)
+
+
+def _to_json(key: str, value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=True)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"XCom {key!r} cannot be stored as JSON ({error}); return plain data, or set do_xcom_push=False"
+        ) from error
+
+
+def _run_bash(order: AttemptOrder, channel: BlockingStream) -> NoReturn:
+    if order.bash is None:
+        raise TypeError("a Bash attempt comes with its command")
+    try:
+        rendered = render_bash(order.bash, order.context, XCom(order, channel))
+    except Exception as error:
+        traceback.print_exc()
+        channel.send(Result(Outcome(Cause.EXCEPTION, error=last_line(error))))
+        sys.stdout.flush()
+        os._exit(1)
+    cwd = rendered.cwd or str(scratch_dir(order.token))
+    if not rendered.cwd:
+        Path(cwd).mkdir(mode=0o700)
+    try:
+        os.chdir(cwd)
+        os.execvpe("bash", ["bash", "-c", rendered.command], rendered.env)  # noqa: S606,S607
+    except OSError as error:
+        what = f"cwd {cwd!r}" if error.filename == cwd else "bash"
+        channel.send(Result(Outcome(Cause.START, error=f"{what}: {error.strerror}")))
+        os._exit(1)
+
+
+def _run_python(order: AttemptOrder, channel: BlockingStream, loaded: LoadedFile | None) -> int:
+    if loaded is None and (loaded := _load(order.fileloc, channel)) is None:
+        return 1
+    xcom = XCom(order, channel)
+    outcome = _execute(order, loaded, xcom)
+    channel.send(Result(outcome))
+    return 0 if outcome.cause in (Cause.SUCCESS, Cause.SKIP) else 1
+
+
+def _execute(order: AttemptOrder, loaded: LoadedFile, xcom: XCom) -> Outcome:
+    try:
+        dag = loaded.dag(order.context.dag_id)
+        task = dag.get_task(order.context.task_id)
+        context = build_context(order.context, dag, task, xcom)
+        os.environ.update(command_environment(context, None, append=True, inherited={}))
+        value = execute(task, context)
+        if order.do_xcom_push and value is not None:
+            xcom.push(RETURN_VALUE, value)
+    except AirflowSkipException as error:
+        return Outcome(Cause.SKIP, error=_one_line(str(error)) or None, xcom=xcom.pushed)
+    except AirflowFailException as error:
+        traceback.print_exc()
+        return Outcome(Cause.EXCEPTION, error=last_line(error), may_retry=False)
+    except BaseException as error:  # SystemExit too: a task that calls sys.exit() has not finished its work
+        traceback.print_exc()
+        return Outcome(Cause.EXCEPTION, error=last_line(error))
+    return Outcome(Cause.SUCCESS, xcom=xcom.pushed)
+
+
+def last_line(error: BaseException) -> str:
+    return _one_line("".join(traceback.format_exception_only(error)))
+
+
+def _one_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines)[:1000]

@@ -1,0 +1,134 @@
+"""What scheduler, supervisor and attempt say to one another. Closed: every end comes from one installation."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.authoring.attempt_context import AttemptContext
+from engine.authoring.serialized import BashSpec, OperatorKind
+from engine.metastore.outcome import Outcome
+
+
+class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True, tag="attempt"):
+    """Everything that an attempt's process needs. `log_path` is relative to the log folder; times are in seconds."""
+
+    token: str
+    kind: OperatorKind
+    fileloc: str
+    context: AttemptContext
+    log_path: str
+    retries: int
+    bash: BashSpec | None = None
+    needs_file: bool = False  # a Bash attempt that uses macros of its DAG file
+    do_xcom_push: bool = True
+    execution_timeout_seconds: float | None = None
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """Scheduler → supervisor, first and once: who it is in the metastore."""
+
+    owner: str
+
+
+class Dispatch(msgspec.Struct, frozen=True, tag="dispatch"):
+    """Scheduler → supervisor: fork these now; they are recorded as running."""
+
+    orders: list[AttemptOrder]
+
+
+class XComAnswer(msgspec.Struct, frozen=True, tag="xcom_answer"):
+    """Scheduler → supervisor: the JSON texts that an attempt asked for, by task id; absent ones are missing."""
+
+    token: str
+    number: int
+    values: dict[str, str]
+
+
+class Drain(msgspec.Struct, frozen=True, tag="drain"):
+    """Scheduler → supervisor: end what runs, report, and exit."""
+
+    grace_seconds: float
+
+
+class Ended(msgspec.Struct, frozen=True, tag="ended"):
+    """Supervisor → scheduler: an attempt ended."""
+
+    token: str
+    outcome: Outcome
+
+
+class XComQuestion(msgspec.Struct, frozen=True, tag="xcom_question"):
+    """Supervisor → scheduler: an attempt of run `run_id` wants the values that `task_ids` left under `key`."""
+
+    token: str
+    number: int
+    dag_id: str
+    run_id: str
+    task_ids: list[str]
+    key: str
+
+
+class Alive(msgspec.Struct, frozen=True, tag="alive"):
+    """Supervisor → scheduler, each heartbeat: still turning."""
+
+
+FromScheduler = Dispatch | XComAnswer | Drain
+FromSupervisor = Ended | XComQuestion | Alive
+
+
+class ImportOrder(msgspec.Struct, frozen=True, tag="import"):
+    """Supervisor → zygote: become a zygote that holds this DAG file's imports."""
+
+    fileloc: str
+
+
+class Imported(msgspec.Struct, frozen=True, tag="imported"):
+    """File zygote → supervisor: the file is imported. With `threads` it is not safe to fork from it."""
+
+    threads: bool
+    sources: list[str]  # files whose change makes this zygote stale
+
+
+class ImportFailed(msgspec.Struct, frozen=True, tag="import_failed"):
+    """File zygote → supervisor: the file cannot be imported; `error` is one line."""
+
+    error: str
+
+
+class Result(msgspec.Struct, frozen=True, tag="result"):
+    """Attempt → supervisor: how the task's code ended. Its process's exit status has the last word."""
+
+    outcome: Outcome
+
+
+class Ask(msgspec.Struct, frozen=True, tag="ask"):
+    """Attempt → supervisor: the values that `task_ids` of a run left under `key`."""
+
+    number: int
+    dag_id: str
+    run_id: str
+    task_ids: list[str]
+    key: str
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """Supervisor → attempt: JSON texts by task id."""
+
+    number: int
+    values: dict[str, str]
+
+
+FromAttempt = Imported | ImportFailed | Result | Ask
+
+hello = msgspec.msgpack.Decoder(Hello)
+from_scheduler = msgspec.msgpack.Decoder(FromScheduler)
+from_supervisor = msgspec.msgpack.Decoder(FromSupervisor)
+from_attempt = msgspec.msgpack.Decoder(FromAttempt)
+orders = msgspec.msgpack.Decoder(AttemptOrder | ImportOrder)
+answers = msgspec.msgpack.Decoder(Answer)
+encode = msgspec.msgpack.Encoder().encode
+
+
+def to_json(value: str) -> str:
+    """A text as JSON, the form of XCom values."""
+    return msgspec.json.encode(value).decode()

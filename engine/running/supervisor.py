@@ -1,0 +1,444 @@
+"""The supervisor: owns the attempts of one scheduler, from the fork to the report.
+
+Who does what. The scheduler records an attempt as running and sends its order; the supervisor has a zygote fork it,
+pumps its output into its log, ends it when it overruns its time, and reports how it ended. It decides nothing about
+states and, while its scheduler lives, has no connection to the metastore.
+
+When somebody dies.
+
+* An attempt: its zygote reaps it and says with which status; the status has the last word over what the code reported.
+* A zygote: the kernel kills its attempts with it. They are reported as killed, and the zygote is started anew.
+* The supervisor: the kernel kills zygotes and attempts with it. Its scheduler sees the hang-up and rescues the rows.
+* The scheduler: the supervisor sees the hang-up, opens the metastore itself (`survive`), gives back what never reached
+  it, writes the ends of what still runs, and leaves.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import select
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from engine.metastore.outcome import Cause, Outcome, signal_name
+from engine.running import messages
+from engine.running.attempt import RETURN_VALUE, scratch_dir
+from engine.running.files import FileZygote, FileZygotes
+from engine.running.messages import Alive, Ask, AttemptOrder, Dispatch, Drain, Ended, Imported, ImportFailed, Result
+from engine.running.output import AttemptLog
+from engine.running.wire import Hangup, Stream
+from engine.running.zygote import Exited, Forked, Refused, ZygoteClient, ZygoteDied
+
+log = logging.getLogger(__name__)
+
+_HEARTBEAT_SECONDS: Final = 1.0
+
+
+class Survivor(Protocol):
+    """The metastore, as a supervisor without a scheduler uses it."""
+
+    def adopt(self, known: list[str]) -> None:
+        """Give back what was recorded as ours but never reached us."""
+
+    def report(self, ended: list[Ended]) -> None:
+        """Write how attempts ended; waits as long as the database needs."""
+
+    def pull(self, ask: Ask) -> dict[str, str]:
+        """XCom values by task id."""
+
+    def heartbeat(self) -> None:
+        """Say that this supervisor lives."""
+
+    def leave(self) -> None:
+        """Say that it ends."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt in flight."""
+
+    order: AttemptOrder
+    log: AttemptLog
+    channel: Stream
+    zygote: ZygoteClient | None = None  # None while its DAG file is being imported
+    job_id: int = 0
+    started: float = field(default_factory=time.monotonic)
+    deadline: float | None = None
+    kill_at: float | None = None
+    ending: Outcome | None = None  # why we are ending it
+    result: Outcome | None = None  # what its code reported
+    open_log: bool = True
+    open_channel: bool = True
+    finished: bool = False  # a handler of the same round may still hold it
+
+
+class Supervisor:
+    """One supervisor, single-threaded: :meth:`run` returns when everything has ended."""
+
+    def __init__(
+        self,
+        upstream: Stream,
+        *,
+        log_folder: Path,
+        redact: Callable[[str], str],
+        import_timeout: float,
+        grace_seconds: float,
+        survive: Callable[[], Survivor],
+    ) -> None:
+        self._upstream: Stream | None = upstream
+        self._log_folder = log_folder
+        self._redact = redact
+        self._grace = grace_seconds
+        self._survive = survive
+        self._survivor: Survivor | None = None
+        self._draining = False
+        self._next_heartbeat = 0.0
+        self._jobs = itertools.count(1)
+        self._attempts: dict[str, Attempt] = {}
+        self._by_job: dict[tuple[ZygoteClient, int], str] = {}
+        self._base = ZygoteClient.start("engine.running.attempt:main")
+        self._import_timeout = import_timeout
+        self._files = FileZygotes(import_timeout)
+        self._ended: list[Ended] = []
+
+    def run(self) -> None:
+        """Serve until told to drain, or until the scheduler is gone and the last attempt has ended."""
+        while not self._done():
+            for handle in self._wait():
+                handle()
+            self._check_times()
+            self._report()
+        if self._survivor:
+            self._survivor.leave()
+        self._files.close()
+        self._base.close()
+
+    def _done(self) -> bool:
+        return (self._draining or self._upstream is None) and not self._attempts and not self._ended
+
+    # -- waiting
+
+    def _wait(self) -> list[Callable[[], None]]:
+        poller = select.poll()
+        handlers: dict[int, Callable[[], None]] = {}
+
+        def watch(fd: int, handler: Callable[[], None], *, writing: bool = False) -> None:
+            handlers[fd] = handler
+            poller.register(fd, select.POLLIN | (select.POLLOUT if writing else 0))
+
+        if self._upstream:
+            watch(self._upstream.fileno(), self._hear_scheduler, writing=self._upstream.wants_to_write)
+        for zygote in [self._base, *self._files.clients()]:
+            watch(zygote.fileno(), lambda z=zygote: self._hear_zygote(z), writing=zygote.wants_to_write)  # type: ignore[misc]
+        for channel, fileloc in self._files.channels():
+            watch(channel.fileno(), lambda f=fileloc: self._hear_import(f))  # type: ignore[misc]
+        for attempt in self._attempts.values():
+            if attempt.open_log:
+                watch(attempt.log.fileno(), lambda a=attempt: self._pump(a))  # type: ignore[misc]
+            if attempt.open_channel:
+                watch(attempt.channel.fileno(), lambda a=attempt: self._hear_attempt(a))  # type: ignore[misc]
+        ready = poller.poll(max(0.0, self._next_time() - time.monotonic()) * 1000)
+        return [handlers[fd] for fd, _ in ready]
+
+    def _next_time(self) -> float:
+        times = [time for attempt in self._attempts.values() for time in (attempt.deadline, attempt.kill_at) if time]
+        return min([self._next_heartbeat, *self._files.deadlines(), *times])
+
+    # -- the scheduler
+
+    def _hear_scheduler(self) -> None:
+        if not self._upstream:
+            return
+        self._upstream.flush()
+        try:
+            bodies = self._upstream.receive()
+        except Hangup:
+            self._outlive_scheduler()
+            return
+        for body in bodies:
+            match messages.from_scheduler.decode(body):
+                case Dispatch(orders):
+                    for order in orders:
+                        self._begin(order)
+                case messages.XComAnswer(token, number, values):
+                    self._answer(token, number, values)
+                case Drain(grace_seconds):
+                    self._drain(grace_seconds)
+
+    def _outlive_scheduler(self) -> None:
+        log.warning("the scheduler is gone; finishing %d attempts without it", len(self._attempts))
+        self._upstream = None
+        if not self._attempts and not self._ended and self._draining:
+            return
+        self._survivor = self._survive()
+        self._survivor.adopt([*self._attempts, *(ended.token for ended in self._ended)])
+
+    def _drain(self, grace_seconds: float) -> None:
+        self._draining = True
+        now = time.monotonic()
+        for attempt in list(self._attempts.values()):
+            sentence = "stopped because Windsock was shut down while it ran"
+            self._end(attempt, Outcome(Cause.SIGNAL, signal=signal.SIGTERM, error=sentence), now, grace_seconds)
+
+    def _report(self) -> None:
+        if not self._ended:
+            return
+        if self._upstream:
+            for ended in self._ended:
+                self._upstream.send(ended)
+            self._ended = []
+        elif self._survivor:
+            reports, self._ended = self._ended, []
+            self._survivor.report(reports)
+
+    # -- beginning
+
+    def _begin(self, order: AttemptOrder) -> None:
+        attempt, log_fd, channel_fd = self._open(order)
+        self._attempts[order.token] = attempt
+        context = order.context
+        attempt.log.remark(f"attempt {context.try_number} of {context.max_tries} of {context.dag_id}.{context.task_id}")
+        if order.execution_timeout_seconds:
+            attempt.deadline = attempt.started + order.execution_timeout_seconds
+        try:
+            if order.kind == "bash" and not order.needs_file:
+                self._fork(attempt, self._base, log_fd, channel_fd)
+                return
+            zygote = self._files.ready(order.fileloc)
+            if zygote == "threads":
+                self._fork(attempt, self._base, log_fd, channel_fd)
+            elif isinstance(zygote, ZygoteClient):
+                self._fork(attempt, zygote, log_fd, channel_fd)
+            else:
+                self._files.wait(order.fileloc, order.token, os.dup(log_fd), os.dup(channel_fd), self._base, self._jobs)
+        finally:
+            os.close(log_fd)
+            os.close(channel_fd)
+
+    def _open(self, order: AttemptOrder) -> tuple[Attempt, int, int]:
+        pipe, log_fd = os.pipe2(os.O_CLOEXEC)
+        ours, theirs = socket.socketpair()
+        output = AttemptLog(self._log_folder / order.log_path, pipe, self._redact)
+        return Attempt(order, output, Stream(ours)), log_fd, theirs.detach()
+
+    def _fork(self, attempt: Attempt, zygote: ZygoteClient, log_fd: int, channel_fd: int) -> None:
+        attempt.zygote, attempt.job_id = zygote, next(self._jobs)
+        self._by_job[zygote, attempt.job_id] = attempt.order.token
+        zygote.fork(attempt.job_id, messages.encode(attempt.order), [log_fd, channel_fd])
+
+    def _hear_import(self, fileloc: str) -> None:
+        """A file zygote says whether its DAG file could be imported; what waited for it starts or fails."""
+        for message in self._files.hear(fileloc):
+            match message:
+                case Imported(threads=threads):
+                    zygote = self._base if threads else self._files.ready(fileloc)
+                    for token, log_fd, channel_fd in self._files.waiting(fileloc):
+                        attempt = self._attempts.get(token)
+                        if attempt and isinstance(zygote, ZygoteClient) and not attempt.ending:
+                            self._fork(attempt, zygote, log_fd, channel_fd)
+                        os.close(log_fd)
+                        os.close(channel_fd)
+                case ImportFailed(error):
+                    self._fail_waiting(fileloc, Outcome(Cause.IMPORT, error=error))
+
+    def _fail_waiting(self, fileloc: str, outcome: Outcome) -> None:
+        for token, log_fd, channel_fd in self._files.waiting(fileloc):
+            os.close(log_fd)
+            os.close(channel_fd)
+            if attempt := self._attempts.get(token):
+                self._finish(attempt, attempt.ending or outcome)
+
+    # -- while it runs
+
+    def _pump(self, attempt: Attempt) -> None:
+        if not attempt.finished:
+            attempt.open_log = attempt.log.pump()
+
+    def _hear_attempt(self, attempt: Attempt) -> None:
+        if attempt.finished or not attempt.open_channel:
+            return
+        try:
+            bodies = attempt.channel.receive()
+        except Hangup:
+            attempt.open_channel = False  # exec has closed it; the process goes on
+            return
+        for body in bodies:
+            match messages.from_attempt.decode(body):
+                case Result(outcome):
+                    attempt.result = outcome
+                case Ask() as ask:
+                    self._ask(attempt, ask)
+                case ImportFailed(error):
+                    attempt.result = Outcome(Cause.IMPORT, error=error)
+
+    def _ask(self, attempt: Attempt, ask: Ask) -> None:
+        if self._upstream:
+            token = attempt.order.token
+            question = messages.XComQuestion(token, ask.number, ask.dag_id, ask.run_id, ask.task_ids, ask.key)
+            self._upstream.send(question)
+        elif self._survivor:
+            self._answer(attempt.order.token, ask.number, self._survivor.pull(ask))
+
+    def _answer(self, token: str, number: int, values: dict[str, str]) -> None:
+        if attempt := self._attempts.get(token):
+            attempt.channel.send(messages.Answer(number, values))
+
+    def _check_times(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + _HEARTBEAT_SECONDS
+            if self._upstream:
+                self._upstream.send(Alive())
+            elif self._survivor:
+                self._survivor.heartbeat()
+            self._files.evict_idle(now)
+            self._files.release_retired({attempt.zygote for attempt in self._attempts.values() if attempt.zygote})
+        for zygote in self._files.overdue(now):
+            sentence = f"{zygote.fileloc} did not finish importing within {self._import_timeout:g} s"
+            self._fail_waiting(zygote.fileloc, Outcome(Cause.IMPORT, error=sentence))
+            self._base.kill(zygote.job_id, signal.SIGKILL)
+            self._files.drop(zygote)
+        for attempt in list(self._attempts.values()):
+            if attempt.deadline and now >= attempt.deadline and not attempt.ending:
+                limit = attempt.order.execution_timeout_seconds
+                self._end(
+                    attempt, Outcome(Cause.TIMEOUT, error=f"ran longer than its execution_timeout of {limit:g} s"), now
+                )
+            if attempt.kill_at and now >= attempt.kill_at and attempt.zygote:
+                attempt.kill_at = now + self._grace
+                attempt.zygote.kill(attempt.job_id, signal.SIGKILL)
+
+    def _end(self, attempt: Attempt, why: Outcome, now: float, grace: float | None = None) -> None:
+        """TERM now, KILL after the grace; `why` becomes the outcome."""
+        attempt.ending, attempt.deadline = why, None
+        attempt.log.remark(f"{why.sentence}; sending SIGTERM")
+        if attempt.zygote is None:
+            self._finish(attempt, why)  # its process was never made: it waits for its file's import
+            return
+        attempt.kill_at = now + (self._grace if grace is None else grace)
+        attempt.zygote.kill(attempt.job_id, signal.SIGTERM)
+
+    # -- ending
+
+    def _hear_zygote(self, zygote: ZygoteClient) -> None:
+        zygote.flush()
+        try:
+            events = zygote.read_events()
+        except ZygoteDied:
+            if zygote is self._base:
+                self._replace_base()
+            else:
+                self._files.hang_up(zygote)  # the first-level zygote reaps it and says how it ended
+            return
+        for event in events:
+            match event:
+                case Forked():
+                    pass
+                case Refused(job_id, error):
+                    self._hear_end(zygote, job_id, Outcome(Cause.START, error=f"no process could be made: {error}"))
+                case Exited():
+                    self._hear_end(zygote, event.job_id, event)
+
+    def _hear_end(self, zygote: ZygoteClient, job_id: int, end: Exited | Outcome) -> None:
+        token = self._by_job.pop((zygote, job_id), None)
+        if token is not None:
+            attempt = self._attempts[token]
+            self._hear_attempt(attempt)  # its last message may have arrived together with its death
+            self._finish(attempt, _outcome(attempt, end) if isinstance(end, Exited) else end)
+        elif file_zygote := self._files.owner_of(job_id):
+            self._bury_file_zygote(file_zygote, end)
+
+    def _bury_file_zygote(self, zygote: FileZygote, end: Exited | Outcome) -> None:
+        self._hear_import(zygote.fileloc)  # why it failed may have arrived together with its end
+        self._bury_attempts_of(zygote.client)
+        sentence = f"importing {zygote.fileloc} ended its process ({_status(end)})"
+        self._fail_waiting(zygote.fileloc, Outcome(Cause.IMPORT, error=sentence))
+        self._files.drop(zygote)
+
+    def _bury_attempts_of(self, zygote: ZygoteClient) -> None:
+        # A zygote's death is its children's: the kernel has killed them.
+        for key in [key for key in self._by_job if key[0] is zygote]:
+            attempt = self._attempts[self._by_job.pop(key)]
+            killed = Outcome(
+                Cause.SIGNAL, signal=signal.SIGKILL, error="killed together with the zygote that forked it"
+            )
+            self._finish(attempt, attempt.ending or killed)
+
+    def _replace_base(self) -> None:
+        log.error("the zygote died; starting another")
+        for client in [*self._files.clients(), self._base]:
+            self._bury_attempts_of(client)
+        for fileloc in self._files.names():
+            self._fail_waiting(fileloc, Outcome(Cause.START, error="the zygote died before it could start"))
+        self._files.close()
+        self._base.close()
+        self._base = ZygoteClient.start("engine.running.attempt:main")
+
+    def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
+        del self._attempts[attempt.order.token]
+        attempt.finished = True
+        attempt.log.close_pipe()
+        outcome = _with_output(attempt, outcome)
+        attempt.log.remark(_last_remark(outcome))
+        attempt.log.close()
+        attempt.channel.close()
+        shutil.rmtree(scratch_dir(attempt.order.token), ignore_errors=True)
+        self._ended.append(Ended(attempt.order.token, outcome))
+
+
+def _outcome(attempt: Attempt, event: Exited) -> Outcome:
+    """How an attempt ended: what we did to it, then its exit status, then what its code reported."""
+    if attempt.ending:
+        return attempt.ending
+    if event.signal is not None:
+        return Outcome(Cause.SIGNAL, signal=event.signal, error=f"killed by {signal_name(event.signal)}")
+    if attempt.result and (event.exit_code == 0) == (attempt.result.cause in (Cause.SUCCESS, Cause.SKIP)):
+        return attempt.result
+    spec = attempt.order.bash
+    if attempt.order.kind == "bash" and spec and not attempt.order.needs_file:
+        return _bash_outcome(event.exit_code or 0, spec.skip_on_exit_code)
+    return Outcome(Cause.EXIT, exit_code=event.exit_code, error=f"exited with code {event.exit_code} without a result")
+
+
+def _bash_outcome(code: int, skip_codes: tuple[int, ...]) -> Outcome:
+    if code == 0:
+        return Outcome(Cause.SUCCESS, exit_code=0)
+    if code in skip_codes:
+        return Outcome(Cause.SKIP, exit_code=code, error=f"exited with code {code}, which means skip")
+    return Outcome(Cause.EXIT, exit_code=code, error=f"exited with code {code}")
+
+
+def _with_output(attempt: Attempt, outcome: Outcome) -> Outcome:
+    """A Bash attempt's last line is its XCom value or, when it failed, the best reason we have."""
+    last = attempt.log.last_line.strip()
+    if attempt.order.kind != "bash" or attempt.order.needs_file or not last:
+        return outcome
+    if outcome.cause == Cause.SUCCESS and attempt.order.do_xcom_push:
+        return Outcome(Cause.SUCCESS, exit_code=0, xcom={RETURN_VALUE: messages.to_json(last)})
+    if outcome.cause == Cause.EXIT:
+        return Outcome(Cause.EXIT, exit_code=outcome.exit_code, error=f"{outcome.error}: {last[:500]}")
+    return outcome
+
+
+def _status(end: Exited | Outcome) -> str:
+    if isinstance(end, Outcome):
+        return end.sentence
+    return signal_name(end.signal) if end.signal else f"exit code {end.exit_code}"
+
+
+def _last_remark(outcome: Outcome) -> str:
+    match outcome.cause:
+        case Cause.SUCCESS:
+            return "succeeded"
+        case Cause.SKIP:
+            return f"skipped: {outcome.sentence}"
+        case _:
+            return f"failed: {outcome.sentence}"

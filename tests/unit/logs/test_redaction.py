@@ -1,0 +1,129 @@
+"""Masking secrets in text."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.config import load
+from engine.logs.redaction import Redactor, environment_secrets
+
+
+def test_a_known_secret_is_masked_wherever_it_stands() -> None:
+    redactor = Redactor(["hunter22"])
+    assert redactor.redact("hunter22 and xhunter22x") == "******** and x********x"
+
+
+def test_the_longest_of_overlapping_secrets_wins() -> None:
+    assert Redactor(["secret", "secret-and-more"]).redact("secret-and-more") == "********"
+
+
+@pytest.mark.parametrize("printed", ["p@ss/w&rd", "p%40ss%2Fw%26rd", "p%40ss/w%26rd"])
+def test_a_secret_is_masked_in_the_forms_that_urls_give_it(printed: str) -> None:
+    assert Redactor(["p@ss/w&rd"]).redact(f"a {printed} b") == "a ******** b"
+
+
+def test_a_secret_is_masked_in_json_and_repr() -> None:
+    secret = 'quo"te\\back'
+    redactor = Redactor([secret])
+    assert "te" not in redactor.redact(json.dumps(secret))
+    assert "back" not in redactor.redact(repr(secret))
+
+
+def test_each_line_of_a_key_is_masked() -> None:
+    redactor = Redactor(["-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQE\n-----END KEY-----"])
+    assert redactor.redact("kqhkiG9w0BAQE") == "********"
+
+
+def test_a_value_too_short_to_be_secret_masks_nothing() -> None:
+    assert Redactor(["root", ""]).redact("root cause") == "root cause"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://me:pw@db/x", "postgresql://me:********@db/x"),
+        ("redis://:pw@cache:6379", "redis://:********@cache:6379"),
+        ("mysql://me:p@ss@db/x", "mysql://me:********@db/x"),
+        ("see http://host:8080/a@b", "see http://host:8080/a@b"),
+        ("https://github.com/a/b", "https://github.com/a/b"),
+        ("a://u:p@h b://v:q@i", "a://u:********@h b://v:********@i"),
+    ],
+)
+def test_passwords_in_urls_are_masked_though_nobody_named_them(text: str, shown: str) -> None:
+    assert Redactor([]).redact(text) == shown
+
+
+def test_the_settings_secrets_are_masked(tmp_path: Path) -> None:
+    environ = {
+        "WINDSOCK__SMTP__SMTP_PASSWORD": "mail-secret",
+        "WINDSOCK__DATABASE__SQL_ALCHEMY_CONN": "postgresql://me:data%40secret@db/x",
+        "WINDSOCK__ALERTING__APPRISE_URLS": "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#alerts",
+    }
+    redactor = Redactor.from_settings(load(environ, home=tmp_path), environ={})
+    told = redactor.redact("mail-secret data%40secret data@secret TIiajkdnlazkcOXrIdevi7FQ #alerts")
+    assert told == "******** ******** ******** ******** #alerts"
+
+
+def test_the_host_of_a_webhook_is_no_secret(tmp_path: Path) -> None:
+    environ = {"WINDSOCK__ALERTING__APPRISE_URLS": "json://a-long-name.internal.example.org/hook"}
+    redactor = Redactor.from_settings(load(environ, home=tmp_path), environ={})
+    assert redactor.redact("cannot reach a-long-name.internal.example.org") == (
+        "cannot reach a-long-name.internal.example.org"
+    )
+
+
+@pytest.mark.parametrize("name", ["DB_PASSWORD", "GITHUB_TOKEN", "client_secret", "OPENAI_API_KEY", "AWS_ACCESS_KEY"])
+def test_variables_with_secret_names_are_masked(name: str) -> None:
+    assert list(environment_secrets({name: "value"})) == ["value"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HOME", "/root"), ("DB_PASSWORD_FILE", "/run/secrets/db"), ("ALLOW_EMPTY_PASSWORD", "False")],
+)
+def test_variables_that_only_sound_secret_are_not(name: str, value: str) -> None:
+    assert list(environment_secrets({name: value})) == []
+
+
+def test_the_password_of_a_url_variable_is_masked_by_itself() -> None:
+    redactor = Redactor(environment_secrets({"BROKER": "amqp://me:rabbit-hole@mq"}))
+    assert redactor.redact("login with rabbit-hole") == "login with ********"
+
+
+@given(st.text())
+def test_redacting_twice_changes_nothing_more(text: str) -> None:
+    redactor = Redactor(["hunter22"])
+    once = redactor.redact(text)
+    assert redactor.redact(once) == once
+
+
+@given(st.text(), st.text(st.characters(exclude_characters="*\0"), min_size=5), st.text())
+def test_no_secret_survives(before: str, secret: str, after: str) -> None:
+    stripped = secret.strip()
+    if len(stripped) >= 5:
+        assert stripped not in Redactor([secret]).redact(f"{before}{stripped}{after}").replace("********", "\0")
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["://", "://a:", ":", "a", "://:", "://a:b", "@", "://a@", "hunter2", "h"],
+)
+def test_time_grows_with_the_length_and_not_faster(unit: str) -> None:
+    redactor = Redactor(["hunter22", "hunter2" * 4, "h" * 40])
+    small, large = (_fastest(redactor, unit * (size // len(unit))) for size in (20_000, 320_000))
+    assert large < small * 16 * 4 + 0.02  # sixteen times the text; quadratic would be 256 times
+
+
+def _fastest(redactor: Redactor, text: str) -> float:
+    def once() -> float:
+        began = time.perf_counter()
+        redactor.redact(text)
+        return time.perf_counter() - began
+
+    return min(once() for _ in range(3))
