@@ -1,0 +1,56 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help up down status test lint format generate lock bench clean distclean
+
+PYTEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+BIN := .venv/bin
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## Set up and start everything on this machine
+	@scripts/bootstrap up
+	@$(BIN)/windsock up --detach
+
+down: ## Stop everything
+	@if [ -x $(BIN)/windsock ]; then $(BIN)/windsock down; else echo "Nothing is set up here; start with: make up"; fi
+
+status: ## Show what runs, where, and what to do about what does not
+	@if [ -x $(BIN)/windsock ]; then $(BIN)/windsock status; else echo "Nothing is set up here; start with: make up"; fi
+
+test: ## Run every test (PYTEST_ARGS="-k retry" for some)
+	@scripts/bootstrap test
+	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+
+lint: ## Check style, types and layers
+	@scripts/bootstrap test
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@shellcheck scripts/bootstrap scripts/lock .ci/run
+
+format: ## Format the code
+	@scripts/bootstrap test
+	@$(BIN)/ruff check --fix --exit-zero
+	@$(BIN)/ruff format
+
+generate: ## Write the files that are generated from the catalogue and the settings
+	@scripts/bootstrap test
+	@$(BIN)/windsock generate
+
+lock: ## Pin the dependencies anew (needs uv)
+	@scripts/lock
+
+bench: ## Measure tasks per second, chains and the machine itself
+	@scripts/bootstrap test
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+clean: ## Remove caches and build results
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist bench-results
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## Remove also the virtual environment and the downloaded tools
+	@rm -rf .venv .tools
