@@ -173,9 +173,8 @@ def _locked(tx: Tx, statement: Select[Any], *, skip: bool = False) -> Select[Any
 
 def create_run(tx: Tx, values: Mapping[str, Any]) -> bool:
     """Insert a queued run; False when its run_id or its logical date is taken. `values` are DagRun's columns."""
-    statement = tx.dialect.insert_ignore(RUN)
     row = {"state": RunState.QUEUED, "queued_at": tx.now, "unfinished": 0, **values}
-    return tx.connection.execute(statement.values(row)).rowcount == 1
+    return tx.dialect.insert_new(tx.connection, RUN, row)
 
 
 def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:
