@@ -26,7 +26,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BindParameter, Row, Select, String, bindparam, cast, delete, insert, literal, or_, select, update
 
@@ -111,6 +111,7 @@ _ADVANCE = (
     .values(
         up_success=TI.c.up_success + bindparam("b_success"),
         up_failed=TI.c.up_failed + bindparam("b_failed"),
+        up_blocked=TI.c.up_blocked + bindparam("b_blocked"),
         up_skipped=TI.c.up_skipped + bindparam("b_skipped"),
         state=bindparam("b_state"),
         scheduled_at=bindparam("b_scheduled"),
@@ -240,6 +241,7 @@ def _new_instances(run: RunFacts, graph: Graph, now: datetime) -> list[dict[str,
             "up_total": len(task.upstream),
             "up_success": 0,
             "up_failed": 0,
+            "up_blocked": 0,
             "up_skipped": 0,
         }
         for task in graph.dag.tasks
@@ -461,13 +463,23 @@ def _store_xcoms(tx: Tx, ended: Iterable[TaskChange]) -> None:
         tx.connection.execute(insert(XCom), rows)
 
 
-Delta = tuple[int, int, int]  # upstream tasks that succeeded, failed, were skipped
+class Delta(NamedTuple):
+    """Upstream tasks by outcome, in :func:`judge`'s order."""
+
+    success: int = 0
+    failed: int = 0
+    blocked: int = 0
+    skipped: int = 0
+
+    def plus(self, other: Delta) -> Delta:
+        return Delta(*map(sum, zip(self, other, strict=True)))
 
 
 def _delta(state: TaskState) -> Delta:
-    return (
+    return Delta(
         int(state == TaskState.SUCCESS),
-        int(state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED)),
+        int(state == TaskState.FAILED),
+        int(state == TaskState.UPSTREAM_FAILED),
         int(state == TaskState.SKIPPED),
     )
 
@@ -492,10 +504,9 @@ def _child_deltas(tx: Tx, graphs: Graphs, runs: Runs, wave: Sequence[TaskChange]
     deltas: dict[tuple[int, str], Delta] = {}
     for change in wave:
         graph = graphs.get(tx.connection, change.dag_id, facts[change.run_pk].version)
-        a, b, c = _delta(change.state)
+        delta = _delta(change.state)
         for child in graph.children[change.task_id]:
-            x, y, z = deltas.get((change.run_pk, child), (0, 0, 0))
-            deltas[change.run_pk, child] = (x + a, y + b, z + c)
+            deltas[change.run_pk, child] = deltas.get((change.run_pk, child), Delta()).plus(delta)
     return deltas
 
 
@@ -510,7 +521,7 @@ def _advance_wave(tx: Tx, graphs: Graphs, runs: Runs, deltas: Mapping[tuple[int,
     for row in rows:
         delta = deltas[row.run_pk, row.task_id]
         task = graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id]
-        up = (row.up_success + delta[0], row.up_failed + delta[1], row.up_skipped + delta[2])
+        up = Delta(row.up_success, row.up_failed, row.up_blocked, row.up_skipped).plus(delta)
         verdict = judge(task.trigger_rule, row.up_total, *up)
         groups[delta, verdict].append(row.id)
         if verdict == TaskState.SCHEDULED:
@@ -526,9 +537,10 @@ def _write_advance(tx: Tx, ids: list[int], delta: Delta, verdict: TaskState | No
     ready = verdict == TaskState.SCHEDULED
     parameters = {
         "ids": ids,
-        "b_success": delta[0],
-        "b_failed": delta[1],
-        "b_skipped": delta[2],
+        "b_success": delta.success,
+        "b_failed": delta.failed,
+        "b_blocked": delta.blocked,
+        "b_skipped": delta.skipped,
         "b_state": verdict,
         "b_scheduled": tx.now if ready else None,
         "b_end": None if ready or verdict is None else tx.now,
