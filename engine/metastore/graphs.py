@@ -77,7 +77,9 @@ class Graphs:
         return graph
 
 
-def judge(rule: TriggerRule, total: int, success: int, failed: int, blocked: int, skipped: int) -> TaskState | None:
+def judge(
+    rule: TriggerRule, total: int, success: int = 0, failed: int = 0, blocked: int = 0, skipped: int = 0
+) -> TaskState | None:
     """What becomes of a task that waits, from the outcomes of its direct upstream tasks.
 
     `blocked` counts upstream_failed ones: failures to every rule but one_done, for which they are not done.
