@@ -85,11 +85,11 @@ class Stage:
 
         return self.store.run(work)
 
-    def trigger(self, dag_id: str, *run_ids: str) -> None:
+    def trigger(self, dag_id: str, *run_ids: str) -> Changes:
         """Queue runs and start them."""
         for run_id in run_ids or ("run",):
             assert self.create(dag_id, run_id)
-        self.start_runs()
+        return self.start_runs()
 
     # -- the verbs, a transaction each
 
