@@ -18,7 +18,7 @@ DATABASES = [
     pytest.param("postgresql", marks=pytest.mark.postgresql),
     pytest.param("mariadb", marks=pytest.mark.mariadb),
 ]
-WITH_ROW_LOCKS = DATABASES[1:]
+SERVERS = DATABASES[1:]
 
 
 @pytest.fixture(scope="session", params=DATABASES)
@@ -36,6 +36,17 @@ def store(shared_url: str) -> Iterator[Store]:
     yield store
     _empty(store)
     store.close()
+
+
+@pytest.fixture(params=SERVERS)
+def server_store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A metastore on each database that has connections to lose and rows to lock."""
+    server: DatabaseServer = request.getfixturevalue(f"{request.param}_server")
+    url = server.clone()
+    store = Store(url, pool_size=5)
+    yield store
+    store.close()
+    server.drop(url)
 
 
 @pytest.fixture

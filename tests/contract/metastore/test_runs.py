@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
+from engine.metastore import transitions
 from engine.metastore.errors import NotFound
 from engine.metastore.states import RunState
+from engine.metastore.tables import DagSchedule
 from tests.contract.metastore.stage import FAILURE, Stage, bash
 
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
@@ -39,8 +42,6 @@ def test_runs_without_a_logical_date_may_be_many(stage: Stage) -> None:
 
 
 def test_a_refused_run_leaves_the_rest_of_its_transaction_alone(stage: Stage) -> None:
-    from engine.metastore import transitions
-
     version = stage.dag("dag", bash("a"))
     row = {"dag_id": "dag", "run_type": "manual", "version": version, "conf": {}, "run_after": MONDAY}
     with stage.store.begin() as tx:
@@ -81,14 +82,8 @@ def test_runs_of_a_paused_dag_wait(stage: Stage) -> None:
     assert stage.run_row("waits").state == "queued"
     assert stage.run_row("goes").state == "running"
     with stage.store.begin() as tx:
-        tx.connection.exec_driver_sql(
-            f"UPDATE dag_schedule SET is_paused = {'0' if not postgresql(stage) else 'false'}"
-        )
+        tx.connection.execute(update(DagSchedule).values(is_paused=False))
     assert [change.run.run_id for change in stage.start_runs().runs] == ["waits"]
-
-
-def postgresql(stage: Stage) -> bool:
-    return stage.store.dialect.name == "postgresql"
 
 
 def test_runs_start_oldest_first_within_max_active_runs(stage: Stage) -> None:
@@ -128,7 +123,7 @@ def test_a_run_without_tasks_succeeds_at_once(stage: Stage) -> None:
 def test_a_run_whose_version_is_missing_says_so(stage: Stage) -> None:
     stage.dag("dag", bash("a"))
     stage.create("dag", version="0" * 32)
-    with pytest.raises(NotFound, match="version 0{32} of DAG 'dag' is not in the metastore"):
+    with pytest.raises(NotFound, match=r"version 0{32} of DAG 'dag' is not in the metastore"):
         stage.start_runs()
     assert stage.run_row().state == "queued"
     assert stage.used() == {}
