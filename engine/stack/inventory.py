@@ -98,7 +98,7 @@ def _exporter(settings: Settings) -> Component:
         argv=python("engine.cli", "exporter"),
         env=environment(settings),
         address=f"http://{shown(exporter.host)}:{exporter.port}",
-        checks=(Http(f"http://{host}:{exporter.port}/metrics"), Udp(host, exporter.statsd_port)),
+        checks=(Http(f"http://{host}:{exporter.port}/-/ready"), Udp(host, exporter.statsd_port)),
         ports=(
             Port(exporter.port, ("WINDSOCK__EXPORTER__PORT",), exporter.host),
             Port(exporter.statsd_port, _STATSD, exporter.host, "udp"),
