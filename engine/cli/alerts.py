@@ -15,7 +15,6 @@ from engine.config import load
 
 if TYPE_CHECKING:
     from alerting.outbox import Entry
-
     from engine.config import Settings
     from engine.metastore.store import Store
 
@@ -101,9 +100,8 @@ def _require_receivers(settings: Settings, emails: tuple[str, ...]) -> None:
 
 
 def _record_test(store: Store, settings: Settings, emails: tuple[str, ...]) -> str:
-    from alerting.outbox import record
-
     from alerting.events import AlertEvent, EventKind
+    from alerting.outbox import record
     from engine.metastore.store import Tx
 
     def work(tx: Tx) -> str:
@@ -133,9 +131,9 @@ def _await_settled(store: Store, settings: Settings, key: str, timeout: float) -
 
 
 def _entries_of(store: Store, key: str) -> list[Entry]:
-    from alerting.outbox import listing
     from sqlalchemy import select
 
+    from alerting.outbox import listing
     from alerting.tables import alert_event
 
     with store.read() as connection:

@@ -38,9 +38,9 @@ def generate(check: bool, root: Path | None) -> None:
 
 def documents() -> Mapping[str, str]:
     """Every generated file: its path below the root, and its text."""
-    import exporters.generate
     import prometheus.generate
 
+    import exporters.generate
     from engine.config import reference_page
 
     sources = (

@@ -51,7 +51,7 @@ def scratch_dir(token: str) -> Path:
 def _hold_file(order: ImportOrder, fds: list[int]) -> int:
     """Import a DAG file and serve forks of it. Its output goes to the log of the attempt that it was started for."""
     log_fd, channel_fd, zygote_fd = fds
-    _redirect_output(log_fd)
+    redirect_output(log_fd)
     channel = BlockingStream(socket.socket(fileno=channel_fd))
     loaded = _load(order.fileloc, channel)
     if loaded is None:
@@ -74,7 +74,7 @@ def _load(fileloc: str, channel: BlockingStream) -> LoadedFile | None:
         return load_file(Path(fileloc))
     except BaseException as error:  # user code may raise anything, SystemExit included
         traceback.print_exc()
-        channel.send(ImportFailed(error=f"{fileloc} cannot be imported: {_last_line(error)}"))
+        channel.send(ImportFailed(error=f"{fileloc} cannot be imported: {last_line(error)}"))
         return None
 
 
@@ -94,14 +94,14 @@ def _run_loaded(loaded: LoadedFile, payload: bytes, fds: list[int]) -> int:
 
 def _run(order: AttemptOrder, fds: list[int], loaded: LoadedFile | None) -> int:
     log_fd, channel_fd = fds
-    _redirect_output(log_fd)
+    redirect_output(log_fd)
     channel = BlockingStream(socket.socket(fileno=channel_fd))
     if order.kind == "bash" and not order.needs_file:
         _run_bash(order, channel)
     return _run_python(order, channel, loaded)
 
 
-def _redirect_output(log_fd: int) -> None:
+def redirect_output(log_fd: int) -> None:
     os.dup2(log_fd, 1)
     os.dup2(log_fd, 2)
     os.close(log_fd)
@@ -155,7 +155,7 @@ def _run_bash(order: AttemptOrder, channel: BlockingStream) -> NoReturn:
         rendered = render_bash(order.bash, order.context, XCom(order, channel))
     except Exception as error:
         traceback.print_exc()
-        channel.send(Result(Outcome(Cause.EXCEPTION, error=_last_line(error))))
+        channel.send(Result(Outcome(Cause.EXCEPTION, error=last_line(error))))
         sys.stdout.flush()
         os._exit(1)
     cwd = rendered.cwd or str(scratch_dir(order.token))
@@ -192,14 +192,14 @@ def _execute(order: AttemptOrder, loaded: LoadedFile, xcom: XCom) -> Outcome:
         return Outcome(Cause.SKIP, error=_one_line(str(error)) or None, xcom=xcom.pushed)
     except AirflowFailException as error:
         traceback.print_exc()
-        return Outcome(Cause.EXCEPTION, error=_last_line(error), may_retry=False)
+        return Outcome(Cause.EXCEPTION, error=last_line(error), may_retry=False)
     except BaseException as error:  # SystemExit too: a task that calls sys.exit() has not finished its work
         traceback.print_exc()
-        return Outcome(Cause.EXCEPTION, error=_last_line(error))
+        return Outcome(Cause.EXCEPTION, error=last_line(error))
     return Outcome(Cause.SUCCESS, xcom=xcom.pushed)
 
 
-def _last_line(error: BaseException) -> str:
+def last_line(error: BaseException) -> str:
     return _one_line("".join(traceback.format_exception_only(error)))
 
 
