@@ -40,16 +40,16 @@ def scheduler() -> None:
     settings = _begin()
     from engine.scheduling.scheduler import Scheduler
 
-    Scheduler(settings).run()
+    sys.exit(Scheduler(settings).run())
 
 
 @click.command("dag-processor")
 def dag_processor() -> None:
     """Run the DAG processor, in the foreground: it reads the DAG files."""
     settings = _begin()
-    from engine.parsing.processor import run
+    from engine.cli.processing import run_dag_processor
 
-    run(settings)
+    run_dag_processor(settings)
 
 
 @click.command()
@@ -58,7 +58,7 @@ def notifier() -> None:
     settings = _begin()
     from engine.running.notifier import run
 
-    run(settings)
+    sys.exit(run(settings))
 
 
 @click.command()

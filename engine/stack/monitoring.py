@@ -106,14 +106,16 @@ def data_folder(settings: Settings, name: str) -> Path:
 
 def write_configurations(settings: Settings) -> None:
     """Write what the programs read, for the addresses of these settings."""
+    from prometheus import RULES_DIR
     from prometheus.generate import alertmanager_config, scrape_config
 
     own = settings.prometheus
     texts = {
         configuration(settings, "prometheus"): scrape_config(
-            exporter=f"{reachable(settings.exporter.host)}:{settings.exporter.port}",
-            alertmanager=f"{reachable(own.host)}:{own.alertmanager_port}",
-            prometheus=f"{reachable(own.host)}:{own.port}",
+            exporter_address=f"{reachable(settings.exporter.host)}:{settings.exporter.port}",
+            alertmanager_address=f"{reachable(own.host)}:{own.alertmanager_port}",
+            prometheus_address=f"{reachable(own.host)}:{own.port}",
+            rules_dir=RULES_DIR,
         ),
         configuration(settings, "alertmanager"): alertmanager_config(),
         _datasource(settings): _datasource_text(settings),
