@@ -94,24 +94,30 @@ def _run_loaded(loaded: LoadedFile, payload: bytes, fds: list[int]) -> int:
 
 def _run(order: AttemptOrder, fds: list[int], loaded: LoadedFile | None) -> int:
     log_fd, channel_fd = fds
-    redirect_output(log_fd)
     channel = BlockingStream(socket.socket(fileno=channel_fd))
     if order.kind == "bash" and not order.needs_file:
+        _redirect(log_fd)
         _run_bash(order, channel)
+    redirect_output(log_fd)
     return _run_python(order, channel, loaded)
 
 
 def redirect_output(log_fd: int) -> None:
+    """Send what Python code prints and logs to the log pipe, line by line."""
+    _redirect(log_fd)
+    # New streams: the zygote's own remember what they were opened on.
+    sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(levelname)s - %(message)s", force=True)
+
+
+def _redirect(log_fd: int) -> None:
     os.dup2(log_fd, 1)
     os.dup2(log_fd, 2)
     os.close(log_fd)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    # New streams: the zygote's own remember what they were opened on.
-    sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(levelname)s - %(message)s", force=True)
 
 
 class XCom:
