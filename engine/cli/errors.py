@@ -38,15 +38,22 @@ def failure_of(error: Exception) -> Failure:
     """The words for any error. One that nobody foresaw says so and points to ``--debug``."""
     if isinstance(error, Failure):
         return error
-    if isinstance(error, tuple(_worded())):
-        return Failure(str(error))
-    if isinstance(error, OSError):
-        return Failure(_os_error(error))
-    if text := _database_error(error):
+    if text := _foreseen(error):
         return Failure(text)
     what = " ".join(str(error).split()) or "no message"
     return Failure(f"unexpected {type(error).__name__}: {what}. Please report it with the output of the same command "
                    "after `windsock --debug`")  # fmt: skip
+
+
+def is_foreseen(error: Exception) -> bool:
+    """Whether there are words for the error, so that nobody needs its traceback."""
+    return isinstance(error, Failure) or bool(_foreseen(error))
+
+
+def _foreseen(error: Exception) -> str:
+    if isinstance(error, tuple(_worded())):
+        return str(error)
+    return _os_error(error) if isinstance(error, OSError) else _database_error(error)
 
 
 def _worded() -> Iterator[type[Exception]]:

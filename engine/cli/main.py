@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import click
 
-from engine.cli.errors import failure_of
+from engine.cli.errors import failure_of, is_foreseen
 from engine.cli.lazy import Lazy, LazyGroup
 
 COMMANDS = {
@@ -28,6 +29,7 @@ COMMANDS = {
     "generate": Lazy("engine.cli.generate:generate", "Write the generated files, or check them."),
     "version": Lazy("engine.cli.version:version", "Show the version."),
 }
+SERVICES = frozenset({"scheduler", "dag-processor", "notifier", "webserver", "exporter"})
 
 
 class Root(LazyGroup):
@@ -43,6 +45,8 @@ class Root(LazyGroup):
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
+            if ctx.invoked_subcommand in SERVICES and not is_foreseen(error):
+                traceback.print_exc()  # into the component's log: who restarts it can only tell what is there
             raise failure_of(error) from error
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engine.authoring.serialized import SerializedDag
     from engine.metastore.store import Store
 
-_FRESH = timedelta(seconds=60)
+_FRESH = timedelta(seconds=20)  # a DAG processor of this age has looked at every file
 PARSED_WITHIN_SECONDS = 10.0
 
 

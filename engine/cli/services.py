@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -18,12 +19,19 @@ def _begin() -> Settings:
     """Settings and folders first: what is wrong with them is told before anything heavy is imported."""
     settings = load()
     prepare_home(settings)
-    logging.basicConfig(
-        level=settings.logging.logging_level,
-        format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-    )
+    _start_logging(settings.logging.logging_level)
     return settings
+
+
+def _start_logging(level: str) -> None:
+    """To stderr, which `windsock up` writes to the component's log file. Times are UTC."""
+    handler = logging.StreamHandler()
+    form = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    form.converter = time.gmtime
+    handler.setFormatter(form)
+    logging.basicConfig(level=level, handlers=[handler])
+    for chatty in ("alembic", "httpx", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 @click.command()
@@ -32,16 +40,16 @@ def scheduler() -> None:
     settings = _begin()
     from engine.scheduling.scheduler import Scheduler
 
-    Scheduler(settings).run()
+    sys.exit(Scheduler(settings).run())
 
 
 @click.command("dag-processor")
 def dag_processor() -> None:
     """Run the DAG processor, in the foreground: it reads the DAG files."""
     settings = _begin()
-    from engine.parsing.processor import run
+    from engine.cli.processing import run_dag_processor
 
-    run(settings)
+    run_dag_processor(settings)
 
 
 @click.command()
@@ -50,7 +58,7 @@ def notifier() -> None:
     settings = _begin()
     from engine.running.notifier import run
 
-    run(settings)
+    sys.exit(run(settings))
 
 
 @click.command()

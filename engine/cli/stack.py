@@ -198,8 +198,9 @@ def _show(settings: Settings, reports: Sequence[Report], *, with_uptime: bool) -
     screen = console()
     screen.print(stack_table(reports, with_uptime=with_uptime))
     screen.print()
-    screen.print(problems(reports, settings.logging.base_log_folder), soft_wrap=True)
-    screen.print(footer(settings.home), soft_wrap=True)
+    for text in (problems(reports, settings.logging.base_log_folder), footer(reports, settings.home)):
+        if text:
+            screen.print(text, soft_wrap=True)
 
 
 def _as_json(report: Report) -> dict[str, object]:

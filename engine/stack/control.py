@@ -25,7 +25,7 @@ from engine.stack.supervise import log_path, open_log
 
 HEALTHY_WITHIN_SECONDS = 60.0
 _EXTRAS_PATIENCE_SECONDS = 5.0
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.1  # a look costs CPU that the starting components need
 _HOPELESS_AFTER_RESTARTS = 3
 _STOP_WITHIN_SECONDS = 90.0
 _LEFTOVER_SECONDS = 5.0
@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
 def block_taken(components: Sequence[Component]) -> tuple[Component, ...]:
     """Mark the extras whose port is taken, so that they are not started; raise StackError where it hits the core."""
     taken = taken_ports(components)
-    if problems := list(dict.fromkeys(text for component, _, text in taken if component.core)):
+    if problems := [text for component, _, text in taken if component.core]:
         raise StackError("\n".join(problems))
     blocked = {component.name: text for component, _, text in taken}
     return tuple(msgspec.structs.replace(c, blocked_by=blocked.get(c.name, "")) for c in components)

@@ -9,7 +9,7 @@ import engine
 from engine.config import Settings
 from engine.metastore.states import ProcessKind
 from engine.stack.component import Component, Heartbeat, Http, Port, Udp
-from engine.stack.monitoring import alertmanager, grafana, prometheus, reachable
+from engine.stack.monitoring import alertmanager, grafana, prometheus, reachable, shown
 
 _STATSD = ("WINDSOCK__EXPORTER__STATSD_PORT", "WINDSOCK__METRICS__STATSD_PORT")
 
@@ -86,7 +86,7 @@ def _webserver(settings: Settings) -> Component:
         checks=(Http(f"http://{reachable(web.web_server_host)}:{web.web_server_port}/health"),),
         ports=(Port(web.web_server_port, ("WINDSOCK__WEBSERVER__WEB_SERVER_PORT",), web.web_server_host),),
         why="there are no pages and no /health",
-        next_step=f"open {web.url} (user admin)",
+        next_step="sign in as admin",
     )
 
 
@@ -97,13 +97,13 @@ def _exporter(settings: Settings) -> Component:
         name="exporter",
         argv=python("engine.cli", "exporter"),
         env=environment(settings),
-        address=f"http://{host}:{exporter.port}/metrics",
-        checks=(Http(f"http://{host}:{exporter.port}/metrics"), Udp(host, exporter.statsd_port)),
+        address=f"http://{shown(exporter.host)}:{exporter.port}",
+        checks=(Http(f"http://{host}:{exporter.port}/-/ready"), Udp(host, exporter.statsd_port)),
         ports=(
             Port(exporter.port, ("WINDSOCK__EXPORTER__PORT",), exporter.host),
             Port(exporter.statsd_port, _STATSD, exporter.host, "udp"),
             Port(exporter.statsd_port, _STATSD, exporter.host),
         ),
         why="metrics are sent into the void",
-        next_step=f"curl -s localhost:{exporter.port}/metrics | grep airflow_",
+        next_step=f"curl localhost:{exporter.port}/metrics",
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from urllib.parse import quote
 
 from engine.config import Settings
 from engine.stack.component import Component, Http, Port
@@ -20,6 +19,11 @@ _GRAFANA_HOMES = (Path("/usr/share/grafana"), Path("/usr/local/share/grafana"), 
 def reachable(host: str) -> str:
     """The address under which a program on this machine reaches one that listens at `host`."""
     return _EVERYWHERE.get(host, host)
+
+
+def shown(host: str) -> str:
+    """The host in an address that a person opens on this machine."""
+    return "localhost" if reachable(host) in ("127.0.0.1", "::1") else host
 
 
 def find_program(*names: str) -> str | None:
@@ -40,13 +44,13 @@ def prometheus(settings: Settings) -> Component:
     return Component(
         name="prometheus",
         argv=(program, *arguments) if program else (),
-        address=base,
+        address=f"http://{shown(own.host)}:{own.port}",
         checks=(Http(f"{base}/-/ready"),),
         ports=(Port(own.port, ("WINDSOCK__PROMETHEUS__PORT",), own.host),),
         core=False,
         why="nothing is stored and no rule is evaluated",
-        next_step=f"open {base}/graph?g0.expr={quote('airflow_executor_open_slots')}",
-        remedy="apt-get install prometheus, then windsock down; windsock up",
+        next_step="PromQL: airflow_dagbag_size",
+        remedy="apt-get install prometheus",
     )
 
 
@@ -63,13 +67,13 @@ def alertmanager(settings: Settings) -> Component:
     return Component(
         name="alertmanager",
         argv=(program, *arguments) if program else (),
-        address=base,
+        address=f"http://{shown(own.host)}:{own.alertmanager_port}",
         checks=(Http(f"{base}/-/ready"),),
         ports=(Port(own.alertmanager_port, ("WINDSOCK__PROMETHEUS__ALERTMANAGER_PORT",), own.host),),
         core=False,
         why="alerts of Prometheus reach nobody",
-        next_step=f"curl -s {base}/api/v2/alerts",
-        remedy="apt-get install prometheus-alertmanager, then windsock down; windsock up",
+        next_step="see and silence alerts",
+        remedy="apt-get install prometheus-alertmanager",
     )
 
 
@@ -86,8 +90,8 @@ def grafana(settings: Settings) -> Component:
         ports=(Port(port, ("WINDSOCK__GRAFANA__PORT",)),),
         core=False,
         why="there are no boards",
-        next_step=f"open http://localhost:{port} (user admin, the same password)",
-        remedy="see grafana.com/docs/grafana/latest/setup-grafana/installation/debian, then windsock down; windsock up",
+        next_step="sign in as admin",
+        remedy="get it at apt.grafana.com",
     )
 
 
@@ -102,14 +106,16 @@ def data_folder(settings: Settings, name: str) -> Path:
 
 def write_configurations(settings: Settings) -> None:
     """Write what the programs read, for the addresses of these settings."""
+    from prometheus import RULES_DIR
     from prometheus.generate import alertmanager_config, scrape_config
 
     own = settings.prometheus
     texts = {
         configuration(settings, "prometheus"): scrape_config(
-            exporter=f"{reachable(settings.exporter.host)}:{settings.exporter.port}",
-            alertmanager=f"{reachable(own.host)}:{own.alertmanager_port}",
-            prometheus=f"{reachable(own.host)}:{own.port}",
+            exporter_address=f"{reachable(settings.exporter.host)}:{settings.exporter.port}",
+            alertmanager_address=f"{reachable(own.host)}:{own.alertmanager_port}",
+            prometheus_address=f"{reachable(own.host)}:{own.port}",
+            rules_dir=RULES_DIR,
         ),
         configuration(settings, "alertmanager"): alertmanager_config(),
         _datasource(settings): _datasource_text(settings),

@@ -12,9 +12,16 @@ _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
 def taken_ports(components: Iterable[Component]) -> list[tuple[Component, Port, str]]:
-    """Return each port that an installed component needs and cannot have, with the sentence that says so."""
-    wanted = ((component, port) for component in components if component.is_installed for port in component.ports)
-    return [(component, port, problem) for component, port in wanted if (problem := problem_with(component, port))]
+    """Return each port that an installed component needs and cannot have, with the sentence that says so.
+
+    A number that is taken for UDP and for TCP is told once.
+    """
+    found: dict[tuple[str, int], tuple[Component, Port, str]] = {}
+    for component in components:
+        for port in component.ports if component.is_installed else ():
+            if (component.name, port.number) not in found and (problem := problem_with(component, port)):
+                found[component.name, port.number] = (component, port, problem)
+    return list(found.values())
 
 
 def problem_with(component: Component, port: Port) -> str:

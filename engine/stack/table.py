@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console, Group
-from rich.padding import Padding
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -64,28 +62,35 @@ def uptime(started_at: float | None) -> str:
     return f"{seconds} s"
 
 
-def problems(reports: Sequence[Report], logs: Path) -> Group:
+def problems(reports: Sequence[Report], logs: Path) -> Text:
     """A paragraph for each component that is not well: what, why it matters, the end of its log."""
-    parts: list[Any] = []
+    text = Text()
     for report in reports:
-        if report.health in _SILENT:
-            continue
-        component, path = report.state.component, log_path(logs, report.name)
-        parts.append(
-            Text.assemble((f"{report.name}: {report.health}", "bold"), f". {report.detail}".rstrip(". ") + ".")
-        )
-        parts.append(Padding(Text(f"Until then {component.why}."), (0, 0, 0, 2)))
-        if report.health is not Health.BLOCKED:
-            parts += [Padding(Text(line, style="dim"), (0, 0, 0, 4)) for line in last_lines(path)]
-            parts.append(Padding(Text(f"Log: {path}"), (0, 0, 0, 2)))
-    return Group(*parts)
+        if report.health not in _SILENT:
+            _add_problem(text, report, log_path(logs, report.name))
+    return text
 
 
-def footer(home: Path) -> Text:
-    """Where the password is, and how to stop."""
+def _add_problem(text: Text, report: Report, log: Path) -> None:
+    if report.health is Health.BLOCKED:
+        text.append(f"{report.detail}\n")
+    else:
+        text.append(f"{report.name} is {report.health}", style="bold")
+        text.append(f": {report.detail}\n" if report.detail else "\n")
+    text.append(f"  Meanwhile {report.state.component.why}.\n")
+    if report.health is not Health.BLOCKED:
+        for line in last_lines(log):
+            text.append(f"    {line}\n", style="dim")
+        text.append(f"  Log: {log}\n")
+
+
+def footer(reports: Sequence[Report], home: Path) -> Text:
+    """Where the password is, and how to go on after something was installed."""
     lines = []
     if (home / "admin-password").exists():
-        lines.append(f"Sign in as admin; the password is in {home / 'admin-password'}")
+        lines.append(f"The password of admin is in {home / 'admin-password'}")
+    if any(report.health is Health.NOT_INSTALLED for report in reports):
+        lines.append("After you install something: windsock down, then windsock up")
     return Text("\n".join(lines))
 
 

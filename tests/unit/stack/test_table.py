@@ -76,7 +76,7 @@ def test_what_is_not_well_is_told_with_why_it_matters_and_the_end_of_its_log(tmp
     log.parent.mkdir()
     log.write_text("first\n\nValueError: no\n")
     text = rendered(problems([report("web", Health.RESTARTING, detail="exit code 1; again in 2.0 s")], tmp_path), 200)
-    assert "web: restarting. exit code 1; again in 2.0 s." in text
+    assert "web is restarting: exit code 1; again in 2.0 s" in text
     assert "nothing works" in text
     assert "ValueError: no" in text
     assert str(log) in text
