@@ -238,8 +238,7 @@ class Scheduler:
         changes = turn.changes
         if changes.announced:
             self._store.wake("notifier")
-        if turn.more or (changes.scheduled and len(turn.claimed) < self._executor.capacity - self._executor.running):
-            self._look = True
+        self._look = turn.more
         if swept:
             self._dead.clear()
             self._next_sweep = time.monotonic() + self._settings.scheduler.scheduler_heartbeat_sec
