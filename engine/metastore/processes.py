@@ -9,17 +9,17 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from engine.linux import start_mark
 from engine.metastore.states import ProcessKind
 from engine.metastore.store import Tx
-from engine.metastore.tables import Process
+from engine.metastore.tables import Process, TaskInstance
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,18 @@ def find_dead(connection: Connection, now: datetime, threshold: timedelta, kinds
         if gone:
             dead.append(row.id)
     return dead
+
+
+def attempts_outliving(connection: Connection, dead_schedulers: Collection[str]) -> int:
+    """Attempts that go on under living supervisors whose scheduler is among the dead."""
+    if not dead_schedulers:
+        return 0
+    living = select(Process.id, Process.detail).where(
+        Process.kind == ProcessKind.SUPERVISOR, Process.ended_at.is_(None), Process.id.not_in(sorted(dead_schedulers))
+    )
+    owners = [row.id for row in connection.execute(living) if row.detail.get("scheduler") in dead_schedulers]
+    count = select(func.count()).select_from(TaskInstance).where(TaskInstance.owner.in_(owners))
+    return connection.execute(count).scalar_one()
 
 
 def latest_heartbeat(connection: Connection, kind: ProcessKind) -> datetime | None:
