@@ -18,17 +18,17 @@
     if (pause()) setTimeout(refresh, pause());
   }
 
+  // The log's box is reversed (column-reverse): its scrollTop is 0 at the end and negative above.
+  const above = (log) => log.scrollHeight - log.clientHeight + log.scrollTop;
+
   function exchange(fresh, page) {
-    const log = document.querySelector(".log");
-    const top = log ? log.scrollTop : 0;
-    const atEnd = log ? log.scrollHeight - top - log.clientHeight < 40 : false;
+    const log = document.querySelector(".log.tail");
+    const kept = log && log.scrollTop < -40 ? above(log) : null;
     main().replaceWith(document.importNode(fresh, true));
     document.title = page.title;
-    const renewed = document.querySelector(".log");
-    if (renewed) renewed.scrollTop = atEnd ? renewed.scrollHeight : top;
+    const renewed = document.querySelector(".log.tail");
+    if (renewed && kept !== null) renewed.scrollTop += kept - above(renewed);
   }
 
-  const log = document.querySelector(".log");
-  if (log) log.scrollTop = log.scrollHeight;
   setTimeout(refresh, pause());
 })();
