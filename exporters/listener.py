@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -61,17 +62,13 @@ class Listener:
 
     def wake(self) -> None:
         """Let a waiting ``poll`` return. Safe in a signal handler and from another thread."""
-        try:
+        with contextlib.suppress(BlockingIOError):  # it is full of wakes already
             self._waker.send(b"!")
-        except BlockingIOError:
-            pass  # it is full of wakes already
 
     def udp_drops(self) -> int:
         """Packets the kernel dropped because this socket's buffer was full, since it was opened."""
         try:
-            return int(
-                _MEMINFO.unpack(self._udp.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[_DROPS]
-            )
+            return int(_MEMINFO.unpack(self._udp.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[_DROPS])
         except (OSError, struct.error):
             return 0
 
@@ -154,15 +151,13 @@ def address_error(what: str, host: str, port: int, error: OSError) -> AddressErr
     """One sentence that names the address and the way out."""
     if error.errno == errno.EADDRINUSE:
         return AddressError(
-            f"the {what} port {port} on {host} is taken; stop what listens there (`ss -lntup 'sport = :{port}'` "
-            f"shows it) or choose another port"
+            f"the {what} port {port} on {host} is taken; `ss -lntup 'sport = :{port}'` shows by whom. "
+            "Stop that process or choose another port"
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return AddressError(f"may not listen on the {what} port {port}; choose one above 1023")
     reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-    return AddressError(
-        f"cannot listen for {what} on {host}:{port}: {reason}; check the host's name or address"
-    )
+    return AddressError(f"cannot listen for {what} on {host}:{port}: {reason}; check the address")
 
 
 def _widen(sock: socket.socket, size: int) -> None:

@@ -122,7 +122,8 @@ def _base_rule(signal: Signal, flavour: Flavour, prefix: str) -> Rule:
 
 
 def _dotted_rules(signal: Signal, flavour: Flavour, prefix: str) -> Iterator[Rule]:
-    for form in signal.legacy:
+    # The form with most variables first: for a regex the shorter one would fit its names too.
+    for form in sorted(signal.legacy, key=lambda form: -len(form.variables)):
         if flavour is Flavour.AIRFLOW_TAGGED and signal.tagged and not form.alone:
             yield _drop(signal, form.regex(prefix), regex=True)
         else:

@@ -76,6 +76,7 @@ _NESTED: Final[Mapping[str, type[msgspec.Struct]]] = {
     "histogram_options": HistogramOptions,
     "quantiles": Quantile,
 }
+_TEXT: Final = "tag:yaml.org,2002:str"
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
 
@@ -99,9 +100,7 @@ def seconds(duration: str | int, where: str) -> float:
         return 0.0
     text = str(duration)
     if not re.fullmatch(f"(?:{_DURATION.pattern})+", text):
-        raise MappingError(
-            f'{where}: "{text}" is no duration; write a number with a unit, like 30s, 10m or 48h'
-        )
+        raise MappingError(f'{where}: "{text}" is no duration; write a number with a unit, like 30s, 10m or 48h')
     return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(text))
 
 
@@ -139,7 +138,8 @@ class _StrictLoader(yaml.SafeLoader):
                     None, None, f'the key "{key.value}" is given twice', key.start_mark
                 )
             seen.add(key.value)
+            key.tag = _TEXT  # `on` is a word here, not a truth
             if key.value == "labels" and isinstance(value, yaml.MappingNode):
                 for _, label in value.value:
-                    label.tag = "tag:yaml.org,2002:str"
+                    label.tag = _TEXT
         return super().construct_mapping(node, deep)

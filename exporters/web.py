@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from socketserver import ThreadingMixIn
+from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -67,6 +67,12 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     # A second server on the port would take half of the scrapes; only a port in TIME_WAIT may be reused.
     allow_reuse_address = True
+
+    def server_bind(self) -> None:
+        """As the base class does, but without asking the name service who we are: that may take seconds."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
 
 
 class _QuietHandler(WSGIRequestHandler):

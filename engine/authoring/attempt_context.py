@@ -100,7 +100,12 @@ class XComAccess(Protocol):
     """How an attempt reaches the values that tasks have left."""
 
     def pull(
-        self, task_ids: Sequence[str], key: str = "return_value", *, dag_id: str | None = None, run_id: str | None = None
+        self,
+        task_ids: Sequence[str],
+        key: str = "return_value",
+        *,
+        dag_id: str | None = None,
+        run_id: str | None = None,
     ) -> Mapping[str, Any]:
         """task_id → value, of those tasks that have left `key`; by default in the attempt's own run."""
 
@@ -121,5 +126,5 @@ class NoXCom:
     ) -> Mapping[str, Any]:
         return {}
 
-    def push(self, key: str, value: Any) -> None:  # noqa: ARG002
+    def push(self, key: str, value: Any) -> None:
         """Drop it."""

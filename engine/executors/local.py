@@ -114,6 +114,13 @@ class LocalExecutor:
     def healthy_owners(self) -> list[str]:
         return [self.owner] if time.monotonic() - self._alive_at < _SIGN_OF_LIFE_SECONDS else []
 
+    def end_hung(self, after_seconds: float) -> None:
+        """Kill a supervisor that gives no sign of life: nobody watches its attempts any more."""
+        silent = time.monotonic() - self._alive_at
+        if silent > after_seconds:
+            log.error("the supervisor (pid %d) has been silent for %.0f s; ending it", self._process.pid, silent)
+            self._process.kill()
+
     def stop(self, grace_seconds: float) -> None:
         self._stopping = True
         self._stream.send(Drain(grace_seconds))

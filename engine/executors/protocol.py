@@ -48,6 +48,9 @@ class Executor(Protocol):
     def healthy_owners(self) -> list[str]:
         """Supervisors that gave a sign of life lately: the scheduler writes their heartbeats."""
 
+    def end_hung(self, after_seconds: float) -> None:
+        """Kill supervisors that have given no sign of life for so long; :class:`OwnerDied` follows."""
+
     def stop(self, grace_seconds: float) -> None:
         """End what runs: TERM, then KILL after the grace. Reports go on until :class:`OwnerDied`."""
 

@@ -1,7 +1,7 @@
 """Heartbeats: one row per long-lived process. Tasks point at their supervisor's row, so liveness costs no row per task.
 
-A process is dead when its row is older than the threshold by the database's clock; or, at once, when it ran on this
-host and no process with its pid and start time exists any more.
+Of a process on this host the kernel tells whether it lives: by pid and start time. One on another host is dead when its
+row is older than the threshold by the database's clock.
 """
 
 from __future__ import annotations
@@ -71,8 +71,11 @@ def find_dead(connection: Connection, now: datetime, threshold: timedelta, kinds
     here = socket.gethostname()
     dead = []
     for row in connection.execute(statement):
-        proven = row.hostname == here and row.pid_started and start_mark(row.pid) != row.pid_started
-        if proven or row.heartbeat_at < now - threshold:
+        if row.hostname == here and row.pid_started:
+            gone = start_mark(row.pid) != row.pid_started
+        else:
+            gone = row.heartbeat_at < now - threshold
+        if gone:
             dead.append(row.id)
     return dead
 

@@ -74,6 +74,7 @@ class Listener:
         self._store = store
         self._topic = topic
         self._path: Path | None = None
+        self._interrupt_r, self._interrupt_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._socket = self._bind(store.run_dir) if store.run_dir else None
         self._session: Any = self._listen()
         self._changes = self._read_changes()
@@ -111,8 +112,13 @@ class Listener:
 
     def filenos(self) -> list[int]:
         """File descriptors that become readable on a wake-up; ask again after each :meth:`drain`."""
-        numbers = [self._socket.fileno()] if self._socket else []
-        return numbers + ([self._session.fileno()] if self._session else [])
+        sources = [source for source in (self._socket, self._session) if source]
+        return [self._interrupt_r, *(source.fileno() for source in sources)]
+
+    def interrupt(self) -> None:
+        """End a :meth:`wait` at once, from another thread or a signal handler."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._interrupt_w, b"!")
 
     def wait(self, seconds: float) -> bool:
         """Wait up to `seconds`; True when something happened. Polls where the database cannot push."""
@@ -149,6 +155,8 @@ class Listener:
 
     def drain(self) -> None:
         """Take in what has arrived; a lost LISTEN session is opened again."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._interrupt_r, 4096)
         if self._socket:
             with contextlib.suppress(BlockingIOError):
                 while self._socket.recv(64):
@@ -168,6 +176,9 @@ class Listener:
             self._session = self._listen()
 
     def close(self) -> None:
+        """Stop listening and remove the socket."""
+        os.close(self._interrupt_r)
+        os.close(self._interrupt_w)
         if self._socket:
             self._socket.close()
         if self._path:

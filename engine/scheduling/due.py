@@ -64,7 +64,7 @@ def sync_schedules(tx: Tx, graphs: Graphs, *, paused_at_creation: bool, limit: i
     return len(rows)
 
 
-def _follow(tx: Tx, dag: SerializedDag, row: Row[Any], paused_at_creation: bool) -> None:
+def _follow(tx: Tx, dag: SerializedDag, row: Any, paused_at_creation: bool) -> None:
     next_run = _next_run(dag, _last_scheduled(tx, dag.dag_id), tx.now)
     values = {"version": row.version, **_next_columns(next_run)}
     if row.known is None:
