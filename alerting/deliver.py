@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 
 from sqlalchemy import Connection, Engine
@@ -14,7 +14,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from alerting import outbox
 from alerting.channels import Channel, Delivered, Failure, Outcome, Permanent, Retry
-from alerting.clock import database_now
 from alerting.database import Result, transact
 from alerting.errors import AlertingError
 from alerting.lanes import Lane, Worker
@@ -112,14 +111,21 @@ class Deliverer:
 
     def deliver_next(self, lane: Lane, worker: Worker) -> bool:
         """lease → render → send, with no transaction open → confirm, retry or bury. False where nothing was due."""
-        held = transact(
-            self._engine,
-            lambda connection, now: (outbox.lease(connection, now, self._lease_for, 1, [lane.name]), now),
-        )
-        for lease in held[0]:
-            outcome = self._send(lane.channel, lease, leased_at=held[1])
+        leases, leased_at = self._lease(lane.name)
+        for lease in leases:
+            outcome = self._send(lane.channel, lease, leased_at)
             self._settle(lane, worker, lease, outcome)
-        return bool(held[0])
+        return bool(leases)
+
+    def _lease(self, channel: str) -> tuple[list[Lease], datetime]:
+        def lease_one(connection: Connection, now: datetime) -> tuple[list[Lease], datetime]:
+            return outbox.lease(connection, now, self._lease_for, 1, [channel]), now
+
+        try:
+            return transact(self._engine, lease_one)
+        except SQLAlchemyError as error:  # the next turn finds the same, and wakes this lane when it is over
+            log.debug("nothing can be leased: %s", _first_line(error))
+            return [], datetime.now(UTC)
 
     def _send(self, channel: Channel, lease: Lease, leased_at: datetime) -> Outcome:
         if lease.event is None:
@@ -178,6 +184,7 @@ class Deliverer:
             log.warning("delivery %d to %s failed, will retry: %s", lease.id, lane.name, outcome.reason)
         if self._write(retry):
             self._meter.incr("alerts.attempt_failures", channel=lane.name, reason=outcome.failure.value)
+            lane.nudge_after(pause_seconds)
         else:
             self._bury(lane, lease, outcome, f"given up after {lease.attempts} attempts; the last: {outcome.reason}")
 
@@ -203,9 +210,12 @@ class Deliverer:
         if time.monotonic() < self._gauges_due:
             return
         self._gauges_due = time.monotonic() + GAUGE_SECONDS
-        with self._engine.begin() as connection:
-            outbox.bury_orphans(connection, self._names)
-            backlog, now = outbox.backlog(connection, self._names), database_now(connection)
+
+        def measure(connection: Connection, now: datetime) -> tuple[outbox.Backlog, datetime]:
+            outbox.bury_orphans(connection, now, self._names)
+            return outbox.backlog(connection), now
+
+        backlog, now = transact(self._engine, measure)
         age = (now - backlog.oldest).total_seconds() if backlog.oldest else 0.0
         self._meter.gauge("alerts.backlog", backlog.count)
         self._meter.gauge("alerts.oldest_pending_seconds", max(0.0, age))

@@ -45,6 +45,7 @@ class Lane:
         self._changed = threading.Condition()
         self._workers: list[Worker] = []
         self._wanted = 0  # how many threads should look for work
+        self._again_at: float | None = None  # monotonic; when a retry of ours is due
         self._closing = False
 
     @property
@@ -60,6 +61,13 @@ class Lane:
         """There may be ``count`` messages to deliver."""
         with self._changed:
             self._want(count)
+
+    def nudge_after(self, seconds: float) -> None:
+        """There will be a message to deliver: a retry need not wait for the deliverer's next turn."""
+        with self._changed:
+            at = time.monotonic() + seconds
+            self._again_at = at if self._again_at is None else min(at, self._again_at)
+            self._changed.notify_all()
 
     def close(self, patience_seconds: float) -> None:
         """Ends the threads after the message that each has under way; does not wait longer than it is told to."""
@@ -140,13 +148,22 @@ class Lane:
         """Waits until there may be something to do and the breaker lets it through; False when it is time to end."""
         with self._changed:
             while not self._closing and not worker.written_off:
-                if self._wanted and self.breaker.admit(time.monotonic()):
+                now = time.monotonic()
+                if self._again_at is not None and self._again_at <= now:
+                    self._again_at = None
+                    self._want(1)
+                if self._wanted and self.breaker.admit(now):
                     self._wanted -= 1
-                    worker.busy_since = time.monotonic()
+                    worker.busy_since = now
                     return True
-                self._changed.wait(self.breaker.delay(time.monotonic()) if self._wanted else None)
+                self._changed.wait(self._pause(now))
             self._workers.remove(worker)
             return False
+
+    def _pause(self, now: float) -> float | None:
+        if self._wanted:
+            return self.breaker.delay(now)
+        return None if self._again_at is None else self._again_at - now
 
     def _end_turn(self, worker: Worker, *, found: bool) -> None:
         with self._changed:

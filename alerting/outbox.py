@@ -330,15 +330,18 @@ def _settle(connection: Connection, lease: Lease, state: DeliveryState, **values
     return connection.execute(statement).rowcount == 1
 
 
-def bury_orphans(connection: Connection, channels: Sequence[str]) -> int:
-    """Gives up deliveries whose receiver is no longer configured; returns how many."""
+def bury_orphans(connection: Connection, now: datetime, channels: Sequence[str]) -> int:
+    """Gives up deliveries that are past their age and belong to none of these channels; returns how many.
+
+    Not earlier: a deliverer with newer settings may know a receiver that this one does not.
+    """
     statement = (
         update(alert_delivery)
-        .where(_d.state == DeliveryState.PENDING, _d.channel.not_in(channels))
+        .where(_d.state == DeliveryState.PENDING, _d.channel.not_in(channels), _d.give_up_at <= now)
         .values(
             state=DeliveryState.DEAD.value,
             due_at=None,
-            error="its receiver is no longer configured; put its URL back into WINDSOCK__ALERTING__APPRISE_URLS, "
+            error="its receiver is not configured: put its URL back into WINDSOCK__ALERTING__APPRISE_URLS, "
             "then `windsock alerts replay`",
         )
     )
@@ -364,15 +367,15 @@ def next_due(connection: Connection, channels: Sequence[str]) -> dict[str, datet
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def backlog(connection: Connection, channels: Sequence[str]) -> Backlog:
+def backlog(connection: Connection) -> Backlog:
     """How much is recorded or routed and not finished, and when the oldest of it happened."""
     unrouted = select(func.count(), func.min(_e.occurred_at)).where(_e.routed_at.is_(None))
-    open_ = (
+    unfinished = (
         select(func.count(), func.min(_e.occurred_at))
         .join(alert_delivery, _e.id == _d.event_id)
-        .where(_d.channel.in_(channels), _d.due_at.is_not(None))
+        .where(_d.state.in_([DeliveryState.PENDING, DeliveryState.SENDING]))
     )
-    rows = [connection.execute(query).one() for query in (unrouted, open_)]
+    rows = [connection.execute(query).one() for query in (unrouted, unfinished)]
     return Backlog(sum(row[0] for row in rows), min((row[1] for row in rows if row[1]), default=None))
 
 

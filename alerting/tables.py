@@ -103,6 +103,6 @@ alert_delivery = Table(
     ),
     CheckConstraint("(state = 'sending') = (token IS NOT NULL)", name="ck_alert_delivery_token_while_sending"),
     CheckConstraint("(state = 'delivered') = (delivered_at IS NOT NULL)", name="ck_alert_delivery_delivered_at"),
-    Index("ix_alert_delivery_due", "channel", "due_at"),  # lease(), next_due(), backlog()
-    Index("ix_alert_delivery_state", "state", "id"),  # replay of all that is dead, alerts list --state
+    Index("ix_alert_delivery_due", "channel", "due_at"),  # lease(), next_due()
+    Index("ix_alert_delivery_state", "state", "id"),  # backlog(), replay(), alerts list --state
 )

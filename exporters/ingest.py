@@ -160,9 +160,7 @@ class Ingest:
         labels = match.labels | sample.labels if rule.honor_labels else sample.labels | match.labels
         scale = 1.0 if rule.scale is None else rule.scale
         kind = _family_type(sample.kind, rule.observation)
-        route = _Route(
-            match.name, kind, labels, rule.help, rule.ttl_seconds, scale, rule.observation, mapped=True
-        )
+        route = _Route(match.name, kind, labels, rule.help, rule.ttl_seconds, scale, rule.observation, mapped=True)
         return route if match.name else None
 
     def _open(self, route: _Route) -> Series | None:

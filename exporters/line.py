@@ -211,9 +211,7 @@ def _repeats(rate: float) -> int:
     return int(1 / rate) if 0 < rate <= 1 else 0
 
 
-def _read_extra(
-    extra: str, labels: dict[str, str], styles: TagStyles, parsed: Parsed
-) -> float | Refusal | None:
+def _read_extra(extra: str, labels: dict[str, str], styles: TagStyles, parsed: Parsed) -> float | Refusal | None:
     """One field behind the type: a sampling rate, tags, a container; or why the sample is refused."""
     match extra[0]:
         case "@":

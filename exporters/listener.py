@@ -68,9 +68,7 @@ class Listener:
     def udp_drops(self) -> int:
         """Packets the kernel dropped because this socket's buffer was full, since it was opened."""
         try:
-            return int(
-                _MEMINFO.unpack(self._udp.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[_DROPS]
-            )
+            return int(_MEMINFO.unpack(self._udp.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[_DROPS])
         except (OSError, struct.error):
             return 0
 

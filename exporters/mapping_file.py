@@ -100,9 +100,7 @@ def seconds(duration: str | int, where: str) -> float:
         return 0.0
     text = str(duration)
     if not re.fullmatch(f"(?:{_DURATION.pattern})+", text):
-        raise MappingError(
-            f'{where}: "{text}" is no duration; write a number with a unit, like 30s, 10m or 48h'
-        )
+        raise MappingError(f'{where}: "{text}" is no duration; write a number with a unit, like 30s, 10m or 48h')
     return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(text))
 
 

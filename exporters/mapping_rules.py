@@ -103,9 +103,7 @@ class MappingRules:
     def _find_glob(self, name: str, kind: Kind) -> Match | None:
         fields = name.split(".")
         fitting = (
-            rule
-            for rule in self._globs.get(len(fields), ())
-            if rule.accepts(kind) and _fits(rule.fields, fields)
+            rule for rule in self._globs.get(len(fields), ()) if rule.accepts(kind) and _fits(rule.fields, fields)
         )
         rule = min(fitting, key=_literality, default=None) if self._literal_first else next(fitting, None)
         if rule is None:
@@ -137,8 +135,7 @@ def parse(text: str, source: str = "mapping") -> MappingRules:
     defaults = file.defaults
     unmapped = _observation(Entry(match="*", name="_"), defaults, f"{source}: defaults")
     rules = [
-        _rule(number, entry, defaults, f"{source}: mappings {number}")
-        for number, entry in enumerate(file.mappings, 1)
+        _rule(number, entry, defaults, f"{source}: mappings {number}") for number, entry in enumerate(file.mappings, 1)
     ]
     return MappingRules(rules, defaults, unmapped, source)
 
@@ -189,9 +186,7 @@ def _rule(position: int, entry: Entry, defaults: Defaults, where: str) -> Rule:
 
 def _check_templates(entry: Entry, where: str) -> None:
     if not _NAME.fullmatch(entry.name):
-        raise MappingError(
-            f'{where}: the name "{entry.name}" is no metric name; write letters, digits, _ and $1'
-        )
+        raise MappingError(f'{where}: the name "{entry.name}" is no metric name; write letters, digits, _ and $1')
     for label in entry.labels:
         if not _LABEL.fullmatch(label):
             raise MappingError(
@@ -211,9 +206,7 @@ def _glob(pattern: str, where: str) -> tuple[str, ...]:
 def _regex(pattern: str, where: str) -> re.Pattern[str]:
     foreign = _NOT_RE2.search(pattern)
     if foreign:
-        raise MappingError(
-            f"{where}: {foreign[1]} is no RE2, so statsd_exporter would refuse it; use plain groups"
-        )
+        raise MappingError(f"{where}: {foreign[1]} is no RE2, so statsd_exporter would refuse it; use plain groups")
     try:
         return re.compile(pattern, re.ASCII)
     except re.error as error:
@@ -225,13 +218,9 @@ def _observation(entry: Entry, defaults: Defaults, where: str) -> Observation:
     written = entry.observer_type or entry.timer_type or defaults.observer_type or defaults.timer_type
     histogram = choice(written, _OBSERVERS, f"{where}: observer_type") == "histogram"
     if histogram and entry.summary_options:
-        raise MappingError(
-            f"{where}: summary_options on a histogram; remove them or set observer_type: summary"
-        )
+        raise MappingError(f"{where}: summary_options on a histogram; remove them or set observer_type: summary")
     if not histogram and entry.histogram_options:
-        raise MappingError(
-            f"{where}: histogram_options on a summary; remove them or say observer_type: histogram"
-        )
+        raise MappingError(f"{where}: histogram_options on a summary; remove them or say observer_type: histogram")
     if histogram:
         return Observation(histogram=True, buckets=_buckets(entry, defaults, where))
     return _summary(entry, defaults, where)

@@ -93,9 +93,7 @@ class Summary(Series):
         """Quantile → value; NaN where the window is empty."""
         oldest = now - self.family.observation.max_age_seconds
         values = sorted(value for one in self.slices if one.begun >= oldest for value in one.values)
-        return [
-            (each.quantile, _nearest(values, each.quantile)) for each in self.family.observation.quantiles
-        ]
+        return [(each.quantile, _nearest(values, each.quantile)) for each in self.family.observation.quantiles]
 
 
 @dataclass(slots=True)

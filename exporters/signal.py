@@ -129,9 +129,7 @@ class LegacyForm:
 
     template: str
     always: bool = True  # False: sent only in some set-ups, so its base form must stay mapped too
-    alone: bool = (
-        False  # True: some versions send this form only, so it must stay mapped beside the tagged one
-    )
+    alone: bool = False  # True: some versions send this form only, so it must stay mapped beside the tagged one
 
     @cached_property
     def parts(self) -> tuple[str, ...]:

@@ -72,9 +72,7 @@ def _target_cases(alert: str, job: str, told: str, early: str) -> tuple[Case, ..
         Case(alert, Kind.FIRING, "it does not answer", {up: "1x30 0x60"}, "12m", (firing,)),
         Case(alert, Kind.NOT_YET, "it has just gone", {up: "1x30 0x60"}, early),
         Case(alert, Kind.SILENT, "it answers", {up: "1x90"}, "12m"),
-        Case(
-            alert, Kind.MISSING, "it is no target at all", {}, "5m", (Firing(told.replace("@", " "), by_job),)
-        ),
+        Case(alert, Kind.MISSING, "it is no target at all", {}, "5m", (Firing(told.replace("@", " "), by_job),)),
     )
 
 
@@ -87,9 +85,7 @@ _IMPORT_ERRORS: Final = _counter("airflow_dag_processing_import_errors")
 _PENDING: Final = _counter("airflow_alerts_oldest_pending_seconds")
 _STARVING: Final = _counter("airflow_pool_starving_tasks", 'pool_name="db"')
 _OPEN: Final = _counter("airflow_executor_open_slots", 'status="open",executor_class_name="LocalExecutor"')
-_QUEUED: Final = _counter(
-    "airflow_executor_queued_tasks", 'status="queued",executor_class_name="LocalExecutor"'
-)
+_QUEUED: Final = _counter("airflow_executor_queued_tasks", 'status="queued",executor_class_name="LocalExecutor"')
 _ETL: Final = {"dag_id": "etl"}
 _LOAD: Final = _ETL | {"task_id": "load"}
 
@@ -126,9 +122,7 @@ CASES: Final[tuple[Case, ...]] = (
         "5m",
         (Firing("2 DAG file(s) fail to import; their DAGs run as last parsed, or not at all."),),
     ),
-    Case(
-        "WindsockImportErrors", Kind.NOT_YET, "a file is being saved", {_IMPORT_ERRORS: "0x6 2x60"}, "2m30s"
-    ),
+    Case("WindsockImportErrors", Kind.NOT_YET, "a file is being saved", {_IMPORT_ERRORS: "0x6 2x60"}, "2m30s"),
     Case("WindsockImportErrors", Kind.SILENT, "all files import", {_IMPORT_ERRORS: "0x60"}, "5m"),
     Case("WindsockImportErrors", Kind.MISSING, "no processor; its heartbeat tells", {}, "5m"),
     Case(
@@ -269,9 +263,7 @@ CASES: Final[tuple[Case, ...]] = (
         (Firing("600 sample(s) were lost in ten minutes (udp_buffer_full).", {"reason": "udp_buffer_full"}),),
     ),
     Case("WindsockSamplesLost", Kind.NOT_YET, "two minutes ago", {**_SCRAPED, _BAD: "_x90 7x60"}, "17m"),
-    Case(
-        "WindsockSamplesLost", Kind.SILENT, "nothing new", {**_SCRAPED, _BAD: "7x200", _DROPS: "5x200"}, "25m"
-    ),
+    Case("WindsockSamplesLost", Kind.SILENT, "nothing new", {**_SCRAPED, _BAD: "7x200", _DROPS: "5x200"}, "25m"),
     Case("WindsockSamplesLost", Kind.MISSING, "nothing ever", _SCRAPED, "25m"),
     Case(
         "WindsockWatchdog",

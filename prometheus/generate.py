@@ -26,9 +26,7 @@ def documents(runbooks: str = RUNBOOKS) -> dict[str, str]:
         "prometheus/prometheus.yml": scrape_config(),
         "prometheus/alertmanager.yml": alertmanager_config(),
         "prometheus/rules/recordings.yml": _rule_file("windsock-recordings", map(_recording, RECORDINGS)),
-        "prometheus/rules/alerts.yml": _rule_file(
-            "windsock-alerts", (_alert(each, runbooks) for each in ALERTS)
-        ),
+        "prometheus/rules/alerts.yml": _rule_file("windsock-alerts", (_alert(each, runbooks) for each in ALERTS)),
         "prometheus/tests/alerts.yml": _rule_tests(runbooks),
     }
 
@@ -78,9 +76,7 @@ def alertmanager_config() -> str:
                     "WindsockSchedulerHeartbeatMissing",
                     "WindsockDagProcessorHeartbeatMissing",
                 ),
-                _inhibition(
-                    "WindsockSchedulerHeartbeatMissing", "WindsockExecutorNoFreeSlots", "WindsockPoolStarving"
-                ),
+                _inhibition("WindsockSchedulerHeartbeatMissing", "WindsockExecutorNoFreeSlots", "WindsockPoolStarving"),
             ],
         }
     )

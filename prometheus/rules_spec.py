@@ -92,9 +92,7 @@ ALERTS: Final = (
     ),
     Alert(
         name="WindsockTasksLost",
-        expr=increased(
-            series("task_instances_without_heartbeats_killed"), _FAILURE_WINDOW, ("dag_id", "task_id")
-        ),
+        expr=increased(series("task_instances_without_heartbeats_killed"), _FAILURE_WINDOW, ("dag_id", "task_id")),
         hold=_MINUTE,
         severity=Severity.WARNING,
         summary="Running tasks lost their supervisor.",

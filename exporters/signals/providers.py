@@ -146,9 +146,7 @@ SIGNALS: tuple[Signal, ...] = (
         AIRFLOW_3_3,
         labels=(Label.TEAM_NAME,),
     ),
-    timer(
-        "ecs_executor.adopt_task_instances.duration", "Task adoption", AIRFLOW_3_3, labels=(Label.TEAM_NAME,)
-    ),
+    timer("ecs_executor.adopt_task_instances.duration", "Task adoption", AIRFLOW_3_3, labels=(Label.TEAM_NAME,)),
     timer(
         "lambda_executor.adopt_task_instances.duration",
         "Task adoption",

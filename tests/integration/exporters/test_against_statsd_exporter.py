@@ -80,9 +80,7 @@ def compare(binary: Path, mapping: Path, lines: list[str], tmp_path: Path) -> di
     return dict(ours)
 
 
-def test_lines_of_every_style_and_every_fault_give_the_same_series(
-    statsd_exporter: Path, tmp_path: Path
-) -> None:
+def test_lines_of_every_style_and_every_fault_give_the_same_series(statsd_exporter: Path, tmp_path: Path) -> None:
     shown = compare(statsd_exporter, STATSD_MAPPING, BY_HAND.splitlines(), tmp_path)
     executor = (("executor_class_name", "LocalExecutor"), ("status", "open"))
     assert shown["airflow_executor_open_slots", executor] == -2

@@ -59,9 +59,7 @@ def test_too_long_a_line_closes_its_connection_and_is_counted(bridge: Bridge) ->
 
 
 def test_the_bridge_tells_what_it_took_and_what_it_refused(bridge: Bridge) -> None:
-    Wire(bridge.statsd_port).udp(
-        "airflow.dagbag_size:7|g\nodd:1|c\nodd:1|c|\nnonsense\nodd:-1|c\nodd:2|g\nodd:1|c|#x"
-    )
+    Wire(bridge.statsd_port).udp("airflow.dagbag_size:7|g\nodd:1|c\nodd:1|c|\nnonsense\nodd:-1|c\nodd:2|g\nodd:1|c|#x")
     wait_for_value(bridge, 7, "statsd_exporter_lines_total")
     assert value(bridge, "statsd_exporter_events_total", type="gauge") == 1
     assert value(bridge, "statsd_exporter_events_total", type="counter") == 2

@@ -37,9 +37,7 @@ def test_prometheus_accepts_the_configuration() -> None:
 
 def test_prometheus_accepts_a_configuration_for_another_place(tmp_path: Path) -> None:
     path = tmp_path / "prometheus.yml"
-    path.write_text(
-        scrape_config(exporter_address="127.0.0.1:1", rules_dir=prometheus.RULES_DIR), encoding="utf-8"
-    )
+    path.write_text(scrape_config(exporter_address="127.0.0.1:1", rules_dir=prometheus.RULES_DIR), encoding="utf-8")
     run("promtool", "check", "config", str(path))
 
 

@@ -131,9 +131,7 @@ class World:
             values["token"] = hashlib.sha256(f"{run}{task_id}".encode()).hexdigest()[:32]
         return self.add(TaskInstance, **(values | more))
 
-    def attempt(
-        self, ti_id: int, number: int, state: str, cause: str, began: float, ended: float, **more: Any
-    ) -> None:
+    def attempt(self, ti_id: int, number: int, state: str, cause: str, began: float, ended: float, **more: Any) -> None:
         values: dict[str, Any] = {
             "ti_id": ti_id,
             "try_number": number,

@@ -84,18 +84,14 @@ def dotted() -> list[tuple[Signal, str, bool]]:
 
 
 @pytest.mark.parametrize(("signal", "name", "twice"), dotted(), ids=ident)
-def test_a_dotted_name_of_an_airflow_with_tags_does_not_count_twice(
-    signal: Signal, name: str, twice: bool
-) -> None:
+def test_a_dotted_name_of_an_airflow_with_tags_does_not_count_twice(signal: Signal, name: str, twice: bool) -> None:
     match = RULES[Flavour.AIRFLOW_TAGGED].find(f"airflow.{name}", Kind(signal.type.match))
     assert match is not None
     assert match.rule.drop is twice
 
 
 @pytest.mark.parametrize(("signal", "name", "twice"), dotted(), ids=ident)
-def test_a_dotted_name_of_an_airflow_without_tags_gives_the_labels(
-    signal: Signal, name: str, twice: bool
-) -> None:
+def test_a_dotted_name_of_an_airflow_without_tags_gives_the_labels(signal: Signal, name: str, twice: bool) -> None:
     match = RULES[Flavour.AIRFLOW_PLAIN].find(f"airflow.{name}", Kind(signal.type.match))
     assert match is not None
     assert (match.name, match.rule.drop) == (signal.series_name(), False)

@@ -221,6 +221,7 @@ def upgrade() -> None:
         sa.Column("up_total", sa.Integer(), nullable=False),
         sa.Column("up_success", sa.Integer(), nullable=False),
         sa.Column("up_failed", sa.Integer(), nullable=False),
+        sa.Column("up_blocked", sa.Integer(), nullable=False),
         sa.Column("up_skipped", sa.Integer(), nullable=False),
         sa.Column("ready_at", UtcDateTime(), nullable=True),
         sa.Column("scheduled_at", UtcDateTime(), nullable=True),

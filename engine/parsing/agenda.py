@@ -1,0 +1,98 @@
+"""Which DAG file is parsed next: what changed comes first, then whatever is due again, the longest waiting first."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from engine.parsing.folder import Listing, SourceFile, Stamp
+
+
+@dataclass(slots=True)
+class FileState:
+    """What is remembered of one DAG file. Times are monotonic; `seen` is what was parsed, imports included."""
+
+    file: SourceFile
+    seen: tuple[Stamp | None, ...] | None = None
+    sources: tuple[str, ...] = ()
+    finished_at: float | None = None
+    seconds: float | None = None
+    dag_count: int = 0
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Agenda:
+    """All DAG files and their turn. A file that is parsed at present keeps its place until that has ended."""
+
+    min_interval: float
+    states: dict[str, FileState] = field(default_factory=dict)
+    _changed: dict[str, None] = field(default_factory=dict)  # an ordered set
+    _again: list[tuple[float, str]] = field(default_factory=list)  # heap of times and paths; may hold stale entries
+    _stamps: dict[str, Stamp] = field(default_factory=dict)
+
+    def update(self, listing: Listing) -> list[str]:
+        """Take in a look at the folder; returns the paths of files that are gone."""
+        self._stamps = {path: file.stamp for path, file in listing.files.items()}
+        files = listing.dag_files
+        gone = [path for path in self.states if path not in files]
+        for path in gone:
+            del self.states[path]
+            self._changed.pop(path, None)
+        for path, file in files.items():
+            state = self.states.setdefault(path, FileState(file))
+            state.file = file
+            if self._fingerprint(state) != state.seen:
+                self._changed[path] = None
+        return gone
+
+    def again(self, path: str) -> None:
+        """Have a file parsed as soon as possible."""
+        if path in self.states:
+            self._changed[path] = None
+
+    @property
+    def waiting(self) -> int:
+        """How many files wait for their turn."""
+        return len(self._changed)
+
+    @property
+    def next_time(self) -> float | None:
+        """When the next file falls due that has not changed."""
+        return self._again[0][0] if self._again else None
+
+    def has_due(self, now: float) -> bool:
+        self._fall_due(now)
+        return bool(self._changed)
+
+    def take(self, now: float, running: Collection[str] = ()) -> FileState | None:
+        """The file to parse now; None where there is none. What is told later of it counts as new."""
+        self._fall_due(now)
+        path = next((path for path in self._changed if path not in running), None)
+        if path is None:
+            return None
+        del self._changed[path]
+        state = self.states[path]
+        state.seen = self._fingerprint(state)
+        return state
+
+    def _fall_due(self, now: float) -> None:
+        while self._again and self._again[0][0] <= now:
+            due, path = heapq.heappop(self._again)
+            state = self.states.get(path)
+            if state and state.finished_at is not None and state.finished_at + self.min_interval == due:
+                self._changed[path] = None
+
+    def finished(self, path: str, now: float, sources: Collection[str] = ()) -> FileState | None:
+        """Note that a file was parsed; None where it has gone meanwhile."""
+        if state := self.states.get(path):
+            own = state.seen[:1] if state.seen else (None,)
+            state.sources = tuple(sources)
+            state.seen = (*own, *(self._stamps.get(source) for source in sources))
+            state.finished_at = now
+            heapq.heappush(self._again, (now + self.min_interval, path))
+        return state
+
+    def _fingerprint(self, state: FileState) -> tuple[Stamp | None, ...]:
+        return (state.file.stamp, *(self._stamps.get(source) for source in state.sources))

@@ -1,0 +1,153 @@
+"""What DAG files there are. Files are looked at cheaply (size and time), and read only when that changed."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from engine.authoring.faults import Fault
+from engine.parsing.ignore import GLOB_FILE, REGEXP_FILE, RuleSet, is_ignored, read_rules
+
+log = logging.getLogger(__name__)
+
+_TOP = PurePosixPath()
+Stamp = tuple[int, int]  # modification time in ns, size
+_WORDS = (b"dag", b"engine")  # a DAG file has both, in any case of letters
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A folder of DAG files. `prefix` stands before its files' names where there are several roots."""
+
+    path: Path
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A Python file of the folder. `content_hash` is None where `fault` says why it was not read."""
+
+    path: str
+    name: str  # relative to its root, for logs and metrics
+    root: str
+    stamp: Stamp
+    content_hash: str | None
+    is_dag_file: bool
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One look at the folders. Roots that could not be read are in `missing`: what is in them counts as unchanged."""
+
+    files: dict[str, SourceFile]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def dag_files(self) -> dict[str, SourceFile]:
+        return {path: file for path, file in self.files.items() if file.is_dag_file}
+
+
+@dataclass(slots=True)
+class Folder:
+    """The roots, and what the last look at them found."""
+
+    roots: tuple[Root, ...]
+    max_file_bytes: int
+    _last: dict[str, SourceFile] = field(default_factory=dict)
+
+    def look(self) -> Listing:
+        """List all files; a file whose size and time are as before is not read again."""
+        found: dict[str, SourceFile] = {}
+        missing = []
+        for root in self.roots:
+            try:
+                os.scandir(root.path).close()
+            except OSError as error:
+                log.warning(
+                    "The DAG folder %s cannot be read (%s); its DAGs stay as they are.", root.path, error.strerror
+                )
+                missing.append(str(root.path))
+                found |= {path: file for path, file in self._last.items() if file.root == str(root.path)}
+                continue
+            for path, stamp in python_files(root.path):
+                found.setdefault(path, self._file(root, path, stamp))
+        self._last = found
+        return Listing(found, tuple(missing))
+
+    def _file(self, root: Root, path: str, stamp: Stamp) -> SourceFile:
+        before = self._last.get(path)
+        if before and before.stamp == stamp and before.content_hash:
+            return before
+        name = str(PurePosixPath(root.prefix) / os.path.relpath(path, root.path))
+        if stamp[1] > self.max_file_bytes:
+            return SourceFile(path, name, str(root.path), stamp, None, True, _too_large(stamp[1], self.max_file_bytes))
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            return SourceFile(path, name, str(root.path), stamp, None, True, _unreadable(path, error))
+        digest = hashlib.sha256(content).hexdigest()
+        return SourceFile(path, name, str(root.path), stamp, digest, looks_like_dag_file(content))
+
+
+def looks_like_dag_file(content: bytes) -> bool:
+    """Airflow's safe mode: files without both words are not worth a process."""
+    lowered = content.lower()
+    return all(word in lowered for word in _WORDS)
+
+
+def python_files(root: Path) -> Iterator[tuple[str, Stamp]]:
+    """Paths and stamps of the ``.py`` files below `root` that no ignore file leaves out, sorted; hidden ones are."""
+    yield from _walk(str(root), _TOP, (), {os.path.realpath(root)})
+
+
+def _walk(root: str, folder: PurePosixPath, rules: tuple[RuleSet, ...], seen: set[str]) -> Iterator[tuple[str, Stamp]]:
+    try:
+        entries = sorted(os.scandir(root if folder == _TOP else f"{root}/{folder}"), key=lambda entry: entry.name)
+    except OSError as error:
+        log.warning("The folder %s/%s cannot be read: %s.", root, folder, error.strerror)
+        return
+    rules += tuple(_ignore_files(folder, entries))
+    for entry in entries:
+        path = folder / entry.name
+        if entry.name.startswith((".", "__pycache__")) or is_ignored(rules, path, entry.is_dir()):
+            continue
+        if entry.is_dir():
+            if (real := os.path.realpath(entry.path)) not in seen:  # a link may lead upwards
+                seen.add(real)
+                yield from _walk(root, path, rules, seen)
+        elif entry.name.endswith(".py") and (stamp := _stamp(entry)):
+            yield entry.path, stamp
+
+
+def _ignore_files(folder: PurePosixPath, entries: list[os.DirEntry[str]]) -> Iterator[RuleSet]:
+    for entry in entries:
+        if entry.name in (GLOB_FILE, REGEXP_FILE):
+            try:
+                yield read_rules(folder, entry.name, Path(entry.path).read_text(errors="replace"))
+            except OSError as error:
+                log.warning("%s cannot be read: %s.", entry.path, error.strerror)
+
+
+def _stamp(entry: os.DirEntry[str]) -> Stamp | None:
+    try:
+        status = entry.stat()
+    except FileNotFoundError:  # gone since the listing, or a link to nowhere
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _too_large(size: int, limit: int) -> Fault:
+    summary = f"The file has {size:,} bytes, more than the {limit:,} that a DAG file may have; it was not read."
+    remedy = "Move data out of the DAG file, or raise WINDSOCK__CORE__MAX_FILE_BYTES."
+    return Fault(summary, remedy, story=summary)
+
+
+def _unreadable(path: str, error: OSError) -> Fault:
+    summary = f"The file cannot be read: {error.strerror}."
+    remedy = f"Give the user that runs Windsock the right to read it: chmod a+r {path}"
+    return Fault(summary, remedy, story=f"{type(error).__name__}: {error}")

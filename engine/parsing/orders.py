@@ -1,0 +1,41 @@
+"""What the processor tells a parse process, and what it hears back."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.authoring.defaults import Defaults
+from engine.authoring.faults import Fault
+
+
+class ParseOrder(msgspec.Struct, frozen=True):
+    """Parse one file. After `timeout_seconds` the process says where it stands and ends itself."""
+
+    path: str
+    dags_folder: str
+    timeout_seconds: float
+    defaults: Defaults
+
+
+class ParsedDag(msgspec.Struct, frozen=True):
+    """One serialised DAG: `data` is its canonical JSON, `version` the identity of that."""
+
+    dag_id: str
+    version: str
+    data: str
+    line: int | None = None
+
+
+class ParseReport(msgspec.Struct, frozen=True):
+    """What a parse process found. `sources` are the files of the DAG folder that the DAG file imported."""
+
+    dags: list[ParsedDag]
+    faults: list[Fault]
+    seconds: float
+    sources: list[str] = []
+
+
+encode_order = msgspec.msgpack.Encoder().encode
+decode_order = msgspec.msgpack.Decoder(ParseOrder).decode
+encode_report = msgspec.msgpack.Encoder().encode
+decode_report = msgspec.msgpack.Decoder(ParseReport).decode

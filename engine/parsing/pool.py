@@ -1,0 +1,239 @@
+"""The parse processes: at most so many at once, each with a hard time limit, forked by one slim server.
+
+A process that hangs says where and ends itself (faulthandler's watchdog, which needs no cooperation of Python code);
+should even that fail, it is killed a second later. When the server dies, :meth:`ParsePool.collect` starts a new one
+and tries its jobs again; a file under which it dies twice is at fault.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import selectors
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from engine.authoring.defaults import Defaults
+from engine.authoring.faults import Fault
+from engine.parsing.orders import ParseOrder, ParseReport, decode_report, encode_order
+from engine.running.zygote import Exited, Forked, Refused, ZygoteClient, ZygoteDied
+
+MAX_OUTPUT: Final = 65_536
+_MAX_TRACE: Final = 32_768
+_MERCY_SECONDS: Final = 1.0  # how much longer than the limit a process may take to say where it hangs
+_MAX_SERVER_DEATHS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One file was dealt with. `output` is what its import printed, at most 64 KB of it."""
+
+    path: str
+    report: ParseReport
+    output: str
+    timed_out: bool = False
+
+
+@dataclass(slots=True)
+class Job:
+    """One running parse process."""
+
+    id: int
+    path: str
+    dags_folder: str
+    report_fd: int
+    trace_fd: int
+    output_fd: int
+    started: float
+    pid: int | None = None
+    output: bytearray = field(default_factory=bytearray)
+    killed: bool = False
+
+    def close(self) -> None:
+        for fd in (self.report_fd, self.trace_fd, self.output_fd):
+            os.close(fd)
+
+
+class ParsePool:
+    """Start files with :meth:`start`, wait on the selector given, take results with :meth:`collect`."""
+
+    def __init__(self, size: int, timeout: float, defaults: Defaults, selector: selectors.BaseSelector) -> None:
+        self._size = size
+        self._timeout = timeout
+        self._defaults = defaults
+        self._selector = selector
+        self._jobs: dict[int, Job] = {}
+        self._next_id = 0
+        self._server_deaths: dict[str, int] = {}
+        self._server = self._start_server()
+
+    def _start_server(self) -> ZygoteClient:
+        server = ZygoteClient.start("engine.parsing.child:parse")
+        self._selector.register(server.fileno(), selectors.EVENT_READ, None)
+        return server
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._jobs) < self._size
+
+    @property
+    def running(self) -> dict[str, Job]:
+        """path → its process."""
+        return {job.path: job for job in self._jobs.values()}
+
+    @property
+    def next_deadline(self) -> float | None:
+        """Monotonic time at which the first process must be killed."""
+        starts = [job.started for job in self._jobs.values() if not job.killed]
+        return min(starts) + self._timeout + _MERCY_SECONDS if starts else None
+
+    def start(self, path: str, dags_folder: str) -> None:
+        """Fork a process for one file."""
+        read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(read_fd, False)
+        self._next_id += 1
+        report_fd, trace_fd = os.memfd_create("report"), os.memfd_create("trace")
+        job = Job(self._next_id, path, dags_folder, report_fd, trace_fd, read_fd, time.monotonic())
+        self._jobs[job.id] = job
+        self._selector.register(read_fd, selectors.EVENT_READ, partial(self._pump, job))
+        payload = encode_order(ParseOrder(path, dags_folder, self._timeout, self._defaults))
+        self._server.fork(job.id, payload, (report_fd, trace_fd, write_fd))
+        os.close(write_fd)
+
+    def collect(self) -> list[Finished]:
+        """What has finished; kills what is overdue. Does not wait."""
+        self._server.flush()
+        try:
+            events = self._server.read_events()
+        except ZygoteDied:
+            return self._replace_server()
+        finished = []
+        for event in events:
+            if isinstance(event, Forked):
+                self._jobs[event.job_id].pid = event.pid
+            else:
+                finished.append(self._finish(self._jobs.pop(event.job_id), event))
+        self._kill_overdue()
+        return finished
+
+    def _kill_overdue(self) -> None:
+        limit = time.monotonic() - self._timeout - _MERCY_SECONDS
+        for job in self._jobs.values():
+            if job.started < limit and not job.killed:
+                job.killed = True
+                self._server.kill(job.id, signal.SIGKILL)
+
+    def _pump(self, job: Job) -> None:
+        """Read output. What is beyond the limit is thrown away, so that the process never waits for us."""
+        while True:
+            try:
+                data = os.read(job.output_fd, MAX_OUTPUT)
+            except BlockingIOError:
+                return
+            if not data:
+                if job.output_fd in self._selector.get_map():
+                    self._selector.unregister(job.output_fd)
+                return
+            job.output += data[: max(0, MAX_OUTPUT - len(job.output))]
+
+    def _finish(self, job: Job, event: Exited | Refused) -> Finished:
+        self._release(job)
+        seconds = time.monotonic() - job.started
+        trace = _contents(job.trace_fd, _MAX_TRACE).decode(errors="replace")
+        timed_out = job.killed or trace.startswith("Timeout (")
+        report = None if timed_out else _report(_contents(job.report_fd))
+        if report is None:
+            if isinstance(event, Refused):
+                fault = _refused(event)
+            else:
+                fault = self._hang(job.path, trace) if timed_out else crash(job.path, event, trace)
+            report = ParseReport([], [fault], seconds)
+        job.close()
+        self._server_deaths.pop(job.path, None)
+        return Finished(job.path, report, job.output.decode(errors="replace"), timed_out)
+
+    def _release(self, job: Job) -> None:
+        self._pump(job)
+        if job.output_fd in self._selector.get_map():
+            self._selector.unregister(job.output_fd)
+
+    def _hang(self, path: str, trace: str) -> Fault:
+        line = line_in_trace(path, trace)
+        where = f"Line {line}: the" if line else "The"
+        summary = f"{where} import was stopped after {self._timeout:g} s."
+        remedy = (
+            "Move slow work (network, database, sleep) from the top level into a task, "
+            "or raise WINDSOCK__CORE__DAGBAG_IMPORT_TIMEOUT."
+        )
+        return Fault(summary, remedy, line, trace or summary)
+
+    def _replace_server(self) -> list[Finished]:
+        self._selector.unregister(self._server.fileno())
+        self._server.close()
+        self._server = self._start_server()
+        jobs, self._jobs = list(self._jobs.values()), {}
+        return list(self._again(jobs))
+
+    def _again(self, jobs: list[Job]) -> Iterator[Finished]:
+        for job in jobs:
+            self._release(job)
+            job.close()
+            deaths = self._server_deaths[job.path] = self._server_deaths.get(job.path, 0) + 1
+            if deaths < _MAX_SERVER_DEATHS:
+                self.start(job.path, job.dags_folder)
+                continue
+            del self._server_deaths[job.path]
+            summary = "The process that parses DAG files died twice while it imported this file."
+            fault = Fault(summary, "Look for code that kills processes or uses up all memory.", story=summary)
+            yield Finished(job.path, ParseReport([], [fault], time.monotonic() - job.started), "")
+
+    def close(self) -> None:
+        """End all processes."""
+        self._selector.unregister(self._server.fileno())
+        self._server.close()
+        for job in self._jobs.values():
+            self._release(job)
+            job.close()
+        self._jobs.clear()
+
+
+def crash(path: str, event: Exited, trace: str) -> Fault:
+    """The fault of a file whose process ended without a report."""
+    line = line_in_trace(path, trace)
+    where = f"Line {line}: the" if line else "The"
+    if event.signal is None:
+        summary = f"{where} import ended its process with exit status {event.exit_code}."
+        remedy = "Remove the call that ends the process, such as os._exit(): a DAG file is imported, not run."
+    else:
+        summary = f"{where} import crashed its process with {signal.Signals(event.signal).name}."
+        remedy = "Look at the compiled module that the DAG file uses there, or at the machine's memory."
+    return Fault(summary, remedy, line, trace or summary)
+
+
+def line_in_trace(path: str, trace: str) -> int | None:
+    """The innermost line of the DAG file in what faulthandler wrote (most recent call first)."""
+    match = re.search(rf'File "{re.escape(path)}", line (\d+)', trace)
+    return int(match[1]) if match else None
+
+
+def _contents(fd: int, limit: int | None = None) -> bytes:
+    size = os.fstat(fd).st_size
+    return os.pread(fd, size if limit is None else min(size, limit), 0)
+
+
+def _refused(event: Refused) -> Fault:
+    summary = f"No process could be made to import it: {event.error}."
+    return Fault(summary, "Free memory or processes on this machine; the file is parsed again by itself.", None, summary)
+
+
+def _report(data: bytes) -> ParseReport | None:
+    try:
+        return decode_report(data) if data else None
+    except msgspec.DecodeError:
+        return None

@@ -1,0 +1,335 @@
+"""The DAG processor's loop: look at the folder, parse what is due, store what changed, say what was done."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from engine.authoring.defaults import Defaults
+from engine.logs.redaction import Redactor
+from engine.metastore.store import Store
+from engine.parsing import meter as metrics
+from engine.parsing.agenda import Agenda, FileState
+from engine.parsing.filelog import FileLogs, Row, write_table
+from engine.parsing.folder import Folder, Root
+from engine.parsing.meter import Meter
+from engine.parsing.pool import Finished, ParsePool
+from engine.parsing.stored import Known, Outcome, Plan, forget, read_known, save
+
+if TYPE_CHECKING:
+    from engine.config import Settings
+
+log = logging.getLogger(__name__)
+
+_BATCH_SECONDS: Final = 0.1
+_TABLE_SECONDS: Final = 30.0
+_REFRESH_SECONDS: Final = 60.0
+_STORE_RETRY_SECONDS: Final = 2.0
+_LONGEST_WAIT: Final = 0.5  # how late a `stop` without wake() may be noticed
+
+
+class DagProcessor:
+    """Turns the DAG folder into serialised DAGs until told to stop.
+
+    `on_heartbeat` is called every ``scheduler.job_heartbeat_sec``. Trouble with the metastore is logged and tried
+    again; what was parsed waits in memory meanwhile.
+    """
+
+    def __init__(
+        self, settings: Settings, store: Store, meter: Meter, on_heartbeat: Callable[[], None] = lambda: None
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._meter = meter
+        self._on_heartbeat = on_heartbeat
+        self._folder = Folder(roots(settings), settings.core.max_file_bytes)
+        self._agenda = Agenda(settings.scheduler.min_file_process_interval)
+        self._logs = FileLogs(settings.logging.base_log_folder, Redactor.from_settings(settings).redact)
+        self._known = Known()
+        self._is_known = False
+        self._gone: set[str] = set()
+        self._batch: dict[str, tuple[Outcome, str]] = {}  # path → outcome and what the import printed
+        self._contested: dict[str, set[str]] = {}  # dag_id → files that would like to define it
+        self._round_began: float | None = None
+        self._rounds = 0
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._next = dict.fromkeys(("look", "heartbeat", "table", "refresh"), 0.0)
+        self._save_at = 0.0  # when the batch is stored at the latest
+        self._held_back = False  # the metastore failed: not before _save_at
+
+    @property
+    def rounds(self) -> int:
+        """How often all files that were due have been parsed and stored."""
+        return self._rounds
+
+    def wake(self) -> None:
+        """Look at the folder, and at `stop`, now. May be called from any thread and from a signal handler."""
+        os.eventfd_write(self._wake_fd, 1)
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_fd, selectors.EVENT_READ, self._woken)
+            scheduler, core = self._settings.scheduler, self._settings.core
+            pool = ParsePool(
+                scheduler.parsing_processes,
+                core.dagbag_import_timeout,
+                Defaults.from_settings(self._settings),
+                selector,
+            )
+            try:
+                while not stop.is_set():
+                    self._turn(pool)
+                    for key, _ in selector.select(self._wait(pool)):
+                        if key.data:
+                            key.data()
+            finally:
+                pool.close()
+
+    def _woken(self) -> None:
+        os.eventfd_read(self._wake_fd)
+        self._next["look"] = 0.0
+
+    def _turn(self, pool: ParsePool) -> None:
+        scheduler = self._settings.scheduler
+        if self._is_time("heartbeat", scheduler.job_heartbeat_sec):
+            self._heartbeat()
+        if self._is_time("refresh", _REFRESH_SECONDS if self._is_known else _STORE_RETRY_SECONDS):
+            self._read_known()
+        if self._is_time("look", scheduler.dag_dir_list_interval):
+            self._look()
+        for finished in pool.collect():
+            self._take(finished)
+        self._start(pool)
+        self._save(pool)
+        if self._is_time("table", _TABLE_SECONDS):
+            self._tell_all(pool)
+
+    def _is_time(self, what: str, interval: float) -> bool:
+        now = time.monotonic()
+        if now < self._next[what]:
+            return False
+        self._next[what] = now + interval
+        return True
+
+    def _wait(self, pool: ParsePool) -> float:
+        times = [self._next["heartbeat"], self._next["look"], self._next["table"]]
+        if self._batch:
+            times.append(self._save_at)
+        if pool.has_room and (due := self._agenda.next_time):
+            times.append(due)
+        if deadline := pool.next_deadline:
+            times.append(deadline)
+        return min(_LONGEST_WAIT, max(0.0, min(times) - time.monotonic()))
+
+    def _heartbeat(self) -> None:
+        self._meter.incr("dag_processor_heartbeat")
+        now = time.monotonic()
+        ages = {
+            state.file.name: now - state.finished_at
+            for state in self._agenda.states.values()
+            if state.finished_at is not None
+        }
+        metrics.file_ages(self._meter, ages)
+        self._tell_totals()
+        try:
+            self._on_heartbeat()
+        except Exception:
+            log.exception("The DAG processor's heartbeat could not be written; it will be tried again.")
+
+    def _tell_totals(self) -> None:
+        states = self._agenda.states.values()
+        metrics.totals(
+            self._meter,
+            dags=sum(state.dag_count for state in states),
+            errors=sum(1 for state in states if state.error),
+            waiting=self._agenda.waiting,
+        )
+
+    def _read_known(self) -> None:
+        """Remember what is stored, so that unchanged files cost no statement. Read anew should somebody empty it."""
+        try:
+            with self._store.read() as connection:
+                self._known = read_known(connection)
+        except Exception as error:
+            log.error("The stored DAGs cannot be read, so nothing is stored: %s", self._reason(error))
+            return
+        if not self._is_known:
+            self._is_known = True
+            self._gone |= {file.path for file in self._known.files.values()}  # until the first look finds them
+            self._next["look"] = 0.0
+
+    def _look(self) -> None:
+        listing = self._folder.look()
+        before = len(self._agenda.states)
+        gone = self._agenda.update(listing)
+        self._meter.incr("dag_processing.file_path_queue_update_count")
+        self._gone = (self._gone | set(gone)) - self._agenda.states.keys()
+        if listing.missing:
+            self._gone = {path for path in self._gone if not path.startswith(listing.missing)}
+        if gone or before != len(self._agenda.states):
+            self._next["table"] = 0.0
+        if self._is_known and self._gone:
+            self._forget()
+
+    def _refuse(self, state: FileState) -> None:
+        """A file that cannot be read needs no process to be told so."""
+        path, fault = state.file.path, state.file.fault
+        self._agenda.finished(path, time.monotonic())
+        self._put(Outcome(path, None, 0.0, (), (fault,) if fault else ()), "")
+
+    def _forget(self) -> None:
+        paths, now = sorted(self._gone), datetime.now(UTC)
+        try:
+            released = forget(self._store, self._known, paths)
+        except Exception as error:
+            log.error("DAG files that are gone could not be forgotten: %s", self._reason(error))
+            return
+        self._gone.clear()
+        for path in paths:
+            self._batch.pop(path, None)
+            self._logs.forget(self._name_of(path), now)
+        self._invite(released)
+        self._store.wake("scheduler")
+
+    def _name_of(self, path: str) -> str:
+        for root in self._folder.roots:
+            if Path(path).is_relative_to(root.path):
+                return str(Path(root.prefix) / Path(path).relative_to(root.path))
+        return path.lstrip("/")
+
+    def _start(self, pool: ParsePool) -> None:
+        while pool.has_room and (state := self._agenda.take(time.monotonic(), pool.running)):
+            if self._round_began is None:
+                self._round_began = time.monotonic()
+            if state.file.fault:
+                self._refuse(state)
+                continue
+            pool.start(state.file.path, state.file.root)
+            metrics.process_event(self._meter, state.file.name, "start")
+
+    def _take(self, finished: Finished) -> None:
+        state = self._agenda.finished(finished.path, time.monotonic(), finished.report.sources)
+        if state is None:
+            return
+        state.seconds = finished.report.seconds
+        metrics.file_parsed(self._meter, state.file.name, state.seconds, timed_out=finished.timed_out)
+        report = finished.report
+        outcome = Outcome(
+            finished.path, state.file.content_hash, report.seconds, tuple(report.dags), tuple(report.faults)
+        )
+        self._put(outcome, finished.output)
+
+    def _put(self, outcome: Outcome, output: str) -> None:
+        if not self._batch:
+            self._save_at = time.monotonic() + _BATCH_SECONDS
+        self._batch[outcome.path] = (outcome, output)
+
+    def _save(self, pool: ParsePool) -> None:
+        """Store a batch when it has grown for long enough, or there is nothing more to wait for."""
+        idle = not pool.running and not self._agenda.has_due(time.monotonic())
+        if self._batch and self._is_known and (time.monotonic() >= self._save_at or (idle and not self._held_back)):
+            self._save_batch()
+        if idle and not self._batch and self._round_began is not None:
+            self._end_round()
+
+    def _save_batch(self) -> None:
+        outcomes = [outcome for outcome, _ in self._batch.values()]
+        try:
+            made = save(self._store, self._known, outcomes)
+        except Exception as error:
+            self._save_at = time.monotonic() + _STORE_RETRY_SECONDS
+            self._held_back = True
+            log.error("%d parsed files could not be stored yet: %s", len(outcomes), self._reason(error))
+            return
+        self._held_back = False
+        if made.dags or made.released:
+            self._store.wake("scheduler")
+        batch, self._batch = self._batch, {}
+        for outcome, output in batch.values():
+            self._note(outcome, made, output)
+        self._invite(made.released)
+        if not made.is_empty:
+            self._tell_totals()
+            self._next["table"] = 0.0
+
+    def _note(self, outcome: Outcome, made: Plan, output: str) -> None:
+        """Remember and log what became of one file."""
+        state = self._agenda.states.get(outcome.path)
+        if state is None:
+            return
+        conflicts = made.conflicts.get(outcome.path, [])
+        for fault in conflicts:
+            self._contested.setdefault(fault.dag_id or "", set()).add(outcome.path)
+        faults = [*outcome.faults, *conflicts]
+        state.dag_count = len(outcome.dags) - len(conflicts)
+        state.error = faults[0].summary if faults else None
+        story = [f"DAG {dag.dag_id}: {made.changes.get(dag.dag_id, 'unchanged')}." for dag in outcome.dags]
+        story += [] if outcome.dags or faults else ["The file defines no DAG."]
+        story += [f"ERROR: {fault.summary}\n{fault.story.rstrip()}\nWhat to do: {fault.remedy}" for fault in faults]
+        now = datetime.now(UTC)
+        try:
+            self._logs.tell(state.file.name, story, output, seconds=outcome.seconds, now=now)
+        except OSError as error:
+            log.error("The log of %s cannot be written: %s", state.file.name, error)
+
+    def _invite(self, released: set[str]) -> None:
+        """Files that wanted a dag_id which is free now are parsed again at once."""
+        for dag_id in released:
+            for path in self._contested.pop(dag_id, ()):
+                self._agenda.again(path)
+
+    def _end_round(self) -> None:
+        if self._round_began is not None:
+            self._meter.gauge("dag_processing.total_parse_time", time.monotonic() - self._round_began)
+        self._round_began = None
+        self._rounds += 1
+        self._tell_totals()
+
+    def _tell_all(self, pool: ParsePool) -> None:
+        now, clock = datetime.now(UTC), time.monotonic()
+        running = pool.running
+        rows = []
+        for path, state in sorted(self._agenda.states.items()):
+            job = running.get(path)
+            rows.append(
+                Row(
+                    path=path,
+                    pid=job.pid if job else None,
+                    runtime=clock - job.started if job else None,
+                    dags=state.dag_count,
+                    errors=1 if state.error else 0,
+                    last_runtime=state.seconds,
+                    last_run=None if state.finished_at is None else now - timedelta(seconds=clock - state.finished_at),
+                )
+            )
+        try:
+            write_table(self._settings.logging.base_log_folder, rows, now)
+        except OSError as error:
+            log.error("dag_processor_manager.log cannot be written: %s", error)
+
+    def _reason(self, error: Exception) -> str:
+        return " ".join(str(error).split())
+
+
+def roots(settings: Settings) -> tuple[Root, ...]:
+    """The DAG folder and, while ``core.load_examples`` is true, the folder of examples."""
+    own = Root(settings.core.dags_folder)
+    examples = examples_folder()
+    if not settings.core.load_examples or examples is None or examples == settings.core.dags_folder:
+        return (own,)
+    return own, Root(examples, "example_dags")
+
+
+def examples_folder() -> Path | None:
+    """The example DAGs of this installation: in the package, or beside it in a source tree."""
+    package = Path(__file__).resolve().parent.parent
+    candidates = (package / "example_dags", package.parent / "dags")
+    return next((folder for folder in candidates if folder.is_dir()), None)
