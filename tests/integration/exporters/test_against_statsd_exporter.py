@@ -147,9 +147,7 @@ def test_what_a_real_airflow_sent_gives_the_same_series_of_the_catalogue(
     shown = compare(statsd_exporter, PACKAGE_DIR / flavour, lines, tmp_path)
     families = {re.sub(r"_(bucket|sum)$", "", name) for name, _ in shown} - {"airflow_mark"}
     known = {row.series_name() for row in CATALOGUE.values()}
-    assert {
-        name for name in families if name not in known and name.removesuffix("_count") not in known
-    } == set()
+    assert {name for name in families if name not in known and name.removesuffix("_count") not in known} == set()
 
 
 def captured(name: str) -> list[str]:

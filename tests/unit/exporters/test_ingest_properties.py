@@ -23,13 +23,9 @@ mappings:
 
 NAMES = st.sampled_from(["a.x", "b.x", "c.x", "d.x", "e.x", "mapped", "plain", "a.x[t=1]", "a x", "ä", ""])
 TAGS = st.sampled_from(["", ",t=1", ",t=1,u=2", "#t=2", ",t=", ",,t=1", ",rest=tag"])
-NUMBERS = st.sampled_from(
-    ["0", "1", "2.5", "-1", "+3", "1e2", "NaN", "Inf", "1_0", " 1", "", "9" * 40, "0.1:2"]
-)
+NUMBERS = st.sampled_from(["0", "1", "2.5", "-1", "+3", "1e2", "NaN", "Inf", "1_0", " 1", "", "9" * 40, "0.1:2"])
 KINDS = st.sampled_from(["c", "g", "ms", "h", "d", "s", "", "cc"])
-EXTRAS = st.sampled_from(
-    ["", "|@0.5", "|@0", "|@2", "|@x", "|#t:1", "|#t", "|@0.1|#t:3,u:4", "|", "|c:pod", "|T1"]
-)
+EXTRAS = st.sampled_from(["", "|@0.5", "|@0", "|@2", "|@x", "|#t:1", "|#t", "|@0.1|#t:3,u:4", "|", "|c:pod", "|T1"])
 LINES = st.builds("{}{}:{}|{}{}".format, NAMES, TAGS, NUMBERS, KINDS, EXTRAS)
 
 
