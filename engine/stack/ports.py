@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 
 from engine.stack.component import Component, Port
 
@@ -31,9 +32,11 @@ def problem_with(component: Component, port: Port) -> str:
         return ""
     place = f"port {port.number}/{port.protocol}" if port.protocol == "udp" else f"port {port.number}"
     if error.errno == errno.EADDRINUSE:
+        pid = holder(port)
+        who = _describe(pid) if pid else "a process of another user"
         return (
-            f"{component.name}: {place} is taken by {holder(port)}."
-            f" Stop that, or move this: {_moved(port, _free_neighbour(port))}"
+            f"{component.name}: {place} is taken by {who}. Stop that{_as_service(component, pid)},"
+            f" or move this: {_moved(port, _free_neighbour(port))}"
         )
     if error.errno == errno.EACCES:
         return f"{component.name}: {place} is for root only. Choose one above 1023: {_moved(port, port.number + 8000)}"
@@ -45,15 +48,27 @@ def _moved(port: Port, number: int) -> str:
     return " ".join(f"{setting}={number}" for setting in port.settings)
 
 
-def holder(port: Port) -> str:
-    """Name the process that holds a port, as far as this user may know."""
+def holder(port: Port) -> int | None:
+    """The process that holds a port, as far as this user may know."""
     import psutil
 
     for connection in psutil.net_connections(kind=port.protocol):
         listens = port.protocol == "udp" or connection.status == psutil.CONN_LISTEN
         if listens and connection.laddr and connection.laddr.port == port.number and connection.pid:
-            return _describe(connection.pid)
-    return "a process of another user"
+            return int(connection.pid)
+    return None
+
+
+def _as_service(component: Component, pid: int | None) -> str:
+    """How to stop the same program where the system runs it: Debian's packages start theirs when installed."""
+    import psutil
+
+    own = Path(component.argv[0]).name
+    try:
+        same = pid is not None and psutil.Process(pid).name() == own[:15] and psutil.Process(pid).ppid() == 1
+    except psutil.Error:
+        same = False
+    return f" (systemctl disable --now {own})" if same else ""
 
 
 def _describe(pid: int) -> str:
