@@ -25,27 +25,27 @@ test: ## Run every test (PYTEST_ARGS="-k retry" for some)
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 lint: ## Check style, types and layers
-	@scripts/bootstrap test
+	@scripts/bootstrap dev
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@shellcheck scripts/bootstrap scripts/lock .ci/run
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/bootstrap scripts/lock .ci/run; fi
 
 format: ## Format the code
-	@scripts/bootstrap test
+	@scripts/bootstrap dev
 	@$(BIN)/ruff check --fix --exit-zero
 	@$(BIN)/ruff format
 
 generate: ## Write the files that are generated from the catalogue and the settings
-	@scripts/bootstrap test
+	@scripts/bootstrap dev
 	@$(BIN)/windsock generate
 
 lock: ## Pin the dependencies anew (needs uv)
 	@scripts/lock
 
 bench: ## Measure tasks per second, chains and the machine itself
-	@scripts/bootstrap test
+	@scripts/bootstrap dev
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 clean: ## Remove caches and build results

@@ -1,1 +1,42 @@
-"""Alerting: event → outbox → route → render → deliver → confirm. Knows nothing of the engine."""
+"""Alerting: event → outbox → route → lease → render → send → confirm. Works alone; knows nothing of the engine.
+
+The protocol
+============
+
+**Who decides that there is something to tell?** Whoever changes a state, in the transaction of that change:
+``outbox.record(connection, events)``. Either both are committed or neither. An event's ``dedup_key`` names its episode,
+so recording it again changes nothing.
+
+**Who decides who is told?** ``routes.match``, a pure function of the event and the ``Plan``. ``outbox.route`` writes
+one delivery per target. Where nobody is told there is a row too, suppressed, with the reason.
+
+**Who sends?** Any number of deliverers. ``outbox.lease`` gives one of them a delivery: a token, one attempt charged,
+and a moment at which the lease ends. The message is sent with no transaction open, and ``confirm``, ``retry`` or
+``bury`` are guarded by the token, so whoever lost the lease changes nothing.
+
+**Which clock?** The database's, for everything that is stored: due times, leases, ages. The machine's monotonic clock
+only paces this process: breakers, time limits.
+
+**What happens when a step fails?**
+
+=========================================  ========================================================================
+recording                                  the state change is rolled back with it
+routing, or a death in it                  the transaction is rolled back; the next turn routes the event
+leasing, or a death after it               the lease runs out; the delivery is taken again, one attempt charged
+rendering                                  retried, since it is our fault; after the give-up age dead, with the reason
+sending: not now (4xx, 429, 5xx of HTTP)   retried: full jitter, 1 s doubling to 5 min, or when the receiver said
+sending: nobody there                      the lane's breaker opens after three; one probe at a time, at most 15 s
+                                           apart; the other messages wait and do not burn attempts
+sending: no answer at all                  the thread is written off within the lease and replaced; then as a death
+sending: never (5xx of SMTP, 4xx of HTTP)  dead, with the reason; ``replay`` tries again
+a death after sending, before confirming   sent again: at least once. The message carries the same Message-ID or
+                                           Idempotency-Key, so that the receiver can tell
+confirming, while the database is away     tried until the lease ends, then as a death
+=========================================  ========================================================================
+
+So every event ends as delivered, dead or suppressed, each visible in ``outbox.listing``, and none disappears.
+
+Modules, in the order of the flow: ``events``, ``outbox`` (on ``tables``, ``database``, ``clock``), ``routes``,
+``render`` (on ``cleaning``, ``templates``), ``channels`` (``email``, ``chat``), ``deliver`` (on ``lanes``,
+``pace``, ``meters``).
+"""

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Column,
     DateTime,
     Dialect,
@@ -77,22 +78,31 @@ alert_event = Table(
 )
 
 # state: pending → sending → delivered | pending (retry) | dead;  suppressed = routed to nobody, kept with its reason
+#
+# due_at is the next moment at which a deliverer may take the row: the next attempt of a pending one, the end of the
+# lease of one that is being sent. A row that is finished has none, so history costs the lease query nothing.
 alert_delivery = Table(
     "alert_delivery",
     metadata,
     Column("id", BigKey, primary_key=True, autoincrement=True),
     Column("event_id", BigKey, ForeignKey("alert_event.id", ondelete="CASCADE"), nullable=False),
-    Column("channel", String(64), nullable=False),  # receiver's name, never its URL
+    Column("channel", String(64), nullable=False),  # receiver's name, never its URL; "" where suppressed
     Column("target", String(64), nullable=False),  # SHA-256 of address: one delivery per event and address
     Column("address", LongText, nullable=False),  # mail addresses (JSON list), or "" where the receiver holds the URL
     Column("state", String(12), nullable=False),
-    Column("due_at", UtcDateTime, nullable=False),
-    Column("lease_until", UtcDateTime),
-    Column("token", Token),
+    Column("due_at", UtcDateTime),
+    Column("token", Token),  # of the deliverer that holds the lease; every outcome is guarded by it
     Column("attempts", Integer, nullable=False, default=0),
-    Column("error", LongText),
+    Column("error", LongText),  # why the last attempt failed, or why nobody is told; without secrets
     Column("created_at", UtcDateTime, nullable=False),
+    Column("give_up_at", UtcDateTime, nullable=False),  # a retry after this moment is a death; replay() moves it
     Column("delivered_at", UtcDateTime),
     UniqueConstraint("event_id", "channel", "target", name="uq_alert_delivery_target"),
-    Index("ix_alert_delivery_due", "state", "due_at"),  # lease()
+    CheckConstraint(
+        "(state IN ('pending', 'sending')) = (due_at IS NOT NULL)", name="ck_alert_delivery_due_while_open"
+    ),
+    CheckConstraint("(state = 'sending') = (token IS NOT NULL)", name="ck_alert_delivery_token_while_sending"),
+    CheckConstraint("(state = 'delivered') = (delivered_at IS NOT NULL)", name="ck_alert_delivery_delivered_at"),
+    Index("ix_alert_delivery_due", "channel", "due_at"),  # lease(), next_due()
+    Index("ix_alert_delivery_state", "state", "id"),  # backlog(), replay(), alerts list --state
 )

@@ -1,3 +1,9 @@
-"""Placeholder."""
+"""Rules as code, their tests, and the configurations of Prometheus and Alertmanager."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+RULES_DIR: Final = Path(__file__).parent / "rules"
+"""The generated rule files, for a Prometheus configuration to name."""

@@ -185,7 +185,7 @@ class Webserver(Section, frozen=True):
     base_url: Annotated[
         str,
         About(
-            "URL under which people reach the pages, for links in alerts; empty: http://localhost:<port>.",
+            "URL under which people reach the pages, for links in alerts; empty: http://localhost and the port.",
             form="http_url",
         ),
     ] = ""

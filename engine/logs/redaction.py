@@ -44,7 +44,7 @@ class Redactor:
         self._secrets = re.compile("|".join(map(re.escape, longest_first))) if forms else None
 
     @classmethod
-    def of(cls, settings: Settings, environ: Mapping[str, str] | None = None) -> Redactor:
+    def from_settings(cls, settings: Settings, environ: Mapping[str, str] | None = None) -> Redactor:
         """The redactor for everything that `settings` and the environment (this process's by default) hold secret."""
         environ = os.environ if environ is None else environ
         return cls([*setting_secrets(settings), *environment_secrets(environ)])

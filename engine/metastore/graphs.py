@@ -77,14 +77,18 @@ class Graphs:
         return graph
 
 
-def judge(rule: TriggerRule, total: int, success: int, failed: int, skipped: int) -> TaskState | None:
+def judge(
+    rule: TriggerRule, total: int, success: int = 0, failed: int = 0, blocked: int = 0, skipped: int = 0
+) -> TaskState | None:
     """What becomes of a task that waits, from the outcomes of its direct upstream tasks.
 
-    `failed` counts failed and upstream_failed ones. Returns SCHEDULED, SKIPPED or UPSTREAM_FAILED, or None: wait.
-    The table is Airflow's (airflow.ti_deps.deps.trigger_rule_dep).
+    `blocked` counts upstream_failed ones: failures to every rule but one_done, for which they are not done.
+    Returns SCHEDULED, SKIPPED or UPSTREAM_FAILED, or None: wait. The table is Airflow's
+    (airflow.ti_deps.deps.trigger_rule_dep).
     """
-    done = success + failed + skipped
-    all_done = done >= total
+    ran = success + failed
+    failed += blocked
+    all_done = success + failed + skipped >= total
     go, skip, fail = TaskState.SCHEDULED, TaskState.SKIPPED, TaskState.UPSTREAM_FAILED
     if total == 0:
         return go
@@ -104,7 +108,7 @@ def judge(rule: TriggerRule, total: int, success: int, failed: int, skipped: int
         case TriggerRule.ONE_FAILED:
             verdict = go if failed else skip if all_done else None
         case TriggerRule.ONE_DONE:
-            verdict = go if success or failed else skip if all_done else None
+            verdict = go if ran else skip if all_done else None
         case TriggerRule.NONE_FAILED:
             verdict = fail if failed else go if all_done else None
         case TriggerRule.NONE_SKIPPED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,8 @@ from engine.metastore.store import Store
 from engine.metastore.tables import Base
 
 VERSION_TABLE: Final = "windsock_version"
+
+logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of its own plugins at info level
 
 
 def _config(connection: Connection | None = None) -> Config:

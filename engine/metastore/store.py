@@ -48,11 +48,11 @@ class Store:
             self.url = make_url(url)
             self.dialect = dialect_for(self.url)
             self.engine: Engine = self.dialect.engine(self.url, pool_size)
-        except (ArgumentError, NoSuchModuleError) as error:
+        except (ArgumentError, NoSuchModuleError, ValueError):
             raise MetastoreError(
                 "database.sql_alchemy_conn is not a database URL; write sqlite:////path/windsock.db, "
                 "postgresql://user:password@host/database or mysql://user:password@host/database"
-            ) from error
+            ) from None  # the cause may quote a piece of the password
         self.run_dir = run_dir
 
     @classmethod

@@ -162,7 +162,7 @@ class DagRun(Base):
 class TaskInstance(Base):
     """One task of one run: the state machine that the scheduler turns.
 
-    ``up_*`` count direct upstream tasks by outcome; ``up_failed`` includes upstream_failed ones.
+    ``up_*`` count direct upstream tasks by outcome; ``up_blocked`` are the upstream_failed ones.
     ``priority_rank`` is the negated priority weight, so that one ascending index serves claim().
     ``try_number`` is charged at claim. ``ready_at`` is when a retry or a rescheduled sensor is due.
     """
@@ -188,6 +188,7 @@ class TaskInstance(Base):
     up_total: Mapped[int] = mapped_column(Integer, default=0)
     up_success: Mapped[int] = mapped_column(Integer, default=0)
     up_failed: Mapped[int] = mapped_column(Integer, default=0)
+    up_blocked: Mapped[int] = mapped_column(Integer, default=0)
     up_skipped: Mapped[int] = mapped_column(Integer, default=0)
     ready_at: Mapped[datetime | None]
     scheduled_at: Mapped[datetime | None]

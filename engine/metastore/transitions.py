@@ -3,7 +3,8 @@
 =================  =================================  ==========================================================
 verb               from → to                          guard
 =================  =================================  ==========================================================
-create_run         (nothing) → run queued             unique (dag_id, run_id) and (dag_id, logical_date)
+create_run,        (nothing) → run queued             unique (dag_id, run_id) and (dag_id, logical_date)
+insert_run
 start_runs         run queued → running               state; budget dag_runs; creates the task instances
 claim              scheduled → queued                 state; budgets pool and dag_tasks; charges the attempt
 release            queued → scheduled                 token; takes the charge back: no process was started
@@ -26,25 +27,47 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BindParameter, Row, Select, String, bindparam, cast, delete, insert, literal, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    Integer,
+    Row,
+    Select,
+    String,
+    bindparam,
+    cast,
+    delete,
+    insert,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
-from engine.authoring.serialized import SerializedTask
+from alerting.tables import BigKey
+from engine.authoring.serialized import SerializedTask, decode_dag
+from engine.authoring.timetables import manual_interval
 from engine.metastore import budgets
 from engine.metastore.changes import Changes, Claimed, Finished, RunChange, RunFacts, TaskChange
+from engine.metastore.errors import Duplicate, NotFound
 from engine.metastore.graphs import Graph, Graphs, judge
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.runs import FACT_COLUMNS, Runs, facts_of
-from engine.metastore.states import RunState, TaskState
+from engine.metastore.states import RunState, RunType, TaskState
 from engine.metastore.store import Tx
-from engine.metastore.tables import Base, Budget, DagRun, DagSchedule, TaskAttempt, TaskInstance, XCom
+from engine.metastore.tables import Base, Budget, Dag, DagRun, DagSchedule, DagVersion, TaskAttempt, TaskInstance, XCom
 
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
 RUN: Final = Base.metadata.tables[DagRun.__tablename__]
 
 _TOKENS: Final[BindParameter[Any]] = bindparam("tokens", expanding=True)
 _IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
+
+_PAGE_PER_SLOT: Final = 4
+_CLAIM_PAGES: Final = 6  # each twice as long as the one before
+_BEFORE_ALL: Final = -(2**31)  # a priority rank before every other
 
 _QUEUED_RUNS = (
     select(*FACT_COLUMNS)
@@ -62,7 +85,13 @@ _START_RUN = (
 _READY = (
     select(TI.c.id, TI.c.run_pk, TI.c.dag_id, TI.c.task_id, TI.c.map_index, TI.c.pool, TI.c.pool_slots)
     .add_columns(TI.c.try_number, TI.c.max_tries, TI.c.operator, TI.c.queue, TI.c.run_id, TI.c.scheduled_at)
-    .where(TI.c.state == TaskState.SCHEDULED)
+    .add_columns(TI.c.priority_rank)
+    .where(
+        TI.c.state == TaskState.SCHEDULED,
+        tuple_(TI.c.priority_rank, TI.c.id) > tuple_(bindparam("rank", type_=Integer), bindparam("id", type_=BigKey)),
+        TI.c.dag_id.not_in(bindparam("full_dags", expanding=True)),
+        TI.c.pool.not_in(bindparam("full_pools", expanding=True)),
+    )
     .order_by(TI.c.priority_rank, TI.c.id)
     .limit(bindparam("limit"))
 )
@@ -111,16 +140,17 @@ _ADVANCE = (
     .values(
         up_success=TI.c.up_success + bindparam("b_success"),
         up_failed=TI.c.up_failed + bindparam("b_failed"),
+        up_blocked=TI.c.up_blocked + bindparam("b_blocked"),
         up_skipped=TI.c.up_skipped + bindparam("b_skipped"),
         state=bindparam("b_state"),
+        try_number=bindparam("b_try"),
         scheduled_at=bindparam("b_scheduled"),
+        start_date=bindparam("b_start"),
         end_date=bindparam("b_end"),
     )
 )
-_SETTLE = (
-    update(TI)
-    .where(TI.c.id.in_(_IDS), TI.c.state == TaskState.SCHEDULED)
-    .values(state=TaskState.SUCCESS, try_number=1, start_date=bindparam("b_now"), end_date=bindparam("b_now"))
+_SETTLED = (
+    select(TI).where(TI.c.run_pk.in_(_IDS), TI.c.state == TaskState.SUCCESS).order_by(TI.c.id)  # in runs just started
 )
 _COUNT_DOWN = update(RUN).where(RUN.c.id.in_(_IDS)).values(unfinished=RUN.c.unfinished - bindparam("b_n"))
 _COMPLETE = (
@@ -171,11 +201,51 @@ def _locked(tx: Tx, statement: Select[Any], *, skip: bool = False) -> Select[Any
     return statement.with_for_update(skip_locked=skip) if tx.dialect.locks_rows else statement
 
 
-def create_run(tx: Tx, values: Mapping[str, Any]) -> bool:
+def insert_run(tx: Tx, values: Mapping[str, Any]) -> bool:
     """Insert a queued run; False when its run_id or its logical date is taken. `values` are DagRun's columns."""
-    statement = tx.dialect.insert_ignore(RUN)
-    row = {"state": RunState.QUEUED, "queued_at": tx.now, "unfinished": 0, **values}
-    return tx.connection.execute(statement.values(row)).rowcount == 1
+    row = {"state": RunState.QUEUED, "queued_at": tx.now, "unfinished": 0, "conf": {}, **values}
+    return tx.dialect.insert_new(tx.connection, RUN, row)
+
+
+def create_run(
+    tx: Tx,
+    dag_id: str,
+    run_type: RunType = RunType.MANUAL,
+    *,
+    run_id: str | None = None,
+    logical_date: datetime | None = None,
+    conf: Mapping[str, Any] | None = None,
+    triggered_by: str | None = None,
+) -> str:
+    """Queue a run that somebody asks for; returns its run_id.
+
+    Without a logical date the run's is now. Its data interval is the last complete one before the logical date, as in
+    Airflow. Raises NotFound for a DAG that is not there, Duplicate where the run_id or the logical date is taken.
+    """
+    statement = select(Dag.version, DagVersion.data).join(
+        DagVersion, (DagVersion.dag_id == Dag.dag_id) & (DagVersion.version == Dag.version)
+    )
+    found = tx.connection.execute(statement.where(Dag.dag_id == dag_id, Dag.is_active.is_(True))).first()
+    if found is None:
+        raise NotFound(f"there is no DAG {dag_id!r}")
+    moment = logical_date or tx.now
+    interval = manual_interval(decode_dag(found.data).schedule, moment)
+    run_id = run_id or f"{run_type}__{moment.isoformat()}"
+    values = {
+        "dag_id": dag_id,
+        "run_id": run_id,
+        "run_type": run_type,
+        "version": found.version,
+        "logical_date": moment,
+        "data_interval_start": interval.start,
+        "data_interval_end": interval.end,
+        "run_after": tx.now,
+        "conf": dict(conf or {}),
+        "triggered_by": triggered_by,
+    }
+    if not insert_run(tx, values):
+        raise Duplicate(f"DAG {dag_id!r} already has a run {run_id!r}, or one with logical date {moment.isoformat()}")
+    return run_id
 
 
 def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:
@@ -192,13 +262,26 @@ def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:
     for run in started:
         parameters = {"b_id": run.id, "b_now": tx.now, "b_tasks": len(shapes[run.id].tasks)}
         tx.connection.execute(_START_RUN, parameters)
-        changes.runs.append(RunChange(replace(run, start_date=tx.now), RunState.RUNNING))
+        operators = tuple(task.operator for task in shapes[run.id].dag.tasks)
+        changes.runs.append(RunChange(replace(run, start_date=tx.now), RunState.RUNNING, created=operators))
     rows = [row for run in started for row in _new_instances(run, shapes[run.id], tx.now)]
     if rows:
         tx.connection.execute(insert(TI), rows)
-    changes.scheduled = sum(row["state"] is not None for row in rows)
-    empty = [run.id for run in started if not shapes[run.id].tasks]
-    changes.add(_close_runs(tx, graphs, Counter(dict.fromkeys(empty, 0))))
+    changes.scheduled = sum(row["state"] == TaskState.SCHEDULED for row in rows)
+    changes.add(_pass_through(tx, graphs, {row["run_pk"] for row in rows if row["state"] == TaskState.SUCCESS}))
+    bare = [run.id for run in started if not shapes[run.id].tasks]
+    changes.add(_close_runs(tx, graphs, Counter(dict.fromkeys(bare, 0))))
+    return changes
+
+
+def _pass_through(tx: Tx, graphs: Graphs, run_ids: Collection[int]) -> Changes:
+    """Advance what waits behind the empty tasks with which runs begin."""
+    if not run_ids:
+        return Changes()
+    rows = tx.connection.execute(_SETTLED, {"ids": sorted(run_ids)})
+    settled = [_changed(row, TaskState.SUCCESS, end_date=row.end_date) for row in rows]
+    changes = Changes(tasks=settled)
+    changes.add(_advance(tx, graphs, Runs(), settled))
     return changes
 
 
@@ -222,57 +305,84 @@ def _within(queued: list[RunFacts], free: dict[budgets.Key, int]) -> list[RunFac
 
 
 def _new_instances(run: RunFacts, graph: Graph, now: datetime) -> list[dict[str, Any]]:
-    return [
-        {
-            "run_pk": run.id,
-            "dag_id": run.dag_id,
-            "run_id": run.run_id,
-            "task_id": task.task_id,
-            "map_index": -1,
-            "state": None if task.upstream else TaskState.SCHEDULED,
-            "scheduled_at": None if task.upstream else now,
-            "operator": task.operator,
-            "try_number": 0,
-            "max_tries": task.retries + 1,
-            "pool": task.pool,
-            "pool_slots": task.pool_slots,
-            "queue": task.queue,
-            "priority_rank": -task.priority_weight,
-            "up_total": len(task.upstream),
-            "up_success": 0,
-            "up_failed": 0,
-            "up_skipped": 0,
-        }
-        for task in graph.dag.tasks
-    ]
+    return [_new_instance(run, task, now) for task in graph.dag.tasks]
+
+
+def _new_instance(run: RunFacts, task: SerializedTask, now: datetime) -> dict[str, Any]:
+    state = _verdict(task, len(task.upstream), Delta())
+    settled = state == TaskState.SUCCESS
+    return {
+        "run_pk": run.id,
+        "dag_id": run.dag_id,
+        "run_id": run.run_id,
+        "task_id": task.task_id,
+        "map_index": -1,
+        "state": state,
+        "scheduled_at": now if state else None,
+        "start_date": now if settled else None,
+        "end_date": now if settled else None,
+        "operator": task.operator,
+        "try_number": int(settled),
+        "max_tries": task.retries + 1,
+        "pool": task.pool,
+        "pool_slots": task.pool_slots,
+        "queue": task.queue,
+        "priority_rank": -task.priority_weight,
+        "up_total": len(task.upstream),
+        "up_success": 0,
+        "up_failed": 0,
+        "up_blocked": 0,
+        "up_skipped": 0,
+    }
 
 
 def claim(tx: Tx, graphs: Graphs, runs: Runs, owner: str, slots: int) -> tuple[list[Claimed], Changes]:
     """Give up to `slots` ready task instances to `owner`, by priority, within pools and max_active_tasks.
 
     1. Lock a bounded page of ready rows, skipping what another scheduler holds.
-    2. Settle the empty ones: they need no process.
-    3. Lock the budgets they need, choose in priority order what fits, and use the budgets.
-    4. One UPDATE moves the chosen ones to queued, with token and owner, and charges the attempt.
+    2. Lock the budgets they need, choose in priority order what fits, and use the budgets.
+    3. One UPDATE moves the chosen ones to queued, with token and owner, and charges the attempt.
+    4. With slots left, read on behind that page, leaving out the DAGs and pools that are full now: a crowd waiting
+       for one of them holds up nobody else.
     """
-    page = max(slots, 1) * 4
-    ready = tx.connection.execute(_locked(tx, _READY, skip=True), {"limit": page}).all()
-    if not ready:
-        return [], Changes()
-    facts = runs.get(tx.connection, (row.run_pk for row in ready))
-    tasks = {
-        row.id: graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id] for row in ready
+    claimed: list[Claimed] = []
+    changes = Changes()
+    place = {"rank": _BEFORE_ALL, "id": 0}
+    full: set[budgets.Key] = set()
+    for page in range(_CLAIM_PAGES):
+        limit = _PAGE_PER_SLOT * slots * 2**page
+        ready = _ready(tx, place, full, limit) if len(claimed) < slots else []
+        if not ready:
+            break
+        chosen = _fitting(tx, graphs, runs, ready, slots - len(claimed), full)
+        if chosen:
+            claimed += _queue(tx, runs, owner, chosen)
+            changes.tasks += [
+                _changed(row, TaskState.QUEUED, try_number=row.try_number + 1, queued_at=tx.now) for row in chosen
+            ]
+        if len(ready) < limit:
+            break
+        place = {"rank": ready[-1].priority_rank, "id": ready[-1].id}
+    return claimed, changes
+
+
+def _ready(tx: Tx, place: Mapping[str, int], full: Collection[budgets.Key], limit: int) -> Sequence[Row[Any]]:
+    parameters = {
+        **place,
+        "limit": limit,
+        "full_dags": sorted(name for kind, name in full if kind == budgets.DAG_TASKS),
+        "full_pools": sorted(name for kind, name in full if kind == budgets.POOL),
     }
-    empty = [row for row in ready if tasks[row.id].kind == "empty"]
-    changes = _settle(tx, graphs, runs, empty)
-    chosen = _fitting(tx, [row for row in ready if tasks[row.id].kind != "empty"], tasks, slots)
-    if not chosen:
-        return [], changes
+    return tx.connection.execute(_locked(tx, _READY, skip=True), parameters).all()
+
+
+def _queue(tx: Tx, runs: Runs, owner: str, chosen: Sequence[Row[Any]]) -> list[Claimed]:
     budgets.take(tx, budgets.task_amounts((row.dag_id, row.pool, row.pool_slots) for row in chosen))
     batch = secrets.token_hex(8) + "-"
     ids = [row.id for row in chosen]
     tx.connection.execute(_CLAIM, {"ids": ids, "b_batch": batch, "b_owner": owner, "b_now": tx.now})
-    claimed = [
+    facts = runs.get(tx.connection, (row.run_pk for row in chosen))
+    return [
         Claimed(
             row.id,
             facts[row.run_pk],
@@ -284,15 +394,18 @@ def claim(tx: Tx, graphs: Graphs, runs: Runs, owner: str, slots: int) -> tuple[l
         )
         for row in chosen
     ]
-    changes.tasks += [
-        _changed(row, TaskState.QUEUED, try_number=row.try_number + 1, queued_at=tx.now) for row in chosen
-    ]
-    return claimed, changes
 
 
-def _fitting(tx: Tx, ready: Sequence[Row[Any]], tasks: Mapping[int, SerializedTask], slots: int) -> list[Row[Any]]:
+def _fitting(
+    tx: Tx, graphs: Graphs, runs: Runs, ready: Sequence[Row[Any]], slots: int, full: set[budgets.Key]
+) -> list[Row[Any]]:
+    """Choose what fits, by priority; adds the budgets that have nothing left to `full`."""
+    facts = runs.get(tx.connection, (row.run_pk for row in ready))
+    tasks = {
+        row.id: graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id] for row in ready
+    }
     keys = {key for row in ready for key in ((budgets.POOL, row.pool), (budgets.DAG_TASKS, row.dag_id))}
-    free = budgets.free_slots(tx, keys)
+    free = dict.fromkeys(keys, 0) | budgets.free_slots(tx, keys)
     per_task = _running_of_limited(tx, ready, tasks)
     chosen: list[Row[Any]] = []
     for row in ready:
@@ -301,12 +414,13 @@ def _fitting(tx: Tx, ready: Sequence[Row[Any]], tasks: Mapping[int, SerializedTa
         busy = per_task[row.dag_id, row.task_id]
         if len(chosen) >= slots:
             break
-        if free.get(pool, 0) < row.pool_slots or free.get(dag, 0) < 1 or (limit is not None and busy >= limit):
+        if free[pool] < row.pool_slots or free[dag] < 1 or (limit is not None and busy >= limit):
             continue
         free[pool] -= row.pool_slots
         free[dag] -= 1
         per_task[row.dag_id, row.task_id] += 1
         chosen.append(row)
+    full.update(key for key, n in free.items() if n < 1)
     return chosen
 
 
@@ -322,16 +436,6 @@ def _running_of_limited(
         )
         counts.update((row.dag_id, row.task_id) for row in tx.connection.execute(statement))
     return counts
-
-
-def _settle(tx: Tx, graphs: Graphs, runs: Runs, rows: Sequence[Row[Any]]) -> Changes:
-    if not rows:
-        return Changes()
-    tx.connection.execute(_SETTLE, {"ids": [row.id for row in rows], "b_now": tx.now})
-    changed = [_changed(row, TaskState.SUCCESS, try_number=1, start_date=tx.now, end_date=tx.now) for row in rows]
-    changes = Changes(tasks=changed)
-    changes.add(_advance(tx, graphs, runs, changed))
-    return changes
 
 
 def release(tx: Tx, tokens: Collection[str]) -> int:
@@ -462,13 +566,24 @@ def _store_xcoms(tx: Tx, ended: Iterable[TaskChange]) -> None:
         tx.connection.execute(insert(XCom), rows)
 
 
-Delta = tuple[int, int, int]  # upstream tasks that succeeded, failed, were skipped
+class Delta(NamedTuple):
+    """Upstream tasks by outcome, in :func:`judge`'s order."""
+
+    success: int = 0
+    failed: int = 0
+    blocked: int = 0
+    skipped: int = 0
+
+    def plus(self, other: Delta) -> Delta:
+        a, b, c, d = other
+        return Delta(self.success + a, self.failed + b, self.blocked + c, self.skipped + d)
 
 
 def _delta(state: TaskState) -> Delta:
-    return (
+    return Delta(
         int(state == TaskState.SUCCESS),
-        int(state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED)),
+        int(state == TaskState.FAILED),
+        int(state == TaskState.UPSTREAM_FAILED),
         int(state == TaskState.SKIPPED),
     )
 
@@ -493,10 +608,9 @@ def _child_deltas(tx: Tx, graphs: Graphs, runs: Runs, wave: Sequence[TaskChange]
     deltas: dict[tuple[int, str], Delta] = {}
     for change in wave:
         graph = graphs.get(tx.connection, change.dag_id, facts[change.run_pk].version)
-        a, b, c = _delta(change.state)
+        delta = _delta(change.state)
         for child in graph.children[change.task_id]:
-            x, y, z = deltas.get((change.run_pk, child), (0, 0, 0))
-            deltas[change.run_pk, child] = (x + a, y + b, z + c)
+            deltas[change.run_pk, child] = deltas.get((change.run_pk, child), Delta()).plus(delta)
     return deltas
 
 
@@ -511,27 +625,39 @@ def _advance_wave(tx: Tx, graphs: Graphs, runs: Runs, deltas: Mapping[tuple[int,
     for row in rows:
         delta = deltas[row.run_pk, row.task_id]
         task = graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id]
-        up = (row.up_success + delta[0], row.up_failed + delta[1], row.up_skipped + delta[2])
-        verdict = judge(task.trigger_rule, row.up_total, *up)
+        up = Delta(row.up_success, row.up_failed, row.up_blocked, row.up_skipped).plus(delta)
+        verdict = _verdict(task, row.up_total, up)
         groups[delta, verdict].append(row.id)
         if verdict == TaskState.SCHEDULED:
             changes.scheduled += 1
         elif verdict is not None:
-            changes.tasks.append(_changed(row, verdict, end_date=tx.now))
+            ran = verdict == TaskState.SUCCESS
+            began = {"try_number": 1, "scheduled_at": tx.now, "start_date": tx.now} if ran else {}
+            changes.tasks.append(_changed(row, verdict, **began, end_date=tx.now))
     for (delta, verdict), ids in groups.items():
         _write_advance(tx, ids, delta, verdict)
     return changes
 
 
+def _verdict(task: SerializedTask, up_total: int, up: Delta) -> TaskState | None:
+    """What becomes of a waiting task; an empty one succeeds as soon as it may start, for it needs no process."""
+    verdict = judge(task.trigger_rule, up_total, *up)
+    return TaskState.SUCCESS if verdict == TaskState.SCHEDULED and task.kind == "empty" else verdict
+
+
 def _write_advance(tx: Tx, ids: list[int], delta: Delta, verdict: TaskState | None) -> None:
+    ran = verdict == TaskState.SUCCESS
     ready = verdict == TaskState.SCHEDULED
     parameters = {
         "ids": ids,
-        "b_success": delta[0],
-        "b_failed": delta[1],
-        "b_skipped": delta[2],
+        "b_success": delta.success,
+        "b_failed": delta.failed,
+        "b_blocked": delta.blocked,
+        "b_skipped": delta.skipped,
         "b_state": verdict,
-        "b_scheduled": tx.now if ready else None,
+        "b_try": int(ran),
+        "b_scheduled": tx.now if ready or ran else None,
+        "b_start": tx.now if ran else None,
         "b_end": None if ready or verdict is None else tx.now,
     }
     tx.connection.execute(_ADVANCE, parameters)

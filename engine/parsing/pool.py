@@ -22,7 +22,7 @@ import msgspec
 from engine.authoring.defaults import Defaults
 from engine.authoring.faults import Fault
 from engine.parsing.orders import ParseOrder, ParseReport, decode_report, encode_order
-from engine.running.zygote import Exited, Forked, ZygoteClient, ZygoteDied
+from engine.running.zygote import Exited, Forked, Refused, ZygoteClient, ZygoteDied
 
 MAX_OUTPUT: Final = 65_536
 _MAX_TRACE: Final = 32_768
@@ -142,14 +142,17 @@ class ParsePool:
                 return
             job.output += data[: max(0, MAX_OUTPUT - len(job.output))]
 
-    def _finish(self, job: Job, event: Exited) -> Finished:
+    def _finish(self, job: Job, event: Exited | Refused) -> Finished:
         self._release(job)
         seconds = time.monotonic() - job.started
         trace = _contents(job.trace_fd, _MAX_TRACE).decode(errors="replace")
         timed_out = job.killed or trace.startswith("Timeout (")
         report = None if timed_out else _report(_contents(job.report_fd))
         if report is None:
-            fault = self._hang(job.path, trace) if timed_out else crash(job.path, event, trace)
+            if isinstance(event, Refused):
+                fault = _refused(event)
+            else:
+                fault = self._hang(job.path, trace) if timed_out else crash(job.path, event, trace)
             report = ParseReport([], [fault], seconds)
         job.close()
         self._server_deaths.pop(job.path, None)
@@ -222,6 +225,13 @@ def line_in_trace(path: str, trace: str) -> int | None:
 def _contents(fd: int, limit: int | None = None) -> bytes:
     size = os.fstat(fd).st_size
     return os.pread(fd, size if limit is None else min(size, limit), 0)
+
+
+def _refused(event: Refused) -> Fault:
+    summary = f"No process could be made to import it: {event.error}."
+    return Fault(
+        summary, "Free memory or processes on this machine; the file is parsed again by itself.", None, summary
+    )
 
 
 def _report(data: bytes) -> ParseReport | None:

@@ -51,7 +51,7 @@ class DagProcessor:
         self._on_heartbeat = on_heartbeat
         self._folder = Folder(roots(settings), settings.core.max_file_bytes)
         self._agenda = Agenda(settings.scheduler.min_file_process_interval)
-        self._logs = FileLogs(settings.logging.base_log_folder, Redactor.of(settings).redact)
+        self._logs = FileLogs(settings.logging.base_log_folder, Redactor.from_settings(settings).redact)
         self._known = Known()
         self._is_known = False
         self._gone: set[str] = set()

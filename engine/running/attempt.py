@@ -23,8 +23,9 @@ from typing import Any, NoReturn
 # Imported for the children's sake: whatever the zygote holds, no attempt needs to import again.
 from engine.authoring.context import build_context
 from engine.authoring.exceptions import AirflowFailException, AirflowSkipException
+from engine.authoring.execution import execute
 from engine.authoring.loader import LoadedFile, load_file
-from engine.authoring.templating import render_bash
+from engine.authoring.templating import command_environment, render_bash
 from engine.metastore.outcome import Cause, Outcome
 from engine.running import messages
 from engine.running.messages import Ask, AttemptOrder, Imported, ImportFailed, ImportOrder, Result
@@ -50,7 +51,7 @@ def scratch_dir(token: str) -> Path:
 def _hold_file(order: ImportOrder, fds: list[int]) -> int:
     """Import a DAG file and serve forks of it. Its output goes to the log of the attempt that it was started for."""
     log_fd, channel_fd, zygote_fd = fds
-    _redirect_output(log_fd)
+    redirect_output(log_fd)
     channel = BlockingStream(socket.socket(fileno=channel_fd))
     loaded = _load(order.fileloc, channel)
     if loaded is None:
@@ -73,7 +74,7 @@ def _load(fileloc: str, channel: BlockingStream) -> LoadedFile | None:
         return load_file(Path(fileloc))
     except BaseException as error:  # user code may raise anything, SystemExit included
         traceback.print_exc()
-        channel.send(ImportFailed(error=f"{fileloc} cannot be imported: {_last_line(error)}"))
+        channel.send(ImportFailed(error=f"{fileloc} cannot be imported: {last_line(error)}"))
         return None
 
 
@@ -93,38 +94,30 @@ def _run_loaded(loaded: LoadedFile, payload: bytes, fds: list[int]) -> int:
 
 def _run(order: AttemptOrder, fds: list[int], loaded: LoadedFile | None) -> int:
     log_fd, channel_fd = fds
-    _redirect_output(log_fd)
     channel = BlockingStream(socket.socket(fileno=channel_fd))
-    os.environ.update(_identity(order))
     if order.kind == "bash" and not order.needs_file:
+        _redirect(log_fd)
         _run_bash(order, channel)
+    redirect_output(log_fd)
     return _run_python(order, channel, loaded)
 
 
-def _redirect_output(log_fd: int) -> None:
+def redirect_output(log_fd: int) -> None:
+    """Send what Python code prints and logs to the log pipe, line by line."""
+    _redirect(log_fd)
+    # New streams: the zygote's own remember what they were opened on.
+    sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(levelname)s - %(message)s", force=True)
+
+
+def _redirect(log_fd: int) -> None:
     os.dup2(log_fd, 1)
     os.dup2(log_fd, 2)
     os.close(log_fd)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(levelname)s - %(message)s", force=True)
-
-
-def _identity(order: AttemptOrder) -> dict[str, str]:
-    """Airflow's names, so that scripts written for it find themselves."""
-    context = order.context
-    logical_date = context.logical_date.isoformat() if context.logical_date else ""
-    return {
-        "AIRFLOW_CTX_DAG_ID": context.dag_id,
-        "AIRFLOW_CTX_TASK_ID": context.task_id,
-        "AIRFLOW_CTX_DAG_RUN_ID": context.run_id,
-        "AIRFLOW_CTX_LOGICAL_DATE": logical_date,
-        "AIRFLOW_CTX_EXECUTION_DATE": logical_date,
-        "AIRFLOW_CTX_TRY_NUMBER": str(context.try_number),
-    }
 
 
 class XCom:
@@ -168,7 +161,7 @@ def _run_bash(order: AttemptOrder, channel: BlockingStream) -> NoReturn:
         rendered = render_bash(order.bash, order.context, XCom(order, channel))
     except Exception as error:
         traceback.print_exc()
-        channel.send(Result(Outcome(Cause.EXCEPTION, error=_last_line(error))))
+        channel.send(Result(Outcome(Cause.EXCEPTION, error=last_line(error))))
         sys.stdout.flush()
         os._exit(1)
     cwd = rendered.cwd or str(scratch_dir(order.token))
@@ -197,22 +190,22 @@ def _execute(order: AttemptOrder, loaded: LoadedFile, xcom: XCom) -> Outcome:
         dag = loaded.dag(order.context.dag_id)
         task = dag.get_task(order.context.task_id)
         context = build_context(order.context, dag, task, xcom)
-        task.render_template_fields(context)
-        value = task.execute(context)
+        os.environ.update(command_environment(context, None, append=True, inherited={}))
+        value = execute(task, context)
         if order.do_xcom_push and value is not None:
             xcom.push(RETURN_VALUE, value)
     except AirflowSkipException as error:
         return Outcome(Cause.SKIP, error=_one_line(str(error)) or None, xcom=xcom.pushed)
     except AirflowFailException as error:
         traceback.print_exc()
-        return Outcome(Cause.EXCEPTION, error=_last_line(error), may_retry=False)
+        return Outcome(Cause.EXCEPTION, error=last_line(error), may_retry=False)
     except BaseException as error:  # SystemExit too: a task that calls sys.exit() has not finished its work
         traceback.print_exc()
-        return Outcome(Cause.EXCEPTION, error=_last_line(error))
+        return Outcome(Cause.EXCEPTION, error=last_line(error))
     return Outcome(Cause.SUCCESS, xcom=xcom.pushed)
 
 
-def _last_line(error: BaseException) -> str:
+def last_line(error: BaseException) -> str:
     return _one_line("".join(traceback.format_exception_only(error)))
 
 

@@ -24,7 +24,7 @@ _MOST: Final = 64
 Waiting = tuple[str, int, int]  # token, and the files for its fork: log pipe and channel
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class FileZygote:
     """One DAG file's zygote."""
 
@@ -35,6 +35,8 @@ class FileZygote:
     deadline: float
     ready: bool = False
     threads: bool = False
+    hung_up: bool = False
+    silent: bool = False
     marks: dict[str, tuple[int, int]] = field(default_factory=dict)
     waiting: list[Waiting] = field(default_factory=list)
     used: float = 0.0
@@ -84,6 +86,7 @@ class FileZygotes:
         try:
             heard = [messages.from_attempt.decode(body) for body in zygote.channel.receive()]
         except Hangup:
+            zygote.silent = True
             return []
         for message in heard:
             if isinstance(message, Imported):
@@ -100,47 +103,43 @@ class FileZygotes:
         taken, zygote.waiting = zygote.waiting, []
         return taken
 
+    def names(self) -> list[str]:
+        """The files that have a zygote."""
+        return list(self._zygotes)
+
     def clients(self) -> list[ZygoteClient]:
         """Every zygote that may speak."""
-        return [zygote.client for zygote in self._all()]
+        return [zygote.client for zygote in self._all() if not zygote.hung_up]
 
     def channels(self) -> list[tuple[Stream, str]]:
         """Channels of files that are being imported."""
-        return [(zygote.channel, zygote.fileloc) for zygote in self._zygotes.values() if not zygote.ready]
+        return [(z.channel, z.fileloc) for z in self._zygotes.values() if not z.ready and not z.silent]
 
     def deadlines(self) -> list[float]:
         """When imports in progress must be over."""
         return [zygote.deadline for zygote in self._zygotes.values() if not zygote.ready]
 
-    def overdue(self, now: float) -> list[tuple[str, float]]:
-        """Files that take too long to import, with the limit in seconds."""
-        late = [z.fileloc for z in self._zygotes.values() if not z.ready and now >= z.deadline]
-        return [(fileloc, self._timeout) for fileloc in late]
+    def overdue(self, now: float) -> list[FileZygote]:
+        """Those that take too long to import."""
+        return [zygote for zygote in self._zygotes.values() if not zygote.ready and now >= zygote.deadline]
 
-    def exited(self, job_id: int) -> str | None:
-        """The file whose importing process this was; None when it does not matter any more."""
-        return next((z.fileloc for z in self._zygotes.values() if z.job_id == job_id), None)
+    def owner_of(self, job_id: int) -> FileZygote | None:
+        """The file zygote that the first-level zygote made for this job; None when it was dropped already."""
+        return next((zygote for zygote in self._all() if zygote.job_id == job_id), None)
 
-    def died(self, client: ZygoteClient) -> str:
-        """Forget a zygote whose socket has closed; returns its file, or "" for a retired one."""
-        for zygote in self._retired:
+    def hang_up(self, client: ZygoteClient) -> None:
+        """A zygote has closed its socket: do not listen to it any more."""
+        for zygote in self._all():
             if zygote.client is client:
-                self._retired.remove(zygote)
-                _close(zygote)
-                return ""
-        return next((z.fileloc for z in self._zygotes.values() if z.client is client), "")
+                zygote.hung_up = True
 
-    def drop(self, fileloc: str) -> None:
-        """Let a file's zygote go, and with it the process that imports."""
-        if zygote := self._zygotes.pop(fileloc, None):
-            _close(zygote)
-
-    def abandon(self) -> list[str]:
-        """The first-level zygote died, and so all of these: their files."""
-        for zygote in self._retired:
-            _close(zygote)
-        self._retired.clear()
-        return list(self._zygotes)
+    def drop(self, zygote: FileZygote) -> None:
+        """Let one go."""
+        if zygote in self._retired:
+            self._retired.remove(zygote)
+        elif self._zygotes.get(zygote.fileloc) is zygote:
+            del self._zygotes[zygote.fileloc]
+        _close(zygote)
 
     def evict_idle(self, now: float) -> None:
         """Let go of zygotes that nobody has used for a while, and of the oldest beyond a number."""

@@ -24,6 +24,12 @@ class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True, tag="attempt"):
     execution_timeout_seconds: float | None = None
 
 
+class Hello(msgspec.Struct, frozen=True):
+    """Scheduler → supervisor, first and once: who it is in the metastore."""
+
+    owner: str
+
+
 class Dispatch(msgspec.Struct, frozen=True, tag="dispatch"):
     """Scheduler → supervisor: fork these now; they are recorded as running."""
 
@@ -77,7 +83,7 @@ class ImportOrder(msgspec.Struct, frozen=True, tag="import"):
 
 
 class Imported(msgspec.Struct, frozen=True, tag="imported"):
-    """File zygote → supervisor: the file is imported. With `threads` forking from it is not safe: use a fresh process."""
+    """File zygote → supervisor: the file is imported. With `threads` it is not safe to fork from it."""
 
     threads: bool
     sources: list[str]  # files whose change makes this zygote stale
@@ -114,6 +120,7 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
 
 FromAttempt = Imported | ImportFailed | Result | Ask
 
+hello = msgspec.msgpack.Decoder(Hello)
 from_scheduler = msgspec.msgpack.Decoder(FromScheduler)
 from_supervisor = msgspec.msgpack.Decoder(FromSupervisor)
 from_attempt = msgspec.msgpack.Decoder(FromAttempt)

@@ -31,11 +31,11 @@ from typing import Final, Protocol
 from engine.metastore.outcome import Cause, Outcome, signal_name
 from engine.running import messages
 from engine.running.attempt import RETURN_VALUE, scratch_dir
-from engine.running.files import FileZygotes
+from engine.running.files import FileZygote, FileZygotes
 from engine.running.messages import Alive, Ask, AttemptOrder, Dispatch, Drain, Ended, Imported, ImportFailed, Result
 from engine.running.output import AttemptLog
 from engine.running.wire import Hangup, Stream
-from engine.running.zygote import Exited, Forked, ZygoteClient, ZygoteDied
+from engine.running.zygote import Exited, Forked, Refused, ZygoteClient, ZygoteDied
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class Attempt:
     result: Outcome | None = None  # what its code reported
     open_log: bool = True
     open_channel: bool = True
+    finished: bool = False  # a handler of the same round may still hold it
 
 
 class Supervisor:
@@ -104,6 +105,7 @@ class Supervisor:
         self._attempts: dict[str, Attempt] = {}
         self._by_job: dict[tuple[ZygoteClient, int], str] = {}
         self._base = ZygoteClient.start("engine.running.attempt:main")
+        self._import_timeout = import_timeout
         self._files = FileZygotes(import_timeout)
         self._ended: list[Ended] = []
 
@@ -253,18 +255,20 @@ class Supervisor:
             os.close(channel_fd)
             if attempt := self._attempts.get(token):
                 self._finish(attempt, attempt.ending or outcome)
-        self._files.drop(fileloc)
 
     # -- while it runs
 
     def _pump(self, attempt: Attempt) -> None:
-        attempt.open_log = attempt.log.pump()
+        if not attempt.finished:
+            attempt.open_log = attempt.log.pump()
 
     def _hear_attempt(self, attempt: Attempt) -> None:
+        if attempt.finished or not attempt.open_channel:
+            return
         try:
             bodies = attempt.channel.receive()
         except Hangup:
-            self._close_channel(attempt)
+            attempt.open_channel = False  # exec has closed it; the process goes on
             return
         for body in bodies:
             match messages.from_attempt.decode(body):
@@ -274,9 +278,6 @@ class Supervisor:
                     self._ask(attempt, ask)
                 case ImportFailed(error):
                     attempt.result = Outcome(Cause.IMPORT, error=error)
-
-    def _close_channel(self, attempt: Attempt) -> None:
-        attempt.open_channel = False  # exec closed it; the process goes on
 
     def _ask(self, attempt: Attempt, ask: Ask) -> None:
         if self._upstream:
@@ -300,9 +301,11 @@ class Supervisor:
                 self._survivor.heartbeat()
             self._files.evict_idle(now)
             self._files.release_retired({attempt.zygote for attempt in self._attempts.values() if attempt.zygote})
-        for fileloc, seconds in self._files.overdue(now):
-            outcome = Outcome(Cause.IMPORT, error=f"{fileloc} did not finish importing within {seconds:g} s")
-            self._fail_waiting(fileloc, outcome)
+        for zygote in self._files.overdue(now):
+            sentence = f"{zygote.fileloc} did not finish importing within {self._import_timeout:g} s"
+            self._fail_waiting(zygote.fileloc, Outcome(Cause.IMPORT, error=sentence))
+            self._base.kill(zygote.job_id, signal.SIGKILL)
+            self._files.drop(zygote)
         for attempt in list(self._attempts.values()):
             if attempt.deadline and now >= attempt.deadline and not attempt.ending:
                 limit = attempt.order.execution_timeout_seconds
@@ -330,50 +333,58 @@ class Supervisor:
         try:
             events = zygote.read_events()
         except ZygoteDied:
-            self._bury_zygote(zygote)
+            if zygote is self._base:
+                self._replace_base()
+            else:
+                self._files.hang_up(zygote)  # the first-level zygote reaps it and says how it ended
             return
         for event in events:
             match event:
                 case Forked():
                     pass
+                case Refused(job_id, error):
+                    self._hear_end(zygote, job_id, Outcome(Cause.START, error=f"no process could be made: {error}"))
                 case Exited():
-                    self._hear_exit(zygote, event)
+                    self._hear_end(zygote, event.job_id, event)
 
-    def _hear_exit(self, zygote: ZygoteClient, event: Exited) -> None:
-        token = self._by_job.pop((zygote, event.job_id), None)
+    def _hear_end(self, zygote: ZygoteClient, job_id: int, end: Exited | Outcome) -> None:
+        token = self._by_job.pop((zygote, job_id), None)
         if token is not None:
             attempt = self._attempts[token]
-            self._take_last_words(attempt)
-            self._finish(attempt, _outcome(attempt, event))
-        elif fileloc := self._files.exited(event.job_id):
-            outcome = Outcome(Cause.IMPORT, error=f"importing {fileloc} ended its process ({_status(event)})")
-            self._fail_waiting(fileloc, outcome)
+            self._hear_attempt(attempt)  # its last message may have arrived together with its death
+            self._finish(attempt, _outcome(attempt, end) if isinstance(end, Exited) else end)
+        elif file_zygote := self._files.owner_of(job_id):
+            self._bury_file_zygote(file_zygote, end)
 
-    def _take_last_words(self, attempt: Attempt) -> None:
-        # Its last message may have arrived together with its death.
-        self._hear_attempt(attempt)
+    def _bury_file_zygote(self, zygote: FileZygote, end: Exited | Outcome) -> None:
+        self._hear_import(zygote.fileloc)  # why it failed may have arrived together with its end
+        self._bury_attempts_of(zygote.client)
+        sentence = f"importing {zygote.fileloc} ended its process ({_status(end)})"
+        self._fail_waiting(zygote.fileloc, Outcome(Cause.IMPORT, error=sentence))
+        self._files.drop(zygote)
 
-    def _bury_zygote(self, zygote: ZygoteClient) -> None:
-        dead = [token for (owner, _), token in self._by_job.items() if owner is zygote]
-        self._by_job = {key: token for key, token in self._by_job.items() if key[0] is not zygote}
-        for token in dead:
+    def _bury_attempts_of(self, zygote: ZygoteClient) -> None:
+        # A zygote's death is its children's: the kernel has killed them.
+        for key in [key for key in self._by_job if key[0] is zygote]:
+            attempt = self._attempts[self._by_job.pop(key)]
             killed = Outcome(
                 Cause.SIGNAL, signal=signal.SIGKILL, error="killed together with the zygote that forked it"
             )
-            attempt = self._attempts[token]
             self._finish(attempt, attempt.ending or killed)
-        if zygote is self._base:
-            log.error("the zygote died; starting another")
-            zygote.close()
-            for fileloc in self._files.abandon():
-                self._fail_waiting(fileloc, Outcome(Cause.START, error="the zygote died before it could start"))
-            self._base = ZygoteClient.start("engine.running.attempt:main")
-        else:
-            fileloc = self._files.died(zygote)
-            self._fail_waiting(fileloc, Outcome(Cause.IMPORT, error=f"importing {fileloc} ended its process"))
+
+    def _replace_base(self) -> None:
+        log.error("the zygote died; starting another")
+        for client in [*self._files.clients(), self._base]:
+            self._bury_attempts_of(client)
+        for fileloc in self._files.names():
+            self._fail_waiting(fileloc, Outcome(Cause.START, error="the zygote died before it could start"))
+        self._files.close()
+        self._base.close()
+        self._base = ZygoteClient.start("engine.running.attempt:main")
 
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         del self._attempts[attempt.order.token]
+        attempt.finished = True
         attempt.log.close_pipe()
         outcome = _with_output(attempt, outcome)
         attempt.log.remark(_last_remark(outcome))
@@ -417,8 +428,10 @@ def _with_output(attempt: Attempt, outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _status(event: Exited) -> str:
-    return signal_name(event.signal) if event.signal else f"exit code {event.exit_code}"
+def _status(end: Exited | Outcome) -> str:
+    if isinstance(end, Outcome):
+        return end.sentence
+    return signal_name(end.signal) if end.signal else f"exit code {end.exit_code}"
 
 
 def _last_remark(outcome: Outcome) -> str:

@@ -19,7 +19,7 @@ class Hangup(Exception):
 
 
 class Stream:
-    """One end of the socket pair, non-blocking. Register :meth:`fileno`; watch for writing while :attr:`wants_to_write`."""
+    """One end of the socket pair, non-blocking. Watch for writing while :attr:`wants_to_write`."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock

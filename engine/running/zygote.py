@@ -1,9 +1,9 @@
 """A fork server: one slim, single-threaded, pre-imported process that forks others on request.
 
 Who does what. A client starts a zygote and sends it *jobs*: a number, a payload and open files. The zygote forks a
-child for each, says so (:class:`Forked`), reaps it and says how it ended (:class:`Exited`). The child runs the
-zygote's *handler* in a session of its own, so that a whole process group can be signalled, and its exit code is the
-handler's return value. A handler may itself call :func:`serve` and so become a zygote of the second level.
+child for each, says so (:class:`Forked` or :class:`Refused`), reaps it and says how it ended (:class:`Exited`). The
+child runs the zygote's *handler* in a session of its own, so that a whole process group can be signalled, and its exit
+code is the handler's return value. A handler may itself call :func:`serve` and so become a zygote of the second level.
 
 When somebody dies. The kernel kills a zygote with its client's process and a child with its zygote, whatever they
 are doing (PR_SET_PDEATHSIG). The client learns of its zygote's death by :class:`ZygoteDied`; no child survives that.
@@ -82,8 +82,15 @@ class Exited(msgspec.Struct, frozen=True, tag="exited"):
         return -code if code < 0 else None
 
 
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """The system made no child: too many processes, or no memory."""
+
+    job_id: int
+    error: str
+
+
 _requests = msgspec.msgpack.Decoder(ForkJob | KillJob)
-_events = msgspec.msgpack.Decoder(Forked | Exited)
+_events = msgspec.msgpack.Decoder(Forked | Exited | Refused)
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -160,9 +167,9 @@ class ZygoteClient:
             for fd in fds:
                 os.close(fd)
 
-    def read_events(self) -> list[Forked | Exited]:
+    def read_events(self) -> list[Forked | Exited | Refused]:
         """What has happened since the last call, oldest first, without waiting. Raises :class:`ZygoteDied`."""
-        events: list[Forked | Exited] = []
+        events: list[Forked | Exited | Refused] = []
         while True:
             try:
                 packet = self._sock.recv(_MAX_PACKET)
@@ -248,11 +255,17 @@ class _Server:
 
     def _fork(self, job: ForkJob, fds: list[int]) -> None:
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._send(Refused(job.job_id, error.strerror or str(error)))
+            return
+        finally:
+            if os.getpid() == parent:
+                for fd in fds:
+                    os.close(fd)
         if pid == 0:
             self._become_child(job, fds, parent)
-        for fd in fds:
-            os.close(fd)
         pidfd = os.pidfd_open(pid)
         self._pids[job.job_id], self._jobs[pidfd] = pid, job.job_id
         self._poller.register(pidfd, select.EPOLLIN)
@@ -297,7 +310,7 @@ class _Server:
         os.close(pidfd)
         self._send(_exited(job_id, status, usage))
 
-    def _send(self, event: Forked | Exited) -> None:
+    def _send(self, event: Forked | Exited | Refused) -> None:
         self._outgoing.append(_encoder.encode(event))
         self._flush()
 

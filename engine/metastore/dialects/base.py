@@ -42,6 +42,14 @@ class DatabaseDialect:
         """An INSERT that leaves out rows whose unique key is there already."""
         raise TypeError(f"{type(self).__name__} does not say how to ignore duplicates")
 
+    def insert_new(self, connection: Connection, table: Table, row: dict[str, Any]) -> bool:
+        """Insert one row; False when a unique key of it is there already.
+
+        Counted by what comes back: an INSERT's row count means something else with each driver.
+        """
+        statement = self.insert_ignore(table).values(row).returning(*table.primary_key.columns)
+        return connection.execute(statement).first() is not None
+
     def error_code(self, error: DBAPIError) -> str | int | None:
         """The driver's own code of an error."""
         raise TypeError(f"{type(self).__name__} does not say how to read an error's code")

@@ -8,10 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, text
 from sqlalchemy.dialects.mysql import insert
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.sql.dml import Insert
 
 from engine.metastore.dialects.base import DatabaseDialect
+
+_DUPLICATE_KEY = 1062
 
 
 class MysqlDialect(DatabaseDialect):
@@ -34,6 +36,17 @@ class MysqlDialect(DatabaseDialect):
         statement = insert(table)
         first = next(iter(table.primary_key.columns))
         return statement.on_duplicate_key_update({first.name: first})
+
+    def insert_new(self, connection: Connection, table: Table, row: dict[str, Any]) -> bool:
+        # The upsert above counts one row either way, and there is no RETURNING to tell them apart. A refused INSERT
+        # undoes itself and leaves the transaction alone.
+        try:
+            connection.execute(table.insert().values(row))
+        except IntegrityError as error:
+            if self.error_code(error) != _DUPLICATE_KEY:
+                raise
+            return False
+        return True
 
     def error_code(self, error: DBAPIError) -> str | int | None:
         arguments = getattr(error.orig, "args", ())

@@ -34,9 +34,12 @@ class PostgresqlDialect(DatabaseDialect):
         return getattr(error.orig, "sqlstate", None)
 
     def is_denied(self, error: DBAPIError) -> bool:
-        # A refused connection carries no SQLSTATE, only the server's sentence.
+        # A refused connection carries no SQLSTATE, only the server's sentence. A statement's error has both, and its
+        # "does not exist" is a table's.
+        if super().is_denied(error) or error.statement is not None:
+            return super().is_denied(error)
         words = str(error.orig)
-        return super().is_denied(error) or "authentication failed" in words or "does not exist" in words
+        return "authentication failed" in words or "does not exist" in words
 
     @contextmanager
     def migration_lock(self, connection: Connection) -> Iterator[None]:

@@ -65,14 +65,14 @@ def test_the_settings_secrets_are_masked(tmp_path: Path) -> None:
         "WINDSOCK__DATABASE__SQL_ALCHEMY_CONN": "postgresql://me:data%40secret@db/x",
         "WINDSOCK__ALERTING__APPRISE_URLS": "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#alerts",
     }
-    redactor = Redactor.of(load(environ, home=tmp_path), environ={})
+    redactor = Redactor.from_settings(load(environ, home=tmp_path), environ={})
     told = redactor.redact("mail-secret data%40secret data@secret TIiajkdnlazkcOXrIdevi7FQ #alerts")
     assert told == "******** ******** ******** ******** #alerts"
 
 
 def test_the_host_of_a_webhook_is_no_secret(tmp_path: Path) -> None:
     environ = {"WINDSOCK__ALERTING__APPRISE_URLS": "json://a-long-name.internal.example.org/hook"}
-    redactor = Redactor.of(load(environ, home=tmp_path), environ={})
+    redactor = Redactor.from_settings(load(environ, home=tmp_path), environ={})
     assert redactor.redact("cannot reach a-long-name.internal.example.org") == (
         "cannot reach a-long-name.internal.example.org"
     )

@@ -181,18 +181,24 @@ def upgrade() -> None:
         sa.Column("target", sa.String(length=64), nullable=False),
         sa.Column("address", LONG_TEXT, nullable=False),
         sa.Column("state", sa.String(length=12), nullable=False),
-        sa.Column("due_at", UtcDateTime(), nullable=False),
-        sa.Column("lease_until", UtcDateTime(), nullable=True),
+        sa.Column("due_at", UtcDateTime(), nullable=True),
         sa.Column("token", TOKEN, nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("error", LONG_TEXT, nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("give_up_at", UtcDateTime(), nullable=False),
         sa.Column("delivered_at", UtcDateTime(), nullable=True),
+        sa.CheckConstraint(
+            "(state IN ('pending', 'sending')) = (due_at IS NOT NULL)", name="ck_alert_delivery_due_while_open"
+        ),
+        sa.CheckConstraint("(state = 'sending') = (token IS NOT NULL)", name="ck_alert_delivery_token_while_sending"),
+        sa.CheckConstraint("(state = 'delivered') = (delivered_at IS NOT NULL)", name="ck_alert_delivery_delivered_at"),
         sa.ForeignKeyConstraint(["event_id"], ["alert_event.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("event_id", "channel", "target", name="uq_alert_delivery_target"),
     )
-    op.create_index("ix_alert_delivery_due", "alert_delivery", ["state", "due_at"])
+    op.create_index("ix_alert_delivery_due", "alert_delivery", ["channel", "due_at"])
+    op.create_index("ix_alert_delivery_state", "alert_delivery", ["state", "id"])
 
     op.create_table(
         "task_instance",
@@ -215,6 +221,7 @@ def upgrade() -> None:
         sa.Column("up_total", sa.Integer(), nullable=False),
         sa.Column("up_success", sa.Integer(), nullable=False),
         sa.Column("up_failed", sa.Integer(), nullable=False),
+        sa.Column("up_blocked", sa.Integer(), nullable=False),
         sa.Column("up_skipped", sa.Integer(), nullable=False),
         sa.Column("ready_at", UtcDateTime(), nullable=True),
         sa.Column("scheduled_at", UtcDateTime(), nullable=True),

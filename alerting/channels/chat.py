@@ -1,0 +1,235 @@
+"""Chat rooms, pagers, phones and webhooks: any URL that apprise understands.
+
+apprise tells success from failure; the HTTP status is read from what it logs. It keeps no response headers, so a
+Retry-After cannot be honoured here, and back-off takes its place. A URL that names several rooms is one receiver:
+if one room refuses, all of them are written to again. apprise is imported on first use: it is heavy.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
+from alerting.cleaning import one_line, shorten
+from alerting.errors import ReceiverError
+
+if TYPE_CHECKING:
+    from apprise import AppriseAsset, NotifyBase
+
+log = logging.getLogger(__name__)
+
+CONCURRENCY: Final = 4
+REASON_LIMIT: Final = 300
+KEY_HEADER: Final = "Idempotency-Key"
+SETTING: Final = "WINDSOCK__ALERTING__APPRISE_URLS"
+# Webhooks of the receiver's own making: they take headers, and their host is no secret.
+_WEBHOOKS: Final = {"json", "jsons", "xml", "xmls", "form", "forms"}
+_BUSY: Final = {408, 409, 425, 429}
+_SCHEME: Final = re.compile(r"\s*([a-z0-9][a-z0-9+.-]*)://", re.IGNORECASE)
+_STATUS: Final = re.compile(r"\berror[ =:]+(\d{3})\b")
+
+
+def receivers(urls: Iterable[str]) -> list[Channel]:
+    """One channel per URL, named after its scheme and position: ``slack-1``, ``json-2``.
+
+    A URL that cannot be used gets a channel too, which buries what it is given, with the reason: alerts for it stay
+    visible and can be replayed, and the other receivers go on.
+    """
+    return [_receiver(url, position) for position, url in enumerate(urls, start=1)]
+
+
+def _receiver(url: str, position: int) -> Channel:
+    try:
+        return Chat(url, position)
+    except ReceiverError as error:
+        log.error("%s", error)
+        scheme = _SCHEME.match(url)
+        return Unusable(f"{scheme[1].lower()[:40] if scheme else 'receiver'}-{position}", str(error))
+
+
+def check_url(url: str, position: int = 1) -> None:
+    """Raises ReceiverError with one sentence, which never holds more of the URL than its scheme."""
+    _instantiate(_parse(url, position), position)
+
+
+class Unusable:
+    """Stands in for a receiver whose URL is wrong."""
+
+    concurrency = 1
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+
+    def send(self, message: Message) -> Outcome:  # noqa: ARG002
+        return Permanent(Failure.CONFIG, f"{self.reason}; correct it, then `windsock alerts replay`")
+
+
+class Chat:
+    """One receiver behind one apprise URL."""
+
+    def __init__(self, url: str, position: int) -> None:
+        self._position = position
+        self._parts = _parse(url, position)
+        self._plugin = _instantiate(self._parts, position)
+        self._webhook = str(self._parts["schema"]) in _WEBHOOKS
+        self._secrets = _secrets(url, self._parts, webhook=self._webhook)
+        self.name = f"{self._parts['schema']}-{position}"
+        # apprise spaces the messages of one plugin object as the service demands, but not across threads.
+        self.concurrency = 1 if self._plugin.request_rate_per_sec else CONCURRENCY
+
+    def send(self, message: Message) -> Outcome:
+        """One notification; the plugin converts plain text to what its service shows."""
+        from apprise import Apprise, NotifyFormat, NotifyType
+
+        client = Apprise(asset=self._plugin.asset)
+        client.add(self._plugin_for(message))
+        result = client.notify(
+            title=message.subject,
+            body=message.chat,
+            body_format=NotifyFormat.TEXT,
+            notify_type=NotifyType.FAILURE if message.failed else NotifyType.INFO,
+            log_level=logging.WARNING,
+        )
+        return Delivered() if result else self._failed([entry.message for entry in result.logs()])
+
+    def _plugin_for(self, message: Message) -> NotifyBase:
+        if not self._webhook:
+            return self._plugin
+        headers = {**self._parts.get("headers", {}), KEY_HEADER: message.key}
+        return _instantiate({**self._parts, "headers": headers}, self._position)
+
+    def _failed(self, logged: list[str]) -> Outcome:
+        told = " ".join(logged)
+        reason = f"{self.name}: {shorten(self._redact(told), REASON_LIMIT) or 'not accepted'}"
+        status = _STATUS.search(told)
+        if status is None:
+            return Retry(Failure.UNREACHABLE, reason, channel_down=True)
+        return _by_status(int(status[1]), reason)
+
+    def _redact(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return one_line(text)
+
+
+def _by_status(status: int, reason: str) -> Outcome:
+    match status:
+        case 401 | 403 | 404 | 410:
+            return Permanent(Failure.AUTH, f"{reason} Check its URL in {SETTING}, then `windsock alerts replay`")
+        case 429:
+            return Retry(Failure.BUSY, reason, channel_down=True)
+        case _ if status >= 500 or status in _BUSY:
+            return Retry(Failure.BUSY, reason)
+        case _:
+            return Permanent(Failure.REJECTED, reason)
+
+
+class _Discretion(logging.Filter):
+    """Keeps whole URLs out of every log: apprise writes them below WARNING, and at any level while it reads one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading = threading.local()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING and not getattr(self.reading, "a_url", False)
+
+    @contextmanager
+    def while_reading(self) -> Iterator[None]:
+        self.reading.a_url = True
+        try:
+            yield
+        finally:
+            self.reading.a_url = False
+
+
+_discretion: Final = _Discretion()
+
+
+def _apprise() -> Any:
+    """apprise's plugins, its log and urllib3's kept to themselves."""
+    told = logging.getLogger("apprise")
+    if told.propagate:
+        told.propagate = False
+        told.addFilter(_discretion)
+        told.addHandler(logging.NullHandler())  # or else warnings would go to stderr
+        logging.getLogger("urllib3").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Loading the plugins imports modules that Python deprecates; that is not our users' concern.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from apprise import plugins
+
+        registry: Any = plugins.N_MGR
+        registry.schemas()
+    return plugins
+
+
+def _asset() -> AppriseAsset:
+    from apprise import AppriseAsset
+
+    return AppriseAsset(app_id="Windsock", app_desc="Windsock", async_mode=False, secure_logging=True)
+
+
+def _parse(url: str, position: int) -> dict[str, Any]:
+    plugins = _apprise()
+    with _discretion.while_reading():
+        parts = plugins.url_to_dict(url.strip())
+    if parts is None:
+        raise ReceiverError(_complaint(url, position, plugins.N_MGR))
+    # Better a shortened message than one that the service refuses for its length.
+    parts.setdefault("overflow", "truncate")
+    result: dict[str, Any] = parts
+    return result
+
+
+def _instantiate(parts: dict[str, Any], position: int) -> NotifyBase:
+    from apprise import Apprise
+
+    with _discretion.while_reading():
+        plugin = Apprise.instantiate(dict(parts), asset=_asset())
+    if plugin is None:
+        raise ReceiverError(_incomplete(parts["schema"], position, _apprise().N_MGR))
+    return plugin
+
+
+def _complaint(url: str, position: int, registry: Any) -> str:
+    found = _SCHEME.match(url)
+    if found is None:
+        return (
+            f"{SETTING}: receiver {position} has no scheme; an apprise URL begins with one, such as slack:// or json://"
+        )
+    scheme = found[1].lower()
+    if scheme in registry:
+        return _incomplete(scheme, position, registry)
+    if scheme in ("http", "https"):
+        meant = "json" if scheme == "http" else "jsons"
+        return f"{SETTING}: receiver {position} begins with {scheme}://; for a webhook write {meant}://"
+    close = difflib.get_close_matches(scheme, sorted(registry.schemas()), n=1)
+    hint = f", did you mean {close[0]}://?" if close else "; see `apprise --details` for those there are"
+    return f"{SETTING}: receiver {position} has the unknown scheme {scheme}://{hint}"
+
+
+def _incomplete(scheme: str, position: int, registry: Any) -> str:
+    return (
+        f"{SETTING}: receiver {position} cannot be used, because a part of its {scheme}:// URL is missing or wrong; "
+        f"see {registry[scheme].setup_url}"
+    )
+
+
+def _secrets(url: str, parts: dict[str, Any], *, webhook: bool) -> list[str]:
+    """Every part of the URL that a log line or an error could repeat, longest first; all but a webhook's host."""
+    rest = url.partition("://")[2]
+    words = {rest, url.strip(), *re.split(r"[/?&=@:#+,;]+", rest)}
+    if webhook:
+        words -= {str(parts.get("host")), str(parts.get("port"))}
+    words |= {unquote(word) for word in words}
+    return sorted((word for word in words if len(word) >= 4), key=len, reverse=True)

@@ -1,0 +1,65 @@
+"""Opening a database and writing to it: what an engine must be told, and which conflicts are expected."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from alerting.clock import database_now
+
+Result = TypeVar("Result")
+
+MAX_TRIES: Final = 20
+_POSTGRESQL_CONFLICTS: Final = {"40001", "40P01", "55P03"}  # serialisation, deadlock, lock not available
+_MYSQL_CONFLICTS: Final = {1020, 1205, 1213}  # record changed, lock wait time-out, deadlock
+
+
+def connect(url: str) -> Engine:
+    """An engine for a programme that uses this package alone; the caller disposes of it."""
+    if make_url(url).get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": 30})
+        event.listen(engine, "connect", _configure_sqlite)
+        # A transaction that reads first and writes later cannot be upgraded while another writes.
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        return engine
+    # Under REPEATABLE READ, MySQL takes gap locks and two deliverers would deadlock for nothing.
+    return create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True)
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # we emit our own BEGIN
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def transact(engine: Engine, verb: Callable[[Connection, datetime], Result]) -> Result:
+    """Runs ``verb(connection, now)`` in one transaction; deadlocks, lock time-outs and a busy file are tried again."""
+    for attempt in range(1, MAX_TRIES):
+        try:
+            return _once(engine, verb)
+        except DBAPIError as error:
+            if not is_conflict(error):
+                raise
+            time.sleep(random.uniform(0, 0.01 * attempt))  # noqa: S311 - jitter, not a secret
+    return _once(engine, verb)
+
+
+def _once(engine: Engine, verb: Callable[[Connection, datetime], Result]) -> Result:
+    with engine.begin() as connection:
+        return verb(connection, database_now(connection))
+
+
+def is_conflict(error: DBAPIError) -> bool:
+    """Whether the database only asks to try the transaction again."""
+    cause = error.orig
+    if getattr(cause, "sqlstate", None) in _POSTGRESQL_CONFLICTS:
+        return True
+    number = cause.args[0] if cause is not None and cause.args else None
+    return number in _MYSQL_CONFLICTS or "database is locked" in str(number)

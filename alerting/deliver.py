@@ -1,0 +1,226 @@
+"""The deliverer: from recorded events to accepted messages. See the package's docstring for the protocol."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, assert_never
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from alerting import outbox
+from alerting.channels import Channel, Delivered, Failure, Outcome, Permanent, Retry
+from alerting.database import Result, transact
+from alerting.errors import AlertingError
+from alerting.lanes import Lane, Worker
+from alerting.meters import Meter, NoMeter
+from alerting.outbox import Lease
+from alerting.pace import backoff
+from alerting.render import Renderer
+from alerting.routes import Plan
+
+log = logging.getLogger(__name__)
+
+ROUTE_BATCH: Final = 500
+POLL_SECONDS: Final = 2.0  # without a wake-up; with one, nothing waits for it
+GAUGE_SECONDS: Final = 10.0
+CLOSING_SECONDS: Final = 10.0
+DATABASE_PAUSE_SECONDS: Final = 1.0
+HARD_LIMIT: Final = 0.75  # of the lease: later than this, somebody else might send it too
+
+
+class Deliverer:
+    """Delivers what the outbox holds. Any number may run at once, in one process or on many machines.
+
+    ``engine`` must begin write transactions as such (see ``database.connect``); ``channels`` are the receivers, and
+    ``plan`` names them. A process killed at any moment loses nothing: what it held is taken again after ``lease_for``.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        channels: Sequence[Channel],
+        renderer: Renderer,
+        plan: Plan,
+        *,
+        lease_for: timedelta = timedelta(seconds=60),
+        meter: Meter | None = None,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        missing = set(plan.channels) - {channel.name for channel in channels}
+        if missing:
+            msg = f"the plan names channels that are not given: {', '.join(sorted(missing))}"
+            raise AlertingError(msg)
+        self._engine = engine
+        self._renderer = renderer
+        self._plan = plan
+        self._lease_for = lease_for
+        self._meter: Meter = meter or NoMeter()
+        self._poll_seconds = poll_seconds
+        hard_limit = lease_for.total_seconds() * HARD_LIMIT
+        self._lanes = {channel.name: Lane(channel, self.deliver_next, hard_limit) for channel in channels}
+        self._names = tuple(self._lanes)
+        self._gauges_due = 0.0
+
+    def run(self, wait: Callable[[float], bool], stop: threading.Event) -> None:
+        """Delivers until ``stop`` is set. ``wait(seconds)`` returns early when something was recorded, or on stop."""
+        for lane in self._lanes.values():
+            lane.start()
+        try:
+            while not stop.is_set():
+                wait(self._turn())
+        finally:
+            deadline = time.monotonic() + CLOSING_SECONDS
+            for lane in self._lanes.values():
+                lane.close(max(0.0, deadline - time.monotonic()))
+
+    def _turn(self) -> float:
+        """Routes what is new and wakes the lanes that have work; returns how long to wait for the next turn."""
+        for lane in self._lanes.values():
+            lane.replace_stuck()
+        try:
+            return self._route()
+        except SQLAlchemyError as error:
+            log.warning("the outbox cannot be read, trying again: %s", _first_line(error))
+            return DATABASE_PAUSE_SECONDS
+
+    def _route(self) -> float:
+        """record (by others) → route; the lanes go on with lease → render → send → confirm | retry | bury."""
+        routed, due, now = transact(self._engine, self._route_batch)
+        for kind in routed.kinds:
+            self._meter.incr("alerts.recorded", event=kind.value)
+        for channel, due_at in due.items():
+            if due_at <= now:
+                fresh = routed.channels.count(channel)
+                self._lanes[channel].nudge(fresh or self._lanes[channel].channel.concurrency)
+        self._measure()
+        if len(routed.kinds) >= ROUTE_BATCH:
+            return 0.0
+        next_due = min(((due_at - now).total_seconds() for due_at in due.values() if due_at > now), default=3600.0)
+        return min(self._poll_seconds, next_due)
+
+    def _route_batch(
+        self, connection: Connection, now: datetime
+    ) -> tuple[outbox.Routed, dict[str, datetime], datetime]:
+        routed = outbox.route(connection, now, self._plan, ROUTE_BATCH)
+        return routed, outbox.next_due(connection, self._names), now
+
+    def deliver_next(self, lane: Lane, worker: Worker) -> bool:
+        """lease → render → send, with no transaction open → confirm, retry or bury. False where nothing was due."""
+        leases, leased_at = self._lease(lane.name)
+        for lease in leases:
+            outcome = self._send(lane.channel, lease, leased_at)
+            self._settle(lane, worker, lease, outcome)
+        return bool(leases)
+
+    def _lease(self, channel: str) -> tuple[list[Lease], datetime]:
+        def lease_one(connection: Connection, now: datetime) -> tuple[list[Lease], datetime]:
+            return outbox.lease(connection, now, self._lease_for, 1, [channel]), now
+
+        try:
+            return transact(self._engine, lease_one)
+        except SQLAlchemyError as error:  # the next turn finds the same, and wakes this lane when it is over
+            log.debug("nothing can be leased: %s", _first_line(error))
+            return [], datetime.now(UTC)
+
+    def _send(self, channel: Channel, lease: Lease, leased_at: datetime) -> Outcome:
+        if lease.event is None:
+            return Permanent(Failure.INTERNAL, "this version cannot read the event; upgrade, then replay")
+        if leased_at > lease.give_up_at:
+            return Permanent(Failure.TIMEOUT, f"given up after {lease.attempts - 1} attempts without an outcome")
+        try:
+            return channel.send(self._renderer.render(lease.event, lease.addresses))
+        except Exception as error:
+            # The message of an unexpected error may hold anything, so only its type is kept.
+            log.error("cannot send delivery %d to %s: %s", lease.id, channel.name, type(error).__name__)
+            return Retry(Failure.INTERNAL, f"unexpected {type(error).__name__} while rendering or sending")
+
+    def _settle(self, lane: Lane, worker: Worker, lease: Lease, outcome: Outcome) -> None:
+        match outcome:
+            case Delivered():
+                lane.succeeded(worker)
+                self._confirm(lane, lease, outcome)
+            case Retry(channel_down=True):
+                self._retry(lane, lease, outcome, lane.failed(worker, outcome.after_seconds))
+            case Retry():
+                lane.succeeded(worker)
+                self._retry(lane, lease, outcome, outcome.after_seconds or backoff(lease.attempts))
+            case Permanent():
+                lane.succeeded(worker)
+                self._bury(lane, lease, outcome, outcome.reason)
+            case _:
+                assert_never(outcome)
+
+    def _confirm(self, lane: Lane, lease: Lease, outcome: Delivered) -> None:
+        def confirm(connection: Connection, now: datetime) -> tuple[bool, datetime]:
+            return outbox.confirm(connection, lease, now, later=outcome.later, never=outcome.never), now
+
+        ours, accepted_at = self._write(confirm)
+        if not ours:
+            log.warning("delivery %d to %s was accepted after its lease; it may arrive twice", lease.id, lane.name)
+            return
+        self._meter.incr("alerts.delivered", channel=lane.name)
+        if outcome.never:
+            self._meter.incr("alerts.dead", len(outcome.never), channel=lane.name)
+        if lease.event is not None:
+            delay = (accepted_at - lease.event.occurred_at).total_seconds()
+            self._meter.timing("alerts.delivery_delay", max(0.0, delay), channel=lane.name)
+
+    def _retry(self, lane: Lane, lease: Lease, outcome: Retry, pause_seconds: float) -> None:
+        pause = timedelta(seconds=pause_seconds)
+
+        def retry(connection: Connection, now: datetime) -> bool:
+            if now + pause > lease.give_up_at:
+                return False
+            outbox.retry(connection, lease, now + pause, outcome.reason)
+            return True
+
+        if outcome.reason != lane.last_reason:
+            lane.last_reason = outcome.reason
+            log.warning("delivery %d to %s failed, will retry: %s", lease.id, lane.name, outcome.reason)
+        if self._write(retry):
+            self._meter.incr("alerts.attempt_failures", channel=lane.name, reason=outcome.failure.value)
+            lane.nudge_after(pause_seconds)
+        else:
+            self._bury(lane, lease, outcome, f"given up after {lease.attempts} attempts; the last: {outcome.reason}")
+
+    def _bury(self, lane: Lane, lease: Lease, outcome: Retry | Permanent, reason: str) -> None:
+        ours = self._write(lambda connection, _now: outbox.bury(connection, lease, reason))
+        self._meter.incr("alerts.attempt_failures", channel=lane.name, reason=outcome.failure.value)
+        if ours:
+            self._meter.incr("alerts.dead", channel=lane.name)
+            log.error("delivery %d to %s is dead: %s", lease.id, lane.name, reason)
+
+    def _write(self, verb: Callable[[Connection, datetime], Result]) -> Result:
+        """Writes an outcome down. While the lease lasts nobody else can, so a database that is away is waited for."""
+        deadline = time.monotonic() + self._lease_for.total_seconds()
+        while True:
+            try:
+                return transact(self._engine, verb)
+            except SQLAlchemyError:
+                if time.monotonic() + DATABASE_PAUSE_SECONDS > deadline:
+                    raise
+                time.sleep(DATABASE_PAUSE_SECONDS)
+
+    def _measure(self) -> None:
+        if time.monotonic() < self._gauges_due:
+            return
+        self._gauges_due = time.monotonic() + GAUGE_SECONDS
+
+        def measure(connection: Connection, now: datetime) -> tuple[outbox.Backlog, datetime]:
+            outbox.bury_orphans(connection, now, self._names)
+            return outbox.backlog(connection), now
+
+        backlog, now = transact(self._engine, measure)
+        age = (now - backlog.oldest).total_seconds() if backlog.oldest else 0.0
+        self._meter.gauge("alerts.backlog", backlog.count)
+        self._meter.gauge("alerts.oldest_pending_seconds", max(0.0, age))
+
+
+def _first_line(error: Exception) -> str:
+    """SQLAlchemy's messages go on with the statement and its parameters, which are none of the log's business."""
+    return str(error).partition("\n")[0]

@@ -1,0 +1,210 @@
+"""From an event to what people read: one subject, a text, an HTML page and a short text for chat."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, assert_never
+
+from jinja2 import PackageLoader, StrictUndefined
+from jinja2.sandbox import SandboxedEnvironment
+
+from alerting.channels import Message
+from alerting.cleaning import clean, defang, one_line, shorten, shorten_lines
+from alerting.events import AlertEvent, EventKind
+
+ReadTail = Callable[[str, int], list[str]]
+Redact = Callable[[str], str]
+
+ERROR_LIMIT: Final = 2_000
+LOG_LIMIT: Final = 20_000  # clients clip a mail at about 100 kB, markup included
+LINE_LIMIT: Final = 1_000
+CHAT_ERROR_LIMIT: Final = 500
+CHAT_LOG_LINES: Final = 8
+CHAT_LOG_LIMIT: Final = 900  # Discord takes 2 000 characters in all
+SUBJECT_LIMIT: Final = 180
+BLOCKED_SHOWN: Final = 12
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line of the table: a label and its value, each on one line."""
+
+    label: str
+    value: str
+
+
+class Renderer:
+    """Renders events. ``read_tail(log_path, lines)`` reads the end of an attempt's log, ``redact`` masks secrets.
+
+    Every text of the event goes through ``redact`` first, then loses what a terminal or a mail client could mistake for
+    commands, and only then is cut, so that no cut leaves half a secret standing.
+    """
+
+    def __init__(self, read_tail: ReadTail, redact: Redact, log_lines: int = 30) -> None:
+        self._read_tail = read_tail
+        self._redact = redact
+        self._log_lines = log_lines
+        loader = PackageLoader("alerting", "templates")
+        options: dict[str, Any] = {"loader": loader, "undefined": StrictUndefined, "trim_blocks": True}
+        self._html = SandboxedEnvironment(autoescape=True, lstrip_blocks=True, **options)
+        self._text = SandboxedEnvironment(autoescape=False, lstrip_blocks=True, keep_trailing_newline=True, **options)
+
+    def render(self, event: AlertEvent, recipients: tuple[str, ...] = ()) -> Message:
+        """One message; the same event gives the same keys and the same subject each time."""
+        values = self._values(event)
+        return Message(
+            key=event.dedup_key,
+            thread=_thread(event),
+            occurred_at=event.occurred_at,
+            subject=self._subject(event),
+            text=self._text.get_template("message.txt.j2").render(values),
+            html=self._html.get_template("message.html.j2").render(values),
+            chat=self._chat(event, values),
+            failed=event.kind in (EventKind.TASK_FAILED, EventKind.RUN_FAILED),
+            recipients=recipients,
+        )
+
+    def _subject(self, event: AlertEvent) -> str:
+        """Without attempt and time of day, so that a client files all mails of one run's task as one conversation."""
+        when = f" ({_instant(event.logical_date, seconds=False)})" if event.logical_date else ""
+        where = self._line(_where(event)) or "Windsock"
+        return shorten(f"{_verdict(event)}: {where}", SUBJECT_LIMIT - len(when)) + when
+
+    def _chat(self, event: AlertEvent, values: dict[str, Any]) -> str:
+        """The link is ours and stays a link; everything else is made harmless first."""
+        log = shorten_lines(values["log"][-CHAT_LOG_LINES:], CHAT_LOG_LIMIT)
+        chat = {"error": shorten(values["error"], CHAT_ERROR_LIMIT), "log": log}
+        body = self._text.get_template("chat.txt.j2").render(values | chat)
+        return defang(body).rstrip() + (f"\n{one_line(event.url)}" if event.url else "")
+
+    def _values(self, event: AlertEvent) -> dict[str, Any]:
+        return {
+            "kind": event.kind.value,
+            "verdict": _verdict(event),
+            "where": self._line(_where(event)),
+            "sentence": self._line(_sentence(event)),
+            "error": shorten(self._block(event.error or ""), ERROR_LIMIT),
+            "facts": [Fact(label, self._line(value)) for label, value in _facts(event)],
+            "blocked": [self._line(task_id) for task_id in event.blocked[:BLOCKED_SHOWN]],
+            "blocked_more": max(0, len(event.blocked) - BLOCKED_SHOWN),
+            "log": self._log(event),
+            "url": one_line(event.url) if event.url else "",
+            "log_path": self._line(event.log_path or ""),
+        }
+
+    def _log(self, event: AlertEvent) -> list[str]:
+        if event.log_path is None or self._log_lines == 0:
+            return []
+        try:
+            lines = self._read_tail(event.log_path, self._log_lines)
+        except OSError as error:  # the alert is worth more than its log
+            return [f"(the log cannot be read: {error.strerror or type(error).__name__})"]
+        text = self._block("\n".join(lines))
+        return shorten_lines([shorten(line, LINE_LIMIT) for line in text.splitlines()[-self._log_lines :]], LOG_LIMIT)
+
+    def _block(self, text: str) -> str:
+        return clean(self._redact(text)).strip("\n")
+
+    def _line(self, text: str) -> str:
+        return one_line(self._redact(text))
+
+
+def _verdict(event: AlertEvent) -> str:
+    match event.kind:
+        case EventKind.TASK_FAILED:
+            return "Failed"
+        case EventKind.TASK_RETRY:
+            return "Will retry"
+        case EventKind.RUN_FAILED:
+            return "Run failed"
+        case EventKind.TEST:
+            return "Test alert"
+        case _:
+            assert_never(event.kind)
+
+
+def _where(event: AlertEvent) -> str:
+    name = ".".join(part for part in (event.dag_id, event.task_id) if part)
+    return f"{name}[{event.map_index}]" if event.map_index >= 0 else name
+
+
+def _sentence(event: AlertEvent) -> str:
+    if event.summary:
+        return event.summary
+    match event.kind:
+        case EventKind.TASK_FAILED:
+            return f"{_attempt(event)} failed and no retry will follow."
+        case EventKind.TASK_RETRY:
+            next_one = f" at {_instant(event.next_retry_at)}" if event.next_retry_at else ""
+            return f"{_attempt(event)} failed; the next one starts{next_one}."
+        case EventKind.RUN_FAILED:
+            return f"The run failed{f': {event.cause}' if event.cause else ''}."
+        case EventKind.TEST:
+            return "If you read this, this receiver works. Nothing has failed."
+        case _:
+            assert_never(event.kind)
+
+
+def _attempt(event: AlertEvent) -> str:
+    if event.try_number is None:
+        return "The task"
+    return f"Attempt {event.try_number}" + (f" of {event.max_tries}" if event.max_tries else "")
+
+
+def _facts(event: AlertEvent) -> list[tuple[str, str]]:
+    """What is known, in the order in which people ask."""
+    facts = (
+        ("DAG", event.dag_id),
+        ("Task", event.task_id and _where(event).removeprefix(f"{event.dag_id}.")),
+        ("Run", event.run_id),
+        ("Attempt", _attempt(event).removeprefix("Attempt ") if event.try_number is not None else None),
+        ("Ended how", _ending(event)),
+        ("Started", event.started_at and _instant(event.started_at)),
+        ("Sent" if event.kind is EventKind.TEST else "Ended", _ended(event)),
+        ("Next attempt", event.next_retry_at and _instant(event.next_retry_at)),
+        ("Logical date", event.logical_date and _instant(event.logical_date)),
+        ("Host", event.hostname),
+        ("Operator", event.operator),
+        ("Owner", event.owner),
+        ("Tags", ", ".join(event.tags)),
+    )
+    return [(label, value) for label, value in facts if value]
+
+
+def _ending(event: AlertEvent) -> str | None:
+    parts = (
+        event.cause,
+        None if event.exit_code is None else f"exit code {event.exit_code}",
+        None if event.signal is None else f"signal {event.signal}",
+    )
+    return ", ".join(part for part in parts if part) or None
+
+
+def _ended(event: AlertEvent) -> str:
+    ended = event.ended_at or event.occurred_at
+    if event.started_at is None:
+        return _instant(ended)
+    return f"{_instant(ended)}, after {_duration((ended - event.started_at).total_seconds())}"
+
+
+def _instant(moment: datetime | None, *, seconds: bool = True) -> str:
+    if moment is None:
+        return ""
+    return f"{moment.astimezone(UTC):{'%Y-%m-%d %H:%M:%S' if seconds else '%Y-%m-%d %H:%M'}} UTC"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{max(seconds, 0):.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _thread(event: AlertEvent) -> str:
+    if event.run_id is None:
+        return event.dedup_key
+    return hashlib.sha256(f"{event.dag_id}\x1f{event.run_id}".encode("utf-8", "replace")).hexdigest()

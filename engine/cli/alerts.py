@@ -1,0 +1,159 @@
+"""``windsock alerts``."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from engine.cli.errors import Failure, Misuse
+from engine.cli.opening import open_store
+from engine.cli.output import output_option, show
+from engine.config import load
+
+if TYPE_CHECKING:
+    from alerting.outbox import Entry
+    from engine.config import Settings
+    from engine.metastore.store import Store
+
+STATES = ("recorded", "pending", "sending", "delivered", "dead", "suppressed")
+_SETTLED = frozenset({"delivered", "dead", "suppressed"})
+
+
+@click.group()
+def alerts() -> None:
+    """List, test and replay alerts."""
+
+
+@alerts.command("list")
+@click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="Only these; may be repeated.")
+@click.option("--dag", "dag_id", help="Only those of one DAG.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@output_option
+def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, output: str) -> None:
+    """List alerts, newest first, with where each was delivered, or why it was not."""
+    import dataclasses
+
+    from alerting.outbox import listing
+
+    with open_store() as store, store.read() as connection:
+        found = listing(connection, limit=limit, states=states, dag_id=dag_id)
+    rows = [dataclasses.asdict(entry) for entry in found]
+    columns = {
+        "delivery_id": "id",
+        "occurred_at": "when (UTC)",
+        "kind": "what",
+        "about": "where",
+        "channel": "channel",
+        "state": "state",
+        "error": "error",
+    }
+    shown = [row | {"about": _about(entry)} for row, entry in zip(rows, found, strict=True)]
+    show(rows if output == "json" else shown, output, columns=columns, empty="No alerts.")
+
+
+@alerts.command()
+@click.option("--email", "emails", multiple=True, help="Mail it to this address; may be repeated.")
+@click.option("--timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Seconds to wait.")
+def test(emails: tuple[str, ...], timeout: float) -> None:
+    """Send a test alert through everything that is configured, and wait until it is delivered."""
+    settings = load()
+    _require_receivers(settings, emails)
+    with open_store(settings) as store:
+        key = _record_test(store, settings, emails)
+        store.wake("notifier")
+        entries = _await_settled(store, settings, key, timeout)
+    for entry in entries:
+        click.echo(f"{entry.channel or 'nobody'}: {entry.state}{f' ({entry.error})' if entry.error else ''}")
+    if any(entry.state != "delivered" for entry in entries):
+        raise Failure("the test alert was not delivered everywhere; see: windsock alerts list")
+
+
+@alerts.command()
+@click.argument("ids", nargs=-1, type=int, metavar="[ID]...")
+@click.option("--all", "everything", is_flag=True, help="Every dead delivery.")
+def replay(ids: tuple[int, ...], everything: bool) -> None:
+    """Try dead deliveries again: these ids (see alerts list), or all."""
+    from alerting.outbox import replay as replay_rows
+
+    if bool(ids) == everything:
+        raise Misuse("name the ids of dead deliveries (windsock alerts list --state dead), or use --all")
+    settings = load()
+    age = timedelta(seconds=settings.alerting.give_up_after)
+    with open_store(settings) as store:
+        count = store.run(lambda tx: replay_rows(tx.connection, tx.now, age, ids or None))
+        store.wake("notifier")
+    if ids and count < len(set(ids)):
+        raise Failure(f"{count} of {len(set(ids))} were dead and are tried again; see: windsock alerts list")
+    click.echo(f"{count} {'is' if count == 1 else 'are'} tried again.")
+
+
+def _require_receivers(settings: Settings, emails: tuple[str, ...]) -> None:
+    if emails and not settings.smtp.smtp_host:
+        raise Failure("mail is off: set WINDSOCK__SMTP__SMTP_HOST (see windsock config list --section smtp)")
+    if not emails and not settings.alerting.apprise_urls:
+        raise Failure(
+            "there is nobody to tell: set WINDSOCK__ALERTING__APPRISE_URLS, or name a mail address with --email"
+        )
+
+
+def _record_test(store: Store, settings: Settings, emails: tuple[str, ...]) -> str:
+    from alerting.events import AlertEvent, EventKind
+    from alerting.outbox import record
+    from engine.metastore.store import Tx
+
+    def work(tx: Tx) -> str:
+        event = AlertEvent(
+            kind=EventKind.TEST,
+            occurred_at=tx.now,
+            emails=emails,
+            url=settings.webserver.url,
+            summary="This is a test alert: windsock alerts test.",
+        )
+        record(tx.connection, [event])
+        return event.dedup_key
+
+    return store.run(work)
+
+
+def _await_settled(store: Store, settings: Settings, key: str, timeout: float) -> list[Entry]:
+    """Wait until every delivery of the event has settled; raises Failure that says what hinders it."""
+    deadline = time.monotonic() + timeout
+    while True:
+        entries = _entries_of(store, key)
+        if entries and all(entry.state in _SETTLED for entry in entries):
+            return entries
+        if time.monotonic() > deadline:
+            raise Failure(_why_not(store, settings, entries, timeout))
+        time.sleep(0.1)
+
+
+def _entries_of(store: Store, key: str) -> list[Entry]:
+    from sqlalchemy import select
+
+    from alerting.outbox import listing
+    from alerting.tables import alert_event
+
+    with store.read() as connection:
+        event_id = connection.execute(select(alert_event.c.id).where(alert_event.c.dedup_key == key)).scalar_one()
+        return [entry for entry in listing(connection, before_event=event_id + 1) if entry.event_id == event_id]
+
+
+def _why_not(store: Store, settings: Settings, entries: list[Entry], timeout: float) -> str:
+    from alerting.clock import database_now
+    from engine.cli import queries
+    from engine.metastore.states import ProcessKind
+
+    threshold = timedelta(seconds=settings.scheduler.scheduler_health_check_threshold)
+    with store.read() as connection:
+        runs = queries.lives(connection, ProcessKind.NOTIFIER, database_now(connection), threshold)
+    if not runs:
+        return "the test alert waits in the outbox: no notifier is running. Start it: windsock up --detach"
+    told = [f"{entry.channel or 'not routed yet'}: {entry.state} {entry.error or ''}".strip() for entry in entries]
+    return "\n".join([f"not settled after {timeout:g} s; it is tried on:", *told])
+
+
+def _about(entry: Entry) -> str:
+    return " ".join(part for part in (entry.dag_id, entry.task_id) if part)

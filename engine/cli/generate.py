@@ -1,0 +1,65 @@
+"""``windsock generate``: the files that are made from code and committed, and the check that they are current."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from engine.cli.errors import Failure
+
+_MARK = "pyproject.toml"
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Write nothing; exit status 1 where a file is not what it should be.")
+@click.option("--root", type=click.Path(path_type=Path, file_okay=False), help="The checkout; by default the code's.")
+def generate(check: bool, root: Path | None) -> None:
+    """Write the generated files into the checkout, or check them.
+
+    They are the StatsD mappings, the Prometheus rules and configuration, and the reference pages.
+    """
+    root = root or Path(__file__).parents[2]
+    if not (root / _MARK).exists():
+        raise Failure(f"{root} is not a checkout of Windsock (it has no {_MARK}); name one with --root")
+    differing = {path: text for path, text in documents().items() if _current(root / path) != text}
+    if check:
+        _report(root, differing)
+        return
+    for path, text in differing.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+        click.echo(f"wrote {path}")
+    if not differing:
+        click.echo("Every generated file is current.")
+
+
+def documents() -> Mapping[str, str]:
+    """Every generated file: its path below the root, and its text."""
+    import prometheus.generate
+
+    import exporters.generate
+    from engine.config import reference_page
+
+    sources = (
+        exporters.generate.documents(),
+        prometheus.generate.documents(),
+        {"docs/configuration.md": reference_page()},
+    )
+    return {str(path): text for source in sources for path, text in source.items()}
+
+
+def _report(root: Path, differing: Mapping[str, str]) -> None:
+    for path, text in differing.items():
+        before = (_current(root / path) or "").splitlines(keepends=True)
+        lines = difflib.unified_diff(before, text.splitlines(keepends=True), str(path), f"{path} (generated)")
+        click.echo("".join(lines), nl=False)
+    if differing:
+        raise Failure(f"not current: {', '.join(differing)}. Write them anew: windsock generate")
+    click.echo("Every generated file is current.")
+
+
+def _current(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None

@@ -1,0 +1,72 @@
+"""The DAG processor as a process: its heartbeat row, its signals, its metrics."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from engine.metastore import processes
+from engine.metastore.processes import Identity, identify
+from engine.metastore.states import ProcessKind
+from engine.metastore.store import Store
+from engine.metrics import Metrics
+from engine.parsing.processor import DagProcessor
+
+if TYPE_CHECKING:
+    from engine.config import Settings
+
+log = logging.getLogger(__name__)
+
+
+class MetricsMeter:
+    """The DAG processor's signals, sent through :class:`~engine.metrics.Metrics`."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def incr(self, name: str, count: int = 1, *, tags: Mapping[str, str] | None = None) -> None:
+        """Count."""
+        self._metrics.incr(name, count, **(tags or {}))
+
+    def gauge(self, name: str, value: float, *, tags: Mapping[str, str] | None = None) -> None:
+        """Set."""
+        self._metrics.gauge(name, value, **(tags or {}))
+
+    def timing(self, name: str, duration: timedelta, *, tags: Mapping[str, str] | None = None) -> None:
+        """Observe a duration."""
+        self._metrics.timing(name, duration.total_seconds(), **(tags or {}))
+
+
+def run_dag_processor(settings: Settings) -> None:
+    """Process DAG files until TERM or INT. Raises the metastore's errors where it cannot begin."""
+    store = Store.from_settings(settings)
+    store.check()
+    identity = identify(ProcessKind.DAG_PROCESSOR)
+    store.run(lambda tx: processes.register(tx, identity))
+    stop = threading.Event()
+    metrics = Metrics(settings.metrics)
+    processor = DagProcessor(settings, store, MetricsMeter(metrics), lambda: _beat(store, identity))
+
+    def on_signal(*_: object) -> None:
+        stop.set()
+        processor.wake()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    try:
+        processor.run(stop)
+    finally:
+        store.run(lambda tx: processes.end(tx, [identity.id]))
+        metrics.close()
+        store.close()
+
+
+def _beat(store: Store, identity: Identity) -> None:
+    try:
+        store.run(lambda tx: processes.heartbeat(tx, [identity.id]))
+    except Exception as error:  # the processor goes on with what it has; the next heartbeat may be written again
+        log.warning("the heartbeat could not be written: %s", error)

@@ -1,0 +1,161 @@
+"""What the commands read from the metastore. Every function takes a connection and returns plain rows."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, and_, func, select
+
+from engine.authoring.serialized import SerializedDag, decode_dag
+from engine.metastore.states import ProcessKind
+from engine.metastore.tables import Dag, DagFile, DagRun, DagSchedule, DagVersion, Process, TaskAttempt, TaskInstance
+
+Row = dict[str, Any]
+
+
+class TaskStanding(NamedTuple):
+    """A task instance at one moment, as ``trigger --wait`` follows it."""
+
+    task_id: str
+    map_index: int
+    state: str | None
+    try_number: int
+    max_tries: int
+
+
+def list_dags(connection: Connection) -> list[Row]:
+    """Every active DAG with its pause switch, next run and latest run."""
+    latest = select(DagRun.dag_id, func.max(DagRun.id).label("id")).group_by(DagRun.dag_id).subquery()
+    query = (
+        select(
+            Dag.dag_id,
+            DagSchedule.is_paused,
+            DagRun.state.label("last_state"),
+            DagRun.run_id.label("last_run"),
+            DagSchedule.next_run_after.label("next_run"),
+            Dag.fileloc.label("file"),
+        )
+        .outerjoin(DagSchedule, DagSchedule.dag_id == Dag.dag_id)
+        .outerjoin(latest, latest.c.dag_id == Dag.dag_id)
+        .outerjoin(DagRun, DagRun.id == latest.c.id)
+        .where(Dag.is_active)
+        .order_by(Dag.dag_id)
+    )
+    return [{**row, "is_paused": bool(row["is_paused"])} for row in connection.execute(query).mappings()]
+
+
+def active_dag_ids(connection: Connection) -> list[str]:
+    return list(connection.execute(select(Dag.dag_id).where(Dag.is_active).order_by(Dag.dag_id)).scalars())
+
+
+def current_dag(connection: Connection, dag_id: str) -> tuple[str, SerializedDag] | None:
+    """The current version of an active DAG and the DAG itself."""
+    here = and_(DagVersion.dag_id == Dag.dag_id, DagVersion.version == Dag.version)
+    query = select(DagVersion.version, DagVersion.data).join(Dag, here).where(Dag.dag_id == dag_id, Dag.is_active)
+    row = connection.execute(query).one_or_none()
+    return (row.version, decode_dag(row.data)) if row else None
+
+
+def is_paused(connection: Connection, dag_id: str) -> bool:
+    return bool(connection.execute(select(DagSchedule.is_paused).where(DagSchedule.dag_id == dag_id)).scalar())
+
+
+def import_errors(connection: Connection) -> list[Row]:
+    """Every file that cannot be read as it is: what is wrong, where, and what to do."""
+    query = (
+        select(
+            DagFile.path.label("file"),
+            DagFile.error_line.label("line"),
+            DagFile.error_summary.label("error"),
+            DagFile.error_remedy.label("remedy"),
+            DagFile.error_since.label("since"),
+            DagFile.error.label("traceback"),
+        )
+        .where(DagFile.error.is_not(None))
+        .order_by(DagFile.path)
+    )
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def list_runs(connection: Connection, dag_id: str, limit: int, state: str | None = None) -> list[Row]:
+    """The newest runs of a DAG, newest first."""
+    query = (
+        select(
+            DagRun.run_id,
+            DagRun.state,
+            DagRun.run_type,
+            DagRun.logical_date,
+            DagRun.start_date,
+            DagRun.end_date,
+            DagRun.triggered_by,
+        )
+        .where(DagRun.dag_id == dag_id)
+        .order_by(DagRun.id.desc())
+        .limit(limit)
+    )
+    if state is not None:
+        query = query.where(DagRun.state == state)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def run_state(connection: Connection, dag_id: str, run_id: str) -> str | None:
+    return connection.execute(select(DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).scalar()
+
+
+def newest_run_id(connection: Connection, dag_id: str) -> str | None:
+    query = select(DagRun.run_id).where(DagRun.dag_id == dag_id).order_by(DagRun.id.desc()).limit(1)
+    return connection.execute(query).scalar()
+
+
+def run_ids(connection: Connection, dag_id: str, limit: int = 100) -> list[str]:
+    query = select(DagRun.run_id).where(DagRun.dag_id == dag_id).order_by(DagRun.id.desc()).limit(limit)
+    return list(connection.execute(query).scalars())
+
+
+def standings(connection: Connection, dag_id: str, run_id: str) -> list[TaskStanding]:
+    """Where each task of a run stands, in the order in which they were made (upstream first)."""
+    columns = (TaskInstance.task_id, TaskInstance.map_index, TaskInstance.state)
+    query = (
+        select(*columns, TaskInstance.try_number, TaskInstance.max_tries)
+        .join(DagRun, DagRun.id == TaskInstance.run_pk)
+        .where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
+        .order_by(TaskInstance.id)
+    )
+    return [TaskStanding(*row) for row in connection.execute(query)]
+
+
+def task_states(connection: Connection, dag_id: str, run_id: str) -> list[Row]:
+    """Each task of a run with how its last ended attempt went."""
+    last = and_(TaskAttempt.ti_id == TaskInstance.id, TaskAttempt.try_number == TaskInstance.try_number)
+    query = (
+        select(
+            TaskInstance.task_id,
+            TaskInstance.map_index,
+            TaskInstance.state,
+            TaskInstance.try_number,
+            TaskInstance.max_tries,
+            TaskInstance.start_date,
+            TaskInstance.end_date,
+            TaskAttempt.error,
+        )
+        .join(DagRun, DagRun.id == TaskInstance.run_pk)
+        .outerjoin(TaskAttempt, last)
+        .where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
+        .order_by(TaskInstance.id)
+    )
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def lives(connection: Connection, kind: ProcessKind, now: datetime, threshold: timedelta) -> bool:
+    """Whether a process of this kind has a fresh heartbeat."""
+    query = select(func.count()).where(
+        Process.kind == kind, Process.ended_at.is_(None), Process.heartbeat_at > now - threshold
+    )
+    return bool(connection.execute(query).scalar())
+
+
+def started_since(connection: Connection, kind: ProcessKind, moment: datetime) -> bool:
+    """Whether a live process of this kind was started after `moment`."""
+    query = select(func.count()).where(Process.kind == kind, Process.ended_at.is_(None), Process.started_at > moment)
+    return bool(connection.execute(query).scalar())

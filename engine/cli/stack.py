@@ -1,0 +1,218 @@
+"""``windsock up``, ``down``, ``status``, ``standalone``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from engine.cli.errors import Failure
+from engine.cli.output import output_option
+from engine.config import load
+from engine.stack.component import Component, Plan
+from engine.stack.control import Ended, Outcome, block_taken, launch, stop, take_stack, wait_until_healthy
+from engine.stack.health import ReadBeats, Report, all_core_healthy, examine
+from engine.stack.state import read_state, running_pid
+from engine.stack.supervise import last_lines, log_path
+
+if TYPE_CHECKING:
+    from engine.config import Settings
+    from engine.metastore.store import Store
+
+
+class Interrupted(Exception):
+    """Ctrl-C, TERM or a closed terminal."""
+
+
+@click.command()
+@click.option("--detach", "-d", is_flag=True, help="Return when everything is healthy; stop it with windsock down.")
+def up(detach: bool) -> None:
+    """Start everything on this machine, with monitoring.
+
+    Windsock itself, and Prometheus, Alertmanager and Grafana where they are installed. Without --detach it stays in
+    the foreground, and Ctrl-C stops everything.
+    """
+    from engine.stack.inventory import all_components
+
+    settings = load()
+    _up(settings, all_components(settings), detach=detach)
+
+
+@click.command()
+def standalone() -> None:
+    """Start the core only, in the foreground; Ctrl-C stops it."""
+    from engine.stack.inventory import core_components
+
+    settings = load()
+    _up(settings, core_components(settings), detach=False)
+
+
+@click.command()
+def down() -> None:
+    """Stop what up started, and wait until it is gone."""
+    settings = load()
+    if stop(settings.home):
+        click.echo("Windsock is stopped.")
+    else:
+        click.echo("Windsock is not running.")
+
+
+@click.command()
+@output_option
+def status(output: str) -> None:
+    """Ask each component how it is. Exit status 0 only when the whole core is healthy."""
+    settings = load()
+    if running_pid(settings.home) is None:
+        _not_running(settings)
+    with _beats(settings) as read_beats:
+        reports = _look(settings, read_beats)
+    if output == "json":
+        click.echo(json.dumps([_as_json(report) for report in reports], indent=2))
+    else:
+        _show(settings, reports, with_uptime=True)
+    sys.exit(0 if all_core_healthy(reports) else 1)
+
+
+def _up(settings: Settings, components: Sequence[Component], *, detach: bool) -> None:
+    from engine.config import prepare_home
+    from engine.stack.prepare import prepare
+
+    prepare_home(settings)
+    lock = take_stack(settings.home)
+    if lock is None:
+        _already_running(settings, detach=detach)
+        return
+    plan = _plan(settings, block_taken(components), detach=detach)
+    store = prepare(settings)
+    with _stops(), contextlib.closing(store):
+        supervisor = launch(plan, lock)
+        try:
+            outcome = wait_until_healthy(settings.home, supervisor, _reader(store))
+            _tell(settings, plan, outcome, detach=detach)
+            if not detach:
+                _stay(supervisor)
+        except Interrupted:
+            _stop_foreground(supervisor)
+
+
+def _plan(settings: Settings, components: Sequence[Component], *, detach: bool) -> Plan:
+    logs = settings.logging.base_log_folder
+    return Plan(home=str(settings.home), logs=str(logs), components=tuple(components), foreground=not detach)
+
+
+def _tell(settings: Settings, plan: Plan, outcome: Outcome, *, detach: bool) -> None:
+    """Show the table. Where the core is not healthy a detached stack is stopped; in the foreground it tries on."""
+    if outcome.ended is Ended.SUPERVISOR_DIED:
+        path = log_path(plan.logs, "stack")
+        raise Failure(
+            "\n".join(["the supervisor ended before the stack was healthy:", *last_lines(path), f"Log: {path}"])
+        )
+    _show(settings, outcome.reports, with_uptime=False)
+    if outcome.ended is Ended.HEALTHY:
+        click.echo("Stop it with: windsock down" if detach else "Ctrl-C stops everything.")
+    elif detach:
+        stop(settings.home)
+        raise Failure("the core is not healthy (see above), so everything was stopped again")
+    else:
+        click.echo("Not healthy yet (see above); still trying. Ctrl-C stops everything.", err=True)
+
+
+def _stay(supervisor: subprocess.Popen[bytes]) -> None:
+    supervisor.wait()
+    if supervisor.returncode != 0:
+        raise Failure(f"the supervisor died (status {supervisor.returncode}), and all components with it")
+    click.echo("Windsock is stopped.")
+
+
+def _stop_foreground(supervisor: subprocess.Popen[bytes]) -> None:
+    click.echo("\nStopping...", err=True)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    supervisor.terminate()
+    supervisor.wait()
+    click.echo("Windsock is stopped.")
+
+
+@contextlib.contextmanager
+def _stops() -> Iterator[None]:
+    """Ctrl-C, TERM and a closed terminal raise Interrupted inside."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise Interrupted
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _already_running(settings: Settings, *, detach: bool) -> None:
+    pid = running_pid(settings.home)
+    if pid is None:
+        raise Failure("another `windsock up` is just starting the stack; see how it is with: windsock status")
+    click.echo(f"Windsock is running already (pid {pid}).")
+    with _beats(settings) as read_beats:
+        _show(settings, _look(settings, read_beats), with_uptime=False)
+    if not detach:
+        raise Failure("to run it in the foreground, stop it first: windsock down")
+
+
+def _not_running(settings: Settings) -> NoReturn:
+    if read_state(settings.home) is not None:
+        raise Failure("Windsock is not running: its supervisor was killed. Start it again: windsock up --detach")
+    raise Failure("Windsock is not running. Start it: windsock up --detach")
+
+
+def _look(settings: Settings, read_beats: ReadBeats) -> list[Report]:
+    state = read_state(settings.home)
+    return examine(state, read_beats) if state else []
+
+
+@contextlib.contextmanager
+def _beats(settings: Settings) -> Iterator[ReadBeats]:
+    from engine.metastore.store import Store
+
+    with contextlib.closing(Store.from_settings(settings)) as store:
+        yield _reader(store)
+
+
+def _reader(store: Store) -> ReadBeats:
+    from engine.stack.heartbeats import read_beats
+
+    return partial(read_beats, store)
+
+
+def _show(settings: Settings, reports: Sequence[Report], *, with_uptime: bool) -> None:
+    from engine.stack.table import console, footer, problems, stack_table
+
+    screen = console()
+    screen.print(stack_table(reports, with_uptime=with_uptime))
+    screen.print()
+    for text in (problems(reports, settings.logging.base_log_folder), footer(reports, settings.home)):
+        if text:
+            screen.print(text, soft_wrap=True)
+
+
+def _as_json(report: Report) -> dict[str, object]:
+    state = report.state
+    return {
+        "component": report.name,
+        "address": state.component.address,
+        "state": report.health.value,
+        "detail": report.detail,
+        "core": report.is_core,
+        "pid": state.pid,
+        "started_at": state.started_at,
+        "restarts": state.restarts,
+        "last_exit": state.last_exit,
+    }

@@ -1,0 +1,97 @@
+"""``windsock tasks``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from engine.cli.errors import Failure
+from engine.cli.naming import find_dag, find_run, find_task
+from engine.cli.opening import open_store
+from engine.cli.output import output_option, show
+from engine.config import load
+
+
+@click.group()
+def tasks() -> None:
+    """List tasks, their states and logs."""
+
+
+@tasks.command("list")
+@click.argument("dag_id", metavar="DAG")
+@output_option
+def list_tasks(dag_id: str, output: str) -> None:
+    """List the tasks of a DAG, upstream first."""
+    with open_store() as store:
+        _, dag = find_dag(store, dag_id)
+    rows = [
+        {"task_id": task.task_id, "operator": task.operator, "upstream": task.upstream, "retries": task.retries}
+        for task in dag.tasks
+    ]
+    columns = {"task_id": "task", "operator": "operator", "upstream": "waits for", "retries": "retries"}
+    show(rows, output, columns=columns, empty=f"{dag_id} has no tasks.")
+
+
+@tasks.command()
+@click.argument("dag_id", metavar="DAG")
+@click.argument("run_id", metavar="[RUN]", required=False)
+@output_option
+def states(dag_id: str, run_id: str | None, output: str) -> None:
+    """Show where each task of a run stands; without RUN, of the newest."""
+    from engine.cli import queries
+
+    with open_store() as store:
+        run_id = find_run(store, dag_id, run_id)
+        with store.read() as connection:
+            rows = queries.task_states(connection, dag_id, run_id)
+    shown = [row | {"attempt": f"{row['try_number']} of {row['max_tries']}"} for row in rows]
+    columns = {
+        "task_id": "task",
+        "state": "state",
+        "attempt": "attempt",
+        "start_date": "started (UTC)",
+        "end_date": "ended (UTC)",
+        "error": "error",
+    }
+    show(rows if output == "json" else shown, output, columns=columns, empty=f"{run_id} has not started yet.")
+
+
+@tasks.command()
+@click.argument("dag_id", metavar="DAG")
+@click.argument("run_id", metavar="RUN")
+@click.argument("task_id", metavar="TASK")
+@click.option("--try", "try_number", type=click.IntRange(min=1), help="Which attempt; the last by default.")
+@click.option("--map-index", type=int, default=-1, hidden=True)
+def logs(dag_id: str, run_id: str, task_id: str, try_number: int | None, map_index: int) -> None:
+    """Print the log of a task's attempt. RUN may be `latest`."""
+    from engine.cli import queries
+
+    settings = load()
+    with open_store(settings) as store:
+        run_id = find_run(store, dag_id, None if run_id == "latest" else run_id)
+        with store.read() as connection:
+            found = {(task.task_id, task.map_index): task for task in queries.standings(connection, dag_id, run_id)}
+        task = found.get((task_id, map_index))
+        if task is None:
+            find_task(find_dag(store, dag_id)[1], task_id)
+            raise Failure(f"{task_id} has not started yet in {run_id}")
+    _print_log(settings.logging.base_log_folder, dag_id, run_id, task, try_number)
+
+
+def _print_log(folder: Path, dag_id: str, run_id: str, task: object, try_number: int | None) -> None:
+    from engine.cli.queries import TaskStanding
+    from engine.logs.paths import attempt_log_path
+
+    assert isinstance(task, TaskStanding)  # noqa: S101  (said here, since queries is imported late)
+    number = try_number or task.try_number
+    if not 1 <= number <= task.try_number:
+        raise Failure(
+            f"{task.task_id} has had {task.try_number or 'no'} attempts so far; it is {task.state or 'waiting'}"
+        )
+    path = folder / attempt_log_path(dag_id, run_id, task.task_id, number, task.map_index)
+    if not path.exists():
+        raise Failure(f"there is no log at {path}: attempt {number} wrote none, or it ran on another machine")
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            click.echo(line, nl=False)

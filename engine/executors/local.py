@@ -1,0 +1,138 @@
+"""Attempts on this machine: one supervisor process, kept alive, replaced when it dies."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from engine.executors.protocol import OwnerDied, Report
+from engine.linux import adopt_orphans, children_of
+from engine.metastore.processes import Identity, identify
+from engine.metastore.states import ProcessKind
+from engine.running import messages
+from engine.running.messages import Alive, AttemptOrder, Dispatch, Drain, Ended, XComAnswer, XComQuestion
+from engine.running.wire import Hangup, Stream
+
+log = logging.getLogger(__name__)
+
+_SIGN_OF_LIFE_SECONDS: Final = 15.0
+
+
+class LocalExecutor:
+    """Up to `parallelism` attempts at once. `register` writes the heartbeat row of a new supervisor."""
+
+    name = "LocalExecutor"
+
+    def __init__(self, parallelism: int, register: Callable[[Identity], None]) -> None:
+        self.capacity = parallelism
+        self._register = register
+        self._in_flight: set[str] = set()
+        self._stopping = False
+        adopt_orphans()  # what a killed supervisor leaves behind becomes ours, to be ended
+        self._start()
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-m", "engine.executors.supervise", str(theirs.fileno())]
+            # Its own session: a Ctrl-C in the terminal is for the scheduler, which lets attempts end properly.
+            self._process = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        self._identity = identify(ProcessKind.SUPERVISOR, self._process.pid)
+        self._stream = Stream(ours)
+        self._stream.send(messages.Hello(self._identity.id))
+        self._alive_at = time.monotonic()
+        self._register(self._identity)
+
+    @property
+    def owner(self) -> str:
+        return self._identity.id
+
+    @property
+    def running(self) -> int:
+        return len(self._in_flight)
+
+    def filenos(self) -> list[tuple[int, bool]]:
+        return [(self._stream.fileno(), self._stream.wants_to_write)]
+
+    def submit(self, orders: Sequence[AttemptOrder]) -> None:
+        self._in_flight.update(order.token for order in orders)
+        self._stream.send(Dispatch(list(orders)))
+
+    def answer(self, answer: XComAnswer) -> None:
+        self._stream.send(answer)
+
+    def collect(self) -> list[Report]:
+        self._stream.flush()
+        try:
+            bodies = self._stream.receive()
+        except Hangup:
+            return [self._bury()]
+        reports: list[Report] = []
+        for body in bodies:
+            match messages.from_supervisor.decode(body):
+                case Alive():
+                    self._alive_at = time.monotonic()
+                case Ended() as ended:
+                    self._in_flight.discard(ended.token)
+                    reports.append(ended)
+                case XComQuestion() as question:
+                    reports.append(question)
+        return reports
+
+    def _bury(self) -> OwnerDied:
+        dead = self.owner
+        code = self._process.wait()
+        self._stream.close()
+        self._in_flight.clear()
+        self.reap_orphans(end=True)
+        if not self._stopping:
+            log.error("the supervisor (pid %d) died with status %d; starting another", self._process.pid, code)
+            self._start()
+        return OwnerDied(dead)
+
+    def reap_orphans(self, *, end: bool = False) -> None:
+        """Reap what attempts left behind; with `end`, kill it first: its supervisor is dead."""
+        for pid in children_of(os.getpid()):
+            if pid == self._process.pid:
+                continue
+            if end:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0 if end else os.WNOHANG)
+
+    def healthy_owners(self) -> list[str]:
+        return [self.owner] if time.monotonic() - self._alive_at < _SIGN_OF_LIFE_SECONDS else []
+
+    def end_hung(self, after_seconds: float) -> None:
+        """Kill a supervisor that gives no sign of life: nobody watches its attempts any more."""
+        silent = time.monotonic() - self._alive_at
+        if silent > after_seconds:
+            log.error("the supervisor (pid %d) has been silent for %.0f s; ending it", self._process.pid, silent)
+            self._process.kill()
+
+    def stop(self, grace_seconds: float) -> None:
+        self._stopping = True
+        self._stream.send(Drain(grace_seconds))
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class SequentialExecutor(LocalExecutor):
+    """One attempt at a time."""
+
+    name = "SequentialExecutor"
+
+    def __init__(self, parallelism: int, register: Callable[[Identity], None]) -> None:  # noqa: ARG002
+        super().__init__(1, register)

@@ -1,0 +1,122 @@
+"""The supervisor's process: ``python -m engine.executors.supervise FD``, started by LocalExecutor."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from engine import config
+from engine.logs.redaction import Redactor
+from engine.running import messages
+from engine.running.messages import Ask, Ended
+from engine.running.supervisor import Supervisor
+from engine.running.wire import BlockingStream, Stream
+
+if TYPE_CHECKING:
+    from engine.config import Settings
+    from engine.metastore.store import Tx
+
+T = TypeVar("T")
+
+# What attempts must not see unless their author hands it to them.
+SECRET_VARIABLES: Final = (
+    "WINDSOCK__DATABASE__SQL_ALCHEMY_CONN",
+    "WINDSOCK__SMTP__SMTP_PASSWORD",
+    "WINDSOCK__ALERTING__APPRISE_URLS",
+)
+_RETRY_SECONDS: Final = 1.0
+_HEARTBEAT_SECONDS: Final = 5.0
+
+
+class MetastoreSurvivor:
+    """The metastore for a supervisor whose scheduler died. SQLAlchemy is imported only then."""
+
+    def __init__(self, settings: Settings, owner: str) -> None:
+        from engine.metastore.announce import Announcer
+        from engine.metastore.ledger import Ledger
+        from engine.metastore.store import Store
+
+        self._owner = owner
+        self._store = Store.from_settings(settings)
+        self._ledger = Ledger(Announcer(settings.webserver.url))
+        self._hostname = socket.gethostname()
+        self._heartbeat_at = 0.0
+
+    def adopt(self, known: list[str]) -> None:
+        from engine.metastore.transitions import disown
+
+        returned = self._insist(lambda tx: disown(tx, self._owner, known))
+        logging.getLogger(__name__).warning("gave back %s attempts that never arrived", returned)
+
+    def report(self, ended: list[Ended]) -> None:
+        from engine.metastore.changes import Finished
+
+        reports = [Finished(end.token, end.outcome, self._hostname) for end in ended]
+        changes = self._insist(lambda tx: self._ledger.finish(tx, reports))
+        self._ledger.forget(changes)
+        self._store.wake("scheduler")
+        if changes.announced:
+            self._store.wake("notifier")
+
+    def pull(self, ask: Ask) -> dict[str, str]:
+        from engine.metastore.xcoms import pull
+
+        return self._insist(lambda tx: pull(tx.connection, ask.dag_id, ask.run_id, ask.task_ids, ask.key))
+
+    def heartbeat(self) -> None:
+        from engine.metastore import processes
+
+        if time.monotonic() - self._heartbeat_at >= _HEARTBEAT_SECONDS:
+            self._insist(lambda tx: processes.heartbeat(tx, [self._owner]))
+            self._heartbeat_at = time.monotonic()
+
+    def leave(self) -> None:
+        from engine.metastore import processes
+
+        self._insist(lambda tx: processes.end(tx, [self._owner]))
+        self._store.wake("scheduler")
+        self._store.close()
+
+    def _insist(self, work: Callable[[Tx], T]) -> T:
+        # Nobody else knows how these attempts ended: wait for the database however long it takes.
+        while True:
+            try:
+                return self._store.run(work)
+            except Exception:
+                logging.getLogger(__name__).exception("the metastore does not answer; trying again")
+                time.sleep(_RETRY_SECONDS)
+
+
+def main(argv: list[str]) -> int:
+    """Serve one scheduler."""
+    fd = int(argv[0])
+    settings = config.load()
+    logging.basicConfig(level=settings.logging.logging_level, format="%(asctime)s supervisor %(levelname)s %(message)s")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the scheduler says when to stop
+    redactor = Redactor.from_settings(settings)
+    for name in list(os.environ):
+        if name.upper() in SECRET_VARIABLES:
+            del os.environ[name]
+    upstream = socket.socket(fileno=fd)
+    owner = messages.hello.decode(BlockingStream(upstream).receive()).owner
+    supervisor = Supervisor(
+        Stream(upstream),
+        log_folder=settings.logging.base_log_folder,
+        redact=redactor.redact,
+        import_timeout=settings.core.dagbag_import_timeout,
+        grace_seconds=settings.core.killed_task_cleanup_time,
+        survive=lambda: MetastoreSurvivor(settings, owner),
+    )
+    supervisor.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,213 @@
+"""StatsD emission: tagged lines, gathered in memory and sent by a thread, so that it never slows or fails the caller.
+
+Counters are summed and of a gauge the last value counts until the next flush, each ``FLUSH_SECONDS``; timers are sent
+one by one. Call it after the commit whose effect it tells. Every way to lose a line is counted and sent as
+``statsd.lines_dropped{reason}``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import re
+import socket
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from statsd.client.base import StatsClientBase
+
+from exporters.catalogue import CATALOGUE
+
+if TYPE_CHECKING:
+    from engine.config.sections import Metrics as MetricsSettings
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS: Final = 0.25
+RESOLVE_SECONDS: Final = 30.0
+_PACKET: Final = 1432  # an Ethernet frame less the headers
+_MOST_LINES: Final = 50_000
+# What would end a tag's value, or a line, for some StatsD server.
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.\-/@+]")
+
+Tags = tuple[tuple[str, str], ...]
+
+
+class Metrics:
+    """One emitter. Thread-safe; not shared with forked children. Names are those of ``exporters.catalogue``."""
+
+    def __init__(self, settings: MetricsSettings) -> None:
+        self._lock = threading.Lock()
+        self._counters: Counter[tuple[str, Tags]] = Counter()
+        self._gauges: dict[tuple[str, Tags], float] = {}
+        self._timings: deque[tuple[str, Tags, float]] = deque()
+        self._legacy = settings.legacy_names
+        self._sink = _Sink(settings.statsd_host, settings.statsd_port, settings.statsd_prefix)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        if settings.statsd_on:
+            self._thread = threading.Thread(target=self._run, name="statsd", daemon=True)
+            self._thread.start()
+            atexit.register(self.close)
+
+    def incr(self, name: str, n: int = 1, /, **tags: object) -> None:
+        """Count `n` more. Zero makes the series appear, so that increase() sees the first event."""
+        if self._thread:
+            with self._lock:
+                self._counters[name, _tags(tags)] += n
+
+    def gauge(self, name: str, value: float, /, **tags: object) -> None:
+        """Set a gauge."""
+        if self._thread:
+            with self._lock:
+                self._gauges[name, _tags(tags)] = value
+
+    def timing(self, name: str, seconds: float, /, **tags: object) -> None:
+        """Report a duration in seconds; it travels in milliseconds."""
+        if self._thread:
+            with self._lock:
+                if len(self._timings) >= _MOST_LINES:
+                    self._counters["statsd.lines_dropped", (("reason", "queue_full"),)] += 1
+                else:
+                    self._timings.append((name, _tags(tags), seconds))
+
+    def _run(self) -> None:
+        while not self._stop.wait(FLUSH_SECONDS):
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what has gathered."""
+        with self._lock:
+            counters, self._counters = self._counters, Counter()
+            gauges, self._gauges = self._gauges, {}
+            timings, self._timings = self._timings, deque()
+        for (name, tags), n in counters.items():
+            self._sink.incr(self._wire_name(name, tags), n)
+        for (name, tags), value in gauges.items():
+            self._sink.gauge(self._wire_name(name, tags), _number(value))
+        for name, tags, seconds in timings:
+            self._sink.timing(self._wire_name(name, tags), seconds * 1000)
+        for reason, n in self._sink.send().items():
+            with self._lock:
+                self._counters["statsd.lines_dropped", (("reason", reason),)] += n
+
+    def _wire_name(self, name: str, tags: Tags) -> str:
+        if self._legacy:
+            return _legacy_name(name, dict(tags))
+        return name + "".join(f",{key}={value}" for key, value in tags)
+
+    def close(self) -> None:
+        """Send the rest and stop."""
+        if self._thread and not self._stop.is_set():
+            self._stop.set()
+            self._thread.join(timeout=2)
+            self.flush()
+            self._sink.close()
+
+
+def _legacy_name(name: str, labels: dict[str, str]) -> str:
+    """Airflow's dotted name with the labels inside; the bare name where there is none for these labels."""
+    for form in CATALOGUE[name].legacy:
+        if labels.keys() >= set(form.variables):
+            return form.embed(labels)
+    return name
+
+
+def _tags(tags: Mapping[str, object]) -> Tags:
+    return tuple((key, _UNSAFE.sub("_", str(value)) or "_") for key, value in tags.items() if value is not None)
+
+
+def _number(value: float) -> float:
+    return int(value) if value == int(value) else value
+
+
+class _Sink(StatsClientBase):  # type: ignore[misc]
+    """The statsd package formats lines; this packs them into datagrams and never raises.
+
+    The host is resolved here and again every RESOLVE_SECONDS, since an exporter may move (the package's own client
+    asks once, and fails when there is no answer).
+    """
+
+    def __init__(self, host: str, port: int, prefix: str) -> None:
+        self._prefix = prefix
+        self._maxudpsize = _PACKET
+        self._host, self._port = host, port
+        self._lines: list[str] = []
+        self._socket: socket.socket | None = None
+        self._resolved_at = -RESOLVE_SECONDS
+        self._warned = False
+
+    def _after(self, data: str | None) -> None:
+        if data:
+            self._lines.append(data)
+
+    @contextlib.contextmanager
+    def pipeline(self) -> Iterator[_Sink]:
+        """The package sends a negative gauge as two lines of one pipeline; here every line is in one anyway."""
+        yield self
+
+    def send(self) -> Counter[str]:
+        """Send the gathered lines; returns how many were lost, by reason."""
+        lines, self._lines = self._lines, []
+        lost: Counter[str] = Counter()
+        if not lines:
+            return lost
+        sock = self._connected()
+        if sock is None:
+            return Counter({"unresolved": len(lines)})
+        for packet in _packets(lines):
+            try:
+                sock.send("\n".join(packet).encode())
+            except ConnectionRefusedError:
+                lost["refused"] += len(packet)  # nobody listened to the packet before this one
+            except OSError:
+                lost["send_error"] += len(packet)
+        return lost
+
+    def _connected(self) -> socket.socket | None:
+        now = time.monotonic()
+        if now - self._resolved_at < RESOLVE_SECONDS:
+            return self._socket
+        self._resolved_at = now
+        try:
+            family, kind, proto, _, address = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)[0]
+        except OSError as error:
+            self._warn(error)
+            return self._socket  # better an old address than none
+        self.close()
+        self._socket = socket.socket(family, kind, proto)
+        self._socket.setblocking(False)
+        self._socket.connect(address)
+        self._warned = False
+        return self._socket
+
+    def _warn(self, error: OSError) -> None:
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "metrics.statsd_host %r does not resolve (%s): metrics are dropped until it does; "
+                "correct WINDSOCK__METRICS__STATSD_HOST",
+                self._host,
+                error.strerror or error,
+            )
+
+    def close(self) -> None:
+        if self._socket:
+            with contextlib.suppress(OSError):
+                self._socket.close()
+
+
+def _packets(lines: list[str]) -> list[list[str]]:
+    packets: list[list[str]] = []
+    size = _PACKET + 1
+    for line in lines:
+        if size + len(line) + 1 > _PACKET:
+            packets.append([])
+            size = 0
+        packets[-1].append(line)
+        size += len(line) + 1
+    return packets

@@ -1,0 +1,277 @@
+"""Running callback requests: lease, fork, wait with a limit, confirm.
+
+A request is leased for longer than its callback may take, so a second notifier takes it up only when the first one
+died; a callback may then run twice, but is never lost. One that raises or overruns is not repeated: its side effects
+may have happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, cast
+
+import msgspec
+from sqlalchemy import Row, or_, update
+from sqlalchemy import select as sql_select
+from sqlalchemy.exc import SQLAlchemyError
+
+from engine.authoring.attempt_context import AttemptContext
+from engine.authoring.serialized import CallbackKind
+from engine.logs.paths import attempt_log_path
+from engine.metastore.changes import RunFacts
+from engine.metastore.errors import MetastoreError, NotFound
+from engine.metastore.graphs import Graphs
+from engine.metastore.runs import Runs
+from engine.metastore.store import Store, Tx
+from engine.metastore.tables import Base, CallbackRequest
+from engine.metrics import Metrics
+from engine.running.callbacks import CallbackOrder
+from engine.running.output import AttemptLog
+from engine.running.zygote import Exited, Refused, ZygoteClient, ZygoteDied
+
+log = logging.getLogger(__name__)
+
+_REQUEST: Final = Base.metadata.tables[CallbackRequest.__tablename__]
+_CONCURRENCY: Final = 4
+_MOST_ATTEMPTS: Final = 5  # a callback that kills its notifier each time must end
+_POLL_SECONDS: Final = 2.0
+
+
+@dataclass(slots=True)
+class Running:
+    """A callback in its process."""
+
+    request: Row[Any]
+    token: str
+    log: AttemptLog
+    errors: int  # the pipe's read end
+    deadline: float
+    overran: bool = False
+
+
+class CallbackRunner:
+    """Runs what the transitions asked for. :meth:`run` blocks until `stop`; :meth:`nudge` wakes it."""
+
+    def __init__(
+        self,
+        store: Store,
+        metrics: Metrics,
+        *,
+        log_folder: Path,
+        redact: Callable[[str], str],
+        timeout_seconds: float,
+        attempt_url: Callable[..., str],
+    ) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._log_folder = log_folder
+        self._redact = redact
+        self._timeout = timeout_seconds
+        self._attempt_url = attempt_url
+        self._graphs, self._runs = Graphs(), Runs()
+        self._running: dict[int, Running] = {}
+        self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._zygote = ZygoteClient.start("engine.running.callbacks:main")
+
+    def nudge(self) -> None:
+        """Look for requests now."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake_w, b"!")
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until `stop` is set and nudged; callbacks that run then are left to their lease."""
+        while not stop.is_set():
+            try:
+                self._begin_due()
+            except (MetastoreError, SQLAlchemyError) as error:
+                log.warning("callback requests cannot be read, trying again: %s", error)
+            self._wait()
+        self._zygote.close()
+
+    def _begin_due(self) -> None:
+        free = _CONCURRENCY - len(self._running)
+        if free > 0:
+            for request, token in self._store.run(lambda tx: self._lease(tx, free)):
+                self._begin(request, token)
+
+    def _lease(self, tx: Tx, limit: int) -> list[tuple[Row[Any], str]]:
+        """1. Lock due requests whose lease, if any, is over. 2. Bury those tried too often. 3. Take the rest."""
+        columns = _REQUEST.c
+        due = (columns.state == "pending") & (columns.due_at <= tx.now)
+        free = or_(columns.lease_until.is_(None), columns.lease_until < tx.now)
+        statement = sql_select(_REQUEST).where(due, free).order_by(columns.due_at, columns.id).limit(limit)
+        if tx.dialect.locks_rows:
+            statement = statement.with_for_update(skip_locked=True)
+        leased = []
+        for row in tx.connection.execute(statement).all():
+            token = str(uuid.uuid4())
+            values: dict[str, Any] = {"token": token, "attempts": row.attempts + 1}
+            if row.attempts >= _MOST_ATTEMPTS:
+                values |= {"state": "dead", "done_at": tx.now, "error": "its process ended the notifier each time"}
+            else:
+                values["lease_until"] = tx.now + timedelta(seconds=self._timeout * 2 + 30)
+                leased.append((row, token))
+            tx.connection.execute(update(_REQUEST).where(columns.id == row.id).values(values))
+        return leased
+
+    def _begin(self, request: Row[Any], token: str) -> None:
+        try:
+            order = self._store.run(lambda tx: self._order(tx, request))
+        except (NotFound, KeyError, msgspec.ValidationError) as error:
+            reason = f"what it is about is not in the metastore any more: {error}"
+            self._insist(lambda tx: _settle(tx, request.id, token, reason))
+            return
+        pipe, log_fd = os.pipe2(os.O_CLOEXEC)
+        errors, error_fd = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(errors, False)
+        output = AttemptLog(self._log_folder / _log_path(request, order), pipe, self._redact)
+        output.remark(f"{request.kind}_callback of {request.scope} {order.task_id or request.dag_id}")
+        self._running[request.id] = Running(request, token, output, errors, time.monotonic() + self._timeout)
+        self._zygote.fork(request.id, msgspec.msgpack.encode(order), [log_fd, error_fd])
+        os.close(log_fd)
+        os.close(error_fd)
+
+    def _order(self, tx: Tx, request: Row[Any]) -> CallbackOrder:
+        payload = request.payload
+        run = self._runs.get(tx.connection, [payload["run_pk"]])[payload["run_pk"]]
+        dag = self._graphs.get(tx.connection, run.dag_id, run.version).dag
+        self._runs.forget([run.id])
+        return CallbackOrder(
+            kind=cast("CallbackKind", request.kind),
+            fileloc=request.fileloc,
+            context=self._context(run, dag.params, payload),
+            task_id=payload.get("task_id"),
+            error=payload.get("error"),
+            reason=payload.get("reason"),
+        )
+
+    def _context(self, run: RunFacts, params: dict[str, Any], payload: dict[str, Any]) -> AttemptContext:
+        task_id, try_number = payload.get("task_id") or "", payload.get("try_number") or 0
+        map_index = payload.get("map_index", -1)
+        values = {
+            "dag_id": run.dag_id,
+            "task_id": task_id,
+            "run_id": run.run_id,
+            "map_index": map_index,
+            "try_number": try_number,
+            "max_tries": payload.get("max_tries") or 0,
+            "run_type": run.run_type,
+            "logical_date": run.logical_date,
+            "data_interval_start": run.data_interval_start,
+            "data_interval_end": run.data_interval_end,
+            "run_after": run.run_after,
+            "run_start_date": run.start_date,
+            "queued_at": run.queued_at,
+            "conf": run.conf,
+            "params": {**params, **{k: v for k, v in run.conf.items() if k in params}},
+            "start_date": payload.get("start_date"),
+            "log_url": self._attempt_url(run.dag_id, run.run_id, task_id, try_number, map_index),
+            "hostname": payload.get("hostname") or "",
+            "state": payload["state"] if task_id else "running",
+            "run_state": "running" if task_id else payload["state"],
+        }
+        return msgspec.convert(values, AttemptContext)
+
+    # -- waiting
+
+    def _wait(self) -> None:
+        fds = [self._wake_r, self._zygote.fileno(), *(running.log.fileno() for running in self._running.values())]
+        timeouts = [running.deadline - time.monotonic() for running in self._running.values()]
+        readable, _, _ = select.select(fds, [], [], max(0.0, min([_POLL_SECONDS, *timeouts])))
+        if self._wake_r in readable:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_r, 4096)
+        for running in self._running.values():
+            if running.log.fileno() in readable:
+                running.log.pump()
+        self._hear_zygote()
+        self._end_overdue()
+
+    def _hear_zygote(self) -> None:
+        self._zygote.flush()
+        try:
+            events = self._zygote.read_events()
+        except ZygoteDied:
+            log.error("the zygote of the callbacks died; starting another")
+            for running in list(self._running.values()):
+                self._finish(running, "killed together with the zygote that forked it")
+            self._zygote.close()
+            self._zygote = ZygoteClient.start("engine.running.callbacks:main")
+            return
+        for event in events:
+            ended = self._running.get(event.job_id)
+            if ended and isinstance(event, Exited):
+                self._finish(ended, _error(ended, event, self._timeout))
+            elif ended and isinstance(event, Refused):
+                self._finish(ended, f"no process could be made: {event.error}")
+
+    def _end_overdue(self) -> None:
+        now = time.monotonic()
+        for running in self._running.values():
+            if now >= running.deadline:
+                running.overran, running.deadline = True, now + self._timeout
+                self._zygote.kill(running.request.id, signal.SIGKILL)
+
+    def _finish(self, running: Running, error: str | None) -> None:
+        del self._running[running.request.id]
+        running.log.close_pipe()
+        running.log.remark(f"failed: {error}" if error else "returned")
+        running.log.close()
+        os.close(running.errors)
+        self._insist(lambda tx: _settle(tx, running.request.id, running.token, self._redact(error) if error else None))
+        request = running.request
+        outcome = "failed" if error else "done"
+        self._metrics.incr("callbacks.finished", callback=request.kind, outcome=outcome)
+        if error:
+            log.warning("%s_callback of %s failed: %s", request.kind, request.dag_id, self._redact(error))
+            self._metrics.incr("dag.callback_exceptions", dag_id=request.dag_id)
+
+    def _insist(self, work: Callable[[Tx], None]) -> None:
+        # It has run: to forget that would run it again.
+        for _ in range(30):
+            try:
+                self._store.run(work)
+            except (MetastoreError, SQLAlchemyError):
+                time.sleep(1)
+            else:
+                return
+        log.error("a callback's end could not be written; it will run again when its lease is over")
+
+
+def _settle(tx: Tx, request_id: int, token: str, error: str | None) -> None:
+    values = {"state": "dead" if error else "done", "error": error, "done_at": tx.now, "lease_until": None}
+    held = (_REQUEST.c.id == request_id) & (_REQUEST.c.token == token)
+    tx.connection.execute(update(_REQUEST).where(held).values(values))
+
+
+def _error(running: Running, event: Exited, timeout: float) -> str | None:
+    if running.overran:
+        return f"ran longer than core.callback_timeout of {timeout:g} s"
+    if event.exit_code == 0:
+        return None
+    with contextlib.suppress(BlockingIOError):
+        if told := os.read(running.errors, 65_536):
+            return told.decode(errors="replace")
+    return f"ended with {f'signal {event.signal}' if event.signal else f'exit code {event.exit_code}'}"
+
+
+def _log_path(request: Row[Any], order: CallbackOrder) -> Path:
+    """Beside what it is about: ``attempt=N.on_failure.log``, or ``on_failure.log`` in the run's folder."""
+    context = order.context
+    path = Path(
+        attempt_log_path(context.dag_id, context.run_id, context.task_id or "-", context.try_number, context.map_index)
+    )
+    if order.task_id:
+        return path.with_suffix(f".{request.kind}.log")
+    return path.parent.parent / f"{request.kind}.log"

@@ -1,0 +1,135 @@
+"""The notifier: one process that delivers alerts and runs user callbacks."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from alerting.channels.chat import receivers
+from alerting.channels.email import Email, SmtpConfig
+from alerting.deliver import Deliverer
+from alerting.render import Renderer
+from alerting.routes import Plan
+from engine import links
+from engine.config import Settings
+from engine.logs.reading import read_tail
+from engine.logs.redaction import Redactor
+from engine.metastore import processes
+from engine.metastore.processes import Identity, identify
+from engine.metastore.states import ProcessKind
+from engine.metastore.store import Store
+from engine.metastore.wakeups import Listener
+from engine.metrics import Metrics
+from engine.running.callback_requests import CallbackRunner
+
+log = logging.getLogger(__name__)
+
+
+def build_deliverer(settings: Settings, store: Store, metrics: Metrics | None = None) -> Deliverer:
+    """The deliverer that the settings describe. A receiver that cannot be used is told in the log and in its rows."""
+    smtp = settings.smtp
+    mail = SmtpConfig(
+        host=smtp.smtp_host,
+        port=smtp.smtp_port,
+        user=smtp.smtp_user,
+        password=smtp.smtp_password,
+        mail_from=smtp.smtp_mail_from,
+        ssl=smtp.smtp_ssl,
+        starttls=smtp.smtp_starttls,
+        timeout=smtp.smtp_timeout,
+    )
+    chats = receivers(settings.alerting.apprise_urls)
+    redactor = Redactor.from_settings(settings)
+    renderer = Renderer(
+        partial(read_tail, settings.logging.base_log_folder), redactor.redact, settings.alerting.log_lines
+    )
+    give_up_after = timedelta(seconds=settings.alerting.give_up_after)
+    return Deliverer(
+        store.engine,
+        [Email(mail), *chats],
+        renderer,
+        Plan(tuple(chat.name for chat in chats), give_up_after),
+        lease_for=timedelta(seconds=settings.alerting.lease_seconds),
+        meter=metrics,
+    )
+
+
+def run(settings: Settings) -> int:
+    """Deliver and call back until TERM or INT."""
+    store = Store.from_settings(settings)
+    store.check()
+    metrics = Metrics(settings.metrics)
+    identity = identify(ProcessKind.NOTIFIER)
+    store.run(lambda tx: processes.register(tx, identity))
+    stop = threading.Event()
+    listener = Listener(store, "notifier")
+
+    def on_signal(*_: object) -> None:
+        stop.set()
+        listener.interrupt()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    deliverer = build_deliverer(settings, store, metrics)
+    callbacks = CallbackRunner(
+        store,
+        metrics,
+        log_folder=Path(settings.logging.base_log_folder),
+        redact=Redactor.from_settings(settings).redact,
+        timeout_seconds=settings.core.callback_timeout,
+        attempt_url=partial(links.attempt_url, settings.webserver.url),
+    )
+    beat_seconds = settings.scheduler.job_heartbeat_sec
+    helpers = [
+        _helper("callbacks", stop, listener.interrupt, lambda: callbacks.run(stop)),
+        _helper("heartbeat", stop, listener.interrupt, lambda: _beat(store, identity, beat_seconds, stop)),
+    ]
+    log.info("delivering alerts and running callbacks")
+    deliverer.run(partial(_wait, listener, callbacks, stop), stop)
+    stop.set()
+    callbacks.nudge()
+    for helper in helpers:
+        helper.join(timeout=5)
+    store.run(lambda tx: processes.end(tx, [identity.id]))
+    listener.close()
+    metrics.close()
+    store.close()
+    return 0
+
+
+def _wait(listener: Listener, callbacks: CallbackRunner, stop: threading.Event, seconds: float) -> bool:
+    woken = listener.wait(seconds) and not stop.is_set()
+    if woken:
+        callbacks.nudge()
+    return woken
+
+
+def _helper(
+    name: str, stop: threading.Event, interrupt: Callable[[], None], work: Callable[[], None]
+) -> threading.Thread:
+    """A thread whose death stops the process: its owner starts it anew, and nothing fails silently."""
+
+    def guarded() -> None:
+        try:
+            work()
+        except Exception:
+            log.exception("the %s thread died; stopping the notifier", name)
+            stop.set()
+            interrupt()
+
+    thread = threading.Thread(target=guarded, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _beat(store: Store, identity: Identity, seconds: float, stop: threading.Event) -> None:
+    while not stop.wait(seconds):
+        try:
+            store.run(lambda tx: processes.heartbeat(tx, [identity.id]))
+        except Exception as error:
+            log.warning("the heartbeat could not be written: %s", error)

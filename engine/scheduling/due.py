@@ -1,0 +1,159 @@
+"""Runs that are due: following what the dag processor stored, and creating scheduled runs.
+
+Both verbs are bounded batches inside the caller's transaction and may be run by any number of schedulers: rows are
+claimed with locks, and the unique key (dag_id, logical_date) has the last word.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Row, bindparam, func, select, update
+
+from engine.authoring.serialized import SerializedDag
+from engine.authoring.timetables import DataInterval, NextRun, next_interval
+from engine.metastore import budgets
+from engine.metastore.graphs import Graphs
+from engine.metastore.states import RunState, RunType
+from engine.metastore.store import Tx
+from engine.metastore.tables import Base, Budget, Dag, DagRun, DagSchedule
+from engine.metastore.transitions import insert_run
+
+_SCHEDULE: Final = Base.metadata.tables[DagSchedule.__tablename__]
+_BUDGET: Final = Base.metadata.tables[Budget.__tablename__]
+
+_CHANGED = (
+    select(
+        Dag.dag_id,
+        Dag.version,
+        Dag.is_active,
+        DagSchedule.dag_id.label("known"),
+        DagSchedule.next_interval_start,
+        DagSchedule.next_interval_end,
+    )
+    .outerjoin(DagSchedule, DagSchedule.dag_id == Dag.dag_id)
+    .where(
+        (Dag.is_active.is_(True) & (DagSchedule.version.is_(None) | (DagSchedule.version != Dag.version)))
+        | (Dag.is_active.is_(False) & DagSchedule.version.is_not(None))
+    )
+    .order_by(Dag.dag_id)
+    .limit(bindparam("limit"))
+)
+_DUE = (
+    select(*_SCHEDULE.c)
+    .where(_SCHEDULE.c.next_run_after <= bindparam("now"), _SCHEDULE.c.is_paused.is_(False))
+    .order_by(_SCHEDULE.c.next_run_after)
+    .limit(bindparam("limit"))
+)
+_NEXT_DUE: Final = select(func.min(DagSchedule.next_run_after)).where(
+    DagSchedule.is_paused.is_(False), DagSchedule.next_run_after > bindparam("now")
+)
+
+
+def sync_schedules(tx: Tx, graphs: Graphs, *, paused_at_creation: bool, limit: int) -> int:
+    """Take over new and changed DAG versions: when they run next, and their limits. Returns how many there were."""
+    rows = tx.connection.execute(_CHANGED, {"limit": limit}).all()
+    for row in rows:
+        if row.is_active:
+            _follow(tx, graphs.get(tx.connection, row.dag_id, row.version).dag, row, paused_at_creation)
+        else:
+            values = {"version": None, "next_interval_start": None, "next_interval_end": None, "next_run_after": None}
+            tx.connection.execute(update(DagSchedule).where(DagSchedule.dag_id == row.dag_id).values(values))
+    return len(rows)
+
+
+def _follow(tx: Tx, dag: SerializedDag, row: Any, paused_at_creation: bool) -> None:
+    next_run = _next_run(dag, _last_scheduled(tx, dag.dag_id), tx.now)
+    values = {"version": row.version, **_next_columns(next_run)}
+    if row.known is None:
+        paused = paused_at_creation if dag.is_paused_upon_creation is None else dag.is_paused_upon_creation
+        new = {"dag_id": dag.dag_id, "is_paused": paused, **values}
+        tx.connection.execute(tx.dialect.insert_ignore(_SCHEDULE).values(new))
+    else:
+        tx.connection.execute(update(DagSchedule).where(DagSchedule.dag_id == dag.dag_id).values(values))
+    _set_limit(tx, budgets.DAG_TASKS, dag.dag_id, dag.max_active_tasks)
+    _set_limit(tx, budgets.DAG_RUNS, dag.dag_id, dag.max_active_runs)
+
+
+def _set_limit(tx: Tx, kind: str, name: str, slots: int) -> None:
+    row = {"kind": kind, "name": name, "slots": slots, "used": 0}
+    tx.connection.execute(tx.dialect.insert_ignore(_BUDGET).values(row))
+    changed = update(Budget).where(Budget.kind == kind, Budget.name == name, Budget.slots != slots)
+    tx.connection.execute(changed.values(slots=slots))
+
+
+def _last_scheduled(tx: Tx, dag_id: str) -> DataInterval | None:
+    statement = (
+        select(DagRun.data_interval_start, DagRun.data_interval_end)
+        .where(DagRun.dag_id == dag_id, DagRun.run_type == RunType.SCHEDULED)
+        .order_by(DagRun.logical_date.desc())
+        .limit(1)
+    )
+    row = tx.connection.execute(statement).first()
+    return DataInterval(*row._tuple()) if row else None  # type: ignore[arg-type]
+
+
+def _next_run(dag: SerializedDag, last: DataInterval | None, now: datetime) -> NextRun | None:
+    return next_interval(dag.schedule, dag.start_date, dag.end_date, dag.catchup, last, now)
+
+
+def _next_columns(next_run: NextRun | None) -> dict[str, datetime | None]:
+    return {
+        "next_interval_start": next_run.interval.start if next_run else None,
+        "next_interval_end": next_run.interval.end if next_run else None,
+        "next_run_after": next_run.run_after if next_run else None,
+    }
+
+
+def create_due_runs(tx: Tx, graphs: Graphs, limit: int) -> int:
+    """Queue one run for each DAG whose next interval is over, and move those DAGs on; returns how many runs.
+
+    A DAG with max_active_runs queued or running runs stays as it is: it is looked at again when one of them ends.
+    """
+    statement = _DUE.with_for_update(skip_locked=True) if tx.dialect.locks_rows else _DUE
+    due = tx.connection.execute(statement, {"now": tx.now, "limit": limit}).all()
+    active = _active_runs(tx, [row.dag_id for row in due])
+    created = 0
+    for row in due:
+        dag = graphs.get(tx.connection, row.dag_id, row.version).dag
+        if active[row.dag_id] < dag.max_active_runs:
+            created += _create(tx, dag, row)
+    return created
+
+
+def _active_runs(tx: Tx, dag_ids: list[str]) -> Counter[str]:
+    if not dag_ids:
+        return Counter()
+    statement = (
+        select(DagRun.dag_id, func.count())
+        .where(DagRun.dag_id.in_(dag_ids), DagRun.state.in_([RunState.QUEUED, RunState.RUNNING]))
+        .group_by(DagRun.dag_id)
+    )
+    return Counter(dict(tx.connection.execute(statement).tuples().all()))
+
+
+def _create(tx: Tx, dag: SerializedDag, row: Row[Any]) -> bool:
+    values = {
+        "dag_id": dag.dag_id,
+        "run_id": f"scheduled__{row.next_interval_start.isoformat()}",
+        "run_type": RunType.SCHEDULED,
+        "version": row.version,
+        "logical_date": row.next_interval_start,
+        "data_interval_start": row.next_interval_start,
+        "data_interval_end": row.next_interval_end,
+        "run_after": row.next_run_after,
+    }
+    created = insert_run(tx, values)
+    last = DataInterval(row.next_interval_start, row.next_interval_end)
+    moved = update(DagSchedule).where(
+        DagSchedule.dag_id == dag.dag_id, DagSchedule.next_run_after == row.next_run_after
+    )
+    tx.connection.execute(moved.values(_next_columns(_next_run(dag, last, tx.now))))
+    return created
+
+
+def next_due(tx: Tx) -> datetime | None:
+    """When the next scheduled run is due, runs that are due already left out."""
+    return tx.connection.execute(_NEXT_DUE, {"now": tx.now}).scalar()

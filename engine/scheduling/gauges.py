@@ -1,0 +1,70 @@
+"""Gauges from the metastore: pools, task states, runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import Connection, func, select
+
+from engine.metastore import budgets
+from engine.metastore.states import RunState, TaskState
+from engine.metastore.tables import Budget, DagRun, TaskInstance
+from engine.metrics import Metrics
+
+_OPEN_STATES: Final = (TaskState.SCHEDULED, TaskState.QUEUED, TaskState.RUNNING)
+_COUNTS = (
+    select(
+        TaskInstance.state,
+        TaskInstance.queue,
+        TaskInstance.dag_id,
+        TaskInstance.task_id,
+        TaskInstance.pool,
+        func.count().label("tasks"),
+        func.sum(TaskInstance.pool_slots).label("slots"),
+    )
+    .where(TaskInstance.state.in_(_OPEN_STATES))
+    .group_by(TaskInstance.state, TaskInstance.queue, TaskInstance.dag_id, TaskInstance.task_id, TaskInstance.pool)
+)
+_POOLS = select(Budget.name, Budget.slots, Budget.used).where(Budget.kind == budgets.POOL)
+_RUNNING_RUNS = select(func.count()).where(DagRun.state == RunState.RUNNING)
+
+Labels = tuple[tuple[str, str], ...]
+Series = tuple[str, Labels]
+
+
+@dataclass(slots=True)
+class Gauges:
+    """Reads and emits; a series whose rows are gone is sent once more, as 0."""
+
+    metrics: Metrics
+    _sent: set[Series] = field(default_factory=set)
+
+    def emit(self, connection: Connection) -> None:
+        """Three indexed statements over what is open now."""
+        values: dict[Series, float] = {}
+        pools = connection.execute(_POOLS).all()
+        for pool in pools:
+            labels: Labels = (("pool_name", pool.name),)
+            values["pool.open_slots", labels] = pool.slots - pool.used
+            for name in ("queued", "running", "scheduled"):
+                values[f"pool.{name}_slots", labels] = 0
+            values["pool.starving_tasks", labels] = 0
+        free = {pool.name: pool.slots - pool.used for pool in pools}
+        starving = 0
+        for row in connection.execute(_COUNTS):
+            ids: Labels = (("queue", row.queue), ("dag_id", row.dag_id), ("task_id", row.task_id))
+            values[f"ti.{row.state}", ids] = values.get((f"ti.{row.state}", ids), 0) + row.tasks
+            series: Series = (f"pool.{row.state}_slots", (("pool_name", row.pool),))
+            values[series] = values.get(series, 0) + int(row.slots)
+            if row.state == TaskState.SCHEDULED and free.get(row.pool, 0) <= 0:
+                starving += row.tasks
+                waiting: Series = ("pool.starving_tasks", (("pool_name", row.pool),))
+                values[waiting] = values.get(waiting, 0) + row.tasks
+        values["scheduler.tasks.starving", ()] = starving
+        values["scheduler.dagruns.running", ()] = connection.execute(_RUNNING_RUNS).scalar_one()
+        for name, gone in self._sent - values.keys():
+            self.metrics.gauge(name, 0, **dict(gone))
+        for (name, present), value in values.items():
+            self.metrics.gauge(name, value, **dict(present))
+        self._sent = set(values)

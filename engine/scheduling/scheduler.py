@@ -1,0 +1,347 @@
+"""The loop: wait for reports, wake-ups and timers; take all that has arrived as one batch; write it in one transaction.
+
+Who decides. The metastore: this process only proposes guarded transitions and hands what they claimed to its executor.
+What wakes it. Reports of its supervisor, wake-ups of other processes (a run was triggered, a DAG was parsed, a
+supervisor wrote an end), and timers (a run or a retry is due). A sweep at each heartbeat looks at everything anyway.
+When it dies. Its supervisor finishes what runs and writes it; the next scheduler's first sweep rescues the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import FrameType
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from engine.config import Settings
+from engine.executors.local import LocalExecutor, SequentialExecutor
+from engine.executors.protocol import OwnerDied, Report
+from engine.metastore import processes, transitions, xcoms
+from engine.metastore.announce import Announcer
+from engine.metastore.changes import Changes, Claimed, Finished, RunFacts
+from engine.metastore.errors import MetastoreError
+from engine.metastore.ledger import Ledger
+from engine.metastore.processes import Identity, identify
+from engine.metastore.states import ProcessKind, TaskState
+from engine.metastore.store import Store, Tx
+from engine.metastore.wakeups import Listener
+from engine.metrics import Metrics
+from engine.running.messages import AttemptOrder, Ended, XComAnswer, XComQuestion
+from engine.scheduling.due import create_due_runs, next_due, sync_schedules
+from engine.scheduling.gauges import Gauges
+from engine.scheduling.measure import FirstStarts, measure, started
+from engine.scheduling.orders import OrderDesk
+
+log = logging.getLogger(__name__)
+
+_BATCH: Final = 200
+_GAUGE_SECONDS: Final = 5.0
+_TROUBLE_SECONDS: Final = 0.5
+_EXECUTORS: Final = {"LocalExecutor": LocalExecutor, "SequentialExecutor": SequentialExecutor}
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one transaction found and did."""
+
+    now: datetime
+    changes: Changes = field(default_factory=Changes)
+    claimed: list[Claimed] = field(default_factory=list)
+    orders: list[AttemptOrder] = field(default_factory=list)
+    rescued: int = 0
+    released: int = 0
+    more: bool = False  # a bounded step was full: turn again at once
+    next_run: datetime | None = None
+    claim_seconds: float = 0.0
+    query_seconds: float = 0.0  # of claim_seconds, finding and taking what is ready
+    decided: list[RunFacts] = field(default_factory=list)  # runs whose tasks ended
+    decision_seconds: float = 0.0  # what was decided for all of them took this long
+    adopted: int = 0  # attempts that go on under the supervisor of a dead scheduler
+
+
+class Scheduler:
+    """One scheduler with its executor. :meth:`run` blocks until TERM or INT."""
+
+    def __init__(self, settings: Settings, store: Store | None = None, metrics: Metrics | None = None) -> None:
+        self._settings = settings
+        self._store = store or Store.from_settings(settings)
+        self._metrics = metrics or Metrics(settings.metrics)
+        self._ledger = Ledger(Announcer(settings.webserver.url))
+        self._desk = OrderDesk(settings.webserver.url)
+        self._gauges = Gauges(self._metrics)
+        self._first_starts = FirstStarts()
+        self._hostname = socket.gethostname()
+        self._stopping = False
+        self._sweep = True  # look at everything in the next turn
+        self._look = True  # look for queued runs in the next turn
+        self._dead: set[str] = set()  # supervisors known to be dead, not rescued yet
+        self._ended: list[Ended] = []  # reports that no committed transaction has taken up yet
+        self._questions: list[XComQuestion] = []
+        self._collect_seconds = 0.0
+        self._troubled = False  # the metastore failed in the last turn
+        self._judge_from = 0.0  # monotonic: before it, other hosts' heartbeats may be old because of an outage
+        self._next_sweep = 0.0
+        self._next_gauges = 0.0
+        self._timers: list[float] = []  # monotonic instants at which something is due
+
+    def run(self) -> int:
+        """Schedule until told to stop; returns the exit status."""
+        self._store.check()
+        self._identity = identify(ProcessKind.SCHEDULER)
+        self._store.run(lambda tx: processes.register(tx, self._identity, {"executor": self._settings.core.executor}))
+        self._metrics.incr("job_start")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        wake_r, wake_w = socket.socketpair()
+        wake_w.setblocking(False)
+        signal.set_wakeup_fd(wake_w.fileno())
+        self._listener = Listener(self._store, "scheduler")
+        factory = _EXECUTORS[self._settings.core.executor]
+        self._executor = factory(self._settings.core.parallelism, self._register)
+        log.info("scheduling with the %s, up to %d tasks at once", self._executor.name, self._executor.capacity)
+        try:
+            while not self._stopping:
+                self._wait(wake_r)
+                self._turn(self._collect())
+            self._wind_down()
+        finally:
+            self._executor.close()
+            self._listener.close()
+            self._metrics.close()
+            self._store.close()
+        return 0
+
+    def _register(self, identity: Identity) -> None:
+        self._store.run(lambda tx: processes.register(tx, identity, {"scheduler": self._identity.id}))
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    # -- waiting
+
+    def _wait(self, wake: socket.socket) -> None:
+        poller = select.poll()
+        poller.register(wake.fileno(), select.POLLIN)
+        for fd in self._listener.filenos():
+            poller.register(fd, select.POLLIN)
+        for fd, writing in self._executor.filenos():
+            poller.register(fd, select.POLLIN | (select.POLLOUT if writing else 0))
+        now = time.monotonic()
+        # A signal may have set the flags just before poll(); the wake-up socket makes it return at once then.
+        next_time = now if (self._sweep or self._look) else min([self._next_sweep, *self._timers])
+        ready = {fd for fd, _ in poller.poll(max(0.0, next_time - now) * 1000)}
+        if ready.intersection(self._listener.filenos()) or self._listener.poll():
+            self._listener.drain()
+            self._look = self._sweep = True
+        now = time.monotonic()
+        if now >= self._next_sweep:
+            self._sweep = self._look = True
+        if any(timer <= now for timer in self._timers):
+            self._timers = [timer for timer in self._timers if timer > now]
+            self._sweep = self._look = True
+
+    # -- one turn
+
+    def _collect(self) -> list[Report]:
+        began = time.monotonic()
+        reports = self._executor.collect()
+        self._collect_seconds = time.monotonic() - began
+        return reports
+
+    def _turn(self, reports: list[Report]) -> None:
+        self._ended += [report for report in reports if isinstance(report, Ended)]
+        self._questions += [report for report in reports if isinstance(report, XComQuestion)]
+        self._dead.update(report.owner for report in reports if isinstance(report, OwnerDied))
+        if not (self._ended or self._questions or self._dead or self._sweep or self._look):
+            return
+        began = time.monotonic()
+        try:
+            self._answer_questions()
+            sweep = self._sweep
+            turn = self._store.run(lambda tx: self._work(tx, self._ended, sweep=sweep, look=self._look))
+        except (MetastoreError, SQLAlchemyError) as error:
+            self._endure(error)
+            return
+        self._ended, self._sweep, self._look, self._troubled = [], False, False, False
+        if turn.orders:
+            self._executor.submit(turn.orders)
+        self._after(turn, swept=sweep)
+        self._metrics.timing("scheduler.scheduler_loop_duration", time.monotonic() - began)
+
+    def _endure(self, error: Exception) -> None:
+        """The metastore failed: keep every report, and turn again in a moment."""
+        if not self._troubled:
+            log.error("the metastore fails: %s. Going on as soon as it is back", error)
+        self._troubled = True
+        self._metrics.incr("job_heartbeat_failure")
+        time.sleep(_TROUBLE_SECONDS)
+
+    def _work(self, tx: Tx, ended: list[Ended], *, sweep: bool, look: bool) -> Turn:
+        """All of one turn, in one transaction; may run again after a conflict."""
+        ledger, turn = self._ledger, Turn(tx.now)
+        reports = [Finished(end.token, end.outcome, self._hostname) for end in ended]
+        began = time.monotonic()
+        turn.changes.add(ledger.finish(tx, reports))
+        turn.decision_seconds = time.monotonic() - began
+        turn.decided = list(ledger.runs.get(tx.connection, (change.run_pk for change in turn.changes.tasks)).values())
+        if sweep:
+            self._heartbeat(tx)
+            dead = self._find_dead(tx)
+            turn.adopted = processes.attempts_outliving(tx.connection, dead)
+            self._dead.update(dead)
+        if self._dead:
+            self._rescue(tx, turn)
+        if sweep:
+            paused = self._settings.core.dags_are_paused_at_creation
+            synced = sync_schedules(tx, ledger.graphs, paused_at_creation=paused, limit=_BATCH)
+            created = create_due_runs(tx, ledger.graphs, _BATCH)
+            promoted = transitions.promote(tx, _BATCH)
+            turn.more = _BATCH in (synced, created, promoted)
+            turn.next_run = next_due(tx)
+            look = look or bool(created)
+        if look or any(change.end_date for change in turn.changes.runs):
+            turn.changes.add(ledger.start_runs(tx, _BATCH))
+        self._claim(tx, turn)
+        return turn
+
+    def _heartbeat(self, tx: Tx) -> None:
+        ids = [self._identity.id, *self._executor.healthy_owners()]
+        processes.heartbeat(tx, ids)
+
+    def _find_dead(self, tx: Tx) -> list[str]:
+        seconds = self._settings.scheduler.scheduler_health_check_threshold
+        self._executor.end_hung(seconds)
+        if self._troubled:
+            self._judge_from = time.monotonic() + seconds  # the others could not write heartbeats either
+        threshold = timedelta(seconds=seconds if time.monotonic() >= self._judge_from else seconds * 10)
+        kinds = (ProcessKind.SUPERVISOR, ProcessKind.SCHEDULER)
+        dead = processes.find_dead(tx.connection, tx.now, threshold, kinds)
+        return [process for process in dead if process != self._executor.owner]
+
+    def _rescue(self, tx: Tx, turn: Turn) -> None:
+        turn.released, changes = self._ledger.rescue(tx, self._dead, _BATCH)
+        turn.rescued = len(changes.tasks)
+        turn.changes.add(changes)
+        if turn.released + turn.rescued < _BATCH:
+            processes.end(tx, self._dead)
+        else:
+            turn.more = True
+
+    def _claim(self, tx: Tx, turn: Turn) -> None:
+        free = self._executor.capacity - self._executor.running
+        if free <= 0 or self._stopping:
+            return
+        began = time.monotonic()
+        turn.claimed, changes = self._ledger.claim(tx, self._executor.owner, free)
+        turn.changes.add(changes)
+        turn.query_seconds = time.monotonic() - began
+        if turn.claimed:
+            transitions.start(tx, [claimed.token for claimed in turn.claimed])
+            graphs = self._ledger.graphs
+            turn.orders = [
+                self._desk.order(claimed, graphs.get(tx.connection, claimed.run.dag_id, claimed.run.version), tx.now)
+                for claimed in turn.claimed
+            ]
+        turn.claim_seconds = time.monotonic() - began
+
+    def _after(self, turn: Turn, *, swept: bool) -> None:
+        """What follows the commit: wake others, remember what is due, measure."""
+        changes = turn.changes
+        if changes.announced:
+            self._store.wake("notifier")
+        self._look = turn.more
+        if swept:
+            self._dead.clear()
+            self._next_sweep = time.monotonic() + self._settings.scheduler.scheduler_heartbeat_sec
+        self._remember_due(turn)
+        self._ledger.forget(changes)
+        self._measure(turn, swept=swept)
+        for token in changes.late:
+            log.warning("the report of attempt %s came late and was dropped", token)
+
+    def _remember_due(self, turn: Turn) -> None:
+        retries = [change.retry_at for change in turn.changes.tasks if change.retry_at]
+        due = [moment for moment in [*retries, turn.next_run] if moment]
+        now = time.monotonic()
+        soon = [now + max(0.0, (moment - turn.now).total_seconds()) for moment in due]
+        # What is due after the next sweep is found by it.
+        self._timers += [timer for timer in soon if timer < now + self._settings.scheduler.scheduler_heartbeat_sec]
+
+    def _answer_questions(self) -> None:
+        if not self._questions:
+            return
+        with self._store.read() as connection:
+            for q in self._questions:
+                values = xcoms.pull(connection, q.dag_id, q.run_id, q.task_ids, q.key)
+                self._executor.answer(XComAnswer(q.token, q.number, values))
+        self._questions = []
+
+    # -- measuring
+
+    def _measure(self, turn: Turn, *, swept: bool) -> None:
+        metrics = self._metrics
+        measure(metrics, turn.changes)
+        for change in turn.changes.tasks:
+            if change.state == TaskState.QUEUED:
+                started(metrics, change, turn.now)
+        self._first_starts.measure(metrics, turn.changes, turn.claimed, turn.now)
+        for run in turn.decided:
+            labels = {"dag_id": run.dag_id, "run_type": run.run_type}
+            metrics.timing("dagrun.dependency-check", turn.decision_seconds, **labels)
+        self._measure_executor()
+        metrics.gauge("scheduler.tasks.executable", len(turn.claimed))
+        if turn.claimed:
+            metrics.timing("scheduler.critical_section_query_duration", turn.query_seconds)
+            metrics.timing("scheduler.critical_section_duration", turn.claim_seconds)
+        if turn.released or turn.rescued:
+            metrics.incr("scheduler.orphaned_tasks.cleared", turn.released + turn.rescued)
+            log.warning("rescued %d lost attempts and released %d", turn.rescued, turn.released)
+        if swept:
+            self._measure_sweep(turn)
+
+    def _measure_executor(self) -> None:
+        name, running = self._executor.name, self._executor.running
+        label = {"executor_class_name": name}
+        self._metrics.gauge("executor.open_slots", self._executor.capacity - running, status="open", **label)
+        self._metrics.gauge("executor.queued_tasks", 0, status="queued", **label)
+        self._metrics.gauge("executor.running_tasks", running, status="running", **label)
+
+    def _measure_sweep(self, turn: Turn) -> None:
+        metrics, graphs = self._metrics, self._ledger.graphs
+        metrics.incr("scheduler_heartbeat")
+        metrics.incr("scheduler.orphaned_tasks.cleared", 0)
+        metrics.incr("scheduler.orphaned_tasks.adopted", turn.adopted)
+        metrics.timing("scheduler.executor_heartbeat_duration", self._collect_seconds, executor=self._executor.name)
+        metrics.incr("scheduler.dag_bag.cache_hit", graphs.hits)
+        metrics.incr("scheduler.dag_bag.cache_miss", graphs.misses)
+        graphs.hits = graphs.misses = 0
+        metrics.gauge("scheduler.dag_bag.cache_size", len(graphs))
+        if time.monotonic() >= self._next_gauges:
+            self._next_gauges = time.monotonic() + _GAUGE_SECONDS
+            with self._store.read() as connection:
+                self._gauges.emit(connection)
+
+    # -- stopping
+
+    def _wind_down(self) -> None:
+        """End what runs, write how it ended, and sign off."""
+        log.info("stopping; ending %d attempts", self._executor.running)
+        grace = self._settings.core.killed_task_cleanup_time
+        self._executor.stop(grace)
+        deadline = time.monotonic() + grace + 5.0
+        gone = False
+        while not gone and time.monotonic() < deadline:
+            select.select([fd for fd, _ in self._executor.filenos()], [], [], 0.5)
+            reports = self._executor.collect()
+            gone = any(isinstance(report, OwnerDied) for report in reports)
+            self._turn(reports)
+        owners = [self._identity.id, self._executor.owner] if gone else [self._identity.id]
+        self._store.run(lambda tx: processes.end(tx, owners))
+        self._metrics.incr("job_end")

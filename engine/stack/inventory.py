@@ -1,0 +1,109 @@
+"""From the settings to the components of the stack, in the order of their start."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import engine
+from engine.config import Settings
+from engine.metastore.states import ProcessKind
+from engine.stack.component import Component, Heartbeat, Http, Port, Udp
+from engine.stack.monitoring import alertmanager, grafana, prometheus, reachable, shown
+
+_STATSD = ("WINDSOCK__EXPORTER__STATSD_PORT", "WINDSOCK__METRICS__STATSD_PORT")
+
+
+def core_components(settings: Settings) -> tuple[Component, ...]:
+    """What Windsock itself needs. The exporter starts first and ends last, so that no metric falls into the void."""
+    return (
+        _exporter(settings),
+        _worker(
+            settings,
+            "notifier",
+            ProcessKind.NOTIFIER,
+            why="no alert is delivered and no callback is run",
+            next_step="windsock alerts test",
+        ),
+        _webserver(settings),
+        _worker(
+            settings,
+            "dag-processor",
+            ProcessKind.DAG_PROCESSOR,
+            why="changes of DAG files are not seen",
+            next_step="windsock dags list",
+        ),
+        _worker(
+            settings,
+            "scheduler",
+            ProcessKind.SCHEDULER,
+            why="no run is created and no task is started",
+            next_step="windsock dags trigger hello_world --wait",
+        ),
+    )
+
+
+def all_components(settings: Settings) -> tuple[Component, ...]:
+    """The core, and the monitoring that this machine has programs for."""
+    exporter, *rest = core_components(settings)
+    return (exporter, prometheus(settings), alertmanager(settings), grafana(settings), *rest)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What a component's process gets besides our own environment: the home, and where ``engine`` was found."""
+    return {"WINDSOCK_HOME": str(settings.home), **import_path()}
+
+
+def import_path() -> dict[str, str]:
+    """PYTHONPATH, where the packages are not installed but run from a checkout; ``-P`` hides the current folder."""
+    root = Path(engine.__file__).parent.parent
+    return {} if root.name == "site-packages" else {"PYTHONPATH": str(root)}
+
+
+def python(*arguments: str) -> tuple[str, ...]:
+    """Our own interpreter, not looking for modules in the current folder."""
+    return (sys.executable, "-P", "-m", *arguments)
+
+
+def _worker(settings: Settings, command: str, kind: ProcessKind, *, why: str, next_step: str) -> Component:
+    return Component(
+        name=command,
+        argv=python("engine.cli", command),
+        env=environment(settings),
+        checks=(Heartbeat(kind, settings.scheduler.scheduler_health_check_threshold),),
+        why=why,
+        next_step=next_step,
+    )
+
+
+def _webserver(settings: Settings) -> Component:
+    web = settings.webserver
+    return Component(
+        name="webserver",
+        argv=python("engine.cli", "webserver"),
+        env=environment(settings),
+        address=web.url,
+        checks=(Http(f"http://{reachable(web.web_server_host)}:{web.web_server_port}/health"),),
+        ports=(Port(web.web_server_port, ("WINDSOCK__WEBSERVER__WEB_SERVER_PORT",), web.web_server_host),),
+        why="there are no pages and no /health",
+        next_step="sign in as admin",
+    )
+
+
+def _exporter(settings: Settings) -> Component:
+    exporter = settings.exporter
+    host = reachable(exporter.host)
+    return Component(
+        name="exporter",
+        argv=python("engine.cli", "exporter"),
+        env=environment(settings),
+        address=f"http://{shown(exporter.host)}:{exporter.port}",
+        checks=(Http(f"http://{host}:{exporter.port}/-/ready"), Udp(host, exporter.statsd_port)),
+        ports=(
+            Port(exporter.port, ("WINDSOCK__EXPORTER__PORT",), exporter.host),
+            Port(exporter.statsd_port, _STATSD, exporter.host, "udp"),
+            Port(exporter.statsd_port, _STATSD, exporter.host),
+        ),
+        why="metrics are sent into the void",
+        next_step=f"curl localhost:{exporter.port}/metrics",
+    )

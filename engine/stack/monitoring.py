@@ -1,0 +1,172 @@
+"""The monitoring programs of the stack: Prometheus, Alertmanager, Grafana. They are used where they are installed.
+
+Their configuration is written to ``$WINDSOCK_HOME/run/<name>/`` before each start, their data is in
+``$WINDSOCK_HOME/data/<name>/``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from engine.config import Settings
+from engine.stack.component import Component, Http, Port
+
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "[::1]"}  # noqa: S104
+_GRAFANA_HOMES = (Path("/usr/share/grafana"), Path("/usr/local/share/grafana"), Path("/opt/grafana"))
+
+
+def reachable(host: str) -> str:
+    """The address under which a program on this machine reaches one that listens at `host`."""
+    return _EVERYWHERE.get(host, host)
+
+
+def shown(host: str) -> str:
+    """The host in an address that a person opens on this machine."""
+    return "localhost" if reachable(host) in ("127.0.0.1", "::1") else host
+
+
+def find_program(*names: str) -> str | None:
+    """The first of `names` that is on the PATH."""
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+def prometheus(settings: Settings) -> Component:
+    """Prometheus, with the scrape configuration and rules that Windsock generates."""
+    own, program = settings.prometheus, find_program("prometheus")
+    base = f"http://{reachable(own.host)}:{own.port}"
+    arguments = (
+        f"--config.file={configuration(settings, 'prometheus')}",
+        f"--storage.tsdb.path={data_folder(settings, 'prometheus')}",
+        f"--storage.tsdb.retention.time={own.retention}",
+        f"--web.listen-address={own.host}:{own.port}",
+    )
+    return Component(
+        name="prometheus",
+        argv=(program, *arguments) if program else (),
+        address=f"http://{shown(own.host)}:{own.port}",
+        checks=(Http(f"{base}/-/ready"),),
+        ports=(Port(own.port, ("WINDSOCK__PROMETHEUS__PORT",), own.host),),
+        core=False,
+        why="nothing is stored and no rule is evaluated",
+        next_step="PromQL: airflow_dagbag_size",
+        remedy="apt-get install prometheus",
+    )
+
+
+def alertmanager(settings: Settings) -> Component:
+    """Alertmanager, alone: no cluster port is opened."""
+    own, program = settings.prometheus, find_program("prometheus-alertmanager", "alertmanager")
+    base = f"http://{reachable(own.host)}:{own.alertmanager_port}"
+    arguments = (
+        f"--config.file={configuration(settings, 'alertmanager')}",
+        f"--storage.path={data_folder(settings, 'alertmanager')}",
+        f"--web.listen-address={own.host}:{own.alertmanager_port}",
+        "--cluster.listen-address=",
+    )
+    return Component(
+        name="alertmanager",
+        argv=(program, *arguments) if program else (),
+        address=f"http://{shown(own.host)}:{own.alertmanager_port}",
+        checks=(Http(f"{base}/-/ready"),),
+        ports=(Port(own.alertmanager_port, ("WINDSOCK__PROMETHEUS__ALERTMANAGER_PORT",), own.host),),
+        core=False,
+        why="alerts of Prometheus reach nobody",
+        next_step="see and silence alerts",
+        remedy="apt-get install prometheus-alertmanager",
+    )
+
+
+def grafana(settings: Settings) -> Component:
+    """Grafana, where it is installed, with Prometheus as its data source."""
+    port, program = settings.grafana.port, find_program("grafana", "grafana-server")
+    home = _grafana_home(program)
+    return Component(
+        name="grafana",
+        argv=_grafana_argv(program, home) if program and home else (),
+        env=_grafana_environment(settings),
+        address=f"http://localhost:{port}",
+        checks=(Http(f"http://127.0.0.1:{port}/api/health"),),
+        ports=(Port(port, ("WINDSOCK__GRAFANA__PORT",)),),
+        core=False,
+        why="there are no boards",
+        next_step="sign in as admin",
+        remedy="get it at apt.grafana.com",
+    )
+
+
+def configuration(settings: Settings, name: str) -> Path:
+    """Where the configuration of one program is written."""
+    return settings.home / "run" / name / f"{name}.yml"
+
+
+def data_folder(settings: Settings, name: str) -> Path:
+    return settings.home / "data" / name
+
+
+def write_configurations(settings: Settings) -> None:
+    """Write what the programs read, for the addresses of these settings."""
+    from prometheus import RULES_DIR
+    from prometheus.generate import alertmanager_config, scrape_config
+
+    own = settings.prometheus
+    texts = {
+        configuration(settings, "prometheus"): scrape_config(
+            exporter_address=f"{reachable(settings.exporter.host)}:{settings.exporter.port}",
+            alertmanager_address=f"{reachable(own.host)}:{own.alertmanager_port}",
+            prometheus_address=f"{reachable(own.host)}:{own.port}",
+            rules_dir=RULES_DIR,
+        ),
+        configuration(settings, "alertmanager"): alertmanager_config(),
+        _datasource(settings): _datasource_text(settings),
+    }
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    for name in ("prometheus", "alertmanager", "grafana"):
+        data_folder(settings, name).mkdir(parents=True, exist_ok=True)
+
+
+def _grafana_home(program: str | None) -> Path | None:
+    """The folder with Grafana's own files: beside the program in an unpacked archive, else where packages put it."""
+    beside = (Path(program).resolve().parent.parent,) if program else ()
+    return next((home for home in (*beside, *_GRAFANA_HOMES) if (home / "conf" / "defaults.ini").exists()), None)
+
+
+def _grafana_argv(program: str, home: Path) -> tuple[str, ...]:
+    verb = ("server",) if Path(program).name == "grafana" else ()
+    return (program, *verb, "--homepath", str(home))
+
+
+def _grafana_environment(settings: Settings) -> dict[str, str]:
+    data = data_folder(settings, "grafana")
+    return {
+        "GF_SERVER_HTTP_ADDR": "127.0.0.1",
+        "GF_SERVER_HTTP_PORT": str(settings.grafana.port),
+        "GF_PATHS_DATA": str(data),
+        "GF_PATHS_LOGS": str(settings.logging.base_log_folder / "grafana"),
+        "GF_PATHS_PLUGINS": str(data / "plugins"),
+        "GF_PATHS_PROVISIONING": str(settings.home / "run" / "grafana" / "provisioning"),
+        "GF_SECURITY_ADMIN_PASSWORD": f"$__file{{{settings.home / 'admin-password'}}}",  # Grafana reads the file
+        "GF_ANALYTICS_REPORTING_ENABLED": "false",
+        "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+    }
+
+
+def _datasource(settings: Settings) -> Path:
+    return settings.home / "run" / "grafana" / "provisioning" / "datasources" / "windsock.yaml"
+
+
+def _datasource_text(settings: Settings) -> str:
+    import yaml
+
+    own = settings.prometheus
+    source = {
+        "name": "Prometheus",
+        "uid": "prometheus",
+        "type": "prometheus",
+        "access": "proxy",
+        "url": f"http://{reachable(own.host)}:{own.port}",
+        "isDefault": True,
+    }
+    return yaml.safe_dump({"apiVersion": 1, "datasources": [source]}, sort_keys=False)

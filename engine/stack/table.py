@@ -1,0 +1,99 @@
+"""What a person sees of the stack: one table, and a paragraph for whatever is not well."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from engine.stack.health import Health, Report
+from engine.stack.supervise import last_lines, log_path
+
+_STYLES = {
+    Health.HEALTHY: "green",
+    Health.STARTING: "yellow",
+    Health.UNHEALTHY: "bold red",
+    Health.RESTARTING: "bold red",
+    Health.STOPPED: "bold red",
+    Health.NOT_INSTALLED: "dim",
+    Health.BLOCKED: "yellow",
+}
+_SILENT = (Health.HEALTHY, Health.STARTING, Health.NOT_INSTALLED)
+
+
+def stack_table(reports: Sequence[Report], *, with_uptime: bool) -> Table:
+    """Component, address, state, and what to try next; for ``status`` also for how long and how often restarted."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("component", no_wrap=True)
+    table.add_column("address", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    if with_uptime:
+        table.add_column("for", justify="right", no_wrap=True)
+        table.add_column("restarts", justify="right", no_wrap=True)
+    else:
+        table.add_column("what to try next", overflow="fold")
+    for report in sorted(reports, key=lambda report: (not report.is_core, report.name)):
+        table.add_row(*_cells(report, with_uptime=with_uptime))
+    return table
+
+
+def _cells(report: Report, *, with_uptime: bool) -> list[Text]:
+    component = report.state.component
+    cells = [component.name, component.address or "-"]
+    state = Text(report.health.value, style=_STYLES[report.health])
+    if with_uptime:
+        running = report.health in (Health.HEALTHY, Health.STARTING, Health.UNHEALTHY)
+        tail = [uptime(report.state.started_at) if running else "-", str(report.state.restarts)]
+    else:
+        tail = [component.remedy if report.health is Health.NOT_INSTALLED else component.next_step]
+    return [*map(Text, cells), state, *map(Text, tail)]
+
+
+def uptime(started_at: float | None) -> str:
+    """Elapsed time in its largest two units: ``3 d 4 h``."""
+    seconds = int(max(0.0, time.time() - (started_at or time.time())))
+    for unit, size, smaller, small in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if seconds >= size:
+            return f"{seconds // size} {unit} {seconds % size // small} {smaller}"
+    return f"{seconds} s"
+
+
+def problems(reports: Sequence[Report], logs: Path) -> Text:
+    """A paragraph for each component that is not well: what, why it matters, the end of its log."""
+    text = Text()
+    for report in reports:
+        if report.health not in _SILENT:
+            _add_problem(text, report, log_path(logs, report.name))
+    return text
+
+
+def _add_problem(text: Text, report: Report, log: Path) -> None:
+    if report.health is Health.BLOCKED:
+        text.append(f"{report.detail}\n")
+    else:
+        text.append(f"{report.name} is {report.health}", style="bold")
+        text.append(f": {report.detail}\n" if report.detail else "\n")
+    text.append(f"  Meanwhile {report.state.component.why}.\n")
+    if report.health is not Health.BLOCKED:
+        for line in last_lines(log):
+            text.append(f"    {line}\n", style="dim")
+        text.append(f"  Log: {log}\n")
+
+
+def footer(reports: Sequence[Report], home: Path) -> Text:
+    """Where the password is, and how to go on after something was installed."""
+    lines = []
+    if (home / "admin-password").exists():
+        lines.append(f"The password of admin is in {home / 'admin-password'}")
+    if any(report.health is Health.NOT_INSTALLED for report in reports):
+        lines.append("After you install something: windsock down, then windsock up")
+    return Text("\n".join(lines))
+
+
+def console() -> Console:
+    """A terminal that neither guesses at markup nor breaks long paths."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)

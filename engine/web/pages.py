@@ -1,0 +1,151 @@
+"""The pages: read, then render."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+from urllib.parse import quote, urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+
+from engine.logs.paths import attempt_log_path
+from engine.logs.reading import LogPage, NoLog, open_log, read_page
+from engine.web import queries
+from engine.web.queries import AttemptFacts
+from engine.web.site import View, looking, render, site_of
+
+# What no id may hold: it would not survive its way through an address.
+_UNFIT: Final = re.compile(r"[/\\\x00-\x1f\x7f]|^\.{1,2}$|^$|^.{251,}", re.DOTALL)
+_NUMBER: Final = re.compile(r"\d{1,15}")
+_REFRESH_SECONDS: Final = 3
+_BLOCK: Final = 1 << 18
+
+
+def home(_request: Request) -> Response:
+    """GET /"""
+    return RedirectResponse("/dags", 303)
+
+
+def dags(request: Request) -> Response:
+    """GET /dags[?q=…&page=…]"""
+    search, page = request.query_params.get("q", "").strip()[:250], _number(request, "page") or 1
+    with looking(request) as view:
+        found = queries.dags(view.connection, search, page)
+    addresses = {number: "/dags?" + urlencode({"q": search, "page": number}) for number in (page - 1, page + 1)}
+    return render(request, "dags.html", view, dags=found, search=search, page=page, addresses=addresses)
+
+
+def dag(request: Request) -> Response:
+    """GET /dags/{dag_id}[?before=…]"""
+    before = _number(request, "before")
+    with looking(request) as view:
+        entry = queries.dag(view.connection, identifier(request, "dag_id"))
+        if entry is None:
+            raise HTTPException(404, "There is no DAG of this name.")
+        runs = queries.runs(view.connection, entry.dag_id, before)
+    refresh = _REFRESH_SECONDS if not before and any(_is_moving(run.state) for run in runs.entries) else 0
+    return render(request, "dag.html", view, dag=entry, runs=runs, before=before, refresh=refresh)
+
+
+def run(request: Request) -> Response:
+    """GET /dags/{dag_id}/runs/{run_id}"""
+    with looking(request) as view:
+        facts = queries.run(view.connection, identifier(request, "dag_id"), identifier(request, "run_id"))
+        if facts is None:
+            raise HTTPException(404, "There is no run of this name.")
+        tasks = queries.tasks(view.connection, facts)
+    refresh = _REFRESH_SECONDS if _is_moving(facts.state) else 0
+    return render(request, "run.html", view, run=facts, tasks=tasks, refresh=refresh)
+
+
+def attempt(request: Request) -> Response:
+    """GET /dags/{dag_id}/runs/{run_id}/tasks/{task_id}/attempts/{try_number}[?map_index=…&before=…&after=…]"""
+    before, after = _number(request, "before"), _number(request, "after")
+    with looking(request) as view:
+        facts = _find_attempt(request, view)
+    page, no_log = _log_page(request, facts, before, after)
+    refresh = _REFRESH_SECONDS if facts.is_live and before is None and after is None else 0
+    return render(request, "attempt.html", view, attempt=facts, log=page, no_log=no_log, refresh=refresh)
+
+
+def attempt_log(request: Request) -> Response:
+    """GET …/attempts/{try_number}/log: the whole log as a text file, streamed."""
+    with looking(request) as view:
+        facts = _find_attempt(request, view)
+    try:
+        file = open_log(site_of(request).settings.logging.base_log_folder, _path(facts))
+    except NoLog as error:
+        raise HTTPException(404, _sentence(error)) from error
+    name = quote(f"{facts.dag_id}-{facts.run_id}-{facts.task_id}-{facts.try_number}.log", safe="")
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
+    return StreamingResponse(_blocks(file), media_type="text/plain; charset=utf-8", headers=headers)
+
+
+def import_errors(request: Request) -> Response:
+    """GET /import-errors"""
+    with looking(request) as view:
+        errors = queries.import_errors(view.connection)
+    return render(request, "import_errors.html", view, errors=errors)
+
+
+def identifier(request: Request, name: str) -> str:
+    """An id from the path; one that cannot exist is a 404 without asking the metastore."""
+    value: str = request.path_params[name]
+    if _UNFIT.search(value):
+        raise HTTPException(404)
+    return value
+
+
+def _number(request: Request, name: str) -> int | None:
+    text = request.query_params.get(name)
+    if text is None or text == "":
+        return None
+    if not _NUMBER.fullmatch(text):
+        raise HTTPException(404, f"{name} must be a whole number.")
+    return int(text)
+
+
+def _is_moving(state: str) -> bool:
+    return state in ("queued", "running")
+
+
+def _find_attempt(request: Request, view: View) -> AttemptFacts:
+    dag_id, run_id, task_id = (identifier(request, name) for name in ("dag_id", "run_id", "task_id"))
+    map_index = _number(request, "map_index")
+    try_number = request.path_params["try_number"]
+    if not _NUMBER.fullmatch(try_number):
+        raise HTTPException(404)
+    index = -1 if map_index is None else map_index
+    facts = queries.attempt(view.connection, dag_id, run_id, task_id, int(try_number), index)
+    if facts is None:
+        raise HTTPException(404, "There is no such attempt, or it has not begun yet.")
+    return facts
+
+
+def _log_page(
+    request: Request, facts: AttemptFacts, before: int | None, after: int | None
+) -> tuple[LogPage | None, str]:
+    base = site_of(request).settings.logging.base_log_folder
+    try:
+        return read_page(base, _path(facts), before=before, after=after), ""
+    except NoLog as error:
+        return None, _sentence(error)
+
+
+def _path(facts: AttemptFacts) -> str:
+    path = attempt_log_path(facts.dag_id, facts.run_id, facts.task_id, facts.try_number, facts.map_index)
+    return str(path)
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while block := file.read(_BLOCK):
+            yield block

@@ -1,0 +1,69 @@
+"""The catalogue: every signal that Windsock sends or reads from Airflow, by name.
+
+Mapping, help texts, rules, boards and the reference page are made from it. To add a signal, add one row to a
+module of `exporters.signals` and run ``windsock generate``.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from exporters.errors import UnknownSignalError
+from exporters.naming import did_you_mean
+from exporters.signal import NAMESPACE, Buckets, Emitter, Label, LegacyForm, Signal, SignalType, Unit
+from exporters.signals import (
+    alerting,
+    capacity,
+    deferral,
+    parsing,
+    providers,
+    runs,
+    scheduling,
+    services,
+    tasks,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "CATALOGUE",
+    "NAMESPACE",
+    "Buckets",
+    "Emitter",
+    "Label",
+    "LegacyForm",
+    "Signal",
+    "SignalType",
+    "Unit",
+    "signal",
+    "windsock_signals",
+]
+
+_AREAS: Final = (scheduling, parsing, capacity, runs, tasks, deferral, services, providers, alerting)
+
+
+def _by_name(signals: Iterable[Signal]) -> Mapping[str, Signal]:
+    table: dict[str, Signal] = {}
+    for row in signals:
+        if row.name in table:
+            raise ValueError(f"the catalogue has two rows named {row.name!r}")
+        table[row.name] = row
+    return MappingProxyType(table)
+
+
+CATALOGUE: Final[Mapping[str, Signal]] = _by_name(row for area in _AREAS for row in area.SIGNALS)
+
+
+def signal(name: str) -> Signal:
+    """The row of this name; raises UnknownSignalError with the nearest name."""
+    row = CATALOGUE.get(name)
+    if row is None:
+        raise UnknownSignalError(f'no signal "{name}" in the catalogue{did_you_mean(name, CATALOGUE)}')
+    return row
+
+
+def windsock_signals() -> tuple[Signal, ...]:
+    """What this project's own engine sends."""
+    return tuple(row for row in CATALOGUE.values() if row.windsock)

@@ -1,0 +1,191 @@
+"""The words of the catalogue: what one signal is, who sends it, and in which forms it travels."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum, Flag, StrEnum, auto
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from exporters.naming import escape_metric_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAMESPACE: Final = "airflow"
+"""First word of every series, whatever the prefix on the wire: one set of boards serves all senders."""
+
+
+class SignalType(StrEnum):
+    """What the sender means. The value is the word Airflow's documentation uses."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    TIMER = "timer"
+
+    @property
+    def wire(self) -> str:
+        """The StatsD type behind the bar: c, g or ms."""
+        return {"counter": "c", "gauge": "g", "timer": "ms"}[self.value]
+
+    @property
+    def match(self) -> str:
+        """The word of a mapping rule's ``match_metric_type``."""
+        return "observer" if self is SignalType.TIMER else self.value
+
+
+class Unit(StrEnum):
+    """Unit of the *series*. Timers travel in milliseconds and become seconds in the bridge."""
+
+    COUNT = "count"
+    SECONDS = "seconds"
+    PERCENT = "percent"
+    BYTES = "bytes"
+    STATE = "state"  # a number that stands for a condition: 0 or 1, or an enumeration
+
+
+class Label(StrEnum):
+    """Every label a series may have; what is deployed bounds its values. No run_id, no free text."""
+
+    ACTION = "action"
+    BUNDLE_NAME = "bundle_name"
+    CALLBACK = "callback"
+    CHANNEL = "channel"
+    DAG_ID = "dag_id"
+    EVENT = "event"
+    EVENT_TYPE = "event_type"
+    EXECUTOR = "executor"
+    EXECUTOR_CLASS_NAME = "executor_class_name"
+    FILE_NAME = "file_name"
+    FILE_PATH = "file_path"
+    FUNC_NAME = "func_name"
+    HOSTNAME = "hostname"
+    OPERATOR = "operator"
+    OPERATOR_NAME = "operator_name"
+    OUTCOME = "outcome"
+    POOL_NAME = "pool_name"
+    PRIOR_STATE = "prior_state"
+    QUEUE = "queue"
+    REASON = "reason"
+    RETURN_CODE = "return_code"
+    RUN_TYPE = "run_type"
+    STATE = "state"
+    STATUS = "status"
+    TASK_ID = "task_id"
+    TASK_TYPE = "task_type"
+    TEAM_NAME = "team_name"
+    TRANSPORT_TYPE = "transport_type"
+    WORKER_NAME = "worker_name"
+
+
+class Emitter(Flag):
+    """Who sends a signal. Airflow is read version by version because names came, went and came back."""
+
+    WINDSOCK = auto()
+    AIRFLOW_2_10 = auto()
+    AIRFLOW_2_11 = auto()
+    AIRFLOW_3_0 = auto()
+    AIRFLOW_3_1 = auto()
+    AIRFLOW_3_2 = auto()
+    AIRFLOW_3_3 = auto()
+    AIRFLOW_2 = AIRFLOW_2_10 | AIRFLOW_2_11
+    AIRFLOW_3 = AIRFLOW_3_0 | AIRFLOW_3_1 | AIRFLOW_3_2 | AIRFLOW_3_3
+    AIRFLOW = AIRFLOW_2 | AIRFLOW_3
+
+
+class Buckets(Enum):
+    """Upper bounds in seconds of a timer's histogram."""
+
+    LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+    """Work of our own: loops, queries, parses."""
+    DURATION = (
+        0.05,
+        0.1,
+        0.5,
+        1.0,
+        5.0,
+        15.0,
+        30.0,
+        60.0,
+        300.0,
+        900.0,
+        1800.0,
+        3600.0,
+        7200.0,
+        21600.0,
+        86400.0,
+    )
+    """Work of the users: tasks and runs, from a no-op to a day."""
+
+
+@dataclass(frozen=True)
+class LegacyForm:
+    """A dotted name with the labels inside: ``dag.{dag_id}.{task_id}.duration``.
+
+    Senders replace dots inside a value by a double underscore (`embed`), as Airflow does from 3.3 on. Older
+    Airflow does not, so its patterns let the last-but-literal variable run over dots (`regex`).
+    """
+
+    template: str
+    always: bool = True  # False: sent only in some set-ups, so its base form must stay mapped too
+    alone: bool = False  # True: some versions send this form only, so it must stay mapped beside the tagged one
+
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        """Literals at even places, variable names at odd ones."""
+        return tuple(re.split(r"\{(\w+)\}", self.template))
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return self.parts[1::2]
+
+    def embed(self, labels: Mapping[str, str]) -> str:
+        """The dotted name for these label values."""
+        values = {name: labels[name].replace(".", "__") for name in self.variables}
+        return self.template.format_map(values)
+
+    def glob(self, prefix: str) -> str | None:
+        """The mapping language's glob, or None where a variable shares its field with a literal."""
+        pattern = f"{prefix}." + "*".join(self.parts[::2])
+        return pattern if all(field == "*" or "*" not in field for field in pattern.split(".")) else None
+
+    def regex(self, prefix: str) -> str:
+        """An anchored RE2 pattern; one variable may hold dots (a task in a task group, a file's path)."""
+        wide = "task_id" if "task_id" in self.variables else self.variables[-1]
+        pieces = [re.escape(prefix) + r"\."]
+        for index, part in enumerate(self.parts):
+            pieces.append(re.escape(part) if index % 2 == 0 else "(.+)" if part == wide else "([^.]+)")
+        return f"^{''.join(pieces)}$"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """One row of the catalogue."""
+
+    name: str  # as Airflow writes it, without the prefix
+    type: SignalType
+    help: str
+    emitters: Emitter
+    labels: tuple[Label, ...] = ()
+    unit: Unit = Unit.COUNT
+    buckets: Buckets = Buckets.LATENCY  # timers only
+    legacy: tuple[LegacyForm, ...] = ()
+    tagged: bool = True  # False: only the dotted form exists
+    engine_labels: tuple[Label, ...] | None = None  # where Windsock sends fewer labels than Airflow
+    stripped: tuple[str, ...] = ()  # tags on the wire that must not become labels: unbounded values
+    old_labels: tuple[tuple[str, Label], ...] = ()  # (name in older Airflow, name here)
+    note: str = ""  # unit traps, gaps and defects a reader of the series must know
+
+    def series_name(self, prefix: str = NAMESPACE) -> str:
+        """The Prometheus family as statsd_exporter makes it: ``airflow_dagrun_dependency_check``."""
+        return escape_metric_name(f"{prefix}.{self.name}")
+
+    @property
+    def windsock(self) -> bool:
+        return Emitter.WINDSOCK in self.emitters
+
+    @property
+    def windsock_labels(self) -> tuple[Label, ...]:
+        """The labels that Windsock's engine sends, all of them, always."""
+        return self.labels if self.engine_labels is None else self.engine_labels

@@ -1,0 +1,3 @@
+"""The catalogue's rows, one module per area."""
+
+from __future__ import annotations

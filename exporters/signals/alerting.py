@@ -1,0 +1,55 @@
+"""Signals that only Windsock has: the delivery of alerts, callbacks, and the losses of its own pipeline."""
+
+from __future__ import annotations
+
+from exporters.signal import Buckets, Label, Signal, Unit
+from exporters.signals.rows import WINDSOCK, counter, gauge, timer
+
+SIGNALS: tuple[Signal, ...] = (
+    counter("alerts.recorded", "Alert events written to the outbox", WINDSOCK, labels=(Label.EVENT,)),
+    counter("alerts.delivered", "Alerts accepted by their receiver", WINDSOCK, labels=(Label.CHANNEL,)),
+    counter(
+        "alerts.attempt_failures",
+        "Delivery attempts that failed and will be retried",
+        WINDSOCK,
+        labels=(Label.CHANNEL, Label.REASON),
+    ),
+    counter(
+        "alerts.dead",
+        "Alerts given up: refused for good, or not accepted within the give-up age",
+        WINDSOCK,
+        labels=(Label.CHANNEL,),
+    ),
+    gauge("alerts.backlog", "Alerts waiting in the outbox", WINDSOCK),
+    gauge(
+        "alerts.oldest_pending_seconds",
+        "Age of the oldest alert waiting in the outbox, 0 when it is empty",
+        WINDSOCK,
+        unit=Unit.SECONDS,
+    ),
+    timer(
+        "alerts.delivery_delay",
+        "From the event to the receiver's acceptance",
+        WINDSOCK,
+        labels=(Label.CHANNEL,),
+        buckets=Buckets.DURATION,
+    ),
+    counter(
+        "callbacks.finished",
+        "User callbacks that ended, by outcome",
+        WINDSOCK,
+        labels=(Label.CALLBACK, Label.OUTCOME),
+    ),
+    counter(
+        "scheduler.late_finishes",
+        "Finishes dropped because the attempt's token was no longer valid",
+        WINDSOCK,
+    ),
+    counter(
+        "statsd.lines_dropped",
+        "StatsD lines that the sender could not send, by reason",
+        WINDSOCK,
+        labels=(Label.REASON,),
+        note="Sent with the next batch that goes out, so it lags while nothing goes out",
+    ),
+)

@@ -1,0 +1,106 @@
+"""The bridge's pages: /metrics, /-/healthy, /-/ready, /-/reload."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from socketserver import TCPServer, ThreadingMixIn
+from typing import TYPE_CHECKING, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from exporters.exposition import CONTENT_TYPE
+from exporters.listener import address_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+_TEXT: Final = "text/plain; charset=utf-8"
+_INDEX: Final = '<!doctype html><title>Windsock StatsD bridge</title><a href="/metrics">Metrics</a>\n'
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What the pages say and do."""
+
+    metrics: Callable[[], str]
+    ready: Callable[[], bool]
+    reload: Callable[[], str]
+    """Loads the mapping anew; returns an empty string, or what is wrong with it."""
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        status, content_type, body = self._answer(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        payload = body.encode()
+        start_response(status, [("Content-Type", content_type), ("Content-Length", str(len(payload)))])
+        return [payload]
+
+    def _answer(self, method: str, path: str) -> tuple[str, str, str]:
+        match method, path:
+            case "GET" | "HEAD", "/metrics":
+                return "200 OK", CONTENT_TYPE, self.metrics()
+            case "GET" | "HEAD", "/-/healthy":
+                return "200 OK", _TEXT, "The StatsD bridge is healthy.\n"
+            case "GET" | "HEAD", "/-/ready":
+                return self._readiness()
+            case "POST" | "PUT", "/-/reload":
+                return self._reloaded()
+            case _, "/-/reload":
+                return "405 Method Not Allowed", _TEXT, "Reload with POST.\n"
+            case "GET" | "HEAD", "/":
+                return "200 OK", "text/html; charset=utf-8", _INDEX
+            case _:
+                return "404 Not Found", _TEXT, "Here are /metrics, /-/healthy, /-/ready and /-/reload.\n"
+
+    def _readiness(self) -> tuple[str, str, str]:
+        if self.ready():
+            return "200 OK", _TEXT, "The StatsD bridge is ready.\n"
+        return "503 Service Unavailable", _TEXT, "The StatsD bridge is not taking lines.\n"
+
+    def _reloaded(self) -> tuple[str, str, str]:
+        fault = self.reload()
+        if fault:
+            return "500 Internal Server Error", _TEXT, f"The old mapping stays: {fault}\n"
+        return "200 OK", _TEXT, "The mapping is reloaded.\n"
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    # A second server on the port would take half of the scrapes; only a port in TIME_WAIT may be reused.
+    allow_reuse_address = True
+
+    def server_bind(self) -> None:
+        """As the base class does, but without asking the name service who we are: that may take seconds."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Scrapes every few seconds are no news."""
+
+
+class WebServer:
+    """Serves the pages from a thread of its own."""
+
+    def __init__(self, host: str, port: int, pages: Pages) -> None:
+        """Bind; raises AddressError."""
+        try:
+            self._server = make_server(host, port, pages, _Server, _QuietHandler)
+        except OSError as error:
+            raise address_error("metrics", host, port, error) from error
+        self.port: int = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()

@@ -1,0 +1,121 @@
+"""The schema's life: create, upgrade, check, reset, and that the migrations make what the tables say."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from engine.metastore import schema
+from engine.metastore.errors import SchemaOutdated
+from engine.metastore.store import Store
+from engine.metastore.tables import Base
+
+
+@pytest.fixture
+def empty_store(empty_database_url: str) -> Iterator[Store]:
+    store = Store(empty_database_url)
+    yield store
+    store.close()
+
+
+def execute(store: Store, statement: str) -> None:
+    with store.begin() as tx:
+        tx.connection.execute(text(statement))
+
+
+def test_upgrade_makes_the_tables_and_does_nothing_the_second_time(empty_store: Store) -> None:
+    assert empty_store.upgrade() == ["0001"]
+    assert empty_store.upgrade() == []
+    empty_store.check()
+
+
+def test_an_empty_database_is_told_to_be_initialised(empty_store: Store) -> None:
+    with pytest.raises(SchemaOutdated, match=r"has no tables yet; run `windsock db init`"):
+        empty_store.check()
+
+
+def test_the_migrations_make_exactly_what_the_tables_say(empty_store: Store) -> None:
+    empty_store.upgrade()
+    with empty_store.engine.connect() as connection:
+        options = {"compare_type": True, "compare_server_default": True, "version_table": schema.VERSION_TABLE}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_checks_and_foreign_keys_are_as_the_tables_say(empty_store: Store) -> None:
+    empty_store.upgrade()
+    with empty_store.engine.connect() as connection:
+        found = inspect(connection)
+        for table in Base.metadata.sorted_tables:
+            checks = {check["name"] for check in found.get_check_constraints(table.name)}
+            named = {str(one.name) for one in table.constraints if str(one.name).startswith("ck_")}
+            assert named <= checks, table.name
+            keys = {tuple(key["constrained_columns"]) for key in found.get_foreign_keys(table.name)}
+            assert keys == {tuple(key.columns.keys()) for key in table.foreign_key_constraints}, table.name
+            for key in found.get_foreign_keys(table.name):
+                assert key["options"].get("ondelete") == "CASCADE", table.name
+
+
+def test_a_fresh_schema_has_the_default_pool_and_the_topics(empty_store: Store) -> None:
+    empty_store.upgrade()
+    with empty_store.read() as connection:
+        assert connection.exec_driver_sql("SELECT kind, name, slots, used FROM budget").all() == [
+            ("pool", "default_pool", 128, 0)
+        ]
+        topics = connection.exec_driver_sql("SELECT topic FROM wakeup ORDER BY topic").scalars().all()
+    assert topics == ["notifier", "scheduler"]
+
+
+def test_reset_empties_every_table_and_leaves_strangers_alone(empty_store: Store) -> None:
+    empty_store.upgrade()
+    execute(empty_store, "CREATE TABLE stranger (id INTEGER)")
+    execute(empty_store, "INSERT INTO budget (kind, name, slots, used) VALUES ('pool', 'mine', 1, 0)")
+    empty_store.reset()
+    empty_store.check()
+    with empty_store.read() as connection:
+        assert connection.exec_driver_sql("SELECT name FROM budget").scalars().all() == ["default_pool"]
+        assert inspect(connection).has_table("stranger")
+
+
+def test_reset_works_on_an_empty_database(empty_store: Store) -> None:
+    empty_store.reset()
+    empty_store.check()
+
+
+def test_a_database_of_a_newer_version_is_left_alone(empty_store: Store) -> None:
+    empty_store.upgrade()
+    execute(empty_store, "UPDATE windsock_version SET version_num = '9999'")
+    for act in (empty_store.check, empty_store.upgrade):
+        with pytest.raises(SchemaOutdated, match=r"newer Windsock \(schema 9999\); upgrade this installation"):
+            act()
+    empty_store.reset()
+    empty_store.check()
+
+
+def test_processes_that_upgrade_together_migrate_once(empty_store: Store) -> None:
+    url = empty_store.url.render_as_string(hide_password=False)
+    told: list[list[str] | Exception] = []
+    barrier = threading.Barrier(3)
+
+    def upgrade() -> None:
+        store = Store(url)
+        barrier.wait(10)
+        try:
+            told.append(store.upgrade())
+        except Exception as error:
+            told.append(error)
+        finally:
+            store.close()
+
+    threads = [threading.Thread(target=upgrade) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(told, key=str) == [["0001"], [], []]
+    empty_store.check()

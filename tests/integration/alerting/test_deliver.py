@@ -1,0 +1,348 @@
+"""The whole way from a recorded event to a message that a real server accepted."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, event
+
+from alerting import outbox, pace
+from alerting.channels import Delivered, Failure, Message, Outcome, Permanent, Retry
+from alerting.channels.chat import receivers
+from alerting.channels.email import Email, SmtpConfig
+from alerting.database import connect
+from alerting.deliver import Deliverer
+from alerting.errors import AlertingError
+from alerting.events import AlertEvent, EventKind
+from alerting.render import Renderer
+from alerting.routes import Plan
+from alerting.tables import alert_delivery, alert_event, metadata
+from tests.integration.alerting.mailbox import Mailbox
+from tests.integration.alerting.running import Meter, deliverer, history, record, running, states_of
+from tests.servers.databases import PostgreSQL
+from tests.servers.mail import MailServer
+from tests.servers.processes import wait_until
+from tests.servers.webhook import Answer, WebhookServer
+
+Failing = Callable[..., AlertEvent]
+
+
+def mail(port: int, timeout: float = 5) -> Email:
+    return Email(SmtpConfig(host="127.0.0.1", port=port, mail_from="alerts@example.org", timeout=timeout))
+
+
+def chat(server: WebhookServer) -> list[object]:
+    return [*receivers([f"json://127.0.0.1:{server.port}/hook"])]
+
+
+class Scripted:
+    """A receiver that answers as it is told, then accepts."""
+
+    concurrency = 2
+
+    def __init__(self, *answers: Outcome | Callable[[], Outcome], name: str = "scripted-1") -> None:
+        self.name = name
+        self.answers = list(answers)
+        self.sent: list[tuple[str, float]] = []
+
+    def send(self, message: Message) -> Outcome:
+        self.sent.append((message.key, time.monotonic()))
+        answer = self.answers.pop(0) if self.answers else Delivered()
+        return answer() if callable(answer) else answer
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back-off and probes in tenths of seconds instead of seconds."""
+    monkeypatch.setattr(pace, "FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(pace, "LONGEST_PROBE_SECONDS", 0.3)
+
+
+def test_a_failure_is_mailed_once_and_told_in_chat_once(
+    outbox_engine: Engine, failure: Failing, smtp_server: MailServer, webhook_server: WebhookServer
+) -> None:
+    with running(outbox_engine, mail(smtp_server.port), *chat(webhook_server)) as world:
+        told = failure()
+        world.record(told)
+        world.until(delivered=2)
+    assert [mail.recipients for mail in smtp_server.mails] == [("alice@example.org",)]
+    assert [request.headers["idempotency-key"] for request in webhook_server.requests] == [told.dedup_key]
+
+
+def test_twenty_failures_are_each_told_within_half_a_second(
+    outbox_engine: Engine, failure: Failing, smtp_server: MailServer, webhook_server: WebhookServer
+) -> None:
+    with running(outbox_engine, mail(smtp_server.port), *chat(webhook_server)) as world:
+        for n in range(20):
+            world.record(failure(n))
+            world.until(delivered=2 * (n + 1))
+    for channel in ("email", "json-1"):
+        delays = world.meter.timings[f"alerts.delivery_delay,channel={channel}"]
+        assert len(delays) == 20
+        assert statistics.quantiles(delays, n=20)[-1] < 0.5, delays
+
+
+def test_a_burst_is_told_completely(outbox_engine: Engine, failure: Failing, smtp_server: MailServer) -> None:
+    with running(outbox_engine, mail(smtp_server.port)) as world:
+        world.record(*(failure(n) for n in range(100)))
+        world.until(delivered=100)
+    assert len({mail.message["Message-ID"] for mail in smtp_server.mails}) == len(smtp_server.mails) == 100
+
+
+def test_what_was_recorded_while_nobody_ran_is_told_at_the_start(
+    outbox_engine: Engine, failure: Failing, smtp_server: MailServer
+) -> None:
+    record(outbox_engine, failure(1), failure(2))
+    with running(outbox_engine, mail(smtp_server.port)) as world:
+        world.until(delivered=2)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_mail_server_that_is_down_holds_up_nobody_and_loses_nothing(
+    outbox_engine: Engine, failure: Failing, smtp_server: MailServer, webhook_server: WebhookServer
+) -> None:
+    smtp_server.stop()
+    with running(outbox_engine, mail(smtp_server.port), *chat(webhook_server)) as world:
+        world.record(*(failure(n) for n in range(30)))
+        world.until(delivered=30, pending=30)
+        failed = world.meter.counts["alerts.attempt_failures,channel=email,reason=unreachable"]
+        wait_until(
+            lambda: world.meter.counts["alerts.attempt_failures,channel=email,reason=unreachable"] > failed + 2,
+            "probes",
+        )
+        smtp_server.start()
+        world.until(delivered=60)
+    assert sorted(len(mail.recipients) for mail in smtp_server.mails) == [1] * 30
+    assert max(entry.attempts for entry in history(outbox_engine)) < 5
+
+
+def test_a_mail_server_that_stalls_does_not_hold_up_chat(
+    outbox_engine: Engine, failure: Failing, webhook_server: WebhookServer
+) -> None:
+    import socket
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        running(outbox_engine, mail(silent.getsockname()[1], timeout=1), *chat(webhook_server)) as world,
+    ):
+        world.record(*(failure(n) for n in range(10)))
+        webhook_server.wait_for(10, timeout=5)
+        wait_until(lambda: any("did not answer" in (entry.error or "") for entry in history(outbox_engine)), "time-out")
+
+
+def test_several_deliverers_at_once_tell_everything_once(
+    outbox_engine: Engine, failure: Failing, webhook_server: WebhookServer
+) -> None:
+    with (
+        running(outbox_engine, *chat(webhook_server)) as first,
+        running(outbox_engine, *chat(webhook_server)) as second,
+    ):
+        for n in range(0, 100, 10):
+            first.record(*(failure(n + i, emails=()) for i in range(10)))
+            second.woken.set()
+        first.until(delivered=100)
+    keys = [request.headers["idempotency-key"] for request in webhook_server.requests]
+    assert len(keys) == len(set(keys)) == 100
+    assert all(world.meter.counts["alerts.delivered,channel=json-1"] > 0 for world in (first, second))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_receiver_that_asks_for_time_gets_it(outbox_engine: Engine, failure: Failing) -> None:
+    receiver = Scripted(Retry(Failure.BUSY, "429", after_seconds=0.6))
+    with running(outbox_engine, receiver) as world:
+        world.record(failure(emails=()))
+        world.until(delivered=1)
+    (_, first), (_, second) = receiver.sent
+    assert second - first >= 0.6
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_message_that_is_refused_for_now_does_not_hold_up_the_next(outbox_engine: Engine, failure: Failing) -> None:
+    receiver = Scripted(Retry(Failure.BUSY, "451 greylisted", after_seconds=3600))
+    with running(outbox_engine, receiver) as world:
+        world.record(failure(1, emails=()))
+        wait_until(lambda: receiver.sent, "the first attempt")
+        world.record(failure(2, emails=()))
+        world.until(pending=1, delivered=1)
+
+
+def test_what_is_refused_for_good_is_dead_with_its_reason(
+    outbox_engine: Engine, failure: Failing, webhook_server: WebhookServer
+) -> None:
+    webhook_server.answers.append(Answer(404))
+    with running(outbox_engine, *chat(webhook_server)) as world:
+        world.record(failure(emails=()))
+        world.until(dead=1)
+    assert "404" in (history(outbox_engine)[0].error or "")
+    assert world.meter.counts["alerts.dead,channel=json-1"] == 1
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_cannot_be_told_in_time_is_given_up_visibly(outbox_engine: Engine, failure: Failing) -> None:
+    receiver = Scripted(*[Retry(Failure.BUSY, "503 busy")] * 1000)
+    with running(outbox_engine, receiver, give_up_after=timedelta(seconds=0.5)) as world:
+        world.record(failure(emails=()))
+        world.until(dead=1)
+    error = history(outbox_engine)[0].error or ""
+    assert error.startswith("given up after")
+    assert error.endswith("503 busy")
+
+
+def test_mail_that_is_not_set_up_dies_with_the_remedy_and_can_be_replayed(
+    outbox_engine: Engine, failure: Failing, smtp_server: MailServer
+) -> None:
+    with running(outbox_engine, Email(SmtpConfig())) as world:
+        world.record(failure())
+        world.until(dead=1)
+    assert "WINDSOCK__SMTP__SMTP_HOST" in (history(outbox_engine)[0].error or "")
+    with outbox_engine.begin() as connection:
+        outbox.replay(connection, datetime.now(UTC), timedelta(days=1))
+    with running(outbox_engine, mail(smtp_server.port)) as world:
+        world.until(delivered=1)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_recipients_who_accepted_are_not_written_to_again(
+    outbox_engine: Engine, failure: Failing, serve: Callable[..., int]
+) -> None:
+    mailbox = Mailbox(rcpt={"bob@example.org": "451 greylisted", "carol@example.org": "550 unknown"})
+    everybody = ("alice@example.org", "bob@example.org", "carol@example.org")
+    with running(outbox_engine, mail(serve(mailbox))) as world:
+        world.record(failure(emails=everybody))
+        wait_until(lambda: mailbox.mails, "alice's mail")
+        mailbox.rcpt.pop("bob@example.org")
+        world.until(delivered=2, dead=1)
+    assert [recipients for recipients, _ in mailbox.mails] == [["alice@example.org"], ["bob@example.org"]]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_channel_that_raises_is_retried_and_its_message_kept_out_of_the_records(
+    outbox_engine: Engine, failure: Failing, caplog: pytest.LogCaptureFixture
+) -> None:
+    def explode() -> Outcome:
+        raise RuntimeError("https://hooks.example/s3cr3t")
+
+    receiver = Scripted(explode)
+    with running(outbox_engine, receiver) as world:
+        world.record(failure(emails=()))
+        world.until(delivered=1)
+    assert world.meter.counts["alerts.attempt_failures,channel=scripted-1,reason=internal"] == 1
+    assert "s3cr3t" not in caplog.text
+
+
+def test_a_receiver_that_never_answers_is_written_off_and_its_message_taken_again(
+    outbox_engine: Engine, failure: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = threading.Event()
+
+    def hang() -> Outcome:
+        let_go.wait(30)
+        return Permanent(Failure.REJECTED, "too late to matter")
+
+    receiver = Scripted(hang, hang)
+    with running(outbox_engine, receiver, lease_for=timedelta(seconds=0.4), poll_seconds=0.05) as world:
+        world.record(failure(1, emails=()), failure(2, emails=()))
+        world.until(delivered=2)
+        let_go.set()
+    assert sorted(states_of(outbox_engine)) == ["delivered", "delivered"]
+
+
+def test_what_is_accepted_late_still_counts_while_nobody_took_it_over(
+    outbox_engine: Engine, failure: Failing, caplog: pytest.LogCaptureFixture
+) -> None:
+    def answer_when_written_off() -> Outcome:
+        wait_until(lambda: "gave no answer" in caplog.text, "being written off")
+        return Delivered()
+
+    receiver = Scripted(answer_when_written_off)
+    with running(outbox_engine, receiver, lease_for=timedelta(seconds=4), poll_seconds=0.05) as world:
+        world.record(failure(emails=()))
+        world.until(delivered=1)
+    assert len(receiver.sent) == 1
+
+
+def test_a_database_that_goes_away_while_sending_costs_no_duplicate(
+    postgresql_server: PostgreSQL, failure: Failing
+) -> None:
+    url = postgresql_server.create()
+    engine = connect(url.replace("postgresql://", "postgresql+psycopg://"))
+    metadata.create_all(engine, tables=[alert_event, alert_delivery])
+
+    sending, gone = threading.Event(), threading.Event()
+
+    def send_while_it_goes_away() -> Outcome:
+        sending.set()
+        gone.wait(20)
+        return Delivered()
+
+    receiver = Scripted(send_while_it_goes_away)
+    with running(engine, receiver) as world:
+        world.record(failure(1, emails=()))
+        assert sending.wait(10)
+        postgresql_server.stop_process()
+        gone.set()
+        postgresql_server.start()
+        wait_until(lambda: world.meter.counts["alerts.delivered,channel=scripted-1"], "the confirmation")
+        world.record(failure(2, emails=()))
+        world.until(delivered=2)
+    assert len(receiver.sent) == 2
+    engine.dispose()
+    postgresql_server.drop(url)
+
+
+def test_a_test_alert_reaches_mail_and_chat(
+    outbox_engine: Engine, smtp_server: MailServer, webhook_server: WebhookServer
+) -> None:
+    test = AlertEvent(kind=EventKind.TEST, occurred_at=datetime.now(UTC), emails=("alice@example.org",))
+    with running(outbox_engine, mail(smtp_server.port), *chat(webhook_server)) as world:
+        world.record(test)
+        world.until(delivered=2)
+    assert smtp_server.mails[0].message["Subject"] == "Test alert: Windsock"
+    assert webhook_server.requests[0].json()["type"] == "info"
+
+
+def test_it_measures_what_it_does(outbox_engine: Engine, failure: Failing) -> None:
+    receiver = Scripted(Permanent(Failure.REJECTED, "no"))
+    record(outbox_engine, failure(1, emails=()), failure(2, emails=()))
+    with running(outbox_engine, receiver) as world:
+        world.until(delivered=1, dead=1)
+    counts = world.meter.counts
+    assert counts["alerts.recorded,event=task_failed"] == 2
+    assert counts["alerts.delivered,channel=scripted-1"] == 1
+    assert counts["alerts.dead,channel=scripted-1"] == 1
+    assert counts["alerts.attempt_failures,channel=scripted-1,reason=rejected"] == 1
+
+
+def test_it_gauges_what_waits(outbox_engine: Engine, failure: Failing) -> None:
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    record(outbox_engine, failure(1, emails=()), failure(2, emails=(), occurred_at=an_hour_ago))
+    meter = Meter()
+    deliverer(outbox_engine, [Scripted()], meter)._route()
+    assert meter.gauges["alerts.backlog"] == 2
+    assert 3600 <= meter.gauges["alerts.oldest_pending_seconds"] < 3660
+
+
+def test_an_idle_turn_is_two_statements(outbox_engine: Engine) -> None:
+    subject = deliverer(outbox_engine, [Scripted()])
+    subject._route()
+    statements: list[str] = []
+    event.listen(outbox_engine, "before_cursor_execute", lambda c, k, statement, *_: statements.append(statement))
+    assert subject._route() == 2.0
+    assert len([statement for statement in statements if not statement.startswith("BEGIN")]) == 2
+
+
+def test_it_leaves_no_thread_behind(outbox_engine: Engine, failure: Failing) -> None:
+    with running(outbox_engine, Scripted()) as world:
+        world.record(failure(emails=()))
+        world.until(delivered=1)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("alerts-scripted")]
+
+
+def test_a_plan_that_names_an_unknown_channel_is_refused(outbox_engine: Engine) -> None:
+    with pytest.raises(AlertingError, match="slack-1"):
+        Deliverer(outbox_engine, [Email(SmtpConfig())], Renderer(lambda *_: [], str), Plan(("slack-1",)))

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from click.testing import Result
+from sqlalchemy import update
+
+from alerting.events import AlertEvent, EventKind
+from alerting.outbox import record
+from alerting.tables import alert_delivery, alert_event
+from engine.metastore.store import Store, Tx
+from tests.servers.processes import wait_until
+
+Command = Callable[..., Result]
+MOMENT = datetime(2026, 11, 23, 14, tzinfo=UTC)
+
+
+@pytest.fixture
+def dead_delivery(store: Store) -> int:
+    def work(tx: Tx) -> None:
+        event = AlertEvent(
+            kind=EventKind.TASK_FAILED, occurred_at=MOMENT, dag_id="d", run_id="r", task_id="t", try_number=1
+        )
+        record(tx.connection, [event])
+        row = {
+            "id": 7,
+            "event_id": 1,
+            "channel": "email",
+            "target": "0" * 64,
+            "address": '["a@example.org"]',
+            "state": "dead",
+            "attempts": 5,
+            "error": "550 no such user",
+            "created_at": MOMENT,
+            "give_up_at": MOMENT,
+        }
+        tx.connection.execute(alert_delivery.insert(), row)
+        tx.connection.execute(update(alert_event).values(routed_at=MOMENT))
+
+    store.run(work)
+    return 7
+
+
+def state_of(store: Store) -> list[str]:
+    with store.read() as connection:
+        return list(connection.execute(alert_delivery.select().with_only_columns(alert_delivery.c.state)).scalars())
+
+
+def test_list_tells_where_it_was_sent_and_why_not(windsock: Command, dead_delivery: int) -> None:
+    result = windsock("alerts", "list")
+    assert result.exit_code == 0, result.output
+    for word in ("task_failed", "d t", "email", "dead", "550 no such user"):
+        assert word in result.stdout
+
+
+def test_list_filters_by_state_and_dag(windsock: Command, dead_delivery: int) -> None:
+    def ids(*words: str) -> list[int]:
+        return [row["delivery_id"] for row in json.loads(windsock("alerts", "list", "-o", "json", *words).stdout)]
+
+    assert ids("--state", "dead") == [7]
+    assert ids("--state", "pending") == []
+    assert ids("--dag", "d") == [7]
+    assert ids("--dag", "e") == []
+
+
+def test_replay_makes_a_dead_delivery_pending_again(windsock: Command, store: Store, dead_delivery: int) -> None:
+    assert windsock("alerts", "replay", "7").stdout == "1 is tried again.\n"
+    assert state_of(store) == ["pending"]
+
+
+def test_replay_of_what_is_not_dead_is_refused(windsock: Command, dead_delivery: int) -> None:
+    result = windsock("alerts", "replay", "7", "8")
+    assert result.exit_code == 1
+    assert "1 of 2 were dead" in result.stderr
+
+
+def test_replay_wants_ids_or_all_and_not_both(windsock: Command, store: Store) -> None:
+    assert windsock("alerts", "replay").exit_code == 2
+    assert windsock("alerts", "replay", "7", "--all").exit_code == 2
+    assert windsock("alerts", "replay", "--all").stdout == "0 are tried again.\n"
+
+
+def test_a_test_without_anybody_to_tell_says_what_to_set(windsock: Command, store: Store) -> None:
+    result = windsock("alerts", "test")
+    assert result.exit_code == 1
+    assert "WINDSOCK__ALERTING__APPRISE_URLS" in result.stderr
+    assert "WINDSOCK__SMTP__SMTP_HOST" in windsock("alerts", "test", "--email", "a@example.org").stderr
+
+
+def test_a_test_without_a_notifier_says_so(windsock: Command, store: Store) -> None:
+    result = windsock("alerts", "test", "--timeout", "0", WINDSOCK__ALERTING__APPRISE_URLS="json://localhost")
+    assert result.exit_code == 1
+    assert "no notifier is running" in result.stderr
+
+
+def test_a_test_waits_until_it_is_delivered(windsock: Command, store: Store) -> None:
+    from threading import Thread
+
+    results: list[Result] = []
+    settings = {"WINDSOCK__ALERTING__APPRISE_URLS": "json://localhost"}
+    thread = Thread(target=lambda: results.append(windsock("alerts", "test", **settings)))
+    thread.start()
+
+    def recorded() -> bool:
+        with store.read() as connection:
+            return connection.execute(alert_event.select()).first() is not None
+
+    wait_until(recorded, "the event")
+    row = {
+        "event_id": 1,
+        "channel": "json",
+        "target": "0" * 64,
+        "address": "",
+        "state": "delivered",
+        "attempts": 1,
+        "created_at": MOMENT,
+        "delivered_at": MOMENT,
+        "give_up_at": MOMENT,
+    }
+    store.run(lambda tx: tx.connection.execute(alert_delivery.insert(), row))
+    thread.join(20)
+    assert results[0].exit_code == 0, results[0].output
+    assert results[0].stdout == "json: delivered\n"

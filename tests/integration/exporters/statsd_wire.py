@@ -1,0 +1,118 @@
+"""Real sockets: a bridge in a thread, and prom/statsd_exporter as a process beside it."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from exporters.bridge import Bridge, BridgeConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+DEADLINE_SECONDS = 10.0
+# prometheus-client's parser would add _total to the names of counters.
+_LINE = re.compile(r"^([a-zA-Z_]\w*)(?:{(.*)})? (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Return when the condition holds; fail after the deadline."""
+    end = time.monotonic() + DEADLINE_SECONDS
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        pause.wait(0.01)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def get(port: int, path: str, method: str = "GET") -> tuple[int, str]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=DEADLINE_SECONDS) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def samples(page: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Every line of a page: name and labels, empty labels left out, → value."""
+    found = {}
+    for name, labels, value in _LINE.findall(page):
+        pairs = tuple(sorted((key, text) for key, text in _LABEL.findall(labels) if text))
+        found[name, pairs] = float(value)
+    return found
+
+
+class Wire:
+    """Sends lines to a StatsD port."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def udp(self, *lines: str) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for line in lines:
+                sender.sendto(line.encode(), ("127.0.0.1", self.port))
+
+    def tcp(self, payload: bytes) -> None:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_SECONDS) as sender:
+            sender.sendall(payload)
+
+
+@contextmanager
+def serving(config: BridgeConfig) -> Iterator[Bridge]:
+    bridge = Bridge(config)
+    thread = threading.Thread(target=bridge.serve)
+    thread.start()
+    try:
+        yield bridge
+    finally:
+        bridge.stop()
+        thread.join(DEADLINE_SECONDS)
+        assert not thread.is_alive()
+
+
+@contextmanager
+def statsd_exporter_serving(binary: Path, mapping: Path, log: Path) -> Iterator[tuple[int, int]]:
+    """Its StatsD port and its web port."""
+    statsd, web = free_port(), free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                binary,
+                f"--statsd.mapping-config={mapping}",
+                f"--statsd.listen-udp=127.0.0.1:{statsd}",
+                f"--statsd.listen-tcp=127.0.0.1:{statsd}",
+                f"--web.listen-address=127.0.0.1:{web}",
+            ],
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_for(lambda: _answers(web), f"statsd_exporter, see {log}")
+        yield statsd, web
+    finally:
+        process.terminate()
+        process.wait(DEADLINE_SECONDS)
+
+
+def _answers(port: int) -> bool:
+    try:
+        return get(port, "/-/ready")[0] == 200
+    except OSError:
+        return False

@@ -1,0 +1,48 @@
+"""The configurations that ``up`` writes, read by the programs they are for."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from engine.config import Settings, load
+from engine.stack.monitoring import configuration, write_configurations
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = load({"WINDSOCK__EXPORTER__PORT": "19102", "WINDSOCK__PROMETHEUS__PORT": "19090"}, tmp_path)
+    write_configurations(made)
+    return made
+
+
+def test_prometheus_accepts_its_configuration_and_rules(settings: Settings, promtool: Path) -> None:
+    path = configuration(settings, "prometheus")
+    done = subprocess.run([promtool, "check", "config", path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "rules found" in done.stdout
+
+
+def test_prometheus_scrapes_where_the_exporter_is(settings: Settings) -> None:
+    document = yaml.safe_load(configuration(settings, "prometheus").read_text())
+    targets = [
+        target for job in document["scrape_configs"] for part in job["static_configs"] for target in part["targets"]
+    ]
+    assert "127.0.0.1:19102" in targets
+    assert "127.0.0.1:19090" in targets
+
+
+def test_grafana_gets_prometheus_as_its_data_source(settings: Settings) -> None:
+    (path,) = (settings.home / "run" / "grafana" / "provisioning" / "datasources").iterdir()
+    (source,) = yaml.safe_load(path.read_text())["datasources"]
+    assert source["url"] == "http://127.0.0.1:19090"
+    assert source["isDefault"] is True
+
+
+def test_writing_again_changes_nothing(settings: Settings) -> None:
+    before = configuration(settings, "prometheus").read_text()
+    write_configurations(settings)
+    assert configuration(settings, "prometheus").read_text() == before

@@ -1,0 +1,234 @@
+"""The supervisor with real processes as components, none of them Windsock's own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engine.linux import start_mark
+from engine.stack.component import Component, Http, Plan, Port
+from engine.stack.control import Ended, Outcome, end_leftovers, launch, stop, take_stack, wait_until_healthy
+from engine.stack.state import ComponentState, Phase, read_state, running_pid
+from tests.servers.processes import free_port, wait_until
+
+
+class Stack:
+    """A stack of these components in a home of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *components: Component, foreground: bool = False) -> subprocess.Popen[bytes]:
+        lock = take_stack(self.home)
+        assert lock is not None
+        plan = Plan(
+            home=str(self.home),
+            logs=str(self.home / "logs"),
+            components=components,
+            foreground=foreground,
+            backoff_seconds=0.05,
+            max_backoff_seconds=0.2,
+        )
+        self.processes.append(launch(plan, lock))
+        return self.processes[-1]
+
+    def wait(self, within: float = 20) -> Outcome:
+        return wait_until_healthy(self.home, self.processes[-1], dict, within)
+
+    def component(self, name: str) -> ComponentState:
+        state = read_state(self.home)
+        assert state is not None
+        return next(found for found in state.components if found.component.name == name)
+
+    def restarts(self, name: str) -> int:
+        return self.component(name).restarts if read_state(self.home) else 0
+
+    def log(self) -> str:
+        return (self.home / "logs" / "stack" / "stack.log").read_text()
+
+    def clean(self) -> None:
+        for process in self.processes:
+            if process.stdin is not None:
+                process.stdin.close()
+            process.terminate()
+            process.wait(20)
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    made = Stack(tmp_path)
+    yield made
+    made.clean()
+    end_leftovers(tmp_path)
+
+
+def shell(name: str, script: str, **more: object) -> Component:
+    return Component(name=name, argv=("/bin/sh", "-c", script), **more)  # type: ignore[arg-type]
+
+
+def web(port: int) -> Component:
+    argv = (sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1")
+    return Component(name="web", argv=argv, checks=(Http(f"http://127.0.0.1:{port}/"),), ports=(Port(port, ("X",)),))
+
+
+def test_a_stack_starts_is_healthy_and_stops(stack: Stack) -> None:
+    supervisor = stack.start(web(free_port()), shell("sleeper", "exec sleep 1000"))
+    assert stack.wait().ended is Ended.HEALTHY
+    assert running_pid(stack.home) == supervisor.pid
+    pids = [stack.component(name).pid for name in ("web", "sleeper")]
+    assert stop(stack.home)
+    assert running_pid(stack.home) is None
+    assert not any(pid and psutil.pid_exists(pid) for pid in pids)
+    assert read_state(stack.home) is None
+
+
+def test_stopping_what_does_not_run_says_so(stack: Stack) -> None:
+    assert not stop(stack.home)
+
+
+def test_a_killed_component_is_restarted_and_said(stack: Stack) -> None:
+    stack.start(web(free_port()))
+    stack.wait()
+    pid = stack.component("web").pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: stack.restarts("web") == 1, "the restart")
+    outcome = stack.wait()
+    assert outcome.ended is Ended.HEALTHY
+    assert stack.component("web").pid != pid
+    assert "web died after" in stack.log()
+    assert "killed by SIGKILL" in stack.log()
+
+
+def test_the_last_words_of_a_dying_component_are_told_and_only_of_this_life(stack: Stack) -> None:
+    stack.start(shell("flaky", 'echo "words $$"; exit 3'), shell("sleeper", "exec sleep 1000"))
+    wait_until(lambda: stack.restarts("flaky") >= 2, "two restarts")
+    stories = stack.log().split("flaky died")[1:]
+    assert "exit code 3" in stories[0]
+    assert all(story.count("words ") == 1 for story in stories[:2])
+
+
+def test_a_core_component_that_dies_again_and_again_ends_the_wait(stack: Stack) -> None:
+    stack.start(shell("flaky", "exit 3"))
+    assert stack.wait().ended is Ended.HOPELESS
+
+
+def test_an_extra_that_dies_again_and_again_does_not(stack: Stack) -> None:
+    stack.start(shell("flaky", "exit 3", core=False), shell("sleeper", "exec sleep 1000"))
+    assert stack.wait().ended is Ended.HEALTHY
+
+
+def test_a_program_that_cannot_be_started_is_named(stack: Stack) -> None:
+    stack.start(Component(name="ghost", argv=("/no/such/program",)))
+    assert stack.wait().ended is Ended.HOPELESS
+    assert "could not be started: No such file or directory: /no/such/program" in stack.component("ghost").last_exit
+
+
+def test_a_program_that_is_not_installed_stops_nobody_else(stack: Stack) -> None:
+    stack.start(Component(name="grafana", argv=(), core=False, remedy="get it"), shell("sleeper", "exec sleep 1000"))
+    assert stack.wait().ended is Ended.HEALTHY
+    assert stack.component("grafana").phase is Phase.NOT_INSTALLED
+
+
+def test_a_component_that_ignores_term_is_killed_after_its_grace(stack: Stack) -> None:
+    stubborn = shell("stubborn", "trap '' TERM; echo ready; while :; do sleep 0.05; done", stop_grace_seconds=0.3)
+    stack.start(stubborn)
+    log = stack.home / "logs" / "stubborn" / "stubborn.log"
+    wait_until(lambda: log.exists() and log.read_text(), "the trap")
+    pid = stack.component("stubborn").pid
+    assert stop(stack.home)
+    assert pid is not None
+    assert not psutil.pid_exists(pid)
+    assert "stubborn did not stop in 0.3 s" in stack.log()
+
+
+def test_components_stop_in_the_reverse_order_of_their_start(stack: Stack) -> None:
+    stack.start(*(shell(name, "exec sleep 1000") for name in ("first", "second", "third")))
+    stack.wait()
+    stop(stack.home)
+    stopped = [line.split()[1] for line in stack.log().splitlines() if " stopped (" in line]
+    assert stopped == ["third", "second", "first"]
+
+
+def test_what_a_component_leaves_behind_ends_with_the_stack(stack: Stack) -> None:
+    stack.start(shell("parent", "setsid sleep 1000 & echo $!; exec sleep 1000"))
+    log = stack.home / "logs" / "parent" / "parent.log"
+    wait_until(lambda: log.exists() and log.read_text().endswith("\n"), "the orphan")
+    orphan = int(log.read_text())
+    pid = stack.component("parent").pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: stack.restarts("parent") == 1, "the restart")
+    assert psutil.pid_exists(orphan)
+    stop(stack.home)
+    assert not psutil.pid_exists(orphan)
+
+
+def test_components_die_with_a_killed_supervisor(stack: Stack) -> None:
+    supervisor = stack.start(shell("sleeper", "exec sleep 1000"))
+    stack.wait()
+    sleeper = stack.component("sleeper")
+    supervisor.kill()
+    supervisor.wait()
+    wait_until(lambda: start_mark(sleeper.pid or 0) != sleeper.pid_mark, "the death of the component")
+    assert running_pid(stack.home) is None
+
+
+def test_after_a_killed_supervisor_the_stack_starts_again(stack: Stack) -> None:
+    port = free_port()
+    supervisor = stack.start(web(port))
+    stack.wait()
+    supervisor.kill()
+    supervisor.wait()
+    stack.start(web(port))
+    assert stack.wait().ended is Ended.HEALTHY
+
+
+def test_a_stack_in_the_foreground_stops_when_its_owner_is_gone(stack: Stack) -> None:
+    supervisor = stack.start(shell("sleeper", "exec sleep 1000"), foreground=True)
+    stack.wait()
+    assert supervisor.stdin is not None
+    supervisor.stdin.close()
+    assert supervisor.wait(10) == 0
+    assert running_pid(stack.home) is None
+
+
+def test_a_supervisor_that_dies_ends_the_wait(stack: Stack) -> None:
+    supervisor = stack.start(shell("never", "exec sleep 1000", checks=(Http("http://127.0.0.1:1/"),)))
+    wait_until(lambda: read_state(stack.home), "the first state")
+    supervisor.kill()
+    assert stack.wait().ended is Ended.SUPERVISOR_DIED
+
+
+def test_a_core_that_is_not_healthy_in_time_ends_the_wait(stack: Stack) -> None:
+    stack.start(shell("never", "exec sleep 1000", checks=(Http(f"http://127.0.0.1:{free_port()}/"),)))
+    assert stack.wait(within=0.5).ended is Ended.TOO_SLOW
+
+
+def test_leftovers_are_ended_but_never_a_reused_pid(stack: Stack) -> None:
+    bystander = subprocess.Popen(["sleep", "1000"])
+    supervisor = stack.start(shell("sleeper", "exec sleep 1000"))
+    stack.wait()
+    path = stack.home / "run" / "stack.json"
+    text = path.read_text().replace(str(stack.component("sleeper").pid), str(bystander.pid))
+    supervisor.terminate()
+    supervisor.wait()
+    path.write_text(text)
+    assert end_leftovers(stack.home) == []
+    assert bystander.poll() is None
+    bystander.kill()
+    bystander.wait()
+
+
+def test_the_supervisor_stays_slim() -> None:
+    code = "import sys, engine.stack.supervise; print(sorted({m.partition('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"sqlalchemy", "rich", "click", "psutil", "pendulum"} & set(eval(loaded))

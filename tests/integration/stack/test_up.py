@@ -1,0 +1,161 @@
+"""``windsock up``, ``status`` and ``down`` as a person calls them, with everything real, on free ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.servers.processes import free_port, wait_until
+
+ROOT = Path(__file__).parents[3]
+CORE = {"scheduler", "dag-processor", "notifier", "webserver", "exporter"}
+
+
+class Machine:
+    """A home with ports of its own, and the command in it."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        statsd = free_port()
+        self.ports = {
+            "WINDSOCK__WEBSERVER__WEB_SERVER_PORT": free_port(),
+            "WINDSOCK__EXPORTER__PORT": free_port(),
+            "WINDSOCK__EXPORTER__STATSD_PORT": statsd,
+            "WINDSOCK__METRICS__STATSD_PORT": statsd,
+            "WINDSOCK__PROMETHEUS__PORT": free_port(),
+            "WINDSOCK__PROMETHEUS__ALERTMANAGER_PORT": free_port(),
+            "WINDSOCK__GRAFANA__PORT": free_port(),
+        }
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("WINDSOCK__")}
+        settings = {name: str(port) for name, port in self.ports.items()}
+        return {**inherited, "WINDSOCK_HOME": str(self.home), "PYTHONPATH": str(ROOT), "COLUMNS": "100", **settings}
+
+    def call(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "engine.cli", *words],
+            env=self.environment,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Component → what ``status`` says of it, well or not."""
+        words = [sys.executable, "-m", "engine.cli", "status", "--output", "json"]
+        done = subprocess.run(words, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        return {row["component"]: row for row in json.loads(done.stdout)}
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine on which the stack runs."""
+    made = Machine(tmp_path_factory.mktemp("home"))
+    made.call("up", "--detach")
+    yield made
+    made.call("down")
+
+
+def test_up_prints_component_address_state_and_what_to_try_next(machine: Machine) -> None:
+    again = machine.call("up", "--detach")
+    assert "running already" in again.stdout
+    for name in (*CORE, "prometheus", "alertmanager", "grafana"):
+        assert name in again.stdout
+    assert f"http://localhost:{machine.ports['WINDSOCK__WEBSERVER__WEB_SERVER_PORT']}" in again.stdout
+    assert "windsock dags trigger hello_world --wait" in again.stdout
+    assert f"The password of admin is in {machine.home / 'admin-password'}" in again.stdout
+
+
+def test_every_core_component_and_the_monitoring_are_healthy(machine: Machine) -> None:
+    machine.call("status")
+    states = {name: row["state"] for name, row in machine.status().items()}
+    assert {states[name] for name in (*CORE, "prometheus", "alertmanager")} == {"healthy"}
+
+
+def test_prometheus_scrapes_the_exporter(machine: Machine) -> None:
+    base = f"http://127.0.0.1:{machine.ports['WINDSOCK__PROMETHEUS__PORT']}"
+
+    def exporter_is_up() -> bool:
+        with urllib.request.urlopen(f"{base}/api/v1/targets?state=active", timeout=5) as answer:
+            targets = json.load(answer)["data"]["activeTargets"]
+        port = f":{machine.ports['WINDSOCK__EXPORTER__PORT']}/"
+        return any(port in target["scrapeUrl"] and target["health"] == "up" for target in targets)
+
+    wait_until(exporter_is_up, "the first scrape", timeout=30)
+
+
+def test_an_example_runs_to_success(machine: Machine) -> None:
+    done = machine.call("dags", "trigger", "hello_world", "--wait", "--timeout", "60")
+    assert "run success" in done.stdout
+
+
+def test_the_password_and_the_state_are_for_their_owner_only(machine: Machine) -> None:
+    for path in (machine.home / "admin-password", machine.home / "run" / "stack.json"):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("name", ["scheduler", "notifier", "exporter"])
+def test_a_killed_component_is_healthy_again_soon(machine: Machine, name: str) -> None:
+    pid = machine.status()[name]["pid"]
+    os.kill(pid, signal.SIGKILL)
+
+    def is_back() -> bool:
+        row = machine.status()[name]
+        return bool(row["pid"] not in (None, pid) and row["state"] == "healthy")
+
+    wait_until(is_back, f"{name} after its death", timeout=40)
+    assert machine.status()[name]["restarts"] >= 1
+
+
+def test_down_leaves_no_process_and_up_works_again(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.call("up", "--detach")
+    pids = [row["pid"] for row in machine.status().values() if row["pid"]]
+    assert machine.call("down").stdout == "Windsock is stopped.\n"
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    machine.call("status", status=1)
+    machine.call("up", "--detach")
+    machine.call("down")
+
+
+def test_ctrl_c_stops_what_runs_in_the_foreground(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    words = [sys.executable, "-m", "engine.cli", "standalone"]
+    foreground = subprocess.Popen(words, env=machine.environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert foreground.stdout is not None
+    for line in foreground.stdout:
+        if "Ctrl-C stops everything" in line:
+            break
+    assert set(machine.status()) == CORE
+    foreground.send_signal(signal.SIGINT)
+    rest, _ = foreground.communicate(timeout=60)
+    assert foreground.returncode == 0
+    assert "Windsock is stopped." in rest
+    machine.call("status", status=1)
+
+
+def test_a_core_component_that_cannot_live_is_told_with_its_last_words(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.call("db", "init")
+    broken = {**machine.environment, "WINDSOCK__WEBSERVER__WEB_SERVER_HOST": "no.such.host.invalid"}
+    words = [sys.executable, "-m", "engine.cli", "up", "--detach"]
+    done = subprocess.run(words, env=broken, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert "no.such.host.invalid" in done.stdout + done.stderr
+    machine.call("status", status=1)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from alerting.pace import FAILURES_TO_OPEN, LONGEST_PROBE_SECONDS, LONGEST_SECONDS, Breaker, backoff
+
+
+def largest(_low: float, high: float) -> float:
+    return high
+
+
+def test_backoff_doubles_from_a_second_to_five_minutes() -> None:
+    assert [backoff(n, largest) for n in (1, 2, 3, 9, 10, 1000)] == [1, 2, 4, 256, LONGEST_SECONDS, LONGEST_SECONDS]
+
+
+def test_backoff_is_spread_over_the_whole_time() -> None:
+    waits = [backoff(6) for _ in range(200)]
+    assert min(waits) < 8 < 24 < max(waits) <= 32
+
+
+def opened() -> Breaker:
+    breaker = Breaker()
+    for _ in range(FAILURES_TO_OPEN):
+        breaker.failure(now=0.0, after_seconds=5.0)
+    return breaker
+
+
+def test_breaker_lets_all_through_until_it_opens() -> None:
+    breaker = Breaker()
+    breaker.failure(0.0)
+    assert breaker.admit(0.0)
+    assert breaker.admit(0.0)
+
+
+def test_breaker_admits_one_probe_when_its_time_has_come() -> None:
+    breaker = opened()
+    assert not breaker.admit(4.9)
+    assert breaker.delay(4.0) == 1.0
+    assert breaker.admit(5.0)
+    assert not breaker.admit(5.0)
+
+
+def test_breaker_closes_after_a_probe_that_was_answered() -> None:
+    breaker = opened()
+    breaker.admit(5.0)
+    breaker.success()
+    assert breaker.admit(5.0)
+    assert breaker.admit(5.0)
+
+
+def test_breaker_probes_again_soon_however_long_it_has_been_open() -> None:
+    breaker = opened()
+    for _ in range(50):
+        breaker.failure(10.0)
+    assert breaker.delay(10.0) <= LONGEST_PROBE_SECONDS
+
+
+def test_breaker_lets_the_next_probe_through_when_there_was_nothing_to_try() -> None:
+    breaker = opened()
+    breaker.admit(5.0)
+    breaker.withdraw()
+    assert breaker.admit(5.0)

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from alerting.channels import Message
+from alerting.events import AlertEvent, EventKind
+from alerting.render import CHAT_ERROR_LIMIT, CHAT_LOG_LIMIT, Renderer
+
+WHEN = datetime(2026, 11, 23, 2, 14, 7, tzinfo=UTC)
+LOG = [f"line {n}" for n in range(100)]
+FULL = AlertEvent(
+    kind=EventKind.TASK_FAILED,
+    occurred_at=WHEN,
+    dag_id="daily_report",
+    run_id="scheduled__2026-11-22T00:00:00+00:00",
+    task_id="load_orders",
+    map_index=3,
+    try_number=2,
+    max_tries=3,
+    operator="PythonOperator",
+    owner="data-platform",
+    tags=("finance",),
+    logical_date=datetime(2026, 11, 22, tzinfo=UTC),
+    started_at=WHEN - timedelta(minutes=75),
+    ended_at=WHEN,
+    hostname="worker-2",
+    cause="exception",
+    exit_code=1,
+    signal=9,
+    error="PartitionMissing: no partition",
+    log_path="dag_id=daily_report/attempt=2.log",
+    url="http://localhost:8080/dags/daily_report",
+    blocked=("build", "publish"),
+)
+
+
+def tail(_path: str, lines: int) -> list[str]:
+    return LOG[-lines:]
+
+
+def render(event: AlertEvent, read_tail: Callable[[str, int], list[str]] = tail, **changes: Any) -> Message:
+    return Renderer(read_tail, changes.pop("redact", str), **changes).render(event)
+
+
+def changed(**values: Any) -> AlertEvent:
+    fields = {name: getattr(FULL, name) for name in AlertEvent.__struct_fields__}
+    return AlertEvent(**fields | values)
+
+
+def visible(page: str) -> str:
+    body = page.partition("</head>")[2]
+    return html.unescape(re.sub(r"<[^>]+>", " ", body))
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        "daily_report",
+        "load_orders[3]",
+        "scheduled__2026-11-22T00:00:00+00:00",
+        "2 of 3",
+        "exception, exit code 1, signal 9",
+        "2026-11-23 00:59:07 UTC",
+        "2026-11-23 02:14:07 UTC, after 1 h 15 min",
+        "2026-11-22 00:00:00 UTC",
+        "worker-2",
+        "PartitionMissing: no partition",
+        "build, publish",
+        "line 99",
+        "line 70",
+        "dag_id=daily_report/attempt=2.log",
+    ],
+)
+def test_the_mail_says_what_is_known_in_text_and_in_html(fact: str) -> None:
+    message = render(FULL)
+    assert fact in visible(message.html)
+    if "attempt=2.log" not in fact:
+        assert fact in message.text
+
+
+def test_the_log_is_cut_to_its_last_lines() -> None:
+    message = render(FULL)
+    assert "line 69" not in message.text
+    assert "Last 30 log lines" in message.text
+
+
+def test_the_link_leads_to_the_attempt() -> None:
+    message = render(FULL)
+    assert 'href="http://localhost:8080/dags/daily_report"' in message.html
+    assert message.chat.endswith("\nhttp://localhost:8080/dags/daily_report")
+
+
+@pytest.mark.parametrize("kind", EventKind)
+@pytest.mark.parametrize("known", ["everything", "nothing"])
+def test_every_kind_renders_with_everything_and_with_nothing_known(kind: EventKind, known: str) -> None:
+    event = changed(kind=kind) if known == "everything" else AlertEvent(kind=kind, occurred_at=WHEN)
+    message = render(event)
+    assert message.subject
+    assert message.chat
+    for body in (message.text, visible(message.html), message.chat):
+        assert "None" not in body
+
+
+def test_a_test_alert_says_that_nothing_failed() -> None:
+    message = render(AlertEvent(kind=EventKind.TEST, occurred_at=WHEN))
+    assert message.subject == "Test alert: Windsock"
+    assert "Nothing has failed" in message.text
+    assert "Sent:         2026-11-23 02:14:07 UTC" in message.text
+    assert not message.failed
+
+
+def test_a_retry_says_when_it_starts() -> None:
+    message = render(changed(kind=EventKind.TASK_RETRY, next_retry_at=WHEN + timedelta(minutes=5)))
+    assert "Attempt 2 of 3 failed; the next one starts at 2026-11-23 02:19:07 UTC." in message.text
+
+
+def test_the_subject_is_the_same_for_each_attempt_and_time() -> None:
+    first = render(FULL)
+    second = render(changed(try_number=3, occurred_at=WHEN + timedelta(hours=1)))
+    assert first.subject == second.subject == "Failed: daily_report.load_orders[3] (2026-11-22 00:00 UTC)"
+    assert first.key != second.key
+    assert first.thread == second.thread
+
+
+def test_the_subject_stays_short_and_keeps_its_date() -> None:
+    subject = render(changed(dag_id="d" * 250, task_id="t" * 250)).subject
+    assert len(subject) <= 180
+    assert subject.endswith("… (2026-11-22 00:00 UTC)")
+
+
+def test_text_of_a_task_cannot_become_markup() -> None:
+    message = render(changed(error="<script>alert(1)</script>"), lambda *_: ["<img src=x onerror=y>"])
+    assert "<script>" not in message.html
+    assert "<img" not in message.html
+    assert "<script>alert(1)</script>" in message.text
+
+
+def test_template_syntax_of_a_task_is_only_text() -> None:
+    message = render(changed(error="{{ 7 * 7 }} {% include 'x' %}"))
+    assert "{{ 7 * 7 }} {% include 'x' %}" in message.text
+
+
+def test_colours_and_control_characters_are_gone() -> None:
+    message = render(changed(error="\x1b[31mred\x1b[0m\x00"), lambda *_: ["\x1b[2Kprogress\r100 %"])
+    for body in (message.text, message.html, message.chat):
+        assert "\x1b" not in body
+        assert "\x00" not in body
+    assert "red" in message.text
+    assert "100 %" in message.text
+
+
+def test_chat_cannot_be_made_to_ping_anybody() -> None:
+    message = render(changed(error="<!channel> @here <@U1>", blocked=("@everyone",)), lambda *_: ["@all [x](http://e)"])
+    for mark in ("<!channel>", "@here", "<@U1>", "@everyone", "@all", "](http"):
+        assert mark not in message.chat
+
+
+def test_secrets_are_masked_before_anything_is_cut() -> None:
+    secret = "hunter2-" + "s" * 40
+    padding = "x" * (CHAT_ERROR_LIMIT - 20)
+
+    def redact(text: str) -> str:
+        return text.replace(secret, "***")
+
+    message = render(changed(error=padding + secret, task_id=secret), lambda *_: [f"pw={secret}"], redact=redact)
+    for body in (message.subject, message.text, message.html, message.chat):
+        assert "hunter2" not in body
+    assert "pw=***" in message.text
+
+
+def test_chat_stays_within_what_services_take() -> None:
+    message = render(
+        changed(error="e" * 9000, blocked=tuple(f"t{n}" for n in range(500))), lambda *_: ["l" * 5000] * 30
+    )
+    assert len(message.chat) < CHAT_ERROR_LIMIT + CHAT_LOG_LIMIT + 600
+    assert "and 488 more" in message.chat
+
+
+def test_a_mail_stays_below_what_clients_clip() -> None:
+    message = render(changed(error="<" * 100_000), lambda *_: ["<" * 100_000] * 30)
+    assert len(message.html.encode()) < 100_000
+
+
+def test_a_log_that_cannot_be_read_does_not_stop_the_alert() -> None:
+    def unreadable(_path: str, _lines: int) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    assert "the log cannot be read: Permission denied" in render(FULL, unreadable).text
+
+
+def test_the_log_can_be_left_out() -> None:
+    assert "log line" not in render(FULL, log_lines=0).text

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+from exporters.catalogue import CATALOGUE, Emitter, Label, LegacyForm, SignalType, signal, windsock_signals
+from exporters.errors import UnknownSignalError
+
+TSV = Path(__file__).parents[2] / "data" / "airflow-metrics.tsv"
+ROWS = list(csv.DictReader(TSV.read_text(encoding="utf-8").splitlines(), delimiter="\t"))
+VERSIONS = {
+    "v2_10_5": Emitter.AIRFLOW_2_10,
+    "v2_11_2": Emitter.AIRFLOW_2_11,
+    "v3_0_6": Emitter.AIRFLOW_3_0,
+    "v3_1_8": Emitter.AIRFLOW_3_1,
+    "v3_2_2": Emitter.AIRFLOW_3_2,
+    "v3_3_2": Emitter.AIRFLOW_3_3,
+}
+FREE_TEXT = {"callback data", "(path", "kwargs as JSON", "result + callback data (path"}
+
+
+def base_name(row: dict[str, str]) -> str:
+    return row["metric"].partition("{")[0].rstrip(".")
+
+
+def tags_of(row: dict[str, str]) -> set[str]:
+    """Every tag that any version sends."""
+    text = re.sub(r"\([^)]*\)", "", row["tags"]).replace("+queue", "queue")
+    if "callback data" in row["tags"]:
+        return {"result", "path", "kwargs", "dag_id"}
+    extra = {"queue"} if "+queue" in row["tags"] else set()
+    return {tag.strip() for tag in re.split(r"[,/]", text) if tag.strip()} | extra
+
+
+def ident(row: dict[str, str]) -> str:
+    return row["metric"]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=ident)
+def test_every_airflow_metric_is_in_the_catalogue_with_its_type(row: dict[str, str]) -> None:
+    assert signal(base_name(row)).type == row["type"]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=ident)
+def test_the_versions_that_send_a_metric_are_those_of_the_catalogue(row: dict[str, str]) -> None:
+    senders = Emitter(0)
+    for column, version in VERSIONS.items():
+        if row[column] in ("E", "P", "N"):
+            senders |= version
+    assert signal(base_name(row)).emitters & Emitter.AIRFLOW == senders
+
+
+@pytest.mark.parametrize("row", ROWS, ids=ident)
+def test_every_tag_is_a_label_or_is_stripped_or_renamed(row: dict[str, str]) -> None:
+    entry = signal(base_name(row))
+    renamed = {old for old, _ in entry.old_labels}
+    known = set(entry.labels) | set(entry.stripped) | renamed
+    assert tags_of(row) <= known
+    if entry.tagged:
+        assert set(entry.labels) | set(entry.stripped) <= tags_of(row) | {new for _, new in entry.old_labels}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=ident)
+def test_every_dotted_name_of_airflow_is_one_of_the_forms(row: dict[str, str]) -> None:
+    template = row["metric"] if "{" in row["metric"] else row["legacy_name"].partition(" ")[0]
+    forms = {form.template for form in signal(base_name(row)).legacy}
+    assert not template or template.replace("{dag_file}", "{file_name}") in forms
+
+
+def test_what_is_only_windsocks_own_is_not_claimed_for_airflow() -> None:
+    names = {base_name(row) for row in ROWS}
+    own = {row.name for row in CATALOGUE.values() if row.emitters == Emitter.WINDSOCK}
+    assert not own & names
+    assert own | names == set(CATALOGUE)
+
+
+def test_series_names_are_escaped_as_statsd_exporter_does() -> None:
+    assert signal("ti_failures").series_name() == "airflow_ti_failures"
+    assert signal("dagrun.dependency-check").series_name() == "airflow_dagrun_dependency_check"
+    assert signal("pool.open_slots").series_name("prod") == "prod_pool_open_slots"
+
+
+def test_no_two_signals_share_lines_on_the_metrics_page() -> None:
+    written: list[str] = []
+    for row in CATALOGUE.values():
+        parts = ("", "_bucket", "_sum", "_count") if row.type is SignalType.TIMER else ("",)
+        written += [row.series_name() + part for part in parts]
+    assert len(written) == len(set(written))
+
+
+def test_labels_never_carry_runs_or_jobs() -> None:
+    assert not {"run_id", "job_id", "dagrun_id"} & set(Label)
+
+
+def test_windsock_sends_a_subset_of_the_labels() -> None:
+    for row in windsock_signals():
+        assert set(row.windsock_labels) <= set(row.labels), row.name
+
+
+def test_a_dotted_form_takes_labels_that_the_tagged_form_has() -> None:
+    for row in CATALOGUE.values():
+        for form in row.legacy:
+            assert set(form.variables) <= set(row.labels) | set(row.stripped), row.name
+
+
+def test_dots_inside_a_value_become_double_underscores_in_a_dotted_name() -> None:
+    form = LegacyForm("dag.{dag_id}.{task_id}.duration")
+    assert form.embed({"dag_id": "etl", "task_id": "load.users"}) == "dag.etl.load__users.duration"
+
+
+def test_a_variable_that_shares_its_field_has_no_glob_but_a_regex() -> None:
+    form = LegacyForm("operator_failures_{operator_name}")
+    assert form.glob("airflow") is None
+    assert form.regex("airflow") == r"^airflow\.operator_failures_(.+)$"
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_one() -> None:
+    with pytest.raises(UnknownSignalError, match='did you mean "ti_failures"'):
+        signal("ti_failure")

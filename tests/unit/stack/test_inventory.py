@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine.config import Settings, load
+from engine.stack import monitoring
+from engine.stack.component import Component, Heartbeat, Http, Udp
+from engine.stack.inventory import all_components, core_components
+from engine.stack.ports import problem_with
+
+
+def settings(home: Path, **environment: str) -> Settings:
+    return load({f"WINDSOCK__{name}": value for name, value in environment.items()}, home)
+
+
+def named(components: tuple[Component, ...]) -> dict[str, Component]:
+    return {component.name: component for component in components}
+
+
+def test_the_core_is_what_a_run_needs_from_file_to_inbox(tmp_path: Path) -> None:
+    names = [component.name for component in core_components(settings(tmp_path))]
+    assert set(names) == {"scheduler", "dag-processor", "notifier", "webserver", "exporter"}
+    assert names[0] == "exporter"
+    assert names[-1] == "scheduler"
+
+
+def test_the_whole_stack_adds_monitoring_that_is_not_core(tmp_path: Path) -> None:
+    extras = {component.name for component in all_components(settings(tmp_path)) if not component.core}
+    assert extras == {"prometheus", "alertmanager", "grafana"}
+
+
+def test_a_program_that_is_not_on_the_path_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    extras = [component for component in all_components(settings(tmp_path)) if not component.core]
+    assert not any(component.is_installed for component in extras)
+    assert all(component.remedy for component in extras)
+
+
+def test_the_ports_follow_the_settings(tmp_path: Path) -> None:
+    moved = settings(tmp_path, WEBSERVER__WEB_SERVER_PORT="18080", EXPORTER__STATSD_PORT="19125", PROMETHEUS__PORT="19")
+    found = named(all_components(moved))
+    assert found["webserver"].checks == (Http("http://127.0.0.1:18080/health"),)
+    assert found["webserver"].address == "http://localhost:18080"
+    assert Udp("127.0.0.1", 19125) in found["exporter"].checks
+    assert found["prometheus"].ports[0].number == 19
+
+
+def test_every_setting_named_for_a_port_exists(tmp_path: Path) -> None:
+    for component in all_components(settings(tmp_path)):
+        for port in component.ports:
+            assert port.settings
+            load(dict.fromkeys(port.settings, "12345"), tmp_path)
+
+
+def test_what_listens_everywhere_is_asked_at_this_machine(tmp_path: Path) -> None:
+    found = named(core_components(settings(tmp_path, WEBSERVER__WEB_SERVER_HOST="0.0.0.0")))
+    assert found["webserver"].checks == (Http("http://127.0.0.1:8080/health"),)
+    assert found["webserver"].ports[0].host == "0.0.0.0"
+
+
+def test_heartbeats_count_as_long_as_the_settings_say(tmp_path: Path) -> None:
+    found = named(core_components(settings(tmp_path, SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD="77")))
+    assert found["scheduler"].checks == (Heartbeat("scheduler", 77),)
+
+
+def test_no_secret_is_in_what_is_written_about_the_stack(tmp_path: Path) -> None:
+    secret = settings(
+        tmp_path,
+        SMTP__SMTP_PASSWORD="hunter2",
+        DATABASE__SQL_ALCHEMY_CONN="postgresql://u:hunter2@h/d",
+        ALERTING__APPRISE_URLS="slack://hunter2/b/c",
+    )
+    assert b"hunter2" not in msgspec.json.encode(all_components(secret))
+
+
+@pytest.mark.parametrize("program", ["grafana", "grafana-server"])
+def test_grafana_is_started_with_its_own_files_where_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    binary = tmp_path / "grafana-11" / "bin" / program
+    defaults = tmp_path / "grafana-11" / "conf" / "defaults.ini"
+    for path in (binary, defaults):
+        path.parent.mkdir(parents=True)
+        path.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(binary.parent))
+    component = monitoring.grafana(settings(tmp_path, GRAFANA__PORT="13000"))
+    verb = ("server",) if program == "grafana" else ()
+    assert component.argv == (str(binary), *verb, "--homepath", str(tmp_path / "grafana-11"))
+    assert component.env["GF_SERVER_HTTP_PORT"] == "13000"
+
+
+def test_a_port_held_by_a_process_of_this_test_is_not_mistaken_for_a_system_service(tmp_path: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = settings(tmp_path, WEBSERVER__WEB_SERVER_PORT=str(server.getsockname()[1]))
+        component = named(core_components(taken))["webserver"]
+        assert "systemctl" not in problem_with(component, component.ports[0])

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from engine.stack.component import Component
+from engine.stack.health import Health, Report
+from engine.stack.state import ComponentState, Phase
+from engine.stack.table import problems, stack_table, uptime
+
+
+def report(name: str, health: Health, *, detail: str = "", core: bool = True, restarts: int = 0) -> Report:
+    component = Component(
+        name=name,
+        argv=("x",),
+        address="http://127.0.0.1:9102/metrics",
+        core=core,
+        why="nothing works",
+        next_step="windsock dags trigger hello_world --wait",
+        remedy="apt-get install it",
+    )
+    state = ComponentState(component=component, phase=Phase.RUNNING, restarts=restarts, started_at=time.time() - 125)
+    return Report(state, health, detail)
+
+
+def rendered(what: RenderableType, width: int = 100) -> str:
+    target = io.StringIO()
+    Console(file=target, width=width, highlight=False).print(what)
+    return target.getvalue()
+
+
+def test_the_table_names_component_address_state_and_next_step() -> None:
+    text = rendered(stack_table([report("exporter", Health.HEALTHY)], with_uptime=False))
+    assert "component" in text.splitlines()[0]
+    assert "what to try next" in text.splitlines()[0]
+    assert text.splitlines()[1].split() == [
+        *("exporter", "http://127.0.0.1:9102/metrics", "healthy"),
+        *("windsock", "dags", "trigger", "hello_world", "--wait"),
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_no_line_of_the_table_is_wider_than_the_terminal_and_nothing_is_cut(width: int) -> None:
+    text = rendered(stack_table([report("dag-processor", Health.NOT_INSTALLED)], with_uptime=False), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    assert "http://127.0.0.1:9102/metrics" in text
+    assert "not installed" in text
+
+
+def test_status_shows_for_how_long_and_how_often_restarted() -> None:
+    line = rendered(stack_table([report("web", Health.HEALTHY, restarts=3)], with_uptime=True)).splitlines()[1]
+    assert line.split()[-5:] == ["2", "min", "5", "s", "3"]
+
+
+def test_a_missing_program_says_how_to_get_it_instead_of_what_to_try() -> None:
+    text = rendered(stack_table([report("grafana", Health.NOT_INSTALLED, core=False)], with_uptime=False))
+    assert "apt-get install it" in text
+    assert "hello_world" not in text
+
+
+def test_the_core_comes_first() -> None:
+    reports = [report("alertmanager", Health.HEALTHY, core=False), report("webserver", Health.HEALTHY)]
+    names = [
+        line.split()[0] for line in rendered(stack_table(reports, with_uptime=False)).splitlines()[1:] if line[0] != " "
+    ]
+    assert names == ["webserver", "alertmanager"]
+
+
+def test_what_is_not_well_is_told_with_why_it_matters_and_the_end_of_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "web" / "web.log"
+    log.parent.mkdir()
+    log.write_text("first\n\nValueError: no\n")
+    text = rendered(problems([report("web", Health.RESTARTING, detail="exit code 1; again in 2.0 s")], tmp_path), 200)
+    assert "web is restarting: exit code 1; again in 2.0 s" in text
+    assert "nothing works" in text
+    assert "ValueError: no" in text
+    assert str(log) in text
+
+
+def test_what_is_well_is_not_mentioned(tmp_path: Path) -> None:
+    assert rendered(problems([report("web", Health.HEALTHY)], tmp_path)).strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("age", "words"), [(3, "3 s"), (61, "1 min 1 s"), (3 * 3600 + 120, "3 h 2 min"), (90_000, "1 d 1 h")]
+)
+def test_uptime_is_told_in_its_two_largest_units(age: int, words: str) -> None:
+    assert uptime(time.time() - age) == words
