@@ -15,9 +15,13 @@ _STATSD = ("WINDSOCK__EXPORTER__STATSD_PORT", "WINDSOCK__METRICS__STATSD_PORT")
 
 
 def core_components(settings: Settings) -> tuple[Component, ...]:
-    """What Windsock itself needs. The exporter starts first and ends last, so that no metric falls into the void."""
+    """What Windsock itself needs. The exporter starts first and ends last, so that no metric falls into the void;
+
+    the web server follows, since it takes longest to start.
+    """
     return (
         _exporter(settings),
+        _webserver(settings),
         _worker(
             settings,
             "notifier",
@@ -25,7 +29,6 @@ def core_components(settings: Settings) -> tuple[Component, ...]:
             why="no alert is delivered and no callback is run",
             next_step="windsock alerts test",
         ),
-        _webserver(settings),
         _worker(
             settings,
             "dag-processor",
