@@ -163,7 +163,7 @@ def _facts(event: AlertEvent) -> list[tuple[str, str]]:
         ("Attempt", _attempt(event).removeprefix("Attempt ") if event.try_number is not None else None),
         ("Ended how", _ending(event)),
         ("Started", event.started_at and _instant(event.started_at)),
-        ("Ended", _ended(event)),
+        ("Sent" if event.kind is EventKind.TEST else "Ended", _ended(event)),
         ("Next attempt", event.next_retry_at and _instant(event.next_retry_at)),
         ("Logical date", event.logical_date and _instant(event.logical_date)),
         ("Host", event.hostname),

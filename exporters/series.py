@@ -193,10 +193,12 @@ class SeriesStore:
         self.size -= len(gone)
         return gone
 
-    def samples(self, family_type: FamilyType) -> int:
-        """How many samples families of this type ever took."""
-        alive = sum(series.samples for series in self if series.family.type is family_type)
-        return alive + self.expired_samples[family_type]
+    def samples(self) -> dict[FamilyType, int]:
+        """How many samples the families of each type ever took."""
+        taken = dict(self.expired_samples)
+        for series in self:
+            taken[series.family.type] += series.samples
+        return taken
 
     def __iter__(self) -> Iterator[Series]:
         for family in list(self.families.values()):

@@ -91,8 +91,10 @@ class TelemetryCollector(Collector):
         yield _by("sample_errors_total", "Samples refused by the parser", "reason", told.refusals)
         yield _by("events_error_total", "Samples that reached no series", "reason", told.event_errors)
         yield _by("config_reloads_total", "Reloads of the mapping", "outcome", told.reloads)
-        yield _by("events_actions_total", "Samples by what their mapping did", "action", self._actions())
-        yield _by("events_total", "Samples that reached a series", "type", self._events())
+        events = self._events()
+        actions = {"map": sum(events.values()) - told.unmapped, "drop": told.dropped}
+        yield _by("events_total", "Samples that reached a series", "type", events)
+        yield _by("events_actions_total", "Samples by what their mapping did", "action", actions)
         conflict = CounterMetricFamily(
             "statsd_exporter_events_conflict_total",
             "Samples whose name belongs to a family of another type",
@@ -103,16 +105,12 @@ class TelemetryCollector(Collector):
         yield conflict
 
     def _events(self) -> dict[str, int]:
-        taken = {family_type: self._store.samples(family_type) for family_type in FamilyType}
+        taken = self._store.samples()
         return {
             Kind.COUNTER: taken[FamilyType.COUNTER],
             Kind.GAUGE: taken[FamilyType.GAUGE],
             Kind.OBSERVER: taken[FamilyType.HISTOGRAM] + taken[FamilyType.SUMMARY],
         }
-
-    def _actions(self) -> dict[str, int]:
-        mapped = sum(self._events().values()) - self._telemetry.unmapped
-        return {"map": mapped, "drop": self._telemetry.dropped}
 
     def _sizes(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(

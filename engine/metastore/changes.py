@@ -82,6 +82,7 @@ class RunChange:
     state: RunState
     end_date: datetime | None = None
     failed_tasks: tuple[str, ...] = ()
+    created: tuple[str, ...] = ()  # operators of the task instances that were made with it
 
 
 @dataclass(slots=True)

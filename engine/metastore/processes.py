@@ -1,7 +1,8 @@
 """Heartbeats: one row per long-lived process. Tasks point at their supervisor's row, so liveness costs no row per task.
 
-Of a process on this host the kernel tells whether it lives: by pid and start time. One on another host is dead when its
-row is older than the threshold by the database's clock.
+Of a process that runs here the kernel tells whether it lives: by pid and start time. "Here" is a boot of a kernel and a
+pid namespace: host names repeat between machines, and between containers that share one, where the same pid is somebody
+else. Any other process is dead when its row is older than the threshold by the database's clock.
 """
 
 from __future__ import annotations
@@ -9,17 +10,18 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from engine.linux import start_mark
 from engine.metastore.states import ProcessKind
 from engine.metastore.store import Tx
-from engine.metastore.tables import Process
+from engine.metastore.tables import Process, TaskInstance
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,17 @@ def identify(kind: ProcessKind, pid: int | None = None) -> Identity:
     return Identity(str(uuid.uuid4()), kind, socket.gethostname(), pid or os.getpid())
 
 
+def _place() -> str:
+    """Where pids mean what they mean to this process."""
+    own = start_mark(os.getpid()) or ""
+    return f"{Path('/proc/self/ns/pid').stat().st_ino}:{own.partition(':')[0]}"
+
+
+def _mark(pid: int) -> str:
+    """Place and start of a process; the place alone when it is gone."""
+    return f"{_place()}:{(start_mark(pid) or '').partition(':')[2]}"
+
+
 def register(tx: Tx, identity: Identity, detail: dict[str, Any] | None = None) -> None:
     """Write a process's first heartbeat."""
     row = {
@@ -44,7 +57,7 @@ def register(tx: Tx, identity: Identity, detail: dict[str, Any] | None = None) -
         "kind": identity.kind,
         "hostname": identity.hostname,
         "pid": identity.pid,
-        "pid_started": start_mark(identity.pid) or "",
+        "pid_started": _mark(identity.pid),
         "started_at": tx.now,
         "heartbeat_at": tx.now,
         "detail": detail or {},
@@ -66,18 +79,30 @@ def end(tx: Tx, ids: Iterable[str]) -> None:
 
 def find_dead(connection: Connection, now: datetime, threshold: timedelta, kinds: Iterable[ProcessKind]) -> list[str]:
     """Ids of processes that neither ended nor live."""
-    statement = select(Process.id, Process.hostname, Process.pid, Process.pid_started, Process.heartbeat_at)
+    statement = select(Process.id, Process.pid, Process.pid_started, Process.heartbeat_at)
     statement = statement.where(Process.kind.in_(sorted(kinds)), Process.ended_at.is_(None))
-    here = socket.gethostname()
+    here = f"{_place()}:"
     dead = []
     for row in connection.execute(statement):
-        if row.hostname == here and row.pid_started:
-            gone = start_mark(row.pid) != row.pid_started
+        if row.pid_started.startswith(here):
+            gone = _mark(row.pid) != row.pid_started
         else:
             gone = row.heartbeat_at < now - threshold
         if gone:
             dead.append(row.id)
     return dead
+
+
+def attempts_outliving(connection: Connection, dead_schedulers: Collection[str]) -> int:
+    """Attempts that go on under living supervisors whose scheduler is among the dead."""
+    if not dead_schedulers:
+        return 0
+    living = select(Process.id, Process.detail).where(
+        Process.kind == ProcessKind.SUPERVISOR, Process.ended_at.is_(None), Process.id.not_in(sorted(dead_schedulers))
+    )
+    owners = [row.id for row in connection.execute(living) if row.detail.get("scheduler") in dead_schedulers]
+    count = select(func.count()).select_from(TaskInstance).where(TaskInstance.owner.in_(owners))
+    return connection.execute(count).scalar_one()
 
 
 def latest_heartbeat(connection: Connection, kind: ProcessKind) -> datetime | None:

@@ -262,7 +262,8 @@ def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:
     for run in started:
         parameters = {"b_id": run.id, "b_now": tx.now, "b_tasks": len(shapes[run.id].tasks)}
         tx.connection.execute(_START_RUN, parameters)
-        changes.runs.append(RunChange(replace(run, start_date=tx.now), RunState.RUNNING))
+        operators = tuple(task.operator for task in shapes[run.id].dag.tasks)
+        changes.runs.append(RunChange(replace(run, start_date=tx.now), RunState.RUNNING, created=operators))
     rows = [row for run in started for row in _new_instances(run, shapes[run.id], tx.now)]
     if rows:
         tx.connection.execute(insert(TI), rows)

@@ -76,6 +76,7 @@ class Listener:
         self._path: Path | None = None
         self._interrupt_r, self._interrupt_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._socket = self._bind(store.run_dir) if store.run_dir else None
+        self._deaf = False
         self._session: Any = self._listen()
         self._changes = self._read_changes()
         self._next_poll = time.monotonic() + POLL_SECONDS
@@ -102,12 +103,21 @@ class Listener:
         import psycopg
 
         url = self._store.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        session = None
         try:
             session = psycopg.connect(url, autocommit=True, connect_timeout=10)
             session.execute(f'LISTEN "windsock_{self._topic}"')
         except psycopg.Error:
-            log.warning("PostgreSQL does not take a LISTEN; changes are noticed by polling", exc_info=True)
+            log.log(
+                logging.DEBUG if self._deaf else logging.WARNING,  # told once, tried again with every poll
+                "PostgreSQL takes no LISTEN for now; changes of other machines are noticed later",
+                exc_info=True,
+            )
+            self._deaf = True
+            if session:
+                session.close()
             return None
+        self._deaf = False
         return session
 
     def filenos(self) -> list[int]:
@@ -136,18 +146,24 @@ class Listener:
 
     @property
     def _polls(self) -> bool:
-        return self._store.dialect.name == "mysql"
+        return self._store.dialect.name == "mysql" or self._deaf
 
     def poll(self) -> bool:
-        """Whether the counted row moved; looks at most once a second, and never where the database pushes."""
+        """Whether the counted row moved; looks at most once a second, and never where the database pushes.
+
+        A lost LISTEN session is opened again here; True then, for nobody heard what was said meanwhile.
+        """
         if not self._polls or time.monotonic() < self._next_poll:
             return False
         self._next_poll = time.monotonic() + POLL_SECONDS
+        if self._deaf:
+            self._session = self._listen()
+            return not self._deaf
         before, self._changes = self._changes, self._read_changes()
         return before != self._changes
 
     def _read_changes(self) -> int | None:
-        if not self._polls:
+        if self._store.dialect.name != "mysql":
             return None
         with contextlib.suppress(SQLAlchemyError), self._store.read() as connection:
             return connection.execute(sql_select(Wakeup.changes).where(Wakeup.topic == self._topic)).scalar()

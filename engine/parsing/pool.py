@@ -229,7 +229,9 @@ def _contents(fd: int, limit: int | None = None) -> bytes:
 
 def _refused(event: Refused) -> Fault:
     summary = f"No process could be made to import it: {event.error}."
-    return Fault(summary, "Free memory or processes on this machine; the file is parsed again by itself.", None, summary)
+    return Fault(
+        summary, "Free memory or processes on this machine; the file is parsed again by itself.", None, summary
+    )
 
 
 def _report(data: bytes) -> ParseReport | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 
-from engine.metastore.changes import Changes, RunChange, TaskChange
+from engine.metastore.changes import Changes, Claimed, RunChange, TaskChange
 from engine.metastore.outcome import Cause
 from engine.metastore.states import RunState, RunType, TaskState
 from engine.metrics import Metrics
@@ -22,7 +24,7 @@ def measure(metrics: Metrics, changes: Changes) -> None:
         metrics.incr("scheduler.late_finishes", len(changes.late))
 
 
-def started(metrics: Metrics, change: TaskChange, now: datetime, *, first: bool, run_type: str) -> None:
+def started(metrics: Metrics, change: TaskChange, now: datetime) -> None:
     """An attempt was started. Failure counters appear with zero, so that increase() sees the first failure."""
     ids = {"dag_id": change.dag_id, "task_id": change.task_id}
     metrics.incr("ti.start", **ids)
@@ -32,8 +34,27 @@ def started(metrics: Metrics, change: TaskChange, now: datetime, *, first: bool,
         waited = (change.queued_at - change.scheduled_at).total_seconds()
         metrics.timing("task.scheduled_duration", waited, **ids, queue=change.queue)
         metrics.timing("task.queued_duration", (now - change.queued_at).total_seconds(), **ids, queue=change.queue)
-    if first:
-        metrics.incr("task_instance_created", 0, dag_id=change.dag_id, run_type=run_type, task_type=change.operator)
+
+
+class FirstStarts:
+    """Notices the first task start of each run. A run whose start another scheduler saw is left out."""
+
+    def __init__(self) -> None:
+        self._waiting: set[int] = set()
+
+    def measure(self, metrics: Metrics, changes: Changes, claimed: Sequence[Claimed], now: datetime) -> None:
+        """Emit what the runs waited for their first task."""
+        self._waiting.update(change.run.id for change in changes.runs if change.state == RunState.RUNNING)
+        for run in {one.run.id: one.run for one in claimed}.values():
+            if run.id not in self._waiting:
+                continue
+            self._waiting.discard(run.id)
+            labels = {"dag_id": run.dag_id, "run_type": run.run_type}
+            metrics.timing("dagrun.first_task_start_delay", (now - run.queued_at).total_seconds(), **labels)
+            if run.run_type == RunType.SCHEDULED:
+                delay = (now - run.run_after).total_seconds()
+                metrics.timing("dagrun.first_task_scheduling_delay", delay, **labels)
+        self._waiting.difference_update(change.run.id for change in changes.runs if change.end_date)
 
 
 def _measure_task(metrics: Metrics, change: TaskChange) -> None:
@@ -57,6 +78,9 @@ def _measure_task(metrics: Metrics, change: TaskChange) -> None:
 
 def _measure_run(metrics: Metrics, change: RunChange) -> None:
     run = change.run
+    for operator, n in Counter(change.created).items():
+        labels = {"dag_id": run.dag_id, "run_type": run.run_type, "task_type": operator}
+        metrics.incr("task_instance_created", n, **labels)
     if change.state == RunState.RUNNING and run.run_type == RunType.SCHEDULED:
         delay = (run.start_date - run.run_after).total_seconds()
         metrics.timing("dagrun.schedule_delay", delay, dag_id=run.dag_id)

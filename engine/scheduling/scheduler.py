@@ -25,7 +25,7 @@ from engine.executors.local import LocalExecutor, SequentialExecutor
 from engine.executors.protocol import OwnerDied, Report
 from engine.metastore import processes, transitions, xcoms
 from engine.metastore.announce import Announcer
-from engine.metastore.changes import Changes, Claimed, Finished
+from engine.metastore.changes import Changes, Claimed, Finished, RunFacts
 from engine.metastore.errors import MetastoreError
 from engine.metastore.ledger import Ledger
 from engine.metastore.processes import Identity, identify
@@ -36,7 +36,7 @@ from engine.metrics import Metrics
 from engine.running.messages import AttemptOrder, Ended, XComAnswer, XComQuestion
 from engine.scheduling.due import create_due_runs, next_due, sync_schedules
 from engine.scheduling.gauges import Gauges
-from engine.scheduling.measure import measure, started
+from engine.scheduling.measure import FirstStarts, measure, started
 from engine.scheduling.orders import OrderDesk
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,10 @@ class Turn:
     more: bool = False  # a bounded step was full: turn again at once
     next_run: datetime | None = None
     claim_seconds: float = 0.0
+    query_seconds: float = 0.0  # of claim_seconds, finding and taking what is ready
+    decided: list[RunFacts] = field(default_factory=list)  # runs whose tasks ended
+    decision_seconds: float = 0.0  # what was decided for all of them took this long
+    adopted: int = 0  # attempts that go on under the supervisor of a dead scheduler
 
 
 class Scheduler:
@@ -72,6 +76,7 @@ class Scheduler:
         self._ledger = Ledger(Announcer(settings.webserver.url))
         self._desk = OrderDesk(settings.webserver.url)
         self._gauges = Gauges(self._metrics)
+        self._first_starts = FirstStarts()
         self._hostname = socket.gethostname()
         self._stopping = False
         self._sweep = True  # look at everything in the next turn
@@ -79,6 +84,7 @@ class Scheduler:
         self._dead: set[str] = set()  # supervisors known to be dead, not rescued yet
         self._ended: list[Ended] = []  # reports that no committed transaction has taken up yet
         self._questions: list[XComQuestion] = []
+        self._collect_seconds = 0.0
         self._troubled = False  # the metastore failed in the last turn
         self._judge_from = 0.0  # monotonic: before it, other hosts' heartbeats may be old because of an outage
         self._next_sweep = 0.0
@@ -103,7 +109,7 @@ class Scheduler:
         try:
             while not self._stopping:
                 self._wait(wake_r)
-                self._turn(self._executor.collect())
+                self._turn(self._collect())
             self._wind_down()
         finally:
             self._executor.close()
@@ -143,6 +149,12 @@ class Scheduler:
 
     # -- one turn
 
+    def _collect(self) -> list[Report]:
+        began = time.monotonic()
+        reports = self._executor.collect()
+        self._collect_seconds = time.monotonic() - began
+        return reports
+
     def _turn(self, reports: list[Report]) -> None:
         self._ended += [report for report in reports if isinstance(report, Ended)]
         self._questions += [report for report in reports if isinstance(report, XComQuestion)]
@@ -175,10 +187,15 @@ class Scheduler:
         """All of one turn, in one transaction; may run again after a conflict."""
         ledger, turn = self._ledger, Turn(tx.now)
         reports = [Finished(end.token, end.outcome, self._hostname) for end in ended]
+        began = time.monotonic()
         turn.changes.add(ledger.finish(tx, reports))
+        turn.decision_seconds = time.monotonic() - began
+        turn.decided = list(ledger.runs.get(tx.connection, (change.run_pk for change in turn.changes.tasks)).values())
         if sweep:
             self._heartbeat(tx)
-            self._dead.update(self._find_dead(tx))
+            dead = self._find_dead(tx)
+            turn.adopted = processes.attempts_outliving(tx.connection, dead)
+            self._dead.update(dead)
         if self._dead:
             self._rescue(tx, turn)
         if sweep:
@@ -224,6 +241,7 @@ class Scheduler:
         began = time.monotonic()
         turn.claimed, changes = self._ledger.claim(tx, self._executor.owner, free)
         turn.changes.add(changes)
+        turn.query_seconds = time.monotonic() - began
         if turn.claimed:
             transitions.start(tx, [claimed.token for claimed in turn.claimed])
             graphs = self._ledger.graphs
@@ -238,8 +256,7 @@ class Scheduler:
         changes = turn.changes
         if changes.announced:
             self._store.wake("notifier")
-        if turn.more or (changes.scheduled and len(turn.claimed) < self._executor.capacity - self._executor.running):
-            self._look = True
+        self._look = turn.more
         if swept:
             self._dead.clear()
             self._next_sweep = time.monotonic() + self._settings.scheduler.scheduler_heartbeat_sec
@@ -271,19 +288,23 @@ class Scheduler:
     def _measure(self, turn: Turn, *, swept: bool) -> None:
         metrics = self._metrics
         measure(metrics, turn.changes)
-        run_types = {claimed.ti_id: claimed.run.run_type for claimed in turn.claimed}
         for change in turn.changes.tasks:
             if change.state == TaskState.QUEUED:
-                started(metrics, change, turn.now, run_type=run_types[change.ti_id], first=change.try_number == 1)
+                started(metrics, change, turn.now)
+        self._first_starts.measure(metrics, turn.changes, turn.claimed, turn.now)
+        for run in turn.decided:
+            labels = {"dag_id": run.dag_id, "run_type": run.run_type}
+            metrics.timing("dagrun.dependency-check", turn.decision_seconds, **labels)
         self._measure_executor()
         metrics.gauge("scheduler.tasks.executable", len(turn.claimed))
         if turn.claimed:
+            metrics.timing("scheduler.critical_section_query_duration", turn.query_seconds)
             metrics.timing("scheduler.critical_section_duration", turn.claim_seconds)
         if turn.released or turn.rescued:
             metrics.incr("scheduler.orphaned_tasks.cleared", turn.released + turn.rescued)
             log.warning("rescued %d lost attempts and released %d", turn.rescued, turn.released)
         if swept:
-            self._measure_sweep()
+            self._measure_sweep(turn)
 
     def _measure_executor(self) -> None:
         name, running = self._executor.name, self._executor.running
@@ -292,10 +313,12 @@ class Scheduler:
         self._metrics.gauge("executor.queued_tasks", 0, status="queued", **label)
         self._metrics.gauge("executor.running_tasks", running, status="running", **label)
 
-    def _measure_sweep(self) -> None:
+    def _measure_sweep(self, turn: Turn) -> None:
         metrics, graphs = self._metrics, self._ledger.graphs
         metrics.incr("scheduler_heartbeat")
         metrics.incr("scheduler.orphaned_tasks.cleared", 0)
+        metrics.incr("scheduler.orphaned_tasks.adopted", turn.adopted)
+        metrics.timing("scheduler.executor_heartbeat_duration", self._collect_seconds, executor=self._executor.name)
         metrics.incr("scheduler.dag_bag.cache_hit", graphs.hits)
         metrics.incr("scheduler.dag_bag.cache_miss", graphs.misses)
         graphs.hits = graphs.misses = 0

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from engine.links import dag_url, run_url
-from engine.metastore import transitions
-from engine.metastore.errors import NotFound
+from engine.metastore.errors import Duplicate, NotFound
 from engine.metastore.states import RunType
 from engine.metastore.tables import Dag, DagSchedule
+from engine.metastore.transitions import create_run
 from engine.web.local import local_path
 from engine.web.pages import identifier
 from engine.web.site import form_of, session_of, site_of
@@ -41,11 +41,11 @@ def trigger(request: Request) -> Response:
     dag_id, store, session = identifier(request, "dag_id"), site_of(request).store, session_of(request)
     triggered_by = session.username if session else None
     try:
-        run_id = store.run(lambda tx: create_manual_run(tx, dag_id, triggered_by))
+        run_id = store.run(lambda tx: create_run(tx, dag_id, RunType.MANUAL, triggered_by=triggered_by))
     except NotFound as error:
         raise HTTPException(404, "There is no DAG of this name, or no file defines it any more.") from error
-    if run_id is None:
-        raise HTTPException(409, "Another run was triggered at this very moment. Go back and try again.")
+    except Duplicate as error:
+        raise HTTPException(409, "Another run was triggered at this very moment. Go back and try again.") from error
     store.wake("scheduler")
     return RedirectResponse(run_url("", dag_id, run_id), 303)
 
@@ -60,25 +60,3 @@ def set_paused(tx: Tx, dag_id: str, paused: bool) -> None:
     is_there = select(DagSchedule.dag_id).where(DagSchedule.dag_id == dag_id)
     if tx.connection.scalar(is_there) is None:  # the scheduler has not seen the DAG yet
         tx.connection.execute(insert(DagSchedule).values(dag_id=dag_id, is_paused=paused))
-
-
-def create_manual_run(tx: Tx, dag_id: str, triggered_by: str | None) -> str | None:
-    """Queue a run now and return its id; None when one of this very moment is there. Raises NotFound."""
-    statement = select(Dag.version).where(Dag.dag_id == dag_id, Dag.is_active.is_(True))
-    version = tx.connection.scalar(statement)
-    if version is None:
-        raise NotFound(f"there is no active DAG {dag_id!r}")
-    run_id = f"{RunType.MANUAL}__{tx.now.isoformat()}"
-    values = {
-        "dag_id": dag_id,
-        "run_id": run_id,
-        "run_type": RunType.MANUAL,
-        "version": version,
-        "logical_date": tx.now,
-        "data_interval_start": tx.now,
-        "data_interval_end": tx.now,
-        "run_after": tx.now,
-        "conf": {},
-        "triggered_by": triggered_by,
-    }
-    return run_id if transitions.create_run(tx, values) else None

@@ -129,7 +129,15 @@ def _cannot_listen(host: str, port: int, error: OSError) -> str:
 
 
 def _run(app: Starlette, listener: socket.socket) -> None:
-    config = uvicorn.Config(
+    # uvicorn raises the signal once more when it has stopped, for these; a stop that was asked for is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    uvicorn.Server(server_config(app)).run(sockets=[listener])
+
+
+def server_config(app: Starlette) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
@@ -139,7 +147,3 @@ def _run(app: Starlette, listener: socket.socket) -> None:
         lifespan="off",
         ws="none",
     )
-    # uvicorn raises the signal once more when it has stopped, for these; a stop that was asked for is no failure.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[listener])

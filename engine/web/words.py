@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import signal
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from engine.authoring.serialized import CronSchedule, DeltaSchedule, NoSchedule, OnceSchedule, Schedule
+from engine.metastore.outcome import Cause, signal_name
 
 # Every state has a sign of its own, so that no colour has to be told from another.
 SIGNS: Final = {
@@ -24,11 +24,15 @@ SIGNS: Final = {
     "none": "○",
 }
 _CAUSES: Final = {
-    "exit": "the process ended",
-    "signal": "the process was killed by a signal",
-    "timeout": "it ran longer than its execution_timeout",
-    "lost": "its supervisor was lost",
-    "exception": "the task raised an exception",
+    Cause.SUCCESS: "it ended well",
+    Cause.SKIP: "the task skipped itself",
+    Cause.EXCEPTION: "the task raised an exception",
+    Cause.EXIT: "the process failed",
+    Cause.SIGNAL: "the process was killed",
+    Cause.TIMEOUT: "it ran longer than its execution_timeout",
+    Cause.IMPORT: "its DAG file could not be imported",
+    Cause.START: "its process could not be started",
+    Cause.LOST: "its supervisor died while it ran",
 }
 _PRESETS: Final = {
     "@hourly": "Every hour",
@@ -127,12 +131,12 @@ def _cron_words(expression: str) -> str:
     if len(fields) != 5:
         return expression
     minute, hour, *days = fields
-    if days == ["*", "*", "*"] and (words := _within_the_day(minute, hour)):
-        return words
-    if not (minute.isdecimal() and hour.isdecimal()):
-        return expression
     on = _which_days(*days)
-    return f"{on} at {int(hour):02}:{int(minute):02}" if on else expression
+    if on and (words := _within_the_day(minute, hour)):
+        return words if on == "Daily" else f"{words}, {on.replace('On day', 'on day')}"
+    if not (on and minute.isdecimal() and hour.isdecimal()):
+        return expression
+    return f"{on} at {int(hour):02}:{int(minute):02}"
 
 
 def _within_the_day(minute: str, hour: str) -> str | None:
@@ -163,14 +167,12 @@ def _which_days(day: str, month: str, weekday: str) -> str | None:
     return None
 
 
-def cause_words(cause: str | None) -> str | None:
-    """Why an attempt ended, for the causes that need more than their name."""
-    return _CAUSES.get(cause, cause.replace("_", " ")) if cause else None
+def cause_words(cause: str) -> str:
+    """Why an attempt ended."""
+    return _CAUSES[Cause(cause)] if cause in set(Cause) else cause
 
 
 def signal_words(number: int) -> str:
     """``9`` → "9 (SIGKILL)"."""
-    try:
-        return f"{number} ({signal.Signals(number).name})"
-    except ValueError:
-        return str(number)
+    name = signal_name(number)
+    return f"{number} ({name})" if name.startswith("SIG") else str(number)

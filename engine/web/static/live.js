@@ -3,7 +3,8 @@
 (function () {
   const main = () => document.getElementById("main");
   const pause = () => Number(main().dataset.refresh) * 1000;
-  const busy = () => document.hidden || !document.getSelection().isCollapsed || main().contains(document.activeElement);
+  const inUse = () => main().contains(document.activeElement) && document.activeElement.matches("a, button, input");
+  const busy = () => document.hidden || !document.getSelection().isCollapsed || inUse();
 
   async function refresh() {
     if (!busy()) {
@@ -12,23 +13,28 @@
         if (response.redirected) return location.reload(); // signed out
         const page = new DOMParser().parseFromString(await response.text(), "text/html");
         const fresh = page.getElementById("main");
-        if (response.ok && fresh && !busy()) exchange(fresh, page);
+        if (response.ok && fresh && !busy()) exchange(page);
       } catch (_) { /* the server is away: try again at the next turn */ }
     }
     if (pause()) setTimeout(refresh, pause());
   }
 
-  function exchange(fresh, page) {
-    const log = document.querySelector(".log");
-    const top = log ? log.scrollTop : 0;
-    const atEnd = log ? log.scrollHeight - top - log.clientHeight < 40 : false;
-    main().replaceWith(document.importNode(fresh, true));
+  // The log's box is reversed (column-reverse): its scrollTop is 0 at the end and negative above.
+  const above = (log) => log.scrollHeight - log.clientHeight + log.scrollTop;
+
+  function exchange(page) {
+    const log = document.querySelector(".log.tail");
+    const kept = log && log.scrollTop < -40 ? above(log) : null;
+    const focused = log && log === document.activeElement;
+    for (const part of ["main", "footer"]) {
+      const renewed = page.querySelector(part);
+      if (renewed) document.querySelector(part).replaceWith(document.importNode(renewed, true));
+    }
     document.title = page.title;
-    const renewed = document.querySelector(".log");
-    if (renewed) renewed.scrollTop = atEnd ? renewed.scrollHeight : top;
+    const renewed = document.querySelector(".log.tail");
+    if (renewed && kept !== null) renewed.scrollTop += kept - above(renewed);
+    if (renewed && focused) renewed.focus({ preventScroll: true });
   }
 
-  const log = document.querySelector(".log");
-  if (log) log.scrollTop = log.scrollHeight;
   setTimeout(refresh, pause());
 })();

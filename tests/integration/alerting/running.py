@@ -61,7 +61,7 @@ class Running:
         self.woken.clear()
         return woken
 
-    def until(self, timeout: float = 20.0, **states: int) -> None:
+    def until(self, timeout: float = 30.0, **states: int) -> None:
         """Waits until so many deliveries are in these states."""
         wanted = Counter(states)
         wait_until(lambda: Counter(states_of(self.engine)) == wanted, f"deliveries {states}", timeout)

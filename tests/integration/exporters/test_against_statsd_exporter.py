@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import random
+import re
 import subprocess
 import textwrap
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from statsd_wire import Wire, get, samples, serving, statsd_exporter_serving, wait_for
@@ -15,8 +17,7 @@ from exporters.catalogue import CATALOGUE, SignalType, windsock_signals
 from exporters.generate import PACKAGE_DIR, STATSD_MAPPING
 from exporters.mapping import Flavour
 
-if TYPE_CHECKING:
-    from pathlib import Path
+DATA = Path(__file__).parents[2] / "data"
 
 BY_HAND = """\
 airflow.executor.open_slots,status=open,executor_class_name=LocalExecutor:32|g
@@ -59,16 +60,15 @@ def catalogue_lines() -> list[str]:
 
 
 def compare(binary: Path, mapping: Path, lines: list[str], tmp_path: Path) -> dict[object, float]:
-    """Feed both over UDP in one order; returns what the bridge showed of the senders' series."""
-    packets = ["\n".join(lines[start : start + 5]) for start in range(0, len(lines), 5)]
+    """Feed both over TCP, which loses nothing; returns what the bridge showed of the senders' series."""
+    payload = "\n".join([*lines, "airflow.mark:1|c\n"]).encode()
     config = BridgeConfig(statsd_port=0, web_port=0, mapping=mapping)
     with (
         statsd_exporter_serving(binary, mapping, tmp_path / "statsd_exporter.log") as (statsd, web),
         serving(config) as bridge,
     ):
         for port in (statsd, bridge.statsd_port):
-            # The mark goes last and alone: when it is there, so is everything before it.
-            Wire(port).udp(*packets, "airflow.mark:1|c")
+            Wire(port).tcp(payload)  # the mark is last: when it is there, so is everything before it
         pages = []
         for port in (web, bridge.web_port):
             wait_for(lambda port=port: "airflow_mark" in get(port, "/metrics")[1], "the mark")
@@ -131,6 +131,29 @@ def test_a_mapping_by_hand_gives_the_same_series(statsd_exporter: Path, tmp_path
         "airflow.x.re.y:1|ms",
     ]
     compare(statsd_exporter, mapping, lines, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("capture", "flavour"),
+    [
+        ("airflow-3.3.2-influxdb-tagged-only.txt.gz", Flavour.SINGLE),
+        ("airflow-3.3.2-plain.txt.gz", Flavour.AIRFLOW_PLAIN),
+    ],
+)
+def test_what_a_real_airflow_sent_gives_the_same_series_of_the_catalogue(
+    statsd_exporter: Path, tmp_path: Path, capture: str, flavour: Flavour
+) -> None:
+    lines = captured(capture)
+    shown = compare(statsd_exporter, PACKAGE_DIR / flavour, lines, tmp_path)
+    families = {re.sub(r"_(bucket|sum)$", "", name) for name, _ in shown} - {"airflow_mark"}
+    known = {row.series_name() for row in CATALOGUE.values()}
+    assert {name for name in families if name not in known and name.removesuffix("_count") not in known} == set()
+
+
+def captured(name: str) -> list[str]:
+    """A recording of Airflow 3.3.2's lines, without their arrival times."""
+    text = gzip.decompress((DATA / name).read_bytes()).decode()
+    return [line.partition(" ")[2] for line in text.splitlines()]
 
 
 @pytest.mark.parametrize("flavour", Flavour)

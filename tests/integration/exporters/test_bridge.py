@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import pytest
 from statsd_wire import Wire, free_port, get, samples, serving, wait_for
 
 from exporters.bridge import Bridge, BridgeConfig
-from exporters.errors import AddressError, MappingError
+from exporters.errors import AddressError, MappingError, WebServerDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,8 +148,18 @@ def test_a_missing_mapping_file_is_one_clear_error(tmp_path: Path) -> None:
         Bridge(BridgeConfig(statsd_port=0, web_port=0, mapping=tmp_path / "none.yml"))
 
 
+def test_a_dead_web_server_ends_the_bridge_with_an_error() -> None:
+    other = Bridge(BridgeConfig(statsd_port=0, web_port=0))
+    stopper = threading.Thread(target=other._web._server.shutdown)
+    stopper.start()
+    with pytest.raises(WebServerDiedError, match="start the bridge again"):
+        other.serve()
+    stopper.join()
+
+
 PROGRAM = """
 import sys
+import threading
 from pathlib import Path
 from exporters.bridge import BridgeConfig, run
 config = BridgeConfig(statsd_port=int(sys.argv[1]), web_port=int(sys.argv[2]), mapping=Path(sys.argv[3]))

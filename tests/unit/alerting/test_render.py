@@ -111,6 +111,7 @@ def test_a_test_alert_says_that_nothing_failed() -> None:
     message = render(AlertEvent(kind=EventKind.TEST, occurred_at=WHEN))
     assert message.subject == "Test alert: Windsock"
     assert "Nothing has failed" in message.text
+    assert "Sent:         2026-11-23 02:14:07 UTC" in message.text
     assert not message.failed
 
 

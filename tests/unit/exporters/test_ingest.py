@@ -81,7 +81,7 @@ def test_timers_are_histograms_in_seconds() -> None:
     assert isinstance(series, Histogram)
     assert series.counts == [3, 1, 1, 1]
     assert series.sum == pytest.approx(0.005 + 0.1 + 2 + 0.5 + 2 * 0.01)
-    assert box.store.samples(FamilyType.HISTOGRAM) == 6
+    assert box.store.samples()[FamilyType.HISTOGRAM] == 6
 
 
 def test_a_scale_multiplies_after_the_unit() -> None:
@@ -164,7 +164,7 @@ def test_a_series_that_nothing_touches_is_forgotten_after_its_time() -> None:
     assert box.value("a", x="1") == 2
     assert len(box.store.families["a"].series) == 1
     assert box.value("b") == 1
-    assert box.store.samples(FamilyType.COUNTER) == 4
+    assert box.store.samples()[FamilyType.COUNTER] == 4
 
 
 def test_a_forgotten_series_begins_anew() -> None:
