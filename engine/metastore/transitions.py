@@ -575,7 +575,8 @@ class Delta(NamedTuple):
     skipped: int = 0
 
     def plus(self, other: Delta) -> Delta:
-        return Delta(*map(sum, zip(self, other, strict=True)))
+        a, b, c, d = other
+        return Delta(self.success + a, self.failed + b, self.blocked + c, self.skipped + d)
 
 
 def _delta(state: TaskState) -> Delta:

@@ -81,7 +81,7 @@ class Stage:
         def work(tx: Tx) -> bool:
             version = tx.connection.execute(select(Dag.version).where(Dag.dag_id == dag_id)).scalar_one()
             row = {"dag_id": dag_id, "run_id": run_id, "run_type": "manual", "version": version, "conf": {}}
-            return transitions.create_run(tx, {**row, "run_after": tx.now, **values})
+            return transitions.insert_run(tx, {**row, "run_after": tx.now, **values})
 
         return self.store.run(work)
 

@@ -45,7 +45,7 @@ def test_a_refused_run_leaves_the_rest_of_its_transaction_alone(stage: Stage) ->
     version = stage.dag("dag", bash("a"))
     row = {"dag_id": "dag", "run_type": "manual", "version": version, "conf": {}, "run_after": MONDAY}
     with stage.store.begin() as tx:
-        told = [transitions.create_run(tx, {**row, "run_id": run_id}) for run_id in ("one", "one", "two")]
+        told = [transitions.insert_run(tx, {**row, "run_id": run_id}) for run_id in ("one", "one", "two")]
     assert told == [True, False, True]
     assert {change.run.run_id for change in stage.start_runs().runs} == {"one", "two"}
 

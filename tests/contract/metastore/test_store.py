@@ -221,7 +221,7 @@ def test_a_deadlock_is_repeated_until_both_are_through(server_store: Store) -> N
 
     orders = ["ab", "ba"]
     in_threads(2, lambda index: server_store.run(lambda tx: work(tx, *orders[index])))
-    assert tries.total() == 3
+    assert tries.total() >= 3
     with server_store.read() as connection:
         names = select(Budget.slots).where(Budget.name.in_(["a", "b"]))
         assert connection.execute(names).scalars().all() == [2, 2]
