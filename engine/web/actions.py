@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from engine.links import dag_url, run_url
 from engine.metastore.errors import Duplicate, NotFound
 from engine.metastore.states import RunType
-from engine.metastore.tables import Dag, DagSchedule
+from engine.metastore.tables import Base, Dag, DagSchedule
 from engine.metastore.transitions import create_run
 from engine.web.local import local_path
 from engine.web.pages import identifier
@@ -20,6 +20,8 @@ from engine.web.site import form_of, session_of, site_of
 
 if TYPE_CHECKING:
     from engine.metastore.store import Tx
+
+_SCHEDULE: Final = Base.metadata.tables[DagSchedule.__tablename__]
 
 
 def pause(request: Request) -> Response:
@@ -51,12 +53,9 @@ def trigger(request: Request) -> Response:
 
 
 def set_paused(tx: Tx, dag_id: str, paused: bool) -> None:
-    """Pause a DAG or let it go on. Raises NotFound."""
-    statement = update(DagSchedule).where(DagSchedule.dag_id == dag_id).values(is_paused=paused)
-    if tx.connection.execute(statement).rowcount:
-        return
+    """Pause a DAG or let it go on, also before the scheduler has met it. Raises NotFound."""
     if tx.connection.scalar(select(Dag.dag_id).where(Dag.dag_id == dag_id)) is None:
         raise NotFound(f"there is no DAG {dag_id!r}")
-    is_there = select(DagSchedule.dag_id).where(DagSchedule.dag_id == dag_id)
-    if tx.connection.scalar(is_there) is None:  # the scheduler has not seen the DAG yet
-        tx.connection.execute(insert(DagSchedule).values(dag_id=dag_id, is_paused=paused))
+    row = {"dag_id": dag_id, "is_paused": paused}
+    tx.connection.execute(tx.dialect.insert_ignore(_SCHEDULE).values(row))
+    tx.connection.execute(update(_SCHEDULE).where(_SCHEDULE.c.dag_id == dag_id).values(is_paused=paused))

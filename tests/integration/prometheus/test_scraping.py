@@ -1,0 +1,140 @@
+"""A real Prometheus with the generated configuration and rules, scraping a real bridge."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.parse
+import urllib.request
+from contextlib import closing
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import prometheus
+from exporters.bridge import Bridge, BridgeConfig
+from prometheus.generate import scrape_config
+from prometheus.rules_spec import ALERTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+DEADLINE_SECONDS = 30.0
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + DEADLINE_SECONDS
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        pause.wait(0.05)
+
+
+@pytest.fixture
+def bridge() -> Iterator[Bridge]:
+    running = Bridge(BridgeConfig(statsd_port=0, web_port=0))
+    thread = threading.Thread(target=running.serve)
+    thread.start()
+    yield running
+    running.stop()
+    thread.join(DEADLINE_SECONDS)
+
+
+class Queries:
+    """Asks a Prometheus."""
+
+    def __init__(self, port: int) -> None:
+        self._base = f"http://127.0.0.1:{port}"
+
+    def get(self, path: str, **parameters: str) -> Any:
+        url = f"{self._base}{path}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return json.load(answer)["data"]
+
+    def series(self, query: str) -> list[dict[str, str]]:
+        return [each["metric"] for each in self.get("/api/v1/query", query=query)["result"]]
+
+    def ready(self) -> bool:
+        try:
+            return urllib.request.urlopen(f"{self._base}/-/ready", timeout=5).status == 200
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def queries(bridge: Bridge, tmp_path: Path) -> Iterator[Queries]:
+    binary = shutil.which("prometheus")
+    if binary is None:
+        message = "prometheus is missing: apt-get install prometheus"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = tmp_path / "prometheus.yml"
+    config.write_text(
+        scrape_config(
+            exporter_address=f"127.0.0.1:{bridge.web_port}",
+            prometheus_address=f"127.0.0.1:{port}",
+            rules_dir=prometheus.RULES_DIR,
+            scrape_interval=timedelta(seconds=1),
+        ),
+        encoding="utf-8",
+    )
+    command = [
+        binary,
+        f"--config.file={config}",
+        f"--storage.tsdb.path={tmp_path / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with (tmp_path / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    asked = Queries(port)
+    try:
+        wait_for(asked.ready, f"prometheus, see {tmp_path}")
+        yield asked
+    finally:
+        process.terminate()
+        process.wait(DEADLINE_SECONDS)
+
+
+def send(bridge: Bridge, *lines: str) -> None:
+    with socket.create_connection(("127.0.0.1", bridge.statsd_port)) as sender:
+        sender.sendall("\n".join(lines).encode())
+
+
+def test_signals_are_answered_in_promql_with_the_labels_of_the_catalogue(bridge: Bridge, queries: Queries) -> None:
+    send(
+        bridge,
+        "airflow.scheduler_heartbeat:1|c",
+        "airflow.executor.open_slots,status=open,name=LocalExecutor:7|g",
+        "airflow.operator_failures,dag_id=etl,task_id=load,operator=BashOperator:1|c",
+        "airflow.ti_failures,dag_id=etl,task_id=load:1|c",
+    )
+    wait_for(lambda: bool(queries.series("airflow_ti_failures")), "the first scrape")
+    (slots,) = queries.series("airflow_executor_open_slots")
+    (failures,) = queries.series("airflow_operator_failures")
+    assert (slots.get("executor_class_name"), slots.get("name")) == ("LocalExecutor", None)
+    assert (failures.get("operator_name"), failures.get("operator")) == ("BashOperator", None)
+    wait_for(
+        lambda: [each["dag_id"] for each in queries.series("dag_task:ti_failures:increase10m")] == ["etl"],
+        "the recorded failure",
+    )
+    firing = 'ALERTS{alertname="WindsockWatchdog",alertstate="firing"}'
+    wait_for(lambda: bool(queries.series(firing)), "the watchdog")
+
+
+def test_every_rule_is_loaded_and_healthy(queries: Queries) -> None:
+    def rules() -> list[dict[str, Any]]:
+        return [rule for group in queries.get("/api/v1/rules")["groups"] for rule in group["rules"]]
+
+    wait_for(lambda: bool(rules()) and all(rule["health"] == "ok" for rule in rules()), "healthy rules")
+    assert {rule["name"] for rule in rules() if rule["type"] == "alerting"} == {alert.name for alert in ALERTS}
