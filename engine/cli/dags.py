@@ -95,7 +95,7 @@ def trigger(
 @dags.command()
 @click.argument("dag_id", metavar="DAG")
 def pause(dag_id: str) -> None:
-    """Start no more runs of a DAG; what runs goes on."""
+    """Start no more runs and tasks of a DAG; tasks that run go on."""
     _set_paused(dag_id, paused=True)
 
 

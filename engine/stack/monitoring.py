@@ -94,7 +94,7 @@ def grafana(settings: Settings) -> Component:
         core=False,
         why="there are no boards",
         next_step="sign in as admin",
-        remedy="get it at apt.grafana.com",
+        remedy="install the grafana package",
     )
 
 

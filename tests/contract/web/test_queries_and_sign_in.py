@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from alerting.clock import database_now
+from engine.metastore.pausing import set_paused
 from engine.metastore.states import RunType
 from engine.metastore.store import Store
 from engine.metastore.transitions import create_run
 from engine.web import queries, users
-from engine.metastore.pausing import set_paused
 from engine.web.health import report
 from engine.web.sessions import close_session, find_session, open_session
 from tests.integration.web.world import World, daily, task
