@@ -18,9 +18,9 @@ def _prctl(option: int, argument: int) -> None:
         raise OSError(error, f"prctl({option}): {os.strerror(error)}")
 
 
-def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel SIGKILL this process when its parent dies; exits at once where the parent is already gone."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(parent_pid: int, how: int = signal.SIGKILL) -> None:
+    """Have the kernel send `how` when the parent dies; exits at once where the parent is gone already."""
+    _prctl(_PR_SET_PDEATHSIG, how)
     if os.getppid() != parent_pid:
         os._exit(1)
 

@@ -18,7 +18,7 @@ from engine.linux import adopt_orphans, children_of
 from engine.metastore.processes import Identity, identify
 from engine.metastore.states import ProcessKind
 from engine.running import messages
-from engine.running.messages import Alive, AttemptOrder, Dispatch, Drain, Ended, XComAnswer, XComQuestion
+from engine.running.messages import Alive, AttemptOrder, Confirm, Dispatch, Drain, Ended, XComAnswer, XComQuestion
 from engine.running.wire import Hangup, Stream
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,12 @@ class LocalExecutor:
         self._in_flight.update(order.token for order in orders)
         self._stream.send(Dispatch(list(orders)))
 
+    def confirm(self, tokens: Sequence[str]) -> None:
+        self._stream.send(Confirm(list(tokens)))
+
+    def in_flight(self) -> list[str]:
+        return list(self._in_flight)
+
     def answer(self, answer: XComAnswer) -> None:
         self._stream.send(answer)
 
@@ -94,22 +100,32 @@ class LocalExecutor:
         code = self._process.wait()
         self._stream.close()
         self._in_flight.clear()
-        self.reap_orphans(end=True)
+        self._end_orphans()
         if not self._stopping:
             log.error("the supervisor (pid %d) died with status %d; starting another", self._process.pid, code)
             self._start()
         return OwnerDied(dead)
 
-    def reap_orphans(self, *, end: bool = False) -> None:
-        """Reap what attempts left behind; with `end`, kill it first: its supervisor is dead."""
-        for pid in children_of(os.getpid()):
-            if pid == self._process.pid:
-                continue
-            if end:
+    def reap_orphans(self) -> None:
+        """Reap daemons of attempts that have ended; their zygote has killed those of the attempt's own group."""
+        for pid in self._orphans():
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+    def _end_orphans(self) -> None:
+        """Kill what a dead supervisor leaves behind, before anybody runs its attempts again.
+
+        Whoever dies hands us children of its own, so look again until there is none.
+        """
+        while orphans := self._orphans():
+            for pid in orphans:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
-            with suppress(ChildProcessError):
-                os.waitpid(pid, 0 if end else os.WNOHANG)
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
+
+    def _orphans(self) -> list[int]:
+        return [pid for pid in children_of(os.getpid()) if pid != self._process.pid]
 
     def healthy_owners(self) -> list[str]:
         return [self.owner] if time.monotonic() - self._alive_at < _SIGN_OF_LIFE_SECONDS else []

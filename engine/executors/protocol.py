@@ -39,6 +39,12 @@ class Executor(Protocol):
     def submit(self, orders: Sequence[AttemptOrder]) -> None:
         """Run attempts that are recorded as running."""
 
+    def confirm(self, tokens: Sequence[str]) -> None:
+        """The ends of these attempts are committed: their supervisor may forget them."""
+
+    def in_flight(self) -> list[str]:
+        """Tokens of the attempts that were submitted and have not been reported."""
+
     def answer(self, answer: XComAnswer) -> None:
         """Answer a question from an attempt."""
 
@@ -50,6 +56,9 @@ class Executor(Protocol):
 
     def end_hung(self, after_seconds: float) -> None:
         """Kill supervisors that have given no sign of life for so long; :class:`OwnerDied` follows."""
+
+    def reap_orphans(self) -> None:
+        """Reap what attempts left behind."""
 
     def stop(self, grace_seconds: float) -> None:
         """End what runs: TERM, then KILL after the grace. Reports go on until :class:`OwnerDied`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import sys
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from engine import config
 from engine.logs.redaction import Redactor
 from engine.running import messages
+from engine.running.environment import hide_secrets
 from engine.running.messages import Ask, Ended
 from engine.running.supervisor import Supervisor
 from engine.running.wire import BlockingStream, Stream
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What attempts must not see unless their author hands it to them.
-SECRET_VARIABLES: Final = (
-    "WINDSOCK__DATABASE__SQL_ALCHEMY_CONN",
-    "WINDSOCK__SMTP__SMTP_PASSWORD",
-    "WINDSOCK__ALERTING__APPRISE_URLS",
-)
 _RETRY_SECONDS: Final = 1.0
 _HEARTBEAT_SECONDS: Final = 5.0
 
@@ -101,9 +95,7 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the scheduler says when to stop
     redactor = Redactor.from_settings(settings)
-    for name in list(os.environ):
-        if name.upper() in SECRET_VARIABLES:
-            del os.environ[name]
+    hide_secrets()
     upstream = socket.socket(fileno=fd)
     owner = messages.hello.decode(BlockingStream(upstream).receive()).owner
     supervisor = Supervisor(

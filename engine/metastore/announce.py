@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert
-
 from alerting import outbox
 from alerting.events import AlertEvent, EventKind
 from engine import links
@@ -25,8 +23,9 @@ from engine.metastore.graphs import Graph, Graphs
 from engine.metastore.runs import Runs
 from engine.metastore.states import RunState, TaskState
 from engine.metastore.store import Tx
-from engine.metastore.tables import CallbackRequest
+from engine.metastore.tables import Base, CallbackRequest
 
+_REQUEST = Base.metadata.tables[CallbackRequest.__tablename__]
 _TASK_CALLBACKS: dict[TaskState, CallbackKind] = {
     TaskState.FAILED: "on_failure",
     TaskState.UP_FOR_RETRY: "on_retry",
@@ -58,7 +57,7 @@ class Announcer:
         if events:
             outbox.record(tx.connection, events)
         if requests:
-            tx.connection.execute(insert(CallbackRequest), requests)
+            tx.connection.execute(tx.dialect.insert_ignore(_REQUEST), requests)
         return len(events) + len(requests)
 
     def _task_events(self, change: TaskChange, run: RunFacts, graph: Graph) -> Iterable[AlertEvent]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -53,11 +54,11 @@ def _hold_file(order: ImportOrder, fds: list[int]) -> int:
     log_fd, channel_fd, zygote_fd = fds
     redirect_output(log_fd)
     channel = BlockingStream(socket.socket(fileno=channel_fd))
-    loaded = _load(order.fileloc, channel)
+    loaded = _load(order, channel)
     if loaded is None:
         return 1
     threads = threading.active_count() > 1
-    channel.send(Imported(threads=threads, sources=_sources(order.fileloc)))
+    channel.send(Imported(threads=threads, sources=_sources(order)))
     sys.stdout.flush()
     sys.stderr.flush()
     null = os.open(os.devnull, os.O_WRONLY)
@@ -69,20 +70,26 @@ def _hold_file(order: ImportOrder, fds: list[int]) -> int:
     return 0
 
 
-def _load(fileloc: str, channel: BlockingStream) -> LoadedFile | None:
+def _load(order: AttemptOrder | ImportOrder, channel: BlockingStream) -> LoadedFile | None:
     try:
-        return load_file(Path(fileloc))
+        return load_file(Path(order.fileloc), import_root(order.fileloc, order.dags_folder))
     except BaseException as error:  # user code may raise anything, SystemExit included
         traceback.print_exc()
-        channel.send(ImportFailed(error=f"{fileloc} cannot be imported: {last_line(error)}"))
+        channel.send(ImportFailed(error=f"{order.fileloc} cannot be imported: {last_line(error)}"))
         return None
 
 
-def _sources(fileloc: str) -> list[str]:
+def import_root(fileloc: str, dags_folder: str) -> Path:
+    """The folder that a DAG file imports from, as in the DAG processor: the DAG folder, or an example's own."""
+    path = Path(fileloc)
+    return Path(dags_folder) if path.is_relative_to(dags_folder) else path.parent
+
+
+def _sources(order: ImportOrder) -> list[str]:
     """The DAG file and what it imported from its own folder or below."""
-    folder = str(Path(fileloc).parent) + os.sep
+    folder = str(import_root(order.fileloc, order.dags_folder)) + os.sep
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    return sorted({fileloc} | {file for file in files if file and file.startswith(folder)})
+    return sorted({order.fileloc} | {file for file in files if file and file.startswith(folder)})
 
 
 def _run_loaded(loaded: LoadedFile, payload: bytes, fds: list[int]) -> int:
@@ -165,9 +172,11 @@ def _run_bash(order: AttemptOrder, channel: BlockingStream) -> NoReturn:
         sys.stdout.flush()
         os._exit(1)
     cwd = rendered.cwd or str(scratch_dir(order.token))
-    if not rendered.cwd:
-        Path(cwd).mkdir(mode=0o700)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and exec would hand that on to the shell
     try:
+        if not rendered.cwd:
+            os.mkdir(cwd, mode=0o700)  # noqa: PTH102 - the same family of errors as below
         os.chdir(cwd)
         os.execvpe("bash", ["bash", "-c", rendered.command], rendered.env)  # noqa: S606,S607
     except OSError as error:
@@ -177,7 +186,7 @@ def _run_bash(order: AttemptOrder, channel: BlockingStream) -> NoReturn:
 
 
 def _run_python(order: AttemptOrder, channel: BlockingStream, loaded: LoadedFile | None) -> int:
-    if loaded is None and (loaded := _load(order.fileloc, channel)) is None:
+    if loaded is None and (loaded := _load(order, channel)) is None:
         return 1
     xcom = XCom(order, channel)
     outcome = _execute(order, loaded, xcom)
@@ -211,4 +220,4 @@ def last_line(error: BaseException) -> str:
 
 def _one_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join(lines)[:1000]
+    return " ".join(lines)[:1000].encode(errors="backslashreplace").decode()  # file names may hold lone surrogates

@@ -1,7 +1,8 @@
 """Running callback requests: lease, fork, wait with a limit, confirm.
 
 A request is leased for longer than its callback may take, so a second notifier takes it up only when the first one
-died; a callback may then run twice, but is never lost. One that raises or overruns is not repeated: its side effects
+died: as soon as that is known (:meth:`CallbackRunner.take_over`), or when the lease is over. A callback may then run
+twice, but is never lost. One that raises or overruns is not repeated: its side effects
 may have happened.
 """
 
@@ -14,7 +15,6 @@ import select
 import signal
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -53,31 +53,38 @@ class Running:
     """A callback in its process."""
 
     request: Row[Any]
-    token: str
     log: AttemptLog
     errors: int  # the pipe's read end
     deadline: float
+    open_log: bool = True
     overran: bool = False
 
 
 class CallbackRunner:
-    """Runs what the transitions asked for. :meth:`run` blocks until `stop`; :meth:`nudge` wakes it."""
+    """Runs what the transitions asked for. :meth:`run` blocks until `stop`; :meth:`nudge` wakes it.
+
+    `owner` is this process's id in the metastore, and the token of its leases.
+    """
 
     def __init__(
         self,
         store: Store,
         metrics: Metrics,
+        owner: str,
         *,
         log_folder: Path,
         redact: Callable[[str], str],
         timeout_seconds: float,
+        dags_folder: str,
         attempt_url: Callable[..., str],
     ) -> None:
         self._store = store
         self._metrics = metrics
+        self._owner = owner
         self._log_folder = log_folder
         self._redact = redact
         self._timeout = timeout_seconds
+        self._dags_folder = dags_folder
         self._attempt_url = attempt_url
         self._graphs, self._runs = Graphs(), Runs()
         self._running: dict[int, Running] = {}
@@ -88,6 +95,11 @@ class CallbackRunner:
         """Look for requests now."""
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_w, b"!")
+
+    def take_over(self, dead: list[str]) -> None:
+        """End the leases of notifiers that have died."""
+        held = (_REQUEST.c.state == "pending") & _REQUEST.c.token.in_(dead)
+        self._store.run(lambda tx: tx.connection.execute(update(_REQUEST).where(held).values(lease_until=None)))
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set and nudged; callbacks that run then are left to their lease."""
@@ -102,10 +114,10 @@ class CallbackRunner:
     def _begin_due(self) -> None:
         free = _CONCURRENCY - len(self._running)
         if free > 0:
-            for request, token in self._store.run(lambda tx: self._lease(tx, free)):
-                self._begin(request, token)
+            for request in self._store.run(lambda tx: self._lease(tx, free)):
+                self._begin(request)
 
-    def _lease(self, tx: Tx, limit: int) -> list[tuple[Row[Any], str]]:
+    def _lease(self, tx: Tx, limit: int) -> list[Row[Any]]:
         """1. Lock due requests whose lease, if any, is over. 2. Bury those tried too often. 3. Take the rest."""
         columns = _REQUEST.c
         due = (columns.state == "pending") & (columns.due_at <= tx.now)
@@ -115,29 +127,28 @@ class CallbackRunner:
             statement = statement.with_for_update(skip_locked=True)
         leased = []
         for row in tx.connection.execute(statement).all():
-            token = str(uuid.uuid4())
-            values: dict[str, Any] = {"token": token, "attempts": row.attempts + 1}
+            values: dict[str, Any] = {"token": self._owner, "attempts": row.attempts + 1}
             if row.attempts >= _MOST_ATTEMPTS:
                 values |= {"state": "dead", "done_at": tx.now, "error": "its process ended the notifier each time"}
             else:
                 values["lease_until"] = tx.now + timedelta(seconds=self._timeout * 2 + 30)
-                leased.append((row, token))
+                leased.append(row)
             tx.connection.execute(update(_REQUEST).where(columns.id == row.id).values(values))
         return leased
 
-    def _begin(self, request: Row[Any], token: str) -> None:
+    def _begin(self, request: Row[Any]) -> None:
         try:
             order = self._store.run(lambda tx: self._order(tx, request))
         except (NotFound, KeyError, msgspec.ValidationError) as error:
             reason = f"what it is about is not in the metastore any more: {error}"
-            self._insist(lambda tx: _settle(tx, request.id, token, reason))
+            self._insist(lambda tx: _settle(tx, request.id, self._owner, reason))
             return
         pipe, log_fd = os.pipe2(os.O_CLOEXEC)
         errors, error_fd = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(errors, False)
         output = AttemptLog(self._log_folder / _log_path(request, order), pipe, self._redact)
         output.remark(f"{request.kind}_callback of {request.scope} {order.task_id or request.dag_id}")
-        self._running[request.id] = Running(request, token, output, errors, time.monotonic() + self._timeout)
+        self._running[request.id] = Running(request, output, errors, time.monotonic() + self._timeout)
         self._zygote.fork(request.id, msgspec.msgpack.encode(order), [log_fd, error_fd])
         os.close(log_fd)
         os.close(error_fd)
@@ -150,6 +161,7 @@ class CallbackRunner:
         return CallbackOrder(
             kind=cast("CallbackKind", request.kind),
             fileloc=request.fileloc,
+            dags_folder=self._dags_folder,
             context=self._context(run, dag.params, payload),
             task_id=payload.get("task_id"),
             error=payload.get("error"),
@@ -186,7 +198,8 @@ class CallbackRunner:
     # -- waiting
 
     def _wait(self) -> None:
-        fds = [self._wake_r, self._zygote.fileno(), *(running.log.fileno() for running in self._running.values())]
+        logs = [running.log.fileno() for running in self._running.values() if running.open_log]
+        fds = [self._wake_r, self._zygote.fileno(), *logs]
         timeouts = [running.deadline - time.monotonic() for running in self._running.values()]
         readable, _, _ = select.select(fds, [], [], max(0.0, min([_POLL_SECONDS, *timeouts])))
         if self._wake_r in readable:
@@ -194,7 +207,7 @@ class CallbackRunner:
                 os.read(self._wake_r, 4096)
         for running in self._running.values():
             if running.log.fileno() in readable:
-                running.log.pump()
+                running.open_log = running.log.pump()
         self._hear_zygote()
         self._end_overdue()
 
@@ -229,7 +242,7 @@ class CallbackRunner:
         running.log.remark(f"failed: {error}" if error else "returned")
         running.log.close()
         os.close(running.errors)
-        self._insist(lambda tx: _settle(tx, running.request.id, running.token, self._redact(error) if error else None))
+        self._insist(lambda tx: _settle(tx, running.request.id, self._owner, self._redact(error) if error else None))
         request = running.request
         outcome = "failed" if error else "done"
         self._metrics.incr("callbacks.finished", callback=request.kind, outcome=outcome)

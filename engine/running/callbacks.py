@@ -17,7 +17,7 @@ from engine.authoring.context import Context, build_context
 from engine.authoring.exceptions import AirflowException
 from engine.authoring.loader import load_file
 from engine.authoring.serialized import CallbackKind
-from engine.running.attempt import last_line, redirect_output
+from engine.running.attempt import import_root, last_line, redirect_output
 
 
 class CallbackOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +25,7 @@ class CallbackOrder(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: CallbackKind
     fileloc: str
+    dags_folder: str
     context: AttemptContext
     task_id: str | None
     error: str | None
@@ -47,7 +48,7 @@ def main(payload: bytes, fds: list[int]) -> int:
 def _call_all(order: CallbackOrder) -> list[str]:
     """Call each callback, also after one has raised; returns what they raised, one line each."""
     try:
-        dag = load_file(Path(order.fileloc)).dag(order.context.dag_id)
+        dag = load_file(Path(order.fileloc), import_root(order.fileloc, order.dags_folder)).dag(order.context.dag_id)
         task = dag.get_task(order.task_id) if order.task_id else None
         callbacks = task.callbacks(order.kind) if task else dag.callbacks(order.kind)
     except BaseException as error:

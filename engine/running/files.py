@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from engine.running import messages
-from engine.running.messages import FromAttempt, Imported, ImportOrder
+from engine.running.messages import AttemptOrder, FromAttempt, Imported, ImportOrder
 from engine.running.wire import Hangup, Stream
 from engine.running.zygote import ZygoteClient
 
 _IDLE_SECONDS: Final = 300.0
 _MOST: Final = 64
+_CLOCK_TICK: Final = 10_000_000  # ns by which a file's time may lag behind the clock
+_NEVER: Final = (-1, -1)  # a mark that no file has
 
 Waiting = tuple[str, int, int]  # token, and the files for its fork: log pipe and channel
 
@@ -33,6 +35,7 @@ class FileZygote:
     channel: Stream
     job_id: int  # its own, in the first-level zygote
     deadline: float
+    began: int  # ns since the epoch: files that changed since then may have been imported old or new
     ready: bool = False
     threads: bool = False
     hung_up: bool = False
@@ -61,22 +64,22 @@ class FileZygotes:
         zygote.used = time.monotonic()
         return "threads" if zygote.threads else zygote.client
 
-    def wait(
-        self, fileloc: str, token: str, log_fd: int, channel_fd: int, base: ZygoteClient, jobs: Iterator[int]
-    ) -> None:
-        """Have an attempt wait for a file's zygote; starts the zygote if nobody waits yet. Takes over the two files."""
-        if fileloc not in self._zygotes:
-            self._zygotes[fileloc] = self._start(fileloc, log_fd, base, next(jobs))
-        self._zygotes[fileloc].waiting.append((token, log_fd, channel_fd))
+    def wait(self, order: AttemptOrder, log_fd: int, channel_fd: int, base: ZygoteClient, jobs: Iterator[int]) -> None:
+        """Have an attempt wait for its file's zygote, which the first one starts. Takes over the two files."""
+        if order.fileloc not in self._zygotes:
+            importing = ImportOrder(order.fileloc, order.dags_folder)
+            self._zygotes[order.fileloc] = self._start(importing, log_fd, base, next(jobs))
+        self._zygotes[order.fileloc].waiting.append((order.token, log_fd, channel_fd))
 
-    def _start(self, fileloc: str, log_fd: int, base: ZygoteClient, job_id: int) -> FileZygote:
+    def _start(self, order: ImportOrder, log_fd: int, base: ZygoteClient, job_id: int) -> FileZygote:
+        began = time.time_ns()
         zygote_ours, zygote_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         channel_ours, channel_theirs = socket.socketpair()
         with zygote_theirs, channel_theirs:
             fds = [log_fd, channel_theirs.fileno(), zygote_theirs.fileno()]
-            base.fork(job_id, messages.encode(ImportOrder(fileloc)), fds)
+            base.fork(job_id, messages.encode(order), fds, serves=True)
         deadline = time.monotonic() + self._timeout
-        return FileZygote(fileloc, ZygoteClient(zygote_ours), Stream(channel_ours), job_id, deadline)
+        return FileZygote(order.fileloc, ZygoteClient(zygote_ours), Stream(channel_ours), job_id, deadline, began)
 
     def hear(self, fileloc: str) -> list[FromAttempt]:
         """What the importing process says; an end without a word is told by its exit."""
@@ -91,9 +94,13 @@ class FileZygotes:
         for message in heard:
             if isinstance(message, Imported):
                 zygote.ready, zygote.threads = True, message.threads
-                zygote.marks = _marks(dict.fromkeys(message.sources, (0, 0)))
+                zygote.marks = _certain(_marks(dict.fromkeys(message.sources, _NEVER)), zygote.began)
                 zygote.used = time.monotonic()
         return heard
+
+    def client(self, fileloc: str) -> ZygoteClient:
+        """The zygote of a file that has just been imported, for those who waited for it."""
+        return self._zygotes[fileloc].client
 
     def waiting(self, fileloc: str) -> list[Waiting]:
         """Take out the attempts that wait for a file; the caller owns their files."""
@@ -173,13 +180,18 @@ def _close(zygote: FileZygote) -> None:
     zygote.channel.close()
 
 
+def _certain(marks: dict[str, tuple[int, int]], began: int) -> dict[str, tuple[int, int]]:
+    """Marks of what was surely imported as it is now; a file that changed meanwhile makes the zygote stale at once."""
+    return {file: mark if mark[0] < began - _CLOCK_TICK else _NEVER for file, mark in marks.items()}
+
+
 def _marks(files: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
-    """Modification time and size of files; zeros for a missing one."""
+    """Change time (of the inode: tools that keep modification times cannot hide behind them) and size of files."""
     marks = {}
     for file in files:
         try:
             status = os.stat(file)  # noqa: PTH116 - on the way to every attempt
-            marks[file] = (status.st_mtime_ns, status.st_size)
+            marks[file] = (status.st_ctime_ns, status.st_size)
         except OSError:
             marks[file] = (0, 0)
     return marks

@@ -15,6 +15,7 @@ class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True, tag="attempt"):
     token: str
     kind: OperatorKind
     fileloc: str
+    dags_folder: str
     context: AttemptContext
     log_path: str
     retries: int
@@ -42,6 +43,12 @@ class XComAnswer(msgspec.Struct, frozen=True, tag="xcom_answer"):
     token: str
     number: int
     values: dict[str, str]
+
+
+class Confirm(msgspec.Struct, frozen=True, tag="confirm"):
+    """Scheduler → supervisor: how these attempts ended is in the metastore; until then both must remember it."""
+
+    tokens: list[str]
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
@@ -72,7 +79,7 @@ class Alive(msgspec.Struct, frozen=True, tag="alive"):
     """Supervisor → scheduler, each heartbeat: still turning."""
 
 
-FromScheduler = Dispatch | XComAnswer | Drain
+FromScheduler = Dispatch | XComAnswer | Confirm | Drain
 FromSupervisor = Ended | XComQuestion | Alive
 
 
@@ -80,6 +87,7 @@ class ImportOrder(msgspec.Struct, frozen=True, tag="import"):
     """Supervisor → zygote: become a zygote that holds this DAG file's imports."""
 
     fileloc: str
+    dags_folder: str
 
 
 class Imported(msgspec.Struct, frozen=True, tag="imported"):

@@ -26,8 +26,11 @@ from engine.metastore.store import Store
 from engine.metastore.wakeups import Listener
 from engine.metrics import Metrics
 from engine.running.callback_requests import CallbackRunner
+from engine.running.environment import hide_secrets
 
 log = logging.getLogger(__name__)
+
+_SURELY_DEAD = timedelta(hours=1)  # on another machine; here the kernel tells
 
 
 def build_deliverer(settings: Settings, store: Store, metrics: Metrics | None = None) -> Deliverer:
@@ -76,14 +79,19 @@ def run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     deliverer = build_deliverer(settings, store, metrics)
+    redact = Redactor.from_settings(settings).redact
+    hide_secrets()  # from the callbacks
     callbacks = CallbackRunner(
         store,
         metrics,
+        identity.id,
         log_folder=Path(settings.logging.base_log_folder),
-        redact=Redactor.from_settings(settings).redact,
+        redact=redact,
         timeout_seconds=settings.core.callback_timeout,
+        dags_folder=str(settings.core.dags_folder),
         attempt_url=partial(links.attempt_url, settings.webserver.url),
     )
+    _take_over(store, callbacks)
     beat_seconds = settings.scheduler.job_heartbeat_sec
     helpers = [
         _helper("callbacks", stop, listener.interrupt, lambda: callbacks.run(stop)),
@@ -100,6 +108,14 @@ def run(settings: Settings) -> int:
     metrics.close()
     store.close()
     return 0
+
+
+def _take_over(store: Store, callbacks: CallbackRunner) -> None:
+    """Go on at once with what a killed predecessor was about to do."""
+    kinds = (ProcessKind.NOTIFIER,)
+    dead = store.run(lambda tx: processes.find_dead(tx.connection, tx.now, _SURELY_DEAD, kinds))
+    callbacks.take_over(dead)
+    store.run(lambda tx: processes.end(tx, dead))
 
 
 def _wait(listener: Listener, callbacks: CallbackRunner, stop: threading.Event, seconds: float) -> bool:

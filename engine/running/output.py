@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+log = logging.getLogger(__name__)
 
 _CHUNK: Final = 65_536
 _LONGEST_LINE: Final = 65_536  # a line without an end is written in pieces
@@ -20,10 +23,9 @@ class AttemptLog:
     """
 
     def __init__(self, path: Path, pipe: int, redact: Callable[[str], str]) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._file = os.open(path, flags, 0o600)
+        self._file = _open(path)
         self._pipe = pipe
+        self._path = path
         self._redact = redact
         self._rest = b""
         self.last_line = ""
@@ -69,6 +71,9 @@ class AttemptLog:
             self._write_lines([rest])
 
     def _write(self, data: bytes) -> None:
+        if self._file is None:
+            self.lost_bytes += len(data)
+            return
         try:
             while data:
                 data = data[os.write(self._file, data) :]
@@ -87,12 +92,27 @@ class AttemptLog:
     def close(self) -> None:
         """Close the file; :meth:`close_pipe` comes before."""
         if self.lost_bytes:
+            log.error("%d bytes of %s could not be written", self.lost_bytes, self._path)
             self.remark(f"{self.lost_bytes} bytes of log could not be written")
-        os.close(self._file)
+        if self._file is not None:
+            os.close(self._file)
+
+
+def _open(path: Path) -> int | None:
+    """The file, or None where it cannot be opened: a full disk must not stop the tasks."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        log.error("the log %s cannot be opened (%s); what is printed is lost", path, error.strerror)
+        return None
 
 
 def _readable(fd: int) -> bool:
-    return bool(select.select([fd], [], [], 0)[0])
+    poller = select.poll()  # select() refuses numbers over 1023
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(0))
 
 
 def _stamp() -> str:

@@ -8,16 +8,20 @@ When somebody dies.
 
 * An attempt: its zygote reaps it and says with which status; the status has the last word over what the code reported.
 * A zygote: the kernel kills its attempts with it. They are reported as killed, and the zygote is started anew.
-* The supervisor: the kernel kills zygotes and attempts with it. Its scheduler sees the hang-up and rescues the rows.
+* The supervisor: its zygotes end, and with them the attempts. Its scheduler sees the hang-up and rescues the rows.
 * The scheduler: the supervisor sees the hang-up, opens the metastore itself (`survive`), gives back what never reached
-  it, writes the ends of what still runs, and leaves.
+  it, writes the ends that the scheduler had not confirmed and those of what still runs, and leaves. A report counts
+  only once it is confirmed: the scheduler may die between reading it and its commit. Written twice, it is dropped by
+  its token the second time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
+import re
 import select
 import shutil
 import signal
@@ -28,6 +32,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
+import msgspec
+
 from engine.metastore.outcome import Cause, Outcome, signal_name
 from engine.running import messages
 from engine.running.attempt import RETURN_VALUE, scratch_dir
@@ -35,11 +41,12 @@ from engine.running.files import FileZygote, FileZygotes
 from engine.running.messages import Alive, Ask, AttemptOrder, Dispatch, Drain, Ended, Imported, ImportFailed, Result
 from engine.running.output import AttemptLog
 from engine.running.wire import Hangup, Stream
-from engine.running.zygote import Exited, Forked, Refused, ZygoteClient, ZygoteDied
+from engine.running.zygote import Exited, Forked, Refused, ZygoteClient, ZygoteDied, end_group
 
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_SECONDS: Final = 1.0
+_CONTROL: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 
 class Survivor(Protocol):
@@ -70,6 +77,7 @@ class Attempt:
     channel: Stream
     zygote: ZygoteClient | None = None  # None while its DAG file is being imported
     job_id: int = 0
+    pid: int | None = None
     started: float = field(default_factory=time.monotonic)
     deadline: float | None = None
     kill_at: float | None = None
@@ -108,6 +116,7 @@ class Supervisor:
         self._import_timeout = import_timeout
         self._files = FileZygotes(import_timeout)
         self._ended: list[Ended] = []
+        self._unconfirmed: dict[str, Ended] = {}  # told to the scheduler, not known to be committed
 
     def run(self) -> None:
         """Serve until told to drain, or until the scheduler is gone and the last attempt has ended."""
@@ -122,7 +131,8 @@ class Supervisor:
         self._base.close()
 
     def _done(self) -> bool:
-        return (self._draining or self._upstream is None) and not self._attempts and not self._ended
+        leaving = self._draining or self._upstream is None
+        return leaving and not (self._attempts or self._ended or self._unconfirmed)
 
     # -- waiting
 
@@ -144,7 +154,8 @@ class Supervisor:
             if attempt.open_log:
                 watch(attempt.log.fileno(), lambda a=attempt: self._pump(a))  # type: ignore[misc]
             if attempt.open_channel:
-                watch(attempt.channel.fileno(), lambda a=attempt: self._hear_attempt(a))  # type: ignore[misc]
+                writing = attempt.channel.wants_to_write
+                watch(attempt.channel.fileno(), lambda a=attempt: self._hear_attempt(a), writing=writing)  # type: ignore[misc]
         ready = poller.poll(max(0.0, self._next_time() - time.monotonic()) * 1000)
         return [handlers[fd] for fd, _ in ready]
 
@@ -170,12 +181,17 @@ class Supervisor:
                         self._begin(order)
                 case messages.XComAnswer(token, number, values):
                     self._answer(token, number, values)
+                case messages.Confirm(tokens):
+                    for token in tokens:
+                        self._unconfirmed.pop(token, None)
                 case Drain(grace_seconds):
                     self._drain(grace_seconds)
 
     def _outlive_scheduler(self) -> None:
         log.warning("the scheduler is gone; finishing %d attempts without it", len(self._attempts))
         self._upstream = None
+        self._ended = [*self._unconfirmed.values(), *self._ended]
+        self._unconfirmed.clear()
         if not self._attempts and not self._ended and self._draining:
             return
         self._survivor = self._survive()
@@ -193,6 +209,7 @@ class Supervisor:
             return
         if self._upstream:
             for ended in self._ended:
+                self._unconfirmed[ended.token] = ended
                 self._upstream.send(ended)
             self._ended = []
         elif self._survivor:
@@ -202,7 +219,12 @@ class Supervisor:
     # -- beginning
 
     def _begin(self, order: AttemptOrder) -> None:
-        attempt, log_fd, channel_fd = self._open(order)
+        try:
+            attempt, log_fd, channel_fd = self._open(order)
+        except OSError as error:  # out of files: this attempt fails, the others go on
+            sentence = f"no files could be opened for it: {error.strerror}"
+            self._ended.append(Ended(order.token, Outcome(Cause.START, error=sentence)))
+            return
         self._attempts[order.token] = attempt
         context = order.context
         attempt.log.remark(f"attempt {context.try_number} of {context.max_tries} of {context.dag_id}.{context.task_id}")
@@ -218,14 +240,14 @@ class Supervisor:
             elif isinstance(zygote, ZygoteClient):
                 self._fork(attempt, zygote, log_fd, channel_fd)
             else:
-                self._files.wait(order.fileloc, order.token, os.dup(log_fd), os.dup(channel_fd), self._base, self._jobs)
+                self._files.wait(order, os.dup(log_fd), os.dup(channel_fd), self._base, self._jobs)
         finally:
             os.close(log_fd)
             os.close(channel_fd)
 
     def _open(self, order: AttemptOrder) -> tuple[Attempt, int, int]:
-        pipe, log_fd = os.pipe2(os.O_CLOEXEC)
         ours, theirs = socket.socketpair()
+        pipe, log_fd = os.pipe2(os.O_CLOEXEC)
         output = AttemptLog(self._log_folder / order.log_path, pipe, self._redact)
         return Attempt(order, output, Stream(ours)), log_fd, theirs.detach()
 
@@ -239,10 +261,9 @@ class Supervisor:
         for message in self._files.hear(fileloc):
             match message:
                 case Imported(threads=threads):
-                    zygote = self._base if threads else self._files.ready(fileloc)
                     for token, log_fd, channel_fd in self._files.waiting(fileloc):
-                        attempt = self._attempts.get(token)
-                        if attempt and isinstance(zygote, ZygoteClient) and not attempt.ending:
+                        zygote = self._base if threads else self._files.client(fileloc)
+                        if attempt := self._attempts.get(token):
                             self._fork(attempt, zygote, log_fd, channel_fd)
                         os.close(log_fd)
                         os.close(channel_fd)
@@ -265,13 +286,19 @@ class Supervisor:
     def _hear_attempt(self, attempt: Attempt) -> None:
         if attempt.finished or not attempt.open_channel:
             return
+        attempt.channel.flush()
         try:
             bodies = attempt.channel.receive()
         except Hangup:
             attempt.open_channel = False  # exec has closed it; the process goes on
             return
         for body in bodies:
-            match messages.from_attempt.decode(body):
+            try:
+                message = messages.from_attempt.decode(body)
+            except msgspec.DecodeError:  # the task's own code has written to the channel
+                attempt.open_channel = False
+                return
+            match message:
                 case Result(outcome):
                     attempt.result = outcome
                 case Ask() as ask:
@@ -338,10 +365,14 @@ class Supervisor:
             else:
                 self._files.hang_up(zygote)  # the first-level zygote reaps it and says how it ended
             return
+        self._take_events(zygote, events)
+
+    def _take_events(self, zygote: ZygoteClient, events: list[Forked | Exited | Refused]) -> None:
         for event in events:
             match event:
-                case Forked():
-                    pass
+                case Forked(job_id, pid):
+                    if token := self._by_job.get((zygote, job_id)):
+                        self._attempts[token].pid = pid
                 case Refused(job_id, error):
                     self._hear_end(zygote, job_id, Outcome(Cause.START, error=f"no process could be made: {error}"))
                 case Exited():
@@ -364,9 +395,15 @@ class Supervisor:
         self._files.drop(zygote)
 
     def _bury_attempts_of(self, zygote: ZygoteClient) -> None:
-        # A zygote's death is its children's: the kernel has killed them.
+        # Its last words count: an attempt whose end it saw must not be told as killed.
+        with contextlib.suppress(ZygoteDied):
+            while events := zygote.read_events():
+                self._take_events(zygote, events)
+        # A zygote's death is its children's: the kernel has killed them, but not what they had started.
         for key in [key for key in self._by_job if key[0] is zygote]:
             attempt = self._attempts[self._by_job.pop(key)]
+            if attempt.pid:
+                end_group(attempt.pid)
             killed = Outcome(
                 Cause.SIGNAL, signal=signal.SIGKILL, error="killed together with the zygote that forked it"
             )
@@ -382,16 +419,28 @@ class Supervisor:
         self._base.close()
         self._base = ZygoteClient.start("engine.running.attempt:main")
 
+    def _presentable(self, outcome: Outcome) -> Outcome:
+        """The error travels into the metastore, mails and pages: secrets and control characters stay behind."""
+        if not outcome.error:
+            return outcome
+        return msgspec.structs.replace(outcome, error=self._redact(_printable(outcome.error)))
+
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         del self._attempts[attempt.order.token]
         attempt.finished = True
         attempt.log.close_pipe()
-        outcome = _with_output(attempt, outcome)
+        outcome = self._presentable(_with_output(attempt, outcome))
         attempt.log.remark(_last_remark(outcome))
         attempt.log.close()
         attempt.channel.close()
         shutil.rmtree(scratch_dir(attempt.order.token), ignore_errors=True)
         self._ended.append(Ended(attempt.order.token, outcome))
+
+
+def _printable(text: str) -> str:
+    """One line without control characters, which terminals obey and PostgreSQL refuses."""
+    text = _CONTROL.sub("", text).encode(errors="backslashreplace").decode()
+    return " ".join(text.split())
 
 
 def _outcome(attempt: Attempt, event: Exited) -> Outcome:

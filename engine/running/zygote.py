@@ -5,9 +5,11 @@ child for each, says so (:class:`Forked` or :class:`Refused`), reaps it and says
 child runs the zygote's *handler* in a session of its own, so that a whole process group can be signalled, and its exit
 code is the handler's return value. A handler may itself call :func:`serve` and so become a zygote of the second level.
 
-When somebody dies. The kernel kills a zygote with its client's process and a child with its zygote, whatever they
-are doing (PR_SET_PDEATHSIG). The client learns of its zygote's death by :class:`ZygoteDied`; no child survives that.
-A zygote whose client closes the socket exits.
+When somebody dies. The kernel tells a zygote of its client's death, and kills a child with its zygote, whatever they
+are doing (PR_SET_PDEATHSIG). A zygote that loses its client, or is told to end, first kills the process groups of its
+children, since what a child has started is not tied to anybody's life; then it exits. The client learns of its zygote's
+death by :class:`ZygoteDied`; no child survives that, but after a SIGKILL what the children had started does: the client
+ends their groups (:func:`end_group`), whose numbers it knows from :class:`Forked`.
 
 The wire is a SOCK_SEQPACKET pair: one msgpack packet a message, files as SCM_RIGHTS. A payload too large for a packet
 travels in a memfd. This module is imported by every task process: keep it slim.
@@ -16,6 +18,7 @@ travels in a memfd. This module is imported by every task process: keep it slim.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib
 import os
@@ -39,13 +42,20 @@ Handler = Callable[[bytes, list[int]], int]
 _MAX_FDS = 16
 _MAX_PACKET = 65_536
 _INLINE_PAYLOAD = 32_768
+_TRY_AGAIN = (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)  # the kernel has too much in flight
+_FAREWELL_SECONDS = 5.0
+_LEAVE = signal.SIGUSR2  # tells a zygote to end its children and exit
 
 
 class ForkJob(msgspec.Struct, frozen=True, tag="fork"):
-    """Fork a child; `payload` is None where it travels in the first of the files."""
+    """Fork a child; `payload` is None where it travels in the first of the files.
+
+    A child that `serves` becomes a zygote itself: when it has to go it is asked to, so that it ends its own children.
+    """
 
     job_id: int
     payload: bytes | None
+    serves: bool = False
 
 
 class KillJob(msgspec.Struct, frozen=True, tag="kill"):
@@ -136,14 +146,14 @@ class ZygoteClient:
         """Requests wait for room in the socket; call :meth:`flush` when it is writable."""
         return bool(self._outgoing)
 
-    def fork(self, job_id: int, payload: bytes, fds: Sequence[int] = ()) -> None:
+    def fork(self, job_id: int, payload: bytes, fds: Sequence[int] = (), *, serves: bool = False) -> None:
         """Ask for a child. The files are duplicated into it; the caller may close its own copies on return."""
         duplicates = [os.dup(fd) for fd in fds]
         if len(payload) > _INLINE_PAYLOAD:
             duplicates.insert(0, _memory_file(payload))
-            self._queue(_encoder.encode(ForkJob(job_id, None)), tuple(duplicates))
+            self._queue(_encoder.encode(ForkJob(job_id, None, serves)), tuple(duplicates))
         else:
-            self._queue(_encoder.encode(ForkJob(job_id, payload)), tuple(duplicates))
+            self._queue(_encoder.encode(ForkJob(job_id, payload, serves)), tuple(duplicates))
 
     def kill(self, job_id: int, signal_number: int) -> None:
         """Signal the process group of a child."""
@@ -161,8 +171,9 @@ class ZygoteClient:
                 socket.send_fds(self._sock, [packet], fds)
             except BlockingIOError:
                 return
-            except OSError:
-                pass
+            except OSError as error:
+                if error.errno in _TRY_AGAIN:
+                    return
             self._outgoing.popleft()
             for fd in fds:
                 os.close(fd)
@@ -184,15 +195,18 @@ class ZygoteClient:
             events.append(_events.decode(packet))
 
     def close(self) -> None:
-        """Let the zygote go, and its children with it; waits for a first-level one."""
+        """Let the zygote go, and its children with all that they started; waits for a first-level one."""
         self._sock.close()
         for _, fds in self._outgoing:
             for fd in fds:
                 os.close(fd)
         self._outgoing.clear()
         if self._process:
-            self._process.kill()
-            self._process.wait()
+            try:
+                self._process.wait(_FAREWELL_SECONDS)  # it sees the end of the socket
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
 
 def _memory_file(payload: bytes) -> int:
@@ -218,15 +232,35 @@ class _Server:
         self._sock = sock
         self._handler = handler
         self._poller = select.epoll()
+        self._pid = os.getpid()
         self._pids: dict[int, int] = {}  # job → pid
+        self._servants: set[int] = set()  # jobs that are zygotes themselves
         self._jobs: dict[int, int] = {}  # pidfd → job
         self._outgoing: deque[bytes] = deque()
         sock.setblocking(False)
         self._poller.register(sock.fileno(), select.EPOLLIN)
 
     def run(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # service managers send it to everybody; the owner decides
+        signal.signal(_LEAVE, self._on_leave)
+        die_with_parent(os.getppid(), _LEAVE)
         gc.collect()
         gc.freeze()  # collections in children must not touch, and so copy, the pages they share
+        self._serve()
+        self._end_children()
+
+    def _on_leave(self, *_: object) -> None:
+        if os.getpid() == self._pid:  # else a child that has not yet put the signal back
+            self._end_children()
+        os._exit(0)
+
+    def _end_children(self) -> None:
+        for job_id, pid in self._pids.items():
+            end_group(pid, _LEAVE if job_id in self._servants else signal.SIGKILL)
+        if os.getpgrp() == self._pid:
+            os.killpg(self._pid, signal.SIGKILL)  # what the imports of a second-level zygote started, and itself
+
+    def _serve(self) -> None:
         while True:
             for fd, mask in self._poller.poll():
                 if fd != self._sock.fileno():
@@ -268,6 +302,8 @@ class _Server:
             self._become_child(job, fds, parent)
         pidfd = os.pidfd_open(pid)
         self._pids[job.job_id], self._jobs[pidfd] = pid, job.job_id
+        if job.serves:
+            self._servants.add(job.job_id)
         self._poller.register(pidfd, select.EPOLLIN)
         self._send(Forked(job.job_id, pid))
 
@@ -280,8 +316,8 @@ class _Server:
             self._sock.close()
             for pidfd in self._jobs:
                 os.close(pidfd)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            for number in (signal.SIGTERM, signal.SIGINT, _LEAVE):
+                signal.signal(number, signal.SIG_DFL)
             random.seed()
             payload = _read_memory_file(fds.pop(0)) if job.payload is None else job.payload
             code = self._handler(payload, fds)
@@ -304,7 +340,8 @@ class _Server:
     def _reap(self, pidfd: int) -> None:
         job_id = self._jobs.pop(pidfd)
         pid = self._pids.pop(job_id)
-        _kill_group(pid)  # before wait4 frees the number: daemons of the task end with it
+        self._servants.discard(job_id)
+        end_group(pid)  # before wait4 frees the number: daemons of the task end with it
         _, status, usage = os.wait4(pid, 0)
         self._poller.unregister(pidfd)
         os.close(pidfd)
@@ -327,9 +364,10 @@ class _Server:
         self._poller.modify(self._sock.fileno(), select.EPOLLIN)
 
 
-def _kill_group(pid: int) -> None:
+def end_group(pid: int, how: int = signal.SIGKILL) -> None:
+    """Signal the process group of a child, if it is there."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(pid, how)
 
 
 def _exited(job_id: int, status: int, usage: resource.struct_rusage) -> Exited:

@@ -19,6 +19,7 @@ class OrderDesk:
     """Writes orders. `base_url` is where the web pages are."""
 
     base_url: str
+    dags_folder: str
     hostname: str = socket.gethostname()
 
     def order(self, claimed: Claimed, graph: Graph, started: datetime) -> AttemptOrder:
@@ -52,6 +53,7 @@ class OrderDesk:
             token=claimed.token,
             kind=task.kind,
             fileloc=graph.dag.fileloc,
+            dags_folder=self.dags_folder,
             context=context,
             log_path=str(attempt_log_path(*key)),
             retries=task.retries,

@@ -29,7 +29,7 @@ from engine.metastore.changes import Changes, Claimed, Finished, RunFacts
 from engine.metastore.errors import MetastoreError
 from engine.metastore.ledger import Ledger
 from engine.metastore.processes import Identity, identify
-from engine.metastore.states import ProcessKind, TaskState
+from engine.metastore.states import ProcessKind, RunType, TaskState
 from engine.metastore.store import Store, Tx
 from engine.metastore.wakeups import Listener
 from engine.metrics import Metrics
@@ -57,7 +57,7 @@ class Turn:
     orders: list[AttemptOrder] = field(default_factory=list)
     rescued: int = 0
     released: int = 0
-    more: bool = False  # a bounded step was full: turn again at once
+    more: bool = False  # a bounded step may have left some: sweep again at once
     next_run: datetime | None = None
     claim_seconds: float = 0.0
     query_seconds: float = 0.0  # of claim_seconds, finding and taking what is ready
@@ -74,7 +74,7 @@ class Scheduler:
         self._store = store or Store.from_settings(settings)
         self._metrics = metrics or Metrics(settings.metrics)
         self._ledger = Ledger(Announcer(settings.webserver.url))
-        self._desk = OrderDesk(settings.webserver.url)
+        self._desk = OrderDesk(settings.webserver.url, str(settings.core.dags_folder))
         self._gauges = Gauges(self._metrics)
         self._first_starts = FirstStarts()
         self._hostname = socket.gethostname()
@@ -119,7 +119,15 @@ class Scheduler:
         return 0
 
     def _register(self, identity: Identity) -> None:
-        self._store.run(lambda tx: processes.register(tx, identity, {"scheduler": self._identity.id}))
+        while True:
+            try:
+                self._store.run(lambda tx: processes.register(tx, identity, {"scheduler": self._identity.id}))
+            except (MetastoreError, SQLAlchemyError) as error:
+                if self._stopping:
+                    raise
+                self._endure(error)
+            else:
+                return
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
@@ -159,6 +167,9 @@ class Scheduler:
         self._ended += [report for report in reports if isinstance(report, Ended)]
         self._questions += [report for report in reports if isinstance(report, XComQuestion)]
         self._dead.update(report.owner for report in reports if isinstance(report, OwnerDied))
+        if self._sweep:
+            self._executor.end_hung(self._settings.scheduler.scheduler_health_check_threshold)
+            self._executor.reap_orphans()
         if not (self._ended or self._questions or self._dead or self._sweep or self._look):
             return
         began = time.monotonic()
@@ -169,6 +180,8 @@ class Scheduler:
         except (MetastoreError, SQLAlchemyError) as error:
             self._endure(error)
             return
+        if self._ended:
+            self._executor.confirm([ended.token for ended in self._ended])
         self._ended, self._sweep, self._look, self._troubled = [], False, False, False
         if turn.orders:
             self._executor.submit(turn.orders)
@@ -193,6 +206,8 @@ class Scheduler:
         turn.decided = list(ledger.runs.get(tx.connection, (change.run_pk for change in turn.changes.tasks)).values())
         if sweep:
             self._heartbeat(tx)
+            # A commit whose answer was lost may have claimed what was never submitted.
+            turn.released = transitions.disown(tx, self._executor.owner, self._executor.in_flight())
             dead = self._find_dead(tx)
             turn.adopted = processes.attempts_outliving(tx.connection, dead)
             self._dead.update(dead)
@@ -203,7 +218,7 @@ class Scheduler:
             synced = sync_schedules(tx, ledger.graphs, paused_at_creation=paused, limit=_BATCH)
             created = create_due_runs(tx, ledger.graphs, _BATCH)
             promoted = transitions.promote(tx, _BATCH)
-            turn.more = _BATCH in (synced, created, promoted)
+            turn.more = created > 0 or _BATCH in (synced, promoted)
             turn.next_run = next_due(tx)
             look = look or bool(created)
         if look or any(change.end_date for change in turn.changes.runs):
@@ -217,7 +232,6 @@ class Scheduler:
 
     def _find_dead(self, tx: Tx) -> list[str]:
         seconds = self._settings.scheduler.scheduler_health_check_threshold
-        self._executor.end_hung(seconds)
         if self._troubled:
             self._judge_from = time.monotonic() + seconds  # the others could not write heartbeats either
         threshold = timedelta(seconds=seconds if time.monotonic() >= self._judge_from else seconds * 10)
@@ -226,10 +240,11 @@ class Scheduler:
         return [process for process in dead if process != self._executor.owner]
 
     def _rescue(self, tx: Tx, turn: Turn) -> None:
-        turn.released, changes = self._ledger.rescue(tx, self._dead, _BATCH)
-        turn.rescued = len(changes.tasks)
+        released, changes = self._ledger.rescue(tx, self._dead, _BATCH)
+        turn.released += released
+        turn.rescued = sum(change.outcome is not None for change in changes.tasks)
         turn.changes.add(changes)
-        if turn.released + turn.rescued < _BATCH:
+        if released + turn.rescued < _BATCH:
             processes.end(tx, self._dead)
         else:
             turn.more = True
@@ -256,7 +271,8 @@ class Scheduler:
         changes = turn.changes
         if changes.announced:
             self._store.wake("notifier")
-        self._look = turn.more
+        if turn.more or any(change.end_date and change.run.run_type == RunType.SCHEDULED for change in changes.runs):
+            self._sweep = True  # where a scheduled run has ended, the next may be due and have waited for it
         if swept:
             self._dead.clear()
             self._next_sweep = time.monotonic() + self._settings.scheduler.scheduler_heartbeat_sec
@@ -325,8 +341,11 @@ class Scheduler:
         metrics.gauge("scheduler.dag_bag.cache_size", len(graphs))
         if time.monotonic() >= self._next_gauges:
             self._next_gauges = time.monotonic() + _GAUGE_SECONDS
-            with self._store.read() as connection:
-                self._gauges.emit(connection)
+            try:
+                with self._store.read() as connection:
+                    self._gauges.emit(connection)
+            except SQLAlchemyError as error:
+                log.warning("the gauges could not be read: %s", error)
 
     # -- stopping
 
@@ -343,5 +362,8 @@ class Scheduler:
             gone = any(isinstance(report, OwnerDied) for report in reports)
             self._turn(reports)
         owners = [self._identity.id, self._executor.owner] if gone else [self._identity.id]
-        self._store.run(lambda tx: processes.end(tx, owners))
+        try:
+            self._store.run(lambda tx: processes.end(tx, owners))
+        except (MetastoreError, SQLAlchemyError) as error:
+            log.error("stopping without a word in the metastore: %s. The supervisor will write what is left", error)
         self._metrics.incr("job_end")
