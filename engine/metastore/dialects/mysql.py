@@ -57,5 +57,6 @@ class MysqlDialect(DatabaseDialect):
         connection.execute(text("SELECT GET_LOCK('windsock_migrate', 60)"))
         try:
             yield
+            connection.exec_driver_sql("COMMIT")  # the next one in line must see what was done
         finally:
             connection.execute(text("SELECT RELEASE_LOCK('windsock_migrate')"))

@@ -61,8 +61,9 @@ def test_a_registered_process_lives(store: Store) -> None:
     assert row.started_at == row.heartbeat_at
 
 
-def test_a_silent_process_is_dead_after_the_threshold(store: Store) -> None:
+def test_a_silent_process_of_another_machine_is_dead_after_the_threshold(store: Store) -> None:
     identity = registered(store)
+    elsewhere(store, pid_started="another boot:another namespace:1")
     age(store, 29)
     assert dead(store) == []
     age(store, 31)
@@ -71,11 +72,19 @@ def test_a_silent_process_is_dead_after_the_threshold(store: Store) -> None:
 
 def test_a_heartbeat_revives_and_tells_who_was_still_there(store: Store) -> None:
     one, other = registered(store), registered(store)
+    elsewhere(store, pid_started="another boot:another namespace:1")
     age(store, 31)
     assert store.run(lambda tx: processes.heartbeat(tx, [one.id])) == 1
     assert dead(store) == [other.id]
     store.run(lambda tx: processes.end(tx, [other.id]))
     assert store.run(lambda tx: processes.heartbeat(tx, [one.id, other.id, "unheard-of"])) == 1
+
+
+def test_a_silent_process_of_this_machine_lives_as_long_as_the_kernel_says_so(store: Store) -> None:
+    """Its attempts run: to rescue them would run them twice."""
+    registered(store)
+    age(store, 1000)
+    assert dead(store) == []
 
 
 def test_a_heartbeat_counts_a_row_that_was_just_written(store: Store) -> None:
@@ -98,6 +107,7 @@ def test_a_process_that_ended_is_not_dead(store: Store) -> None:
 def test_only_the_kinds_asked_for_are_looked_at(store: Store) -> None:
     registered(store, ProcessKind.WEBSERVER)
     supervisor = registered(store, ProcessKind.SUPERVISOR)
+    elsewhere(store, pid_started="another boot:another namespace:1")
     age(store, 31)
     assert dead(store, [ProcessKind.SUPERVISOR, ProcessKind.SCHEDULER]) == [supervisor.id]
 
