@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from engine.metastore import processes
@@ -22,25 +20,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class MetricsMeter:
-    """The DAG processor's signals, sent through :class:`~engine.metrics.Metrics`."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def incr(self, name: str, count: int = 1, *, tags: Mapping[str, str] | None = None) -> None:
-        """Count."""
-        self._metrics.incr(name, count, **(tags or {}))
-
-    def gauge(self, name: str, value: float, *, tags: Mapping[str, str] | None = None) -> None:
-        """Set."""
-        self._metrics.gauge(name, value, **(tags or {}))
-
-    def timing(self, name: str, duration: timedelta, *, tags: Mapping[str, str] | None = None) -> None:
-        """Observe a duration."""
-        self._metrics.timing(name, duration.total_seconds(), **(tags or {}))
-
-
 def run_dag_processor(settings: Settings) -> None:
     """Process DAG files until TERM or INT. Raises the metastore's errors where it cannot begin."""
     store = Store.from_settings(settings)
@@ -49,7 +28,7 @@ def run_dag_processor(settings: Settings) -> None:
     store.run(lambda tx: processes.register(tx, identity))
     stop = threading.Event()
     metrics = Metrics(settings.metrics)
-    processor = DagProcessor(settings, store, MetricsMeter(metrics), lambda: _beat(store, identity))
+    processor = DagProcessor(settings, store, metrics, lambda: _beat(store, identity))
 
     def on_signal(*_: object) -> None:
         stop.set()

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from alerting import outbox
 from alerting.events import AlertEvent, EventKind
@@ -26,6 +26,7 @@ from engine.metastore.store import Tx
 from engine.metastore.tables import Base, CallbackRequest
 
 _REQUEST = Base.metadata.tables[CallbackRequest.__tablename__]
+_REQUEST: Final = Base.metadata.tables[CallbackRequest.__tablename__]
 _TASK_CALLBACKS: dict[TaskState, CallbackKind] = {
     TaskState.FAILED: "on_failure",
     TaskState.UP_FOR_RETRY: "on_retry",
@@ -121,7 +122,8 @@ class Announcer:
 def _request(
     kind: CallbackKind, scope: str, run: RunFacts, graph: Graph, payload: dict[str, Any], now: datetime
 ) -> dict[str, Any]:
-    identity = json.dumps([kind, scope, run.dag_id, run.run_id, payload.get("task_id"), payload.get("try_number")])
+    about = [payload.get(name) for name in ("task_id", "map_index", "try_number")]
+    identity = json.dumps([kind, scope, run.dag_id, run.run_id, *about])
     return {
         "dedup_key": hashlib.sha256(identity.encode()).hexdigest(),
         "kind": kind,

@@ -17,18 +17,21 @@ rescue             queued, running → (release,        owner; what its dead own
 promote            up_for_retry → scheduled           state and ready_at
 =================  =================================  ==========================================================
 
-Rows are locked in the order task instances (by id), runs, budgets (by key), so that schedulers cannot deadlock.
+Rows are locked in the order task instances (by id), runs, budgets (by key), so that schedulers seldom deadlock; when they
+do, :meth:`Store.run <engine.metastore.store.Store.run>` repeats the loser.
 """
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from sqlalchemy import (
     BindParameter,
     Integer,
@@ -58,6 +61,8 @@ from engine.metastore.runs import FACT_COLUMNS, Runs, facts_of
 from engine.metastore.states import RunState, RunType, TaskState
 from engine.metastore.store import Tx
 from engine.metastore.tables import Base, Budget, Dag, DagRun, DagSchedule, DagVersion, TaskAttempt, TaskInstance, XCom
+
+log = logging.getLogger(__name__)
 
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
 RUN: Final = Base.metadata.tables[DagRun.__tablename__]
@@ -256,11 +261,11 @@ def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:
     queued = [facts_of(row) for row in tx.connection.execute(_QUEUED_RUNS, {"limit": limit})]
     queued = _lock_queued(tx, queued)
     free = budgets.free_slots(tx, {(budgets.DAG_RUNS, run.dag_id) for run in queued})
-    started = _within(queued, free)
+    shapes = _shapes(tx, graphs, queued)
+    started = _within([run for run in queued if run.id in shapes], free)
     if not started:
         return changes
     budgets.take(tx, Counter((budgets.DAG_RUNS, run.dag_id) for run in started))
-    shapes = {run.id: graphs.get(tx.connection, run.dag_id, run.version) for run in started}
     for run in started:
         parameters = {"b_id": run.id, "b_now": tx.now, "b_tasks": len(shapes[run.id].tasks)}
         tx.connection.execute(_START_RUN, parameters)
@@ -274,6 +279,17 @@ def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:
     bare = [run.id for run in started if not shapes[run.id].tasks]
     changes.add(_close_runs(tx, graphs, Counter(dict.fromkeys(bare, 0))))
     return changes
+
+
+def _shapes(tx: Tx, graphs: Graphs, queued: Sequence[RunFacts]) -> dict[int, Graph]:
+    """The graphs of runs, by run; one that cannot be read is told, and must not hold up the others."""
+    shapes = {}
+    for run in queued:
+        try:
+            shapes[run.id] = graphs.get(tx.connection, run.dag_id, run.version)
+        except (NotFound, msgspec.ValidationError) as error:
+            log.error("run %s of DAG %s cannot start: %s", run.run_id, run.dag_id, error)
+    return shapes
 
 
 def _pass_through(tx: Tx, graphs: Graphs, run_ids: Collection[int]) -> Changes:
@@ -556,15 +572,18 @@ def _attempt(row: Row[Any], change: TaskChange) -> dict[str, Any]:
     }
 
 
-def _store_xcoms(tx: Tx, ended: Iterable[TaskChange]) -> None:
+def _store_xcoms(tx: Tx, ended: Sequence[TaskChange]) -> None:
+    """Keep what an attempt left; what an earlier attempt of the same task left goes."""
+    stale = {change.ti_id for change in ended if change.outcome and (change.outcome.xcom or change.try_number > 1)}
     rows = [
         {"ti_id": change.ti_id, "key": key, "value": value, "created_at": tx.now}
         for change in ended
         if change.outcome is not None
         for key, value in change.outcome.xcom.items()
     ]
+    if stale:
+        tx.connection.execute(delete(XCom).where(XCom.ti_id.in_(sorted(stale))))
     if rows:
-        tx.connection.execute(delete(XCom).where(XCom.ti_id.in_(sorted({row["ti_id"] for row in rows}))))
         tx.connection.execute(insert(XCom), rows)
 
 
