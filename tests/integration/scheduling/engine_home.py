@@ -177,7 +177,9 @@ class Home:
 
     def write(self, dag_id: str, body: str, *, arguments: str = "", preamble: str = "") -> Path:
         """A DAG file with one DAG; `body` is the inside of its ``with``."""
-        opening = f"with DAG({dag_id!r}, start_date=START, max_active_tasks=1000, {arguments or 'schedule=None'}) as dag:\n"
+        opening = (
+            f"with DAG({dag_id!r}, start_date=START, max_active_tasks=1000, {arguments or 'schedule=None'}) as dag:\n"
+        )
         body = textwrap.indent(textwrap.dedent(body), "    ")
         path = self.settings.core.dags_folder / f"{dag_id}.py"
         path.write_text(HEADER + textwrap.dedent(preamble) + opening + body)
