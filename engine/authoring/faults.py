@@ -29,17 +29,18 @@ def fault_of(error: BaseException, path: str, dag_id: str | None = None) -> Faul
         case AuthoringError():
             line = error.line or _line_in(error.__traceback__, path)
             remedy = error.remedy or "Correct the DAG file there."
-            return Fault(_told(error.message, line), remedy, line, _story(error), dag_id)
+            return Fault(_told(error.message, line), remedy, line, _story(error, path), dag_id)
         case ModuleNotFoundError():
             return _missing_module(error, path)
         case SystemExit():
             line = _line_in(error.__traceback__, path)
             remedy = "Remove the call of sys.exit() or exit(): a DAG file is imported, not run."
-            return Fault(_told(f"The import called exit({error.code!r}).", line), remedy, line, _story(error), dag_id)
+            summary = _told(f"The import called exit({error.code!r}).", line)
+            return Fault(summary, remedy, line, _story(error, path), dag_id)
     line = _line_in(error.__traceback__, path)
     what = " ".join(traceback.format_exception_only(error)[-1].split())
     remedy = f"Correct the DAG file{f' at line {line}' if line else ''}, or what it imports."
-    return Fault(_told(what, line), remedy, line, _story(error), dag_id)
+    return Fault(_told(what, line), remedy, line, _story(error, path), dag_id)
 
 
 def _syntax(error: SyntaxError, path: str) -> Fault:
@@ -57,7 +58,7 @@ def _missing_module(error: ModuleNotFoundError, path: str) -> Fault:
     remedy = f"Install {error.name!r} into the environment that runs Windsock, or put it into the DAG folder."
     if (error.name or "").partition(".")[0] == "airflow":
         remedy = "Import from engine instead: from engine import DAG, BashOperator, PythonOperator, task."
-    return Fault(_told(f"ModuleNotFoundError: {error.msg}.", line), remedy, line, _story(error))
+    return Fault(_told(f"ModuleNotFoundError: {error.msg}.", line), remedy, line, _story(error, path))
 
 
 def _told(message: str, line: int | None) -> str:
@@ -74,9 +75,10 @@ def _same(filename: str, path: str) -> bool:
     return filename == path or Path(filename) == Path(path)
 
 
-def _story(error: BaseException) -> str:
-    """The traceback without the frames of the machinery that imported the file."""
+def _story(error: BaseException, path: str) -> str:
+    """The traceback from the DAG file on, without the frames of the machinery around it."""
     told = traceback.TracebackException.from_exception(error)
-    frames = [frame for frame in told.stack if "/engine/authoring/" not in frame.filename]
+    start = next((index for index, frame in enumerate(told.stack) if _same(frame.filename, path)), 0)
+    frames = [frame for frame in told.stack[start:] if "/engine/authoring/" not in frame.filename]
     told.stack = traceback.StackSummary.from_list(frames)
     return "".join(told.format())

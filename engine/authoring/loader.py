@@ -63,7 +63,9 @@ def _import(path: Path) -> ModuleType:
     # compile() and exec rather than an import: no bytecode is written into the DAG folder.
     module = ModuleType(module_name(path))
     module.__file__ = str(path)
-    code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+    source = path.read_bytes()
+    _check_encoding(source)
+    code = compile(source, str(path), "exec", dont_inherit=True)
     sys.modules[module.__name__] = module
     try:
         exec(code, module.__dict__)  # noqa: S102 - it is what a DAG file is for
@@ -71,6 +73,18 @@ def _import(path: Path) -> ModuleType:
         sys.modules.pop(module.__name__, None)
         raise
     return module
+
+
+def _check_encoding(source: bytes) -> None:
+    # Python tells this as an error of line 0 or, in a comment, not at all.
+    if b"coding" in source[:200]:
+        return
+    try:
+        source.decode()
+    except UnicodeDecodeError as error:
+        line = source.count(b"\n", 0, error.start) + 1
+        msg = f"The file is not UTF-8: byte 0x{source[error.start]:02x} stands for no character."
+        raise AuthoringError(msg, "Save the file as UTF-8.", line=line) from None
 
 
 def _collect(path: Path, module: ModuleType) -> LoadedFile:

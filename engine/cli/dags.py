@@ -95,7 +95,7 @@ def trigger(
 @dags.command()
 @click.argument("dag_id", metavar="DAG")
 def pause(dag_id: str) -> None:
-    """Start no more runs of a DAG; what runs goes on."""
+    """Start no more runs and tasks of a DAG; tasks that run go on."""
     _set_paused(dag_id, paused=True)
 
 
@@ -174,10 +174,11 @@ def describe_schedule(schedule: object) -> str:
 
 
 def _set_paused(dag_id: str, *, paused: bool) -> None:
-    from engine.cli.pausing import set_paused
+    from engine.metastore.pausing import set_paused
 
     with open_store() as store:
         find_dag(store, dag_id)
-        changed = set_paused(store, dag_id, paused=paused)
+        changed = store.run(lambda tx: set_paused(tx, dag_id, paused=paused))
+        store.wake("scheduler")
     word = "paused" if paused else "unpaused"
     click.echo(f"{dag_id} is {word}." if changed else f"{dag_id} was {word} already.")

@@ -31,7 +31,7 @@ def find_dag(store: Store, dag_id: str, *, patience: float = 0.0) -> tuple[str, 
     """The current version of a DAG, and the DAG.
 
     Right after start its file may not be parsed yet: with `patience` (seconds) and a young DAG processor it is waited
-    for. Raises Failure with a hint where there is none.
+    for, unless the name looks like a slip of the pen. Raises Failure with a hint where there is none.
     """
     from engine.cli import queries
 
@@ -42,7 +42,7 @@ def find_dag(store: Store, dag_id: str, *, patience: float = 0.0) -> tuple[str, 
             found = queries.current_dag(connection, dag_id)
         if found is not None:
             return found
-        if time.monotonic() >= deadline or not _is_still_parsing(store):
+        if time.monotonic() >= deadline or not _may_come(store, dag_id):
             raise Failure(_no_dag(store, dag_id))
         if not told:
             click.echo(f"{dag_id} has not been parsed yet; waiting for the DAG processor...", err=True)
@@ -73,11 +73,13 @@ def find_task(dag: SerializedDag, task_id: str) -> None:
         raise Failure(f"{dag.dag_id} has no task {task_id}{hint}")
 
 
-def _is_still_parsing(store: Store) -> bool:
+def _may_come(store: Store, dag_id: str) -> bool:
     from alerting.clock import database_now
     from engine.cli import queries
 
     with store.read() as connection:
+        if closest(dag_id, queries.active_dag_ids(connection)):
+            return False
         return queries.started_since(connection, ProcessKind.DAG_PROCESSOR, database_now(connection) - _FRESH)
 
 

@@ -25,7 +25,7 @@ class TaskStanding(NamedTuple):
 
 
 def list_dags(connection: Connection) -> list[Row]:
-    """Every active DAG with its pause switch, next run and latest run."""
+    """Every active DAG with its pause switch, next run (none while it is paused) and latest run."""
     latest = select(DagRun.dag_id, func.max(DagRun.id).label("id")).group_by(DagRun.dag_id).subquery()
     query = (
         select(
@@ -42,7 +42,11 @@ def list_dags(connection: Connection) -> list[Row]:
         .where(Dag.is_active)
         .order_by(Dag.dag_id)
     )
-    return [{**row, "is_paused": bool(row["is_paused"])} for row in connection.execute(query).mappings()]
+    rows = connection.execute(query).mappings()
+    return [
+        {**row, "is_paused": bool(row["is_paused"]), "next_run": None if row["is_paused"] else row["next_run"]}
+        for row in rows
+    ]
 
 
 def active_dag_ids(connection: Connection) -> list[str]:

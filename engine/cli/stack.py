@@ -82,6 +82,7 @@ def status(output: str) -> None:
 
 def _up(settings: Settings, components: Sequence[Component], *, detach: bool) -> None:
     from engine.config import prepare_home
+    from engine.stack.inventory import warnings
     from engine.stack.prepare import prepare
 
     prepare_home(settings)
@@ -89,6 +90,8 @@ def _up(settings: Settings, components: Sequence[Component], *, detach: bool) ->
     if lock is None:
         _already_running(settings, detach=detach)
         return
+    for warning in warnings(settings):
+        click.echo(f"windsock: {warning}", err=True)
     plan = _plan(settings, block_taken(components), detach=detach)
     store = prepare(settings)
     with _stops(), contextlib.closing(store):

@@ -1,22 +1,19 @@
-"""The schema's life: create, upgrade, check, reset. The migrations themselves are in ``migrations/versions``."""
+"""The schema's life: create, upgrade, reset. The migrations themselves are in ``migrations/versions``."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Final
 
 from alembic import command
 from alembic.config import Config
-from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from engine.metastore.errors import SchemaOutdated
+from engine.metastore.revision import VERSION_TABLE, stored
 from engine.metastore.store import Store
 from engine.metastore.tables import Base
-
-VERSION_TABLE: Final = "windsock_version"
 
 logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of its own plugins at info level
 
@@ -36,17 +33,11 @@ def head() -> str:
     return revision
 
 
-def current(connection: Connection) -> str | None:
-    """The migration that a database is at; None for an empty one."""
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    return context.get_current_revision()
-
-
 def upgrade(store: Store) -> list[str]:
     """Run the missing migrations, one process at a time; returns their names."""
     with store.engine.begin() as connection, store.dialect.migration_lock(connection):
-        before = current(connection)
-        _refuse_newer(store, before)
+        before = stored(connection)
+        refuse_newer(store, before)
         if before == head():
             return []
         command.upgrade(_config(connection), "head")
@@ -54,23 +45,13 @@ def upgrade(store: Store) -> list[str]:
         return [revision.revision for revision in script.iterate_revisions("head", before or "base")][::-1]
 
 
-def _refuse_newer(store: Store, revision: str | None) -> None:
+def refuse_newer(store: Store, revision: str | None) -> None:
+    """Raise SchemaOutdated for a revision that this program does not know."""
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if revision is not None and revision not in known:
         raise SchemaOutdated(
             f"the metastore {store} was made by a newer Windsock (schema {revision}); upgrade this installation"
         )
-
-
-def check(store: Store) -> None:
-    """Raise SchemaOutdated unless the schema is this program's."""
-    with store.read() as connection:
-        revision = current(connection)
-    _refuse_newer(store, revision)
-    if revision is None:
-        raise SchemaOutdated(f"the metastore {store} has no tables yet; run `windsock db init`")
-    if revision != head():
-        raise SchemaOutdated(f"the metastore {store} is at schema {revision}; run `windsock db upgrade`")
 
 
 def reset(store: Store) -> None:

@@ -97,7 +97,7 @@ class Store:
 
     def explain(self, error: DBAPIError) -> Exception:
         """The error to show to a person; the error itself where there is nothing better to say."""
-        reason = " ".join(str(error.orig).split())
+        reason = " ".join(str(error.orig).split()).rstrip(" .?!")
         if self.dialect.is_denied(error):
             return AccessDenied(
                 f"the database refuses {self}: {reason}. Correct user, password and database in "
@@ -126,14 +126,19 @@ class Store:
 
     def upgrade(self) -> list[str]:
         """Bring the schema to this program's version; returns the migrations that ran (none: it was current)."""
-        from engine.metastore.schema import upgrade
+        from engine.metastore.revision import HEAD, stored
 
         self.ping()
+        with self.read() as connection:
+            if stored(connection) == HEAD:
+                return []
+        from engine.metastore.schema import upgrade
+
         return upgrade(self)
 
     def check(self) -> None:
         """Raise Unreachable, AccessDenied or SchemaOutdated unless the metastore can be used."""
-        from engine.metastore.schema import check
+        from engine.metastore.revision import check
 
         self.ping()
         check(self)

@@ -156,6 +156,7 @@ class DagRun(Base):
         UniqueConstraint("dag_id", "logical_date", name="uq_dag_run_logical_date"),
         CheckConstraint(f"(end_date IS NOT NULL) = (state IN {RUN_FINAL_SQL})", name="ck_dag_run_end"),
         Index("ix_dag_run_state", "state", "id"),  # start_runs(), gauges
+        Index("ix_dag_run_dag", "dag_id", "id"),  # pages: the latest runs of a DAG
     )
 
 

@@ -6,7 +6,7 @@ verb               from → to                          guard
 create_run,        (nothing) → run queued             unique (dag_id, run_id) and (dag_id, logical_date)
 insert_run
 start_runs         run queued → running               state; budget dag_runs; creates the task instances
-claim              scheduled → queued                 state; budgets pool and dag_tasks; charges the attempt
+claim              scheduled → queued                 state; DAG not paused; budgets pool and dag_tasks; charges
 release            queued → scheduled                 token; takes the charge back: no process was started
 start              queued → running                   token
 finish             running → success, failed,         token; advances children, closes runs
@@ -91,6 +91,8 @@ _READY = (
         tuple_(TI.c.priority_rank, TI.c.id) > tuple_(bindparam("rank", type_=Integer), bindparam("id", type_=BigKey)),
         TI.c.dag_id.not_in(bindparam("full_dags", expanding=True)),
         TI.c.pool.not_in(bindparam("full_pools", expanding=True)),
+        # As in Airflow, a paused DAG's running tasks go on and no other is started.
+        TI.c.dag_id.not_in(select(DagSchedule.dag_id).where(DagSchedule.is_paused.is_(True))),
     )
     .order_by(TI.c.priority_rank, TI.c.id)
     .limit(bindparam("limit"))

@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Protocol
 
 
 class Meter(Protocol):
-    """Where signals are sent; must neither raise nor wait."""
+    """Where signals are sent (``engine.metrics.Metrics``); neither raises nor waits."""
 
-    def incr(self, name: str, count: int = 1, *, tags: Mapping[str, str] | None = None) -> None:
+    def incr(self, name: str, n: int = 1, /, **tags: object) -> None:
         """Count."""
 
-    def gauge(self, name: str, value: float, *, tags: Mapping[str, str] | None = None) -> None:
+    def gauge(self, name: str, value: float, /, **tags: object) -> None:
         """Set."""
 
-    def timing(self, name: str, duration: timedelta, *, tags: Mapping[str, str] | None = None) -> None:
+    def timing(self, name: str, seconds: float, /, **tags: object) -> None:
         """Observe a duration."""
 
 
 def process_event(meter: Meter, file: str, action: str) -> None:
     """A parse process started, finished or was stopped; `file` is relative to the DAG folder."""
-    meter.incr("dag_processing.processes", tags={"file_path": file, "action": action})
+    meter.incr("dag_processing.processes", file_path=file, action=action)
 
 
 def file_parsed(meter: Meter, file: str, seconds: float, *, timed_out: bool) -> None:
     """A file was dealt with."""
     process_event(meter, file, "timeout" if timed_out else "finish")
     if timed_out:
-        meter.incr("dag_processing.processor_timeouts", tags={"file_path": file})
-    meter.timing("dag_processing.last_duration", timedelta(seconds=seconds), tags={"file_name": file_name(file)})
+        meter.incr("dag_processing.processor_timeouts", file_path=file)
+    meter.timing("dag_processing.last_duration", seconds, file_name=file_name(file))
 
 
 def file_ages(meter: Meter, ages: Mapping[str, float]) -> None:
     """Seconds since each file was parsed."""
     for file, seconds in ages.items():
-        meter.gauge("dag_processing.last_run.seconds_ago", seconds, tags={"file_name": file_name(file)})
+        meter.gauge("dag_processing.last_run.seconds_ago", seconds, file_name=file_name(file))
 
 
 def totals(meter: Meter, *, dags: int, errors: int, waiting: int) -> None:

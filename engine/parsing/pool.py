@@ -2,17 +2,18 @@
 
 A process that hangs says where and ends itself (faulthandler's watchdog, which needs no cooperation of Python code);
 should even that fail, it is killed a second later. When the server dies, :meth:`ParsePool.collect` starts a new one
-and tries its jobs again; a file under which it dies twice is at fault.
+and tries the files that were being parsed again, one at a time; a file under which it dies again is at fault.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import selectors
 import signal
 import time
-from collections.abc import Iterator
+from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -24,10 +25,12 @@ from engine.authoring.faults import Fault
 from engine.parsing.orders import ParseOrder, ParseReport, decode_report, encode_order
 from engine.running.zygote import Exited, Forked, Refused, ZygoteClient, ZygoteDied
 
+log = logging.getLogger(__name__)
+
 MAX_OUTPUT: Final = 65_536
+_SHORTEST_LIFE_SECONDS: Final = 0.5  # a server that cannot live must not be started in a tight loop
 _MAX_TRACE: Final = 32_768
 _MERCY_SECONDS: Final = 1.0  # how much longer than the limit a process may take to say where it hangs
-_MAX_SERVER_DEATHS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +73,23 @@ class ParsePool:
         self._selector = selector
         self._jobs: dict[int, Job] = {}
         self._next_id = 0
-        self._server_deaths: dict[str, int] = {}
+        self._suspects: deque[tuple[str, str]] = deque()  # path and DAG folder of what ran when the server died
+        self._on_trial = False
         self._server = self._start_server()
 
     def _start_server(self) -> ZygoteClient:
+        self._server_started = time.monotonic()
         server = ZygoteClient.start("engine.parsing.child:parse")
         self._selector.register(server.fileno(), selectors.EVENT_READ, None)
         return server
 
     @property
     def has_room(self) -> bool:
-        return len(self._jobs) < self._size
+        return len(self._jobs) < self._size and not self._on_trial and not self._suspects
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._jobs and not self._suspects
 
     @property
     def running(self) -> dict[str, Job]:
@@ -120,6 +129,8 @@ class ParsePool:
             else:
                 finished.append(self._finish(self._jobs.pop(event.job_id), event))
         self._kill_overdue()
+        if self._on_trial or self._suspects:
+            self._try_next()
         return finished
 
     def _kill_overdue(self) -> None:
@@ -155,7 +166,6 @@ class ParsePool:
                 fault = self._hang(job.path, trace) if timed_out else crash(job.path, event, trace)
             report = ParseReport([], [fault], seconds)
         job.close()
-        self._server_deaths.pop(job.path, None)
         return Finished(job.path, report, job.output.decode(errors="replace"), timed_out)
 
     def _release(self, job: Job) -> None:
@@ -174,24 +184,30 @@ class ParsePool:
         return Fault(summary, remedy, line, trace or summary)
 
     def _replace_server(self) -> list[Finished]:
+        log.error("The process that forks parse processes (pid %s) died; a new one is started.", self._server.pid)
         self._selector.unregister(self._server.fileno())
         self._server.close()
+        time.sleep(max(0.0, self._server_started + _SHORTEST_LIFE_SECONDS - time.monotonic()))
         self._server = self._start_server()
         jobs, self._jobs = list(self._jobs.values()), {}
-        return list(self._again(jobs))
-
-    def _again(self, jobs: list[Job]) -> Iterator[Finished]:
         for job in jobs:
             self._release(job)
             job.close()
-            deaths = self._server_deaths[job.path] = self._server_deaths.get(job.path, 0) + 1
-            if deaths < _MAX_SERVER_DEATHS:
-                self.start(job.path, job.dags_folder)
-                continue
-            del self._server_deaths[job.path]
-            summary = "The process that parses DAG files died twice while it imported this file."
-            fault = Fault(summary, "Look for code that kills processes or uses up all memory.", story=summary)
-            yield Finished(job.path, ParseReport([], [fault], time.monotonic() - job.started), "")
+        if self._on_trial:
+            self._on_trial = False
+            finished = [_guilty(job) for job in jobs]
+        else:
+            self._suspects.extend((job.path, job.dags_folder) for job in jobs)
+            finished = []
+        self._try_next()
+        return finished
+
+    def _try_next(self) -> None:
+        """Parse the next suspect with nothing beside it, so that a death of the server is its own doing."""
+        if not self._jobs:
+            self._on_trial = bool(self._suspects)
+            if self._suspects:
+                self.start(*self._suspects.popleft())
 
     def close(self) -> None:
         """End all processes."""
@@ -201,6 +217,12 @@ class ParsePool:
             self._release(job)
             job.close()
         self._jobs.clear()
+
+
+def _guilty(job: Job) -> Finished:
+    summary = "The process that parses DAG files died twice while it imported this file."
+    fault = Fault(summary, "Look for code that kills processes or uses up all memory.", story=summary)
+    return Finished(job.path, ParseReport([], [fault], time.monotonic() - job.started), "")
 
 
 def crash(path: str, event: Exited, trace: str) -> Fault:

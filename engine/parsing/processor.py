@@ -234,7 +234,7 @@ class DagProcessor:
 
     def _save(self, pool: ParsePool) -> None:
         """Store a batch when it has grown for long enough, or there is nothing more to wait for."""
-        idle = not pool.running and not self._agenda.has_due(time.monotonic())
+        idle = pool.is_idle and not self._agenda.has_due(time.monotonic())
         if self._batch and self._is_known and (time.monotonic() >= self._save_at or (idle and not self._held_back)):
             self._save_batch()
         if idle and not self._batch and self._round_began is not None:

@@ -288,7 +288,9 @@ def _write_files(tx: Tx, made: Plan, stored: Known) -> None:
 def _write(tx: Tx, table: Any, key: Any, rows: list[dict[str, Any]], there: Collection[str]) -> None:
     """Update the rows whose key is there, insert the others: an upsert that all dialects know."""
     new = [row for row in rows if row[key.name] not in there]
-    old = [{"row_key" if name == key.name else name: row[name] for name in row} for row in rows if row not in new]
+    old = [
+        {"row_key" if name == key.name else name: row[name] for name in row} for row in rows if row[key.name] in there
+    ]
     if new:
         tx.connection.execute(insert(table), new)
     if old:

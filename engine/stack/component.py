@@ -48,6 +48,7 @@ class Port(msgspec.Struct, frozen=True):
     settings: tuple[str, ...]
     host: str = "127.0.0.1"
     protocol: Literal["tcp", "udp"] = "tcp"
+    host_setting: str = ""
 
 
 class Component(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,12 +12,18 @@ from engine.stack.component import Component, Heartbeat, Http, Port, Udp
 from engine.stack.monitoring import alertmanager, grafana, prometheus, reachable, shown
 
 _STATSD = ("WINDSOCK__EXPORTER__STATSD_PORT", "WINDSOCK__METRICS__STATSD_PORT")
+_WEB_HOST = "WINDSOCK__WEBSERVER__WEB_SERVER_HOST"
+_EXPORTER_HOST = "WINDSOCK__EXPORTER__HOST"
 
 
 def core_components(settings: Settings) -> tuple[Component, ...]:
-    """What Windsock itself needs. The exporter starts first and ends last, so that no metric falls into the void."""
+    """What Windsock itself needs. The exporter starts first and ends last, so that no metric falls into the void;
+
+    the web server follows, since it takes longest to start.
+    """
     return (
         _exporter(settings),
+        _webserver(settings),
         _worker(
             settings,
             "notifier",
@@ -25,7 +31,6 @@ def core_components(settings: Settings) -> tuple[Component, ...]:
             why="no alert is delivered and no callback is run",
             next_step="windsock alerts test",
         ),
-        _webserver(settings),
         _worker(
             settings,
             "dag-processor",
@@ -47,6 +52,17 @@ def all_components(settings: Settings) -> tuple[Component, ...]:
     """The core, and the monitoring that this machine has programs for."""
     exporter, *rest = core_components(settings)
     return (exporter, prometheus(settings), alertmanager(settings), grafana(settings), *rest)
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What is allowed and yet hardly meant."""
+    told, heard = settings.metrics, settings.exporter
+    is_here = told.statsd_host in ("localhost", "127.0.0.1", "::1")
+    if told.statsd_on and is_here and told.statsd_port != heard.statsd_port:
+        both = " ".join(f"{name}={heard.statsd_port}" for name in _STATSD)
+        where = f"metrics are sent to port {told.statsd_port}, and the exporter listens at {heard.statsd_port}"
+        return [f"{where}, so nothing is measured. Set both: {both}"]
+    return []
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -84,7 +100,14 @@ def _webserver(settings: Settings) -> Component:
         env=environment(settings),
         address=web.url,
         checks=(Http(f"http://{reachable(web.web_server_host)}:{web.web_server_port}/health"),),
-        ports=(Port(web.web_server_port, ("WINDSOCK__WEBSERVER__WEB_SERVER_PORT",), web.web_server_host),),
+        ports=(
+            Port(
+                web.web_server_port,
+                ("WINDSOCK__WEBSERVER__WEB_SERVER_PORT",),
+                web.web_server_host,
+                host_setting=_WEB_HOST,
+            ),
+        ),
         why="there are no pages and no /health",
         next_step="sign in as admin",
     )
@@ -100,9 +123,9 @@ def _exporter(settings: Settings) -> Component:
         address=f"http://{shown(exporter.host)}:{exporter.port}",
         checks=(Http(f"http://{host}:{exporter.port}/-/ready"), Udp(host, exporter.statsd_port)),
         ports=(
-            Port(exporter.port, ("WINDSOCK__EXPORTER__PORT",), exporter.host),
-            Port(exporter.statsd_port, _STATSD, exporter.host, "udp"),
-            Port(exporter.statsd_port, _STATSD, exporter.host),
+            Port(exporter.port, ("WINDSOCK__EXPORTER__PORT",), exporter.host, host_setting=_EXPORTER_HOST),
+            Port(exporter.statsd_port, _STATSD, exporter.host, "udp", _EXPORTER_HOST),
+            Port(exporter.statsd_port, _STATSD, exporter.host, host_setting=_EXPORTER_HOST),
         ),
         why="metrics are sent into the void",
         next_step=f"curl localhost:{exporter.port}/metrics",

@@ -13,6 +13,7 @@ from engine.config import Settings
 from engine.stack.component import Component, Http, Port
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "[::1]"}  # noqa: S104
+_HOST = "WINDSOCK__PROMETHEUS__HOST"
 _GRAFANA_HOMES = (Path("/usr/share/grafana"), Path("/usr/local/share/grafana"), Path("/opt/grafana"))
 
 
@@ -46,7 +47,7 @@ def prometheus(settings: Settings) -> Component:
         argv=(program, *arguments) if program else (),
         address=f"http://{shown(own.host)}:{own.port}",
         checks=(Http(f"{base}/-/ready"),),
-        ports=(Port(own.port, ("WINDSOCK__PROMETHEUS__PORT",), own.host),),
+        ports=(Port(own.port, ("WINDSOCK__PROMETHEUS__PORT",), own.host, host_setting=_HOST),),
         core=False,
         why="nothing is stored and no rule is evaluated",
         next_step="PromQL: airflow_dagbag_size",
@@ -69,7 +70,9 @@ def alertmanager(settings: Settings) -> Component:
         argv=(program, *arguments) if program else (),
         address=f"http://{shown(own.host)}:{own.alertmanager_port}",
         checks=(Http(f"{base}/-/ready"),),
-        ports=(Port(own.alertmanager_port, ("WINDSOCK__PROMETHEUS__ALERTMANAGER_PORT",), own.host),),
+        ports=(
+            Port(own.alertmanager_port, ("WINDSOCK__PROMETHEUS__ALERTMANAGER_PORT",), own.host, host_setting=_HOST),
+        ),
         core=False,
         why="alerts of Prometheus reach nobody",
         next_step="see and silence alerts",
@@ -91,7 +94,7 @@ def grafana(settings: Settings) -> Component:
         core=False,
         why="there are no boards",
         next_step="sign in as admin",
-        remedy="get it at apt.grafana.com",
+        remedy="install the grafana package",
     )
 
 

@@ -7,6 +7,8 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 from engine.stack.component import Component, Port
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
@@ -41,7 +43,8 @@ def problem_with(component: Component, port: Port) -> str:
     if error.errno == errno.EACCES:
         return f"{component.name}: {place} is for root only. Choose one above 1023: {_moved(port, port.number + 8000)}"
     reason = error.strerror or error
-    return f"{component.name}: cannot listen at {port.host}:{port.number}: {reason}. See {' and '.join(port.settings)}"
+    where = port.host_setting or " and ".join(port.settings)
+    return f"{component.name}: cannot listen at {port.host}:{port.number}: {reason}. Correct {where}"
 
 
 def _moved(port: Port, number: int) -> str:
@@ -97,7 +100,5 @@ def _bind_error(port: Port) -> OSError | None:
 
 def _free_neighbour(port: Port) -> int:
     candidates = range(port.number + 1, min(port.number + 100, 65536))
-    free = (
-        number for number in candidates if _bind_error(Port(number, port.settings, port.host, port.protocol)) is None
-    )
+    free = (number for number in candidates if _bind_error(msgspec.structs.replace(port, number=number)) is None)
     return next(free, port.number + 1000)

@@ -126,7 +126,8 @@ class Supervisor:
             self._died(child, f"could not be started: {error.strerror}: {error.filename}")
             return
         child.started(pid, start_mark(pid), time.time())
-        self._say(f"{component.name} started (pid {pid})")
+        again = " again" if child.restarts else ""
+        self._say(f"{component.name} started{again} (pid {pid})", loud=child.restarts > 0)
 
     # -- dying -----------------------------------------------------------------------------------------------------
 

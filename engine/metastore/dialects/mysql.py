@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.sql.dml import Insert
 
 from engine.metastore.dialects.base import DatabaseDialect
+from engine.metastore.errors import MetastoreError
 
 _DUPLICATE_KEY = 1062
 
@@ -54,8 +55,10 @@ class MysqlDialect(DatabaseDialect):
 
     @contextmanager
     def migration_lock(self, connection: Connection) -> Iterator[None]:
-        connection.execute(text("SELECT GET_LOCK('windsock_migrate', 60)"))
+        if not connection.execute(text("SELECT GET_LOCK('windsock_migrate', 60)")).scalar():
+            raise MetastoreError("another process has been migrating this metastore for a minute; try again later")
         try:
             yield
+            connection.exec_driver_sql("COMMIT")  # the next one in line must see what was done
         finally:
             connection.execute(text("SELECT RELEASE_LOCK('windsock_migrate')"))

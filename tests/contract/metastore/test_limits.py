@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from engine.metastore import budgets
+from engine.metastore.pausing import set_paused
 from tests.contract.metastore.stage import FAILURE, SUCCESS, Stage, bash
 
 
@@ -143,3 +144,17 @@ def test_a_budget_cannot_be_overdrawn_or_go_below_nothing(stage: Stage) -> None:
     with pytest.raises(DBAPIError, match="ck_budget_used"), stage.store.begin() as tx:
         budgets.give(tx, {key: 1})
     assert stage.used() == {}
+
+
+def test_a_paused_dag_starts_no_task_until_it_is_let_go_on(stage: Stage) -> None:
+    stage.dag("dag", bash("a"), bash("b", "a"))
+    stage.dag("other", bash("a"))
+    stage.trigger("dag")
+    stage.trigger("other")
+    running = stage.claim(slots=1)[0]
+    stage.start(running.token)
+    stage.store.run(lambda tx: set_paused(tx, "dag", paused=True))
+    stage.finish((running.token, SUCCESS))
+    assert [one.run.dag_id for one in stage.claim()] == ["other"]
+    stage.store.run(lambda tx: set_paused(tx, "dag", paused=False))
+    assert [one.task_id for one in stage.claim()] == ["b"]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -16,6 +17,7 @@ from engine.metastore.processes import Identity
 from engine.metastore.states import ProcessKind
 from engine.metastore.store import Store, Tx
 from engine.metastore.tables import Process
+from tests.contract.metastore.stage import Stage, bash
 
 THRESHOLD = timedelta(seconds=30)
 KINDS = list(ProcessKind)
@@ -30,9 +32,19 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
     process.communicate()
 
 
-def registered(store: Store, kind: ProcessKind = ProcessKind.SUPERVISOR, pid: int | None = None) -> Identity:
+def registered(
+    store: Store, kind: ProcessKind = ProcessKind.SUPERVISOR, pid: int | None = None, **detail: Any
+) -> Identity:
     identity = processes.identify(kind, pid)
-    store.run(lambda tx: processes.register(tx, identity, {"slots": 4}))
+    store.run(lambda tx: processes.register(tx, identity, detail))
+    return identity
+
+
+def far_away(store: Store, kind: ProcessKind = ProcessKind.SUPERVISOR, **detail: Any) -> Identity:
+    """A process of another machine: of it we know its heartbeat only."""
+    identity = registered(store, kind, **detail)
+    there = update(Process).where(Process.id == identity.id).values(pid_started="another:boot:1")
+    store.run(lambda tx: tx.connection.execute(there))
     return identity
 
 
@@ -52,7 +64,7 @@ def elsewhere(store: Store, **values: str) -> None:
 
 
 def test_a_registered_process_lives(store: Store) -> None:
-    identity = registered(store)
+    identity = registered(store, slots=4)
     assert dead(store) == []
     with store.read() as connection:
         row = connection.execute(select(*Process.__table__.c)).one()
@@ -62,7 +74,7 @@ def test_a_registered_process_lives(store: Store) -> None:
 
 
 def test_a_silent_process_is_dead_after_the_threshold(store: Store) -> None:
-    identity = registered(store)
+    identity = far_away(store)
     age(store, 29)
     assert dead(store) == []
     age(store, 31)
@@ -70,7 +82,7 @@ def test_a_silent_process_is_dead_after_the_threshold(store: Store) -> None:
 
 
 def test_a_heartbeat_revives_and_tells_who_was_still_there(store: Store) -> None:
-    one, other = registered(store), registered(store)
+    one, other = far_away(store), far_away(store)
     age(store, 31)
     assert store.run(lambda tx: processes.heartbeat(tx, [one.id])) == 1
     assert dead(store) == [other.id]
@@ -88,16 +100,22 @@ def test_a_heartbeat_counts_a_row_that_was_just_written(store: Store) -> None:
     assert store.run(twice) == [1, 1]
 
 
+def test_a_local_process_lives_as_long_as_its_kernel_says_so_however_silent(store: Store) -> None:
+    registered(store)
+    age(store, 1000)
+    assert dead(store) == []
+
+
 def test_a_process_that_ended_is_not_dead(store: Store) -> None:
-    identity = registered(store)
+    identity = far_away(store)
     store.run(lambda tx: processes.end(tx, [identity.id]))
     age(store, 1000)
     assert dead(store) == []
 
 
 def test_only_the_kinds_asked_for_are_looked_at(store: Store) -> None:
-    registered(store, ProcessKind.WEBSERVER)
-    supervisor = registered(store, ProcessKind.SUPERVISOR)
+    far_away(store, ProcessKind.WEBSERVER)
+    supervisor = far_away(store, ProcessKind.SUPERVISOR)
     age(store, 31)
     assert dead(store, [ProcessKind.SUPERVISOR, ProcessKind.SCHEDULER]) == [supervisor.id]
 
@@ -153,3 +171,18 @@ def test_the_latest_heartbeat_leaves_out_the_ended(store: Store) -> None:
     assert latest(ProcessKind.SCHEDULER) == beat
     store.run(lambda tx: processes.end(tx, [newer.id]))
     assert latest(ProcessKind.SCHEDULER) < beat
+
+
+def test_attempts_that_outlive_their_scheduler_are_those_of_its_living_supervisors(stage: Stage) -> None:
+    store = stage.store
+    scheduler = registered(store, ProcessKind.SCHEDULER)
+    living, ended, others = (registered(store, scheduler=owner) for owner in (scheduler.id, scheduler.id, "another"))
+    store.run(lambda tx: processes.end(tx, [ended.id]))
+    stage.dag("dag", *(bash(f"t{i}") for i in range(6)))
+    stage.trigger("dag")
+    for slots, owner in ((3, living), (1, ended), (2, others)):
+        stage.begin(slots, owner.id)
+    with store.read() as connection:
+        assert processes.attempts_outliving(connection, []) == 0
+        assert processes.attempts_outliving(connection, ["unheard-of"]) == 0
+        assert processes.attempts_outliving(connection, [scheduler.id]) == 3

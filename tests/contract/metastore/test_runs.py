@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import update
 
 from engine.metastore import transitions
-from engine.metastore.errors import NotFound
+from engine.metastore.errors import Duplicate, NotFound
 from engine.metastore.states import RunState
-from engine.metastore.tables import DagSchedule
+from engine.metastore.tables import Dag, DagSchedule
 from tests.contract.metastore.stage import FAILURE, Stage, bash
 
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
@@ -154,3 +155,37 @@ def test_a_run_ends_with_its_last_task_and_gives_its_slot_back(stage: Stage) -> 
     run = stage.run_row()
     assert (run.state, run.unfinished, run.end_date) == ("failed", 0, ended.end_date)
     assert stage.used() == {}
+
+
+# -- what somebody asks for
+
+
+def ask(stage: Stage, dag_id: str = "dag", **values: Any) -> str:
+    return stage.store.run(lambda tx: transitions.create_run(tx, dag_id, **values))
+
+
+def test_a_run_that_is_asked_for_is_of_the_newest_version_and_of_now(stage: Stage) -> None:
+    version = stage.dag("dag", bash("a"))
+    run_id = ask(stage, conf={"key": 1}, triggered_by="somebody")
+    run = stage.run_row(run_id)
+    assert run_id == f"manual__{run.logical_date.isoformat()}"
+    assert (run.state, run.version, run.conf, run.triggered_by) == ("queued", version, {"key": 1}, "somebody")
+    assert run.logical_date == run.run_after == run.queued_at
+
+
+def test_a_run_that_is_asked_for_twice_is_refused_in_words(stage: Stage) -> None:
+    stage.dag("dag", bash("a"))
+    ask(stage, run_id="one", logical_date=MONDAY)
+    with pytest.raises(Duplicate, match="'dag' already has a run 'one'"):
+        ask(stage, run_id="one", logical_date=MONDAY + timedelta(days=1))
+    with pytest.raises(Duplicate, match="or one with logical date 2026-11-23T00:00:00"):
+        ask(stage, run_id="two", logical_date=MONDAY)
+
+
+def test_a_run_of_a_dag_that_is_not_there_is_refused_in_words(stage: Stage) -> None:
+    stage.dag("gone", bash("a"))
+    with stage.store.begin() as tx:
+        tx.connection.execute(update(Dag).values(is_active=False))
+    for dag_id in ("gone", "never"):
+        with pytest.raises(NotFound, match=f"there is no DAG '{dag_id}'"):
+            ask(stage, dag_id)

@@ -77,6 +77,21 @@ def test_every_waiter_of_a_topic_is_woken(local: Store) -> None:
         assert other.wait(SOON)
 
 
+def test_a_wait_can_be_interrupted_from_within(local: Store) -> None:
+    with closing(Listener(local, "scheduler")) as listener:
+        assert woken_by(listener, listener.interrupt)
+        assert not listener.wait(0)
+
+
+def test_any_number_of_interruptions_is_one(sqlite_url: str) -> None:
+    store = Store(sqlite_url)
+    with closing(Listener(store, "scheduler")) as listener:
+        for _ in range(70_000):  # more than a pipe holds
+            listener.interrupt()
+        assert listener.wait(SOON)
+    store.close()
+
+
 def test_a_quiet_wait_ends_in_time(local: Store) -> None:
     with closing(Listener(local, "scheduler")) as listener:
         begun = time.monotonic()

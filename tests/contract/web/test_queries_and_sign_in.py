@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from alerting.clock import database_now
+from engine.metastore.pausing import set_paused
 from engine.metastore.states import RunType
 from engine.metastore.store import Store
 from engine.metastore.transitions import create_run
 from engine.web import queries, users
-from engine.web.actions import set_paused
 from engine.web.health import report
 from engine.web.sessions import close_session, find_session, open_session
 from tests.integration.web.world import World, daily, task
@@ -120,7 +120,7 @@ def test_sign_in_from_the_first_password_to_the_end_of_the_session(store: Store)
 def test_pausing_twice_and_triggering(store: Store, world: World) -> None:
     world.dag("d", [task("t")])
     for paused in (True, True, False):
-        store.run(lambda tx, paused=paused: set_paused(tx, "d", paused))
+        store.run(lambda tx, paused=paused: set_paused(tx, "d", paused=paused))
         with store.read() as connection:
             entry = queries.dag(connection, "d")
         assert entry

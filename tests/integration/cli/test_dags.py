@@ -66,6 +66,19 @@ def test_list_shows_each_dag_and_its_last_run(windsock: Command, failed_run: str
     assert "failed" in table
 
 
+def test_a_paused_dag_has_no_next_run(windsock: Command, dags: Store) -> None:
+    row = {"dag_id": "nightly", "is_paused": False, "next_run_after": START}
+    insert(dags, "dag_schedule", row)
+
+    def next_run() -> Any:
+        rows = json.loads(windsock("dags", "list", "-o", "json").stdout)
+        return next(row["next_run"] for row in rows if row["dag_id"] == "nightly")
+
+    assert next_run() == START.isoformat()
+    windsock("dags", "pause", "nightly")
+    assert next_run() is None
+
+
 def test_no_dags_yet_says_where_to_put_them(windsock: Command, store: Store, home: Path) -> None:
     assert str(home / "dags") in windsock("dags", "list").stderr
 

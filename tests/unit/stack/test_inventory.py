@@ -8,7 +8,7 @@ import pytest
 from engine.config import Settings, load
 from engine.stack import monitoring
 from engine.stack.component import Component, Heartbeat, Http, Udp
-from engine.stack.inventory import all_components, core_components
+from engine.stack.inventory import all_components, core_components, warnings
 from engine.stack.ports import problem_with
 
 
@@ -99,3 +99,10 @@ def test_a_port_held_by_a_process_of_this_test_is_not_mistaken_for_a_system_serv
         taken = settings(tmp_path, WEBSERVER__WEB_SERVER_PORT=str(server.getsockname()[1]))
         component = named(core_components(taken))["webserver"]
         assert "systemctl" not in problem_with(component, component.ports[0])
+
+
+def test_metrics_sent_past_the_exporter_are_warned_of(tmp_path: Path) -> None:
+    assert warnings(settings(tmp_path)) == []
+    (warning,) = warnings(settings(tmp_path, EXPORTER__STATSD_PORT="19125"))
+    assert "WINDSOCK__METRICS__STATSD_PORT=19125" in warning
+    assert warnings(settings(tmp_path, EXPORTER__STATSD_PORT="19125", METRICS__STATSD_HOST="metrics.example.org")) == []

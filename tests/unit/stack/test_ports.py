@@ -51,8 +51,10 @@ def test_a_port_left_in_time_wait_counts_as_free() -> None:
 
 
 def test_an_address_that_is_not_ours_is_told_with_its_setting() -> None:
-    port = Port(free_port(), ("X",), host="192.0.2.1")
-    assert "cannot listen at 192.0.2.1" in problem_with(component(port), port)
+    port = Port(free_port(), ("X",), host="192.0.2.1", host_setting="H")
+    problem = problem_with(component(port), port)
+    assert "cannot listen at 192.0.2.1" in problem
+    assert problem.endswith("Correct H")
 
 
 def test_a_component_that_is_not_installed_needs_no_port() -> None:
@@ -76,3 +78,11 @@ def test_a_taken_port_of_an_extra_blocks_that_extra_alone() -> None:
         )
     assert "is taken by" in blocked.blocked_by
     assert other.blocked_by == ""
+
+
+def test_a_number_taken_for_udp_and_for_tcp_is_told_once() -> None:
+    number = free_port()
+    with socket.create_server(("127.0.0.1", number)), socket.socket(type=socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", number))
+        both = (Port(number, ("X",), protocol="udp"), Port(number, ("X",)))
+        assert len(taken_ports([Component(name="exporter", argv=("e",), ports=both)])) == 1

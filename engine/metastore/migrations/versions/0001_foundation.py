@@ -121,6 +121,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("dag_id", "logical_date", name="uq_dag_run_logical_date"),
         sa.UniqueConstraint("dag_id", "run_id", name="uq_dag_run_run_id"),
     )
+    op.create_index("ix_dag_run_dag", "dag_run", ["dag_id", "id"])
     op.create_index("ix_dag_run_state", "dag_run", ["state", "id"])
 
     op.create_table(

@@ -1,0 +1,26 @@
+"""The pause switch of a DAG."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import select, update
+
+from engine.metastore.errors import NotFound
+from engine.metastore.store import Tx
+from engine.metastore.tables import Base, Dag, DagSchedule
+
+_SCHEDULE: Final = Base.metadata.tables[DagSchedule.__tablename__]
+
+
+def set_paused(tx: Tx, dag_id: str, *, paused: bool) -> bool:
+    """Pause a DAG or let it go on, also before the scheduler has met it; returns whether that changed anything.
+
+    Wake the scheduler afterwards: queued runs may wait. Raises NotFound for a DAG that is not there.
+    """
+    if tx.connection.scalar(select(Dag.dag_id).where(Dag.dag_id == dag_id)) is None:
+        raise NotFound(f"there is no DAG {dag_id!r}")
+    new = {"dag_id": dag_id, "is_paused": False}
+    tx.connection.execute(tx.dialect.insert_ignore(_SCHEDULE).values(new))
+    turn = update(_SCHEDULE).where(_SCHEDULE.c.dag_id == dag_id, _SCHEDULE.c.is_paused.is_(not paused))
+    return tx.connection.execute(turn.values(is_paused=paused)).rowcount == 1

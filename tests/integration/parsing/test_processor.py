@@ -1,0 +1,392 @@
+"""The real DAG processor on a real folder, its processes and its metastore."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from engine import config
+from engine.authoring.serialized import decode_dag
+from engine.metastore.store import Store
+from engine.metastore.tables import Dag, DagFile, DagVersion
+from engine.parsing.processor import DagProcessor, examples_folder
+from exporters.catalogue import CATALOGUE
+
+DEADLINE_SECONDS = 30.0
+GOOD = """
+from datetime import datetime
+from engine import DAG, BashOperator
+with DAG("{dag_id}", schedule="@daily", start_date=datetime(2026, 1, 1)):
+    BashOperator(task_id="a", bash_command="{command}")
+"""
+
+
+class Signals:
+    """A meter that remembers."""
+
+    def __init__(self) -> None:
+        self.counts: list[tuple[str, dict[str, object]]] = []
+        self.gauges: dict[str, float] = {}
+        self.timings: list[tuple[str, float, dict[str, object]]] = []
+
+    def incr(self, name: str, n: int = 1, /, **tags: object) -> None:
+        self.counts.append((name, tags))
+
+    def gauge(self, name: str, value: float, /, **tags: object) -> None:
+        self.gauges[name] = value
+
+    def timing(self, name: str, seconds: float, /, **tags: object) -> None:
+        self.timings.append((name, seconds, tags))
+
+
+class Bench:
+    """A DAG folder, a metastore, and a processor between them."""
+
+    def __init__(self, home: Path, url: str, **changes: str) -> None:
+        (home / "dags").mkdir(parents=True, exist_ok=True)
+        environ = {
+            "WINDSOCK_HOME": str(home),
+            "WINDSOCK__DATABASE__SQL_ALCHEMY_CONN": url,
+            "WINDSOCK__CORE__LOAD_EXAMPLES": "false",
+            "WINDSOCK__SCHEDULER__DAG_DIR_LIST_INTERVAL": "0.1",
+        }
+        self.settings = config.load(environ | {f"WINDSOCK__{key}".upper(): value for key, value in changes.items()})
+        self.store = Store(url)
+        self.signals = Signals()
+        self.heartbeats = 0
+        self.processor = DagProcessor(self.settings, self.store, self.signals, self._beat)
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.processor.run, args=(self.stop,))
+
+    def _beat(self) -> None:
+        self.heartbeats += 1
+
+    @property
+    def folder(self) -> Path:
+        return self.settings.core.dags_folder
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        """Put a file in place in one step, so that no half of it is parsed."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.draft")
+        draft.write_bytes(text if isinstance(text, bytes) else dedent(text).encode())
+        draft.replace(path)
+        return path
+
+    def good(self, name: str, dag_id: str, command: str = "true") -> Path:
+        return self.write(name, GOOD.format(dag_id=dag_id, command=command))
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def wait(self, condition: Callable[[], Any]) -> Any:
+        """What `condition` returns once it is true."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not (found := condition()):
+            assert self.thread.is_alive(), "the processor has died"
+            assert time.monotonic() < deadline, f"in vain: {self.dags()} {self.errors()}"
+            self.stop.wait(0.02)
+        return found
+
+    def settled(self) -> None:
+        """Wait until everything that was due has been parsed and stored."""
+        rounds = self.processor.rounds
+        self.wait(lambda: self.processor.rounds > rounds)
+
+    def dags(self) -> dict[str, tuple[str, bool]]:
+        """dag_id → file name and whether it is active."""
+        with self.store.read() as connection:
+            rows = connection.execute(select(Dag.dag_id, Dag.fileloc, Dag.is_active))
+            return {row.dag_id: (Path(row.fileloc).name, row.is_active) for row in rows}
+
+    def errors(self) -> dict[str, Any]:
+        """File name → its row, of the files with an error."""
+        with self.store.read() as connection:
+            rows = connection.execute(select(DagFile).where(DagFile.error.is_not(None)))
+            return {Path(row.path).name: row for row in rows}
+
+    def log(self, name: str) -> str:
+        return (self.settings.logging.base_log_folder / "scheduler" / "latest" / f"{name}.log").read_text()
+
+    def close(self) -> None:
+        self.stop.set()
+        self.processor.wake()
+        if self.thread.ident:
+            self.thread.join(DEADLINE_SECONDS)
+        assert not self.thread.is_alive()
+        self.store.close()
+
+
+@pytest.fixture
+def make_bench(tmp_path: Path, sqlite_url: str) -> Iterator[Callable[..., Bench]]:
+    benches: list[Bench] = []
+
+    def make(**changes: str) -> Bench:
+        benches.append(Bench(tmp_path, sqlite_url, **changes))
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        bench.close()
+
+
+@pytest.fixture
+def bench(make_bench: Callable[..., Bench]) -> Bench:
+    return make_bench()
+
+
+CYCLE = """from engine import DAG, EmptyOperator
+with DAG("c"):
+    a, b = EmptyOperator(task_id="a"), EmptyOperator(task_id="b")
+    a >> b >> a
+"""
+BAD: dict[str, tuple[str | bytes, int | None, str, str]] = {
+    # file: content, line, what the summary says, what the remedy says
+    "syntax.py": ("from engine import DAG\n\ndef broken(:\n", 3, "Line 3: SyntaxError: invalid syntax", "line 3"),
+    "raises.py": ("from engine import DAG\nDAG('x')\n{}['key']\n", 3, "Line 3: KeyError: 'key'", "line 3"),
+    "hangs.py": (
+        "from engine import DAG\nimport time\ntime.sleep(600)\n",
+        3,
+        "Line 3: the import was stopped",
+        "TIMEOUT",
+    ),
+    "spins.py": ("from engine import DAG\nwhile True:\n    pass\n", None, "import was stopped after 1.5 s", "TIMEOUT"),
+    "cycle.py": (
+        CYCLE,
+        3,
+        "a >> b >> a",
+        "Remove one of the arrows",
+    ),
+    "cron.py": ("from engine import DAG\n\nDAG('cron', schedule='61 * * * *')\n", 3, "61 * * * *", "Write five fields"),
+    "big.py": (b"# dag engine\n" + b"#" * 5_000_000, None, "5,000,013 bytes", "MAX_FILE_BYTES"),
+    "latin.py": ("from engine import DAG\nx = 'é'\n".encode("latin-1"), 2, "not UTF-8", "Save the file as UTF-8"),
+    "exits.py": ("from engine import DAG\nimport os\nos._exit(7)\n", None, "exit status 7", "os._exit()"),
+    "crashes.py": ("from engine import DAG\nimport ctypes\nctypes.string_at(0)\n", 3, "SIGSEGV", "compiled module"),
+    "killed.py": (
+        "from engine import DAG\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n",
+        None,
+        "SIGKILL",
+        "memory",
+    ),
+    "other_engine.py": (
+        "# engine\nfrom airflow import DAG\n",
+        2,
+        "No module named 'airflow'",
+        "from engine import DAG",
+    ),
+    "no_start.py": ("from engine import DAG\nd = DAG('ns', schedule='@daily')\n", 2, "no start_date", "start_date="),
+}
+
+
+def test_each_bad_file_is_told_by_line_and_remedy_and_the_good_ones_run(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(core__dagbag_import_timeout="1.5")
+    for name, (content, *_) in BAD.items():
+        bench.write(name, content)
+    bench.good("a_good.py", "good")
+    bench.good("z_good.py", "also_good")
+    (bench.folder / "unreadable.py").symlink_to("/proc/self/mem")
+    bench.start()
+    bench.settled()
+    errors = bench.errors()
+    assert {dag_id for dag_id, (_, active) in bench.dags().items() if active} == {"good", "also_good"}
+    assert errors.keys() == {*BAD, "unreadable.py"}
+    for name, (_, line, summary, remedy) in BAD.items():
+        row = errors[name]
+        assert summary in row.error_summary, name
+        assert remedy in row.error_remedy, name
+        assert row.error_since is not None
+        if line:
+            assert row.error_line == line, name
+        log = bench.log(name)
+        assert f"ERROR: {row.error_summary}" in log
+        assert f"What to do: {row.error_remedy}" in log
+    assert "time.sleep" not in errors["hangs.py"].error_summary
+    assert 'hangs.py", line 3' in errors["hangs.py"].error
+    assert errors["unreadable.py"].error_summary.startswith("The file cannot be read")
+    assert bench.signals.gauges["dag_processing.import_errors"] == len(errors)
+    assert bench.signals.gauges["dagbag_size"] == 2
+    timeouts = {tags["file_path"] for name, tags in bench.signals.counts if name.endswith("processor_timeouts")}
+    assert timeouts == {"hangs.py", "spins.py"}
+
+
+def test_a_dag_is_stored_as_the_schema_tells(bench: Bench) -> None:
+    path = bench.good("team/one.py", "one")
+    bench.start()
+    bench.settled()
+    with bench.store.read() as connection:
+        stored = decode_dag(connection.execute(select(DagVersion.data)).scalar_one())
+    assert (stored.dag_id, stored.fileloc, stored.tasks[0].kind) == ("one", str(path), "bash")
+    assert "DAG one: new." in bench.log("team/one.py")
+
+
+def test_a_change_is_seen_at_the_next_look_and_a_deletion_too(bench: Bench) -> None:
+    bench.good("one.py", "one")
+    path = bench.good("two.py", "two")
+    bench.start()
+    bench.settled()
+    bench.good("one.py", "renamed")
+    bench.wait(lambda: bench.dags().get("renamed"))
+    assert bench.dags()["one"] == ("one.py", False)
+    path.unlink()
+    bench.wait(lambda: bench.dags()["two"] == ("two.py", False))
+    bench.wait(lambda: "The file is gone" in bench.log("two.py"))
+    assert bench.dags()["renamed"] == ("one.py", True)
+
+
+def test_a_mistake_keeps_the_last_good_version_in_service_until_it_is_mended(bench: Bench) -> None:
+    bench.good("one.py", "one")
+    bench.start()
+    bench.settled()
+    bench.write("one.py", "from engine import DAG\noops(")
+    bench.wait(bench.errors)
+    assert bench.dags()["one"] == ("one.py", True)
+    bench.good("one.py", "one", "echo mended")
+    bench.wait(lambda: not bench.errors())
+    bench.wait(lambda: "DAG one: changed." in bench.log("one.py"))
+
+
+def test_a_change_in_a_module_that_a_dag_file_imports_is_seen(bench: Bench) -> None:
+    bench.write("shared/names.py", "NAME = 'first'\n")
+    bench.write("one.py", "from engine import DAG\nfrom shared.names import NAME\nd = DAG(NAME)\n")
+    bench.start()
+    bench.settled()
+    assert "first" in bench.dags()
+    bench.write("shared/names.py", "NAME = 'second_name'\n")
+    bench.wait(lambda: "second_name" in bench.dags())
+
+
+def test_the_first_owner_keeps_a_dag_id_until_it_lets_go(bench: Bench) -> None:
+    bench.good("b_first.py", "same")
+    bench.start()
+    bench.settled()
+    bench.good("a_second.py", "same", "echo second")
+    row = bench.wait(lambda: bench.errors().get("a_second.py"))
+    assert "b_first.py" in row.error_summary
+    assert "a_second.py" in row.error_summary
+    assert "another dag_id" in row.error_remedy
+    assert bench.dags() == {"same": ("b_first.py", True)}
+    (bench.folder / "b_first.py").unlink()
+    bench.wait(lambda: bench.dags() == {"same": ("a_second.py", True)})
+    bench.wait(lambda: not bench.errors())
+
+
+def test_what_an_import_prints_goes_to_its_log_and_does_not_block_it(bench: Bench) -> None:
+    code = "from engine import DAG\nimport logging\nprint('hello from the import')\nlogging.info('logged')\n"
+    bench.write("loud.py", code + "for _ in range(50_000): print('x' * 80)\nd = DAG('loud')\n")
+    bench.start()
+    bench.settled()
+    log = bench.log("loud.py")
+    assert "hello from the import" in log
+    assert "logged" in log
+    assert len(log) < 100_000
+    assert "loud" in bench.dags()
+
+
+def test_secrets_are_masked_in_logs(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(smtp__smtp_password="correct-horse-battery")
+    bench.write("leak.py", "from engine import DAG\nprint('it is correct-horse-battery')\nd = DAG('leak')\n")
+    bench.start()
+    bench.settled()
+    assert "correct-horse-battery" not in bench.log("leak.py")
+
+
+def test_a_folder_that_goes_away_switches_nothing_off(bench: Bench) -> None:
+    bench.good("one.py", "one")
+    bench.start()
+    bench.settled()
+    bench.folder.rename(bench.folder.with_name("unmounted"))
+    looks = len([name for name, _ in bench.signals.counts if name.endswith("queue_update_count")])
+    bench.wait(lambda: len([n for n, _ in bench.signals.counts if n.endswith("queue_update_count")]) > looks + 2)
+    assert bench.dags()["one"] == ("one.py", True)
+
+
+def test_files_that_vanished_while_nobody_looked_are_forgotten_at_the_start(make_bench: Callable[..., Bench]) -> None:
+    first = make_bench()
+    path = first.good("one.py", "one")
+    first.good("two.py", "two")
+    first.start()
+    first.settled()
+    first.close()
+    path.unlink()
+    second = make_bench()
+    second.start()
+    second.wait(lambda: second.dags() == {"one": ("one.py", False), "two": ("two.py", True)})
+
+
+def test_a_parse_server_that_dies_is_replaced(bench: Bench) -> None:
+    bench.write(
+        "murder.py", "from engine import DAG\nimport os\nos.kill(os.getppid(), 9)\nimport time\ntime.sleep(60)\n"
+    )
+    bench.good("one.py", "one")
+    bench.start()
+    bench.settled()
+    assert "died twice" in bench.errors()["murder.py"].error_summary
+    assert bench.dags() == {"one": ("one.py", True)}
+
+
+def test_unchanged_files_are_parsed_again_after_their_interval(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(scheduler__min_file_process_interval="0.2")
+    bench.good("one.py", "one")
+    bench.start()
+    bench.wait(lambda: bench.processor.rounds >= 3)
+    assert "DAG one: unchanged." in bench.log("one.py")
+
+
+def test_the_table_of_files_and_the_signals_tell_the_state(bench: Bench) -> None:
+    path = bench.good("team/one.py", "one")
+    bench.start()
+    bench.settled()
+    table = bench.settings.logging.base_log_folder / "dag_processor_manager" / "dag_processor_manager.log"
+    bench.wait(lambda: table.exists() and f"{path} " in table.read_text())
+    bench.wait(lambda: bench.heartbeats)
+    actions = [tags["action"] for name, tags in bench.signals.counts if name == "dag_processing.processes"]
+    assert actions == ["start", "finish"]
+    assert [tags for name, _, tags in bench.signals.timings if name == "dag_processing.last_duration"] == [
+        {"file_name": "team.one"}
+    ]
+    assert bench.signals.gauges["dag_processing.total_parse_time"] > 0
+    assert ("dag_processor_heartbeat", {}) in bench.signals.counts
+    emitted = {name for name, _ in bench.signals.counts} | bench.signals.gauges.keys()
+    assert emitted <= CATALOGUE.keys()
+
+
+def test_the_scheduler_is_woken_when_something_changed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[str] = []
+    monkeypatch.setattr(bench.store, "wake", woken.append)
+    bench.good("one.py", "one")
+    bench.start()
+    bench.settled()
+    assert woken == ["scheduler"]
+
+
+def test_a_metastore_that_is_away_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, failures = bench.store.run, iter([OSError("disk full")])
+
+    def run(work: Callable[..., Any]) -> Any:
+        if error := next(failures, None):
+            raise error
+        return real(work)
+
+    monkeypatch.setattr(bench.store, "run", run)
+    bench.good("one.py", "one")
+    bench.start()
+    bench.wait(lambda: bench.dags() == {"one": ("one.py", True)})
+
+
+def test_the_examples_are_loaded_without_an_error(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(core__load_examples="true")
+    bench.start()
+    bench.settled()
+    assert bench.errors() == {}
+    examples = {"hello_world", "example_failure_callback", "example_failure_email", "example_sla", "example_git_pull"}
+    assert examples <= bench.dags().keys()
+    assert examples_folder() is not None
+    assert "example_dags/hello_world.py" in {state.file.name for state in bench.processor._agenda.states.values()}

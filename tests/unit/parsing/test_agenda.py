@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+
+from engine.parsing.agenda import Agenda
+from engine.parsing.folder import Listing, SourceFile
+
+
+def listing(**stamps: int) -> Listing:
+    """Files by name and time; those in capitals are no DAG files."""
+    return Listing(
+        {name: SourceFile(name, name, "/", (stamp, 1), "hash", name.islower()) for name, stamp in stamps.items()}
+    )
+
+
+@pytest.fixture
+def agenda() -> Agenda:
+    return Agenda(min_interval=30.0)
+
+
+def parse(agenda: Agenda, now: float, *sources: str) -> str | None:
+    state = agenda.take(now)
+    if state is None:
+        return None
+    agenda.finished(state.file.path, now, sources)
+    return state.file.path
+
+
+def test_new_files_come_first_and_then_nothing_until_the_interval_is_over(agenda: Agenda) -> None:
+    agenda.update(listing(a=1, b=1))
+    assert [parse(agenda, 0.0), parse(agenda, 1.0), parse(agenda, 29.9)] == ["a", "b", None]
+    assert agenda.next_time == 30.0
+    assert [parse(agenda, 31.0), parse(agenda, 31.0), parse(agenda, 31.0)] == ["a", "b", None]
+
+
+def test_a_changed_file_is_taken_at_once(agenda: Agenda) -> None:
+    agenda.update(listing(a=1, b=1))
+    parse(agenda, 0.0), parse(agenda, 0.0)
+    agenda.update(listing(a=1, b=2))
+    assert [parse(agenda, 1.0), parse(agenda, 1.0)] == ["b", None]
+
+
+def test_a_change_of_what_a_file_imports_counts_as_its_own(agenda: Agenda) -> None:
+    agenda.update(listing(a=1, b=1, HELPER=1))
+    assert parse(agenda, 0.0, "HELPER") == "a"
+    parse(agenda, 0.0)
+    agenda.update(listing(a=1, b=1, HELPER=2))
+    assert [parse(agenda, 1.0, "HELPER"), parse(agenda, 1.0)] == ["a", None]
+    agenda.update(listing(a=1, b=1))
+    assert parse(agenda, 2.0) == "a"
+
+
+def test_a_file_that_changes_while_it_is_parsed_is_parsed_again_afterwards(agenda: Agenda) -> None:
+    agenda.update(listing(a=1))
+    assert agenda.take(0.0) is not None
+    agenda.update(listing(a=2))
+    assert agenda.take(0.5, running={"a"}) is None
+    agenda.finished("a", 1.0)
+    assert parse(agenda, 1.0) == "a"
+
+
+def test_files_that_are_gone_are_told_and_forgotten(agenda: Agenda) -> None:
+    agenda.update(listing(a=1, b=1))
+    assert agenda.take(0.0) is not None
+    assert agenda.update(listing(b=1)) == ["a"]
+    assert agenda.finished("a", 1.0) is None
+    assert [parse(agenda, 1.0), parse(agenda, 1.0)] == ["b", None]
+
+
+def test_a_file_can_be_asked_for_again(agenda: Agenda) -> None:
+    agenda.update(listing(a=1))
+    parse(agenda, 0.0)
+    agenda.again("a")
+    agenda.again("unknown")
+    assert agenda.waiting == 1
+    assert parse(agenda, 0.1) == "a"
+
+
+def test_a_file_parsed_early_is_due_an_interval_later_and_once(agenda: Agenda) -> None:
+    agenda.update(listing(a=1))
+    parse(agenda, 0.0)
+    agenda.again("a")
+    parse(agenda, 20.0)
+    assert [parse(agenda, 31.0), parse(agenda, 50.0), parse(agenda, 50.0)] == [None, "a", None]
