@@ -1,0 +1,268 @@
+"""Killing one process of the engine at its worst moment, and looking at what the others make of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engine.linux import children_of, start_mark
+from engine.metastore.states import ProcessKind
+from tests.integration.scheduling.engine_home import Home, kill
+from tests.servers.processes import wait_until
+
+# A scheduler that dies at a chosen moment: a patch, then the command as it is.
+_DYING = """
+import os, signal
+from engine.config import load
+from engine.scheduling import scheduler as module
+from engine.executors.local import LocalExecutor
+from engine.metastore.ledger import Ledger
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+{patch}
+module.Scheduler(load()).run()
+"""
+DIES_BEFORE_DISPATCH = "LocalExecutor.submit = die"
+DIES_BEFORE_COMMIT = """
+finish = Ledger.finish
+Ledger.finish = lambda self, tx, reports: die() if reports else finish(self, tx, reports)
+"""
+DIES_AFTER_COMMIT = """
+LocalExecutor.confirm = die
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    made = Home()
+    yield made
+    made.close()
+
+
+def dying_scheduler(home: Home, patch: str) -> subprocess.Popen[bytes]:
+    return home.run([sys.executable, "-c", _DYING.format(patch=patch)], "dying")
+
+
+def told(home: Home) -> Counter[str]:
+    """The lines that attempts wrote when they began."""
+    path = home.folder / "told"
+    return Counter(path.read_text().split("\n")[:-1]) if path.exists() else Counter()
+
+
+def telling(home: Home) -> str:
+    return f'echo "{{{{ ti.task_id }}}} {{{{ ti.try_number }}}}" >> {home.folder}/told; '
+
+
+def test_what_was_claimed_but_never_dispatched_is_given_back_without_charge(home: Home) -> None:
+    home.add("d", f"for n in range(5): BashOperator(task_id=f't{{n}}', bash_command={telling(home) + 'true'!r})")
+    run_id = home.trigger("d")
+    first = dying_scheduler(home, DIES_BEFORE_DISPATCH)
+    first.wait(15)
+    home.scheduler()
+    assert home.wait("d", run_id) == "success"
+    assert told(home) == {f"t{n} 1": 1 for n in range(5)}
+    assert "gave back 5 attempts" in home.output("dying")
+
+
+@pytest.mark.parametrize("moment", [DIES_BEFORE_COMMIT, DIES_AFTER_COMMIT], ids=["before", "after"])
+def test_a_report_that_the_scheduler_took_with_it_is_told_again(home: Home, moment: str) -> None:
+    home.add("d", f"BashOperator(task_id='t', bash_command={telling(home) + 'true'!r}, retries=2)")
+    run_id = home.trigger("d")
+    dying_scheduler(home, moment).wait(15)
+    wait_until(lambda: home.states("d")["t"] == "success", "the supervisor's own report")
+    home.scheduler()
+    assert home.wait("d", run_id) == "success"
+    assert told(home) == {"t 1": 1}
+    assert [attempt.cause for attempt in home.attempts("d")] == ["success"]
+
+
+def test_attempts_outlive_their_scheduler_and_hand_on_what_they_return(home: Home) -> None:
+    home.add(
+        "d",
+        f"""
+        @task
+        def first():
+            while not os.path.exists({str(home.folder / "gate")!r}): time.sleep(0.01)
+            return 'kept'
+        @task
+        def second(word): print('got', word)
+        second(first())
+        """,
+    )
+    run_id = home.trigger("d")
+    scheduler = home.scheduler()
+    wait_until(lambda: home.running("d") == 1, "the first task")
+    kill(scheduler.pid)
+    scheduler.wait()
+    (home.folder / "gate").touch()
+    wait_until(lambda: home.states("d")["first"] == "success", "the supervisor's report")
+    wait_until(lambda: not home.everything(), "the supervisor's end")
+    assert home.used_budgets() == {"dag_runs d": 1}
+    home.scheduler()
+    assert home.wait("d", run_id) == "success"
+    assert "got kept" in home.log("d", "second")
+
+
+def test_orders_that_a_stopped_supervisor_finds_after_its_schedulers_death_run_once(home: Home) -> None:
+    home.add("d", f"for n in range(20): BashOperator(task_id=f't{{n}}', bash_command={telling(home) + 'true'!r})")
+    scheduler = home.scheduler()
+    supervisor = home.supervisor
+    os.kill(supervisor, signal.SIGSTOP)
+    run_id = home.trigger("d")
+    wait_until(lambda: home.running("d") == 20, "the claim")
+    kill(scheduler.pid)
+    scheduler.wait()
+    home.scheduler()
+    assert home.running("d") == 20  # a stopped supervisor is not a dead one
+    os.kill(supervisor, signal.SIGCONT)
+    assert home.wait("d", run_id) == "success"
+    assert told(home) == {f"t{n} 1": 1 for n in range(20)}
+
+
+def _grandchild(home: Home, dag_id: str) -> int:
+    """Wait for the process that a task started, and return its pid."""
+    pid = 0
+
+    def started() -> bool:
+        nonlocal pid
+        logs = list(Path(home.settings.logging.base_log_folder).glob(f"dag_id={dag_id}/**/*.log"))
+        found = re.search(r"started (\d+)", "".join(log.read_text() for log in logs))
+        pid = int(found[1]) if found else 0
+        return bool(found)
+
+    wait_until(started, "the task's process")
+    return pid
+
+
+_WITH_GRANDCHILD = "BashOperator(task_id='t', bash_command='sleep 1000 & echo started $!; wait; true')"
+_PYTHON_WITH_GRANDCHILD = """
+import subprocess
+def start():
+    process = subprocess.Popen(['sleep', '1000'])
+    print('started', process.pid)
+    process.wait()
+"""
+
+
+def add_grandchild(home: Home, kind: str) -> None:
+    if kind == "bash":
+        home.add("d", _WITH_GRANDCHILD)
+    else:
+        home.add("d", "PythonOperator(task_id='t', python_callable=start)", preamble=_PYTHON_WITH_GRANDCHILD)
+
+
+@pytest.mark.parametrize("kind", ["bash", "python"])
+def test_nothing_that_a_task_started_outlives_its_supervisor(home: Home, kind: str) -> None:
+    add_grandchild(home, kind)
+    home.scheduler()
+    run_id = home.trigger("d")
+    pid = _grandchild(home, "d")
+    kill(home.supervisor)
+    assert home.wait("d", run_id) == "failed"
+    assert start_mark(pid) is None
+    attempt = home.last("d")
+    assert (attempt.cause, attempt.error) == ("lost", "its supervisor died while it ran")
+    wait_until(lambda: home.statsd.total("task_instances_without_heartbeats_killed", dag_id="d") == 1, "the metric")
+    assert home.used_budgets() == {}
+
+
+@pytest.mark.parametrize("kind", ["bash", "python"])
+def test_nothing_that_a_task_started_outlives_scheduler_and_supervisor(home: Home, kind: str) -> None:
+    add_grandchild(home, kind)
+    scheduler = home.scheduler()
+    run_id = home.trigger("d")
+    pid = _grandchild(home, "d")
+    os.kill(scheduler.pid, signal.SIGSTOP)  # it cannot react to the first death
+    kill(home.supervisor)
+    kill(scheduler.pid)
+    scheduler.wait()
+    wait_until(lambda: start_mark(pid) is None, "the end of the task's process")
+    wait_until(lambda: not home.everything(), "the end of all others")
+    home.scheduler()
+    assert home.wait("d", run_id) == "failed"
+    assert home.last("d").cause == "lost"
+
+
+@pytest.mark.parametrize("kind", ["bash", "python"])
+def test_a_killed_zygote_takes_its_attempts_along_and_is_replaced(home: Home, kind: str) -> None:
+    add_grandchild(home, kind)
+    home.scheduler()
+    run_id = home.trigger("d")
+    pid = _grandchild(home, "d")
+    (base,) = children_of(home.supervisor)
+    kill(base)
+    assert home.wait("d", run_id) == "failed"
+    assert home.last("d").error == "killed together with the zygote that forked it"
+    wait_until(lambda: start_mark(pid) is None, "the end of the task's process")
+    home.add("after", "BashOperator(task_id='t', bash_command='true')")
+    assert home.finish("after") == "success"
+
+
+def test_a_killed_file_zygote_takes_only_its_attempts_along(home: Home) -> None:
+    add_grandchild(home, "python")
+    home.add("other", f"BashOperator(task_id='t', bash_command='until [ -e {home.folder}/gate ]; do sleep .01; done')")
+    home.scheduler()
+    run_id, other = home.trigger("d"), home.trigger("other")
+    pid = _grandchild(home, "d")
+    wait_until(lambda: home.running("other") == 1, "the other task")
+    attempt = psutil.Process(pid).parent()
+    assert attempt
+    kill(attempt.ppid())
+    assert home.wait("d", run_id) == "failed"
+    wait_until(lambda: start_mark(pid) is None, "the end of the task's process")
+    (home.folder / "gate").touch()
+    assert home.wait("other", other) == "success"
+
+
+def test_a_lost_attempt_is_retried_where_the_task_has_retries(home: Home) -> None:
+    gate = home.folder / "gate"
+    command = telling(home) + f"[ {{{{ ti.try_number }}}} = 2 ] || sleep 1000; touch {gate}"
+    home.add("d", f"BashOperator(task_id='t', bash_command={command!r}, retries=1, retry_delay=timedelta(0))")
+    home.scheduler()
+    run_id = home.trigger("d")
+    wait_until(lambda: told(home) == {"t 1": 1}, "the first attempt")
+    kill(home.supervisor)
+    assert home.wait("d", run_id) == "success"
+    assert told(home) == {"t 1": 1, "t 2": 1}
+    assert [attempt.cause for attempt in home.attempts("d")] == ["lost", "success"]
+
+
+def test_term_ends_what_runs_and_tells_it_as_stopped(home: Home) -> None:
+    home.add("d", "for n in range(4): BashOperator(task_id=f't{n}', bash_command='sleep 1000; true')")
+    scheduler = home.scheduler()
+    home.trigger("d")
+    wait_until(lambda: home.running("d") == 4, "the tasks")
+    assert home.stop(scheduler) == 0
+    assert {attempt.error for attempt in home.attempts("d")} == {"stopped because Windsock was shut down while it ran"}
+    assert len(home.attempts("d")) == 4
+    assert home.used_budgets() == {}
+    assert not home.alive(ProcessKind.SCHEDULER)
+    assert not home.alive(ProcessKind.SUPERVISOR)
+    assert not home.everything()
+
+
+def test_ten_quick_deaths_of_the_supervisor_in_a_row_lose_nothing(home: Home) -> None:
+    home.add(
+        "d",
+        f"for n in range(60): BashOperator(task_id=f't{{n}}', bash_command={telling(home) + 'true'!r}, retries=20, retry_delay=timedelta(0))",
+    )
+    home.scheduler()
+    run_id = home.trigger("d")
+    for _ in range(10):
+        if home.run_state("d", run_id) == "success":
+            break
+        pid = home.supervisor
+        kill(pid)
+        wait_until(lambda pid=pid: home.supervisor != pid, "its successor")  # type: ignore[misc]
+    assert home.wait("d", run_id) == "success"
+    assert max(told(home).values()) == 1
+    assert home.used_budgets() == {}

@@ -1,0 +1,255 @@
+"""Python attempts through a real scheduler on SQLite: user code that ends in every way there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.config.masking import MASK
+from tests.integration.scheduling.engine_home import Home, store_dag
+from tests.servers.processes import wait_until
+
+IMPORT_TIMEOUT = 2
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Home]:
+    made = Home(WINDSOCK__CORE__DAGBAG_IMPORT_TIMEOUT=str(IMPORT_TIMEOUT))
+    made.scheduler()
+    yield made
+    made.close()
+
+
+def python(home: Home, dag_id: str, body: str, more: str = "", preamble: str = "") -> str:
+    """Run a DAG with one task `t` that calls a function with this body."""
+    function = "def call():\n" + "".join(f"    {line}\n" for line in body.splitlines())
+    home.add(dag_id, f"PythonOperator(task_id='t', python_callable=call, {more})", preamble=preamble + function)
+    return home.finish(dag_id)
+
+
+def test_what_a_task_returns_reaches_the_next(home: Home) -> None:
+    home.add(
+        "handing_on",
+        """
+        @task
+        def one():
+            return {'rows': [1, 2, 3]}
+        @task
+        def add(data, factor):
+            print('sum is', sum(data['rows']) * factor)
+            return 'x' * 3_000_000
+        @task
+        def length(text):
+            print('length is', len(text))
+        length(add(one(), 2))
+        """,
+    )
+    assert home.finish("handing_on") == "success"
+    assert "sum is 12\n" in home.log("handing_on", "add")
+    assert "length is 3000000\n" in home.log("handing_on", "length")
+
+
+def test_an_exception_is_told_with_its_last_line_and_logged_with_its_traceback(home: Home) -> None:
+    assert python(home, "raises", "raise ValueError('no rows in table orders')") == "failed"
+    attempt = home.last("raises")
+    assert (attempt.cause, attempt.error) == ("exception", "ValueError: no rows in table orders")
+    assert "Traceback (most recent call last)" in home.log("raises")
+    assert 'raises.py", line' in home.log("raises")
+
+
+def test_the_password_of_a_url_in_an_exception_is_masked_everywhere(home: Home) -> None:
+    assert python(home, "leaks", "raise ValueError('cannot reach postgresql://me:topsecret@db/x')") == "failed"
+    assert home.last("leaks").error == f"ValueError: cannot reach postgresql://me:{MASK}@db/x"
+    assert "topsecret" not in home.log("leaks")
+
+
+@pytest.mark.parametrize(("code", "cause"), [("sys.exit(0)", "exception"), ("os._exit(0)", "exit")])
+def test_leaving_the_interpreter_is_not_success(home: Home, code: str, cause: str) -> None:
+    dag_id = code.partition("(")[0].replace(".", "_")
+    assert python(home, dag_id, code) == "failed"
+    assert home.last(dag_id).cause == cause
+    assert home.last(dag_id).error in ("SystemExit: 0", "exited with code 0 without a result")
+
+
+def test_a_skip_exception_skips(home: Home) -> None:
+    preamble = "from engine.authoring.exceptions import AirflowSkipException\n"
+    assert python(home, "skips", "raise AirflowSkipException('nothing new')", preamble=preamble) == "success"
+    assert home.states("skips") == {"t": "skipped"}
+    assert home.last("skips").error == "nothing new"
+
+
+def test_a_fail_exception_is_not_retried(home: Home) -> None:
+    preamble = "from engine.authoring.exceptions import AirflowFailException\n"
+    assert python(home, "gives_up", "raise AirflowFailException('bad key')", "retries=3", preamble) == "failed"
+    assert [attempt.error for attempt in home.attempts("gives_up")] == [
+        "engine.authoring.exceptions.AirflowFailException: bad key"
+    ]
+
+
+def test_a_result_that_json_cannot_hold_fails_with_the_way_out(home: Home) -> None:
+    assert python(home, "not_json", "return object()") == "failed"
+    assert "do_xcom_push=False" in home.last("not_json").error
+    assert python(home, "not_pushed", "return object()", "do_xcom_push=False") == "success"
+
+
+def test_a_crash_of_the_interpreter_is_told_with_its_signal(home: Home) -> None:
+    assert python(home, "crash", "import ctypes; ctypes.string_at(0)") == "failed"
+    attempt = home.last("crash")
+    assert (attempt.cause, attempt.signal, attempt.error) == ("signal", 11, "killed by SIGSEGV")
+
+
+def test_odd_characters_in_an_exception_do_not_stop_anything(home: Home) -> None:
+    assert python(home, "odd", r"raise ValueError('nul \x00 bell \x07 half \udcff')") == "failed"
+    assert home.last("odd").error == "ValueError: nul bell half \\udcff"
+
+
+def test_garbage_on_the_channel_hurts_only_the_task_that_wrote_it(home: Home) -> None:
+    body = """
+for fd in range(3, 64):
+    try:
+        os.write(fd, b'\\0\\0\\0\\4junk')
+    except OSError:
+        pass
+"""
+    supervisor = home.supervisor
+    assert python(home, "garbage", body.strip()) == "failed"
+    assert home.supervisor == supervisor
+    assert python(home, "after_garbage", "print('fine')") == "success"
+
+
+def test_a_changed_file_is_imported_anew(home: Home) -> None:
+    assert python(home, "changes", "print('the old code')") == "success"
+    assert "the old code" in home.log("changes")
+    assert python(home, "changes", "print('the new code')") == "success"
+    assert "the new code" in home.log("changes")
+
+
+def test_a_changed_module_beside_the_file_is_imported_anew(home: Home) -> None:
+    module = home.settings.core.dags_folder / "beside_it.py"
+    module.write_text("WORD = 'first'\n")
+    assert python(home, "imports", "print('the word is', WORD)", preamble="from beside_it import WORD\n") == "success"
+    assert "the word is first" in home.log("imports")
+    module.write_text("WORD = 'second'\n")
+    assert home.finish("imports") == "success"
+    assert "the word is second" in home.log("imports")
+
+
+def test_a_file_in_a_subfolder_imports_from_the_dag_folder(home: Home) -> None:
+    folder = home.settings.core.dags_folder
+    (folder / "shared_words.py").write_text("WORD = 'shared'\n")
+    path = home.write("team_dag", "PythonOperator(task_id='t', python_callable=lambda: print(WORD))")
+    (folder / "team").mkdir()
+    moved = path.rename(folder / "team" / "team_dag.py")
+    moved.write_text("from shared_words import WORD\n" + moved.read_text().replace("from __future__", "#"))
+    home.store.run(lambda tx: store_dag(tx, moved, folder))
+    home.store.wake("scheduler")
+    assert home.finish("team_dag") == "success"
+    assert "shared\n" in home.log("team_dag")
+
+
+def test_a_file_that_changes_while_it_is_imported_is_imported_again(home: Home) -> None:
+    gate = home.folder / "gate"
+    preamble = f"""
+from pathlib import Path
+if Path({str(gate)!r}).exists():
+    Path({str(gate)!r}).unlink()
+    while not Path({str(gate)!r} + '.open').exists():
+        time.sleep(0.01)
+"""
+    path = home.add(
+        "gated", "PythonOperator(task_id='t', python_callable=lambda: print('version 1'))", preamble=preamble
+    )
+    gate.touch()
+    first = home.trigger("gated")
+    wait_until(lambda: not gate.exists(), "the import")
+    path.write_text(path.read_text().replace("version 1", "version 2"))
+    Path(f"{gate}.open").touch()
+    assert home.wait("gated", first) == "success"
+    assert home.finish("gated") == "success"
+    assert "version 2" in home.log("gated")
+
+
+def test_a_file_that_has_vanished_is_told_by_name(home: Home) -> None:
+    assert python(home, "vanishes", "pass") == "success"
+    (home.settings.core.dags_folder / "vanishes.py").unlink()
+    assert home.finish("vanishes") == "failed"
+    attempt = home.last("vanishes")
+    assert attempt.cause == "import"
+    assert "vanishes.py cannot be imported: FileNotFoundError" in attempt.error
+
+
+def test_an_import_that_hangs_fails_what_waits_for_it_and_leaves_no_process(home: Home) -> None:
+    path = home.add("hangs", "PythonOperator(task_id='t', python_callable=lambda: None)")
+    path.write_text("import subprocess, time\nsubprocess.Popen(['sleep', '991'])\ntime.sleep(600)\n")
+    assert home.finish("hangs") == "failed"
+    attempt = home.last("hangs")
+    assert (attempt.cause, attempt.error) == ("import", f"{path} did not finish importing within {IMPORT_TIMEOUT} s")
+    wait_until(lambda: not [p for p in home.everything() if "991" in p.cmdline()], "the end of what it started")
+
+
+def test_an_import_that_exits_is_told(home: Home) -> None:
+    path = home.add("exits", "PythonOperator(task_id='t', python_callable=lambda: None)")
+    path.write_text("raise SystemExit(3)\n")
+    assert home.finish("exits") == "failed"
+    assert home.last("exits").error == f"{path} cannot be imported: SystemExit: 3"
+    path.write_text("import os; os._exit(5)\n")
+    assert home.finish("exits") == "failed"
+    assert home.last("exits").error == f"importing {path} ended its process (exit code 5)"
+
+
+def test_an_import_that_starts_a_thread_is_done_again_in_each_attempt(home: Home) -> None:
+    preamble = """
+import threading
+print('imported in', os.getpid())
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+"""
+    assert python(home, "threads", "print('runs in', os.getpid())", preamble=preamble) == "success"
+    words = home.log("threads").split()
+    pids = [words[i + 1] for i, word in enumerate(words) if word == "in"]
+    assert pids[-1] == pids[-2]  # the attempt's own import
+
+
+def test_what_an_import_prints_is_in_the_log_of_the_first_attempt(home: Home) -> None:
+    assert python(home, "prints", "print('running')", preamble="print('importing')\n") == "success"
+    assert home.log("prints").index("importing") < home.log("prints").index("running")
+    assert home.finish("prints") == "success"
+    assert "importing" not in home.log("prints")
+
+
+def test_fifty_attempts_wait_for_one_import(home: Home) -> None:
+    count = home.folder / "imports"
+    preamble = f"""
+with open({str(count)!r}, 'a') as file:
+    file.write('.')
+time.sleep(0.3)
+"""
+    home.add(
+        "crowd",
+        "for n in range(50):\n    PythonOperator(task_id=f't{n}', python_callable=lambda: None)",
+        preamble=preamble,
+    )
+    count.write_text("")
+    assert home.finish("crowd") == "success"
+    assert {attempt.cause for attempt in home.attempts("crowd")} == {"success"}
+    assert count.read_text() in (".", "..")  # twice where the file was written a moment ago
+
+
+def test_a_task_that_overruns_while_its_file_is_imported_fails_alone(home: Home) -> None:
+    gate = home.folder / "slow_gate"
+    home.add(
+        "slow_import",
+        """
+        PythonOperator(task_id='hasty', python_callable=lambda: None, execution_timeout=timedelta(seconds=0.3))
+        PythonOperator(task_id='patient', python_callable=lambda: print('patient ran'))
+        """,
+        preamble=f"while os.path.exists({str(gate)!r}): time.sleep(0.01)\n",
+    )
+    gate.touch()
+    run_id = home.trigger("slow_import")
+    wait_until(lambda: home.ended("slow_import") == 1, "the hasty one's end")
+    gate.unlink()
+    assert home.wait("slow_import", run_id) == "failed"
+    assert home.states("slow_import") == {"hasty": "failed", "patient": "success"}
+    assert home.last("slow_import", "hasty").cause == "timeout"
