@@ -25,7 +25,6 @@ from engine.metastore.states import RunState, TaskState
 from engine.metastore.store import Tx
 from engine.metastore.tables import Base, CallbackRequest
 
-_REQUEST = Base.metadata.tables[CallbackRequest.__tablename__]
 _REQUEST: Final = Base.metadata.tables[CallbackRequest.__tablename__]
 _TASK_CALLBACKS: dict[TaskState, CallbackKind] = {
     TaskState.FAILED: "on_failure",
