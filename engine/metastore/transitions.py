@@ -17,8 +17,8 @@ rescue             queued, running → (release,        owner; what its dead own
 promote            up_for_retry → scheduled           state and ready_at
 =================  =================================  ==========================================================
 
-Rows are locked in the order task instances (by id), runs, budgets (by key), so that schedulers seldom deadlock; when they
-do, :meth:`Database.run <engine.metastore.database.Database.run>` repeats the loser.
+Rows are locked in the order task instances (by id), runs, budgets (by key), so that schedulers seldom deadlock; when
+they do, :meth:`Database.run <engine.metastore.database.Database.run>` repeats the loser.
 """
 
 from __future__ import annotations
