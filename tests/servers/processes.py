@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -18,17 +19,26 @@ PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
 
+# Below the kernel's range for outgoing connections (32768 on): no client of a parallel test can take a port that was
+# found free before its server has bound it.
+_PORTS = range(20_000, 32_000)
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now, free for UDP too."""
+    """A TCP port of 127.0.0.1 that nobody listens on now, free for UDP too, and given only once by this process."""
     while True:
+        port = random.choice(_PORTS)
+        if port in _given:
+            continue
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port: int = tcp.getsockname()[1]
             try:
+                tcp.bind(("127.0.0.1", port))
                 udp.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        _given.add(port)
+        return port
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout: float = 10.0) -> None:
