@@ -308,7 +308,7 @@ def open_files(pid: int) -> Counter[str]:
     kinds: Counter[str] = Counter()
     for file in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            kinds[os.readlink(file).partition(":")[0]] += 1
+            kinds[str(file.readlink()).partition(":")[0]] += 1
         except OSError:
             continue
     return kinds
