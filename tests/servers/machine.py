@@ -105,6 +105,7 @@ class Machine:
 
     def series(self, name: str, **labels: str) -> list[float]:
         """The values of a series on the exporter's /metrics, of those that have these labels at least."""
+        # The parser gives every counter the suffix _total.
         url = f"http://127.0.0.1:{self.ports['WINDSOCK__EXPORTER__PORT']}/metrics"
         with urllib.request.urlopen(url, timeout=5) as answer:
             families = text_string_to_metric_families(answer.read().decode())
@@ -112,7 +113,8 @@ class Machine:
             sample.value
             for family in families
             for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
+            if sample.name.removesuffix("_total") == name
+            and labels.items() <= sample.labels.items()
         ]
 
     def total(self, name: str, **labels: str) -> float:
@@ -128,7 +130,7 @@ class Machine:
     # -- what a browser sees
 
     def signed_in(self) -> httpx.Client:
-        """A browser in which the administrator has signed in with the generated password; close it."""
+        """A browser in which the administrator has signed in with the generated password; close it after use."""
         base = f"http://127.0.0.1:{self.ports['WINDSOCK__WEBSERVER__WEB_SERVER_PORT']}"
         browser = httpx.Client(base_url=base, follow_redirects=True, trust_env=False, timeout=10)
         found = re.search(r'name="csrf_token" value="([^"]+)"', browser.get("/login").text)
