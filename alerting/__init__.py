@@ -12,7 +12,8 @@ one delivery per target. Where nobody is told there is a row too, suppressed, wi
 
 **Who sends?** Any number of deliverers. ``outbox.lease`` gives one of them a delivery: a token, one attempt charged,
 and a moment at which the lease ends. The message is sent with no transaction open, and ``confirm``, ``retry`` or
-``bury`` are guarded by the token, so whoever lost the lease changes nothing.
+``bury`` are guarded by the token, so whoever lost the lease changes nothing. Whoever knows that a deliverer died may
+end its leases at once (``outbox.end_leases_of``).
 
 **Which clock?** The database's, for everything that is stored: due times, leases, ages. The machine's monotonic clock
 only paces this process: breakers, time limits.

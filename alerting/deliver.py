@@ -50,6 +50,7 @@ class Deliverer:
         lease_for: timedelta = timedelta(seconds=60),
         meter: Meter | None = None,
         poll_seconds: float = POLL_SECONDS,
+        holder: str = "",
     ) -> None:
         missing = set(plan.channels) - {channel.name for channel in channels}
         if missing:
@@ -61,6 +62,7 @@ class Deliverer:
         self._lease_for = lease_for
         self._meter: Meter = meter or NoMeter()
         self._poll_seconds = poll_seconds
+        self._holder = holder
         hard_limit = lease_for.total_seconds() * HARD_LIMIT
         self._lanes = {channel.name: Lane(channel, self.deliver_next, hard_limit) for channel in channels}
         self._names = tuple(self._lanes)
@@ -119,7 +121,7 @@ class Deliverer:
 
     def _lease(self, channel: str) -> tuple[list[Lease], datetime]:
         def lease_one(connection: Connection, now: datetime) -> tuple[list[Lease], datetime]:
-            return outbox.lease(connection, now, self._lease_for, 1, [channel]), now
+            return outbox.lease(connection, now, self._lease_for, 1, [channel], self._holder), now
 
         try:
             return transact(self._engine, lease_one)

@@ -23,6 +23,8 @@ from alerting.events import AlertEvent, EventKind
 from alerting.routes import Plan, Suppressed, Target, match
 from alerting.tables import alert_delivery, alert_event
 
+_HOLDER: Final = 18  # characters of a token that name the holder
+_TOKEN: Final = 36
 BATCH: Final = 500  # rows per INSERT: SQLite allows 32 766 parameters in one statement
 LEASE_RAN_OUT: Final = "no outcome before the lease ran out: the deliverer died, or the receiver did not answer"
 
@@ -222,9 +224,16 @@ def _row(target: Target, state: DeliveryState, due_at: datetime | None, error: s
 
 
 def lease(
-    connection: Connection, now: datetime, lease_for: timedelta, limit: int, channels: Sequence[str]
+    connection: Connection,
+    now: datetime,
+    lease_for: timedelta,
+    limit: int,
+    channels: Sequence[str],
+    holder: str = "",
 ) -> list[Lease]:
     """Takes up to ``limit`` due deliveries of these channels, longest due first, each for ``lease_for``.
+
+    ``holder`` names the deliverer, for :func:`end_leases_of`; its first 18 characters count.
 
     1. Lock candidates: pending ones that are due, and those being sent whose lease has run out.
     2. Give them one new token, count the attempt, and move due_at to the end of the lease, where they still are due.
@@ -240,7 +249,7 @@ def lease(
     ids = sorted(connection.execute(candidates).scalars())
     if not ids:
         return []
-    token = str(uuid.uuid4())
+    token = f"{holder[:_HOLDER]}{uuid.uuid4().hex}"[:_TOKEN]
     ran_out = case((_d.state == DeliveryState.SENDING, LEASE_RAN_OUT), else_=_d.error)
     connection.execute(
         update(alert_delivery)
@@ -255,6 +264,12 @@ def lease(
         )
     )
     return _leased(connection, ids, token)
+
+
+def end_leases_of(connection: Connection, now: datetime, holder: str) -> int:
+    """A deliverer is known to be dead: what it held is due now and not only when its leases run out."""
+    held = (_d.state == DeliveryState.SENDING, _d.due_at > now, _d.token.startswith(holder[:_HOLDER], autoescape=True))
+    return connection.execute(update(alert_delivery).where(*held).values(due_at=now)).rowcount
 
 
 def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Lease]:

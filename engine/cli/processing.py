@@ -13,6 +13,7 @@ from engine.metastore.states import ProcessKind
 from engine.metastore.store import Store
 from engine.metrics import Metrics
 from engine.parsing.processor import DagProcessor
+from engine.running.environment import hide_secrets
 
 if TYPE_CHECKING:
     from engine.config import Settings
@@ -26,6 +27,7 @@ def run_dag_processor(settings: Settings) -> None:
     store.check()
     identity = identify(ProcessKind.DAG_PROCESSOR)
     store.run(lambda tx: processes.register(tx, identity))
+    hide_secrets()  # parse processes run user code
     stop = threading.Event()
     metrics = Metrics(settings.metrics)
     processor = DagProcessor(settings, store, metrics, lambda: _beat(store, identity))

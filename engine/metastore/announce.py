@@ -19,10 +19,10 @@ from engine import links
 from engine.authoring.serialized import CallbackKind, SerializedTask
 from engine.logs.paths import attempt_log_path
 from engine.metastore.changes import Changes, RunChange, RunFacts, TaskChange
+from engine.metastore.database import Tx
 from engine.metastore.graphs import Graph, Graphs
 from engine.metastore.runs import Runs
 from engine.metastore.states import RunState, TaskState
-from engine.metastore.store import Tx
 from engine.metastore.tables import Base, CallbackRequest
 
 _REQUEST: Final = Base.metadata.tables[CallbackRequest.__tablename__]

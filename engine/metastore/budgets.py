@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import bindparam, select, update
 
-from engine.metastore.store import Tx
+from engine.metastore.database import Tx
 from engine.metastore.tables import Base, Budget
 
 POOL: Final = "pool"

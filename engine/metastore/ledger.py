@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from engine.metastore import transitions
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Changes, Claimed, Finished
+from engine.metastore.database import Tx
 from engine.metastore.graphs import Graphs
 from engine.metastore.runs import Runs
-from engine.metastore.store import Tx
 
 
 class Ledger:

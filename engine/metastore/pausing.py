@@ -6,8 +6,8 @@ from typing import Final
 
 from sqlalchemy import select, update
 
+from engine.metastore.database import Tx
 from engine.metastore.errors import NotFound
-from engine.metastore.store import Tx
 from engine.metastore.tables import Base, Dag, DagSchedule
 
 _SCHEDULE: Final = Base.metadata.tables[DagSchedule.__tablename__]

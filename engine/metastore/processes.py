@@ -19,8 +19,8 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from engine.linux import start_mark
+from engine.metastore.database import Tx
 from engine.metastore.states import ProcessKind
-from engine.metastore.store import Tx
 from engine.metastore.tables import Process, TaskInstance
 
 

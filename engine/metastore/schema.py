@@ -10,9 +10,9 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
+from engine.metastore.database import Database
 from engine.metastore.errors import SchemaOutdated
 from engine.metastore.revision import VERSION_TABLE, stored
-from engine.metastore.store import Store
 from engine.metastore.tables import Base
 
 logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of its own plugins at info level
@@ -33,7 +33,7 @@ def head() -> str:
     return revision
 
 
-def upgrade(store: Store) -> list[str]:
+def upgrade(store: Database) -> list[str]:
     """Run the missing migrations, one process at a time; returns their names."""
     with store.engine.begin() as connection, store.dialect.migration_lock(connection):
         before = stored(connection)
@@ -45,7 +45,7 @@ def upgrade(store: Store) -> list[str]:
         return [revision.revision for revision in script.iterate_revisions("head", before or "base")][::-1]
 
 
-def refuse_newer(store: Store, revision: str | None) -> None:
+def refuse_newer(store: Database, revision: str | None) -> None:
     """Raise SchemaOutdated for a revision that this program does not know."""
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if revision is not None and revision not in known:
@@ -54,7 +54,7 @@ def refuse_newer(store: Store, revision: str | None) -> None:
         )
 
 
-def reset(store: Store) -> None:
+def reset(store: Database) -> None:
     """Drop all of Windsock's tables, and only those, and create them anew."""
     with store.engine.begin() as connection:
         Base.metadata.drop_all(connection)

@@ -17,8 +17,8 @@ rescue             queued, running → (release,        owner; what its dead own
 promote            up_for_retry → scheduled           state and ready_at
 =================  =================================  ==========================================================
 
-Rows are locked in the order task instances (by id), runs, budgets (by key), so that schedulers seldom deadlock; when they
-do, :meth:`Store.run <engine.metastore.store.Store.run>` repeats the loser.
+Rows are locked in the order task instances (by id), runs, budgets (by key), so that schedulers seldom deadlock; when
+they do, :meth:`Database.run <engine.metastore.database.Database.run>` repeats the loser.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ from engine.authoring.serialized import SerializedTask, decode_dag
 from engine.authoring.timetables import manual_interval
 from engine.metastore import budgets
 from engine.metastore.changes import Changes, Claimed, Finished, RunChange, RunFacts, TaskChange
+from engine.metastore.database import Tx
 from engine.metastore.errors import Duplicate, NotFound
 from engine.metastore.graphs import Graph, Graphs, judge
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.runs import FACT_COLUMNS, Runs, facts_of
 from engine.metastore.states import RunState, RunType, TaskState
-from engine.metastore.store import Tx
 from engine.metastore.tables import Base, Budget, Dag, DagRun, DagSchedule, DagVersion, TaskAttempt, TaskInstance, XCom
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from engine.metastore.tables import Wakeup
 
 if TYPE_CHECKING:
-    from engine.metastore.store import Store
+    from engine.metastore.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def _socket_dir(run_dir: Path) -> Path:
     return run_dir / "wake"
 
 
-def wake(store: Store, topic: str) -> None:
+def wake(store: Database, topic: str) -> None:
     """Wake every waiter of `topic`. Failures are logged at debug level: a waiter polls as well."""
     if store.run_dir is not None:
         _wake_local(store.run_dir, topic)
@@ -70,7 +70,7 @@ def _wake_local(run_dir: Path, topic: str) -> None:
 class Listener:
     """Waits for one topic. Close it to remove its socket."""
 
-    def __init__(self, store: Store, topic: str) -> None:
+    def __init__(self, store: Database, topic: str) -> None:
         self._store = store
         self._topic = topic
         self._path: Path | None = None

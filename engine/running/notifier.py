@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from alerting import outbox
 from alerting.channels.chat import receivers
 from alerting.channels.email import Email, SmtpConfig
 from alerting.deliver import Deliverer
@@ -22,7 +23,7 @@ from engine.logs.redaction import Redactor
 from engine.metastore import processes
 from engine.metastore.processes import Identity, identify
 from engine.metastore.states import ProcessKind
-from engine.metastore.store import Store
+from engine.metastore.store import Store, Tx
 from engine.metastore.wakeups import Listener
 from engine.metrics import Metrics
 from engine.running.callback_requests import CallbackRunner
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 _SURELY_DEAD = timedelta(hours=1)  # on another machine; here the kernel tells
 
 
-def build_deliverer(settings: Settings, store: Store, metrics: Metrics | None = None) -> Deliverer:
+def build_deliverer(settings: Settings, store: Store, metrics: Metrics | None = None, holder: str = "") -> Deliverer:
     """The deliverer that the settings describe. A receiver that cannot be used is told in the log and in its rows."""
     smtp = settings.smtp
     mail = SmtpConfig(
@@ -59,6 +60,7 @@ def build_deliverer(settings: Settings, store: Store, metrics: Metrics | None = 
         Plan(tuple(chat.name for chat in chats), give_up_after),
         lease_for=timedelta(seconds=settings.alerting.lease_seconds),
         meter=metrics,
+        holder=holder,
     )
 
 
@@ -78,7 +80,7 @@ def run(settings: Settings) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    deliverer = build_deliverer(settings, store, metrics)
+    deliverer = build_deliverer(settings, store, metrics, identity.id)
     redact = Redactor.from_settings(settings).redact
     hide_secrets()  # from the callbacks
     callbacks = CallbackRunner(
@@ -115,7 +117,13 @@ def _take_over(store: Store, callbacks: CallbackRunner) -> None:
     kinds = (ProcessKind.NOTIFIER,)
     dead = store.run(lambda tx: processes.find_dead(tx.connection, tx.now, _SURELY_DEAD, kinds))
     callbacks.take_over(dead)
-    store.run(lambda tx: processes.end(tx, dead))
+
+    def work(tx: Tx) -> None:
+        for holder in dead:
+            outbox.end_leases_of(tx.connection, tx.now, holder)
+        processes.end(tx, dead)
+
+    store.run(work)
 
 
 def _wait(listener: Listener, callbacks: CallbackRunner, stop: threading.Event, seconds: float) -> bool:

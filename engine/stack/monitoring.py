@@ -109,6 +109,7 @@ def data_folder(settings: Settings, name: str) -> Path:
 
 def write_configurations(settings: Settings) -> None:
     """Write what the programs read, for the addresses of these settings."""
+    from dashboards.provisioning import datasource
     from prometheus import RULES_DIR
     from prometheus.generate import alertmanager_config, scrape_config
 
@@ -121,7 +122,7 @@ def write_configurations(settings: Settings) -> None:
             rules_dir=RULES_DIR,
         ),
         configuration(settings, "alertmanager"): alertmanager_config(),
-        _datasource(settings): _datasource_text(settings),
+        _datasource(settings): datasource(f"http://{reachable(own.host)}:{own.port}"),
     }
     for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,18 +159,3 @@ def _grafana_environment(settings: Settings) -> dict[str, str]:
 
 def _datasource(settings: Settings) -> Path:
     return settings.home / "run" / "grafana" / "provisioning" / "datasources" / "windsock.yaml"
-
-
-def _datasource_text(settings: Settings) -> str:
-    import yaml
-
-    own = settings.prometheus
-    source = {
-        "name": "Prometheus",
-        "uid": "prometheus",
-        "type": "prometheus",
-        "access": "proxy",
-        "url": f"http://{reachable(own.host)}:{own.port}",
-        "isDefault": True,
-    }
-    return yaml.safe_dump({"apiVersion": 1, "datasources": [source]}, sort_keys=False)

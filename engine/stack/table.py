@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +24,17 @@ _STYLES = {
     Health.NOT_INSTALLED: "dim",
     Health.BLOCKED: "yellow",
 }
+# As a person reads it: what to open, what works behind it, what watches.
+_ORDER = (
+    "webserver",
+    "scheduler",
+    "dag-processor",
+    "notifier",
+    "exporter",
+    "prometheus",
+    "alertmanager",
+    "grafana",
+)
 _SILENT = (Health.HEALTHY, Health.STARTING, Health.NOT_INSTALLED)
 
 
@@ -36,9 +49,13 @@ def stack_table(reports: Sequence[Report], *, with_uptime: bool) -> Table:
         table.add_column("restarts", justify="right", no_wrap=True)
     else:
         table.add_column("what to try next", overflow="fold")
-    for report in sorted(reports, key=lambda report: (not report.is_core, report.name)):
+    for report in sorted(reports, key=_place):
         table.add_row(*_cells(report, with_uptime=with_uptime))
     return table
+
+
+def _place(report: Report) -> tuple[int, str]:
+    return (_ORDER.index(report.name) if report.name in _ORDER else len(_ORDER), report.name)
 
 
 def _cells(report: Report, *, with_uptime: bool) -> list[Text]:
@@ -85,12 +102,15 @@ def _add_problem(text: Text, report: Report, log: Path) -> None:
 
 
 def footer(reports: Sequence[Report], home: Path) -> Text:
-    """Where the password is, and how to go on after something was installed."""
+    """Where the password and the command are, and how to go on after something was installed."""
     lines = []
     if (home / "admin-password").exists():
         lines.append(f"The password of admin is in {home / 'admin-password'}")
     if any(report.health is Health.NOT_INSTALLED for report in reports):
         lines.append("After you install something: windsock down, then windsock up")
+    if shutil.which("windsock") is None:
+        command = Path(sys.executable).parent
+        lines.append(f"The windsock command is in {command}; to call it by its name: . {command / 'activate'}")
     return Text("\n".join(lines))
 
 

@@ -189,6 +189,16 @@ class TestLease:
         assert second.attempts == 2
         assert rows(engine)[0].error == outbox.LEASE_RAN_OUT
 
+    def test_takes_at_once_what_a_dead_deliverer_held(self, engine: Engine, an_event: EventMaker) -> None:
+        record(engine, an_event(1), an_event(2))
+        route(engine)
+        with engine.begin() as connection:
+            for holder in ("11111111-1111-1111-dead", "11111111-1111-2222-alive"):
+                assert len(outbox.lease(connection, NOW, MINUTE, 1, ("email",), holder)) == 1
+            assert outbox.end_leases_of(connection, NOW, "11111111-1111-1111-dead") == 1
+        assert [held.attempts for held in lease(engine)] == [2]
+        assert lease(engine) == []
+
     def test_takes_the_longest_due_first(self, engine: Engine, an_event: EventMaker) -> None:
         record(engine, an_event(1))
         route(engine, now=NOW + MINUTE)

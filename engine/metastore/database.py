@@ -1,0 +1,119 @@
+"""A database: connections, transactions, retries, and errors in words."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final, TypeVar
+
+from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from alerting.clock import database_now
+from engine.metastore.dialects import dialect_for
+from engine.metastore.dialects.base import DatabaseDialect
+from engine.metastore.errors import AccessDenied, MetastoreError, Unreachable
+
+T = TypeVar("T")
+
+_CONFLICT_TRIES: Final = 20
+_LOST_TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Tx:
+    """One write transaction. `now` is the database's clock when it began, aware UTC."""
+
+    connection: Connection
+    now: datetime
+    dialect: DatabaseDialect
+
+
+class Database:
+    """One database. Safe to share between threads; not between processes (make one after a fork).
+
+    Raises :class:`MetastoreError` for a URL that cannot be understood; connecting happens on first use.
+    """
+
+    def __init__(self, url: str, *, run_dir: Path | None = None, pool_size: int = 5) -> None:
+        try:
+            self.url = make_url(url)
+            self.dialect = dialect_for(self.url)
+            self.engine: Engine = self.dialect.engine(self.url, pool_size)
+        except (ArgumentError, NoSuchModuleError, ValueError):
+            raise MetastoreError(
+                "database.sql_alchemy_conn is not a database URL; write sqlite:////path/windsock.db, "
+                "postgresql://user:password@host/database or mysql://user:password@host/database"
+            ) from None  # the cause may quote a piece of the password
+        self.run_dir = run_dir
+
+    def __str__(self) -> str:
+        return self.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def begin(self) -> Iterator[Tx]:
+        """A write transaction: commits at the end, rolls back on an exception."""
+        with self.engine.begin() as connection:
+            yield Tx(connection, database_now(connection), self.dialect)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A read transaction: one consistent view on SQLite, READ COMMITTED elsewhere."""
+        with self.engine.connect().execution_options(read_only=True) as connection, connection.begin():
+            yield connection
+
+    def run(self, work: Callable[[Tx], T]) -> T:
+        """Do `work` in a write transaction, again after a conflict (20 times) or a lost connection (5 times).
+
+        `work` must hold no side effects outside the transaction. Raises Unreachable or AccessDenied in words for a
+        person when the database cannot be used.
+        """
+        conflicts = lost = 0
+        while True:
+            try:
+                with self.begin() as tx:
+                    return work(tx)
+            except DBAPIError as error:
+                if self.dialect.is_conflict(error) and (conflicts := conflicts + 1) < _CONFLICT_TRIES:
+                    time.sleep(random.uniform(0.001, 0.010) * conflicts)  # noqa: S311
+                elif error.connection_invalidated and (lost := lost + 1) < _LOST_TRIES:
+                    time.sleep(random.uniform(0.05, 0.2) * lost)  # noqa: S311
+                else:
+                    raise self.explain(error) from error
+
+    def explain(self, error: DBAPIError) -> Exception:
+        """The error to show to a person; the error itself where there is nothing better to say."""
+        reason = " ".join(str(error.orig).split()).rstrip(" .?!")
+        if self.dialect.is_denied(error):
+            return AccessDenied(
+                f"the database refuses {self}: {reason}. Correct user, password and database in "
+                "WINDSOCK__DATABASE__SQL_ALCHEMY_CONN"
+            )
+        if error.connection_invalidated or _could_not_connect(error):
+            return Unreachable(
+                f"the database {self} cannot be reached: {reason}. Start it, or correct "
+                "WINDSOCK__DATABASE__SQL_ALCHEMY_CONN"
+            )
+        return error
+
+    def ping(self) -> None:
+        """Reach the database or raise Unreachable or AccessDenied."""
+        try:
+            with self.engine.connect().execution_options(read_only=True) as connection:
+                connection.exec_driver_sql("SELECT 1")
+        except DBAPIError as error:
+            raise self.explain(error) from error
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.engine.dispose()
+
+
+def _could_not_connect(error: DBAPIError) -> bool:
+    # An error without a statement came up while connecting.
+    return error.statement is None
