@@ -48,9 +48,10 @@ def _syntax(error: SyntaxError, path: str) -> Fault:
     place = "" if here else f" in {error.filename}"
     code = f": {error.text.strip()!r}" if error.text and error.text.strip() else ""
     line = error.lineno if here else _line_in(error.__traceback__, path)
-    summary = f"Line {error.lineno}{place}: {type(error).__name__}: {error.msg}{code}."
+    where = f"line {error.lineno}{place}" if error.lineno else f"the file{place}"  # with null bytes, no line is known
+    summary = f"{where[0].upper()}{where[1:]}: {type(error).__name__}: {error.msg}{code}."
     story = "".join(traceback.format_exception_only(error))
-    return Fault(summary, f"Correct the syntax in line {error.lineno}{place}.", line, story)
+    return Fault(summary, f"Correct the syntax in {where}.", line, story)
 
 
 def _missing_module(error: ModuleNotFoundError, path: str) -> Fault:

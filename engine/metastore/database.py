@@ -88,17 +88,14 @@ class Database:
 
     def explain(self, error: DBAPIError) -> Exception:
         """The error to show to a person; the error itself where there is nothing better to say."""
-        reason = " ".join(str(error.orig).split()).rstrip(" .?!")
+        reason = self.dialect.reason(error).rstrip(" .?!")
         if self.dialect.is_denied(error):
             return AccessDenied(
                 f"the database refuses {self}: {reason}. Correct user, password and database in "
                 "WINDSOCK__DATABASE__SQL_ALCHEMY_CONN"
             )
         if error.connection_invalidated or _could_not_connect(error):
-            return Unreachable(
-                f"the database {self} cannot be reached: {reason}. Start it, or correct "
-                "WINDSOCK__DATABASE__SQL_ALCHEMY_CONN"
-            )
+            return Unreachable(f"the database {self} cannot be reached: {reason}. {self.dialect.when_unreachable}")
         return error
 
     def ping(self) -> None:

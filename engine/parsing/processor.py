@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine.authoring.defaults import Defaults
+from engine.authoring.faults import Fault
 from engine.logs.redaction import Redactor
 from engine.metastore.store import Store
 from engine.parsing import meter as metrics
@@ -271,9 +272,11 @@ class DagProcessor:
         faults = [*outcome.faults, *conflicts]
         state.dag_count = len(outcome.dags) - len(conflicts)
         state.error = faults[0].summary if faults else None
-        story = [f"DAG {dag.dag_id}: {made.changes.get(dag.dag_id, 'unchanged')}." for dag in outcome.dags]
+        refused = {fault.dag_id for fault in conflicts}
+        stored = [dag.dag_id for dag in outcome.dags if dag.dag_id not in refused]
+        story = [f"DAG {dag_id}: {made.changes.get(dag_id, 'unchanged')}." for dag_id in stored]
         story += [] if outcome.dags or faults else ["The file defines no DAG."]
-        story += [f"ERROR: {fault.summary}\n{fault.story.rstrip()}\nWhat to do: {fault.remedy}" for fault in faults]
+        story += [_told(fault) for fault in faults]
         now = datetime.now(UTC)
         try:
             self._logs.tell(state.file.name, story, output, seconds=outcome.seconds, now=now)
@@ -317,6 +320,13 @@ class DagProcessor:
 
     def _reason(self, error: Exception) -> str:
         return " ".join(str(error).split())
+
+
+def _told(fault: Fault) -> str:
+    """A fault in the file's log: the sentence, how it came about where there is more to tell, the way out."""
+    more = fault.story.strip()
+    story = f"{fault.story.rstrip()}\n" if more and more != fault.summary.strip() else ""
+    return f"ERROR: {fault.summary}\n{story}What to do: {fault.remedy}"
 
 
 def roots(settings: Settings) -> tuple[Root, ...]:

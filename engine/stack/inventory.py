@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -55,14 +56,41 @@ def all_components(settings: Settings) -> tuple[Component, ...]:
 
 
 def warnings(settings: Settings) -> list[str]:
-    """What is allowed and yet hardly meant."""
+    """What is allowed and yet hardly meant: everything starts, and something will not arrive."""
+    return [*_metrics_warnings(settings), *_receiver_warnings(settings)]
+
+
+def _metrics_warnings(settings: Settings) -> list[str]:
     told, heard = settings.metrics, settings.exporter
+    if not told.statsd_on:
+        return []
     is_here = told.statsd_host in ("localhost", "127.0.0.1", "::1")
-    if told.statsd_on and is_here and told.statsd_port != heard.statsd_port:
+    if is_here and told.statsd_port != heard.statsd_port:
         both = " ".join(f"{name}={heard.statsd_port}" for name in _STATSD)
         where = f"metrics are sent to port {told.statsd_port}, and the exporter listens at {heard.statsd_port}"
         return [f"{where}, so nothing is measured. Set both: {both}"]
+    try:
+        socket.getaddrinfo(told.statsd_host, told.statsd_port, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        reason = error.strerror or error
+        what = f"metrics.statsd_host {told.statsd_host!r} does not resolve ({reason}), so metrics are dropped"
+        return [f"{what} until it does. Correct WINDSOCK__METRICS__STATSD_HOST"]
     return []
+
+
+def _receiver_warnings(settings: Settings) -> list[str]:
+    if not settings.alerting.apprise_urls:
+        return []
+    from alerting.channels.chat import check_url  # heavy
+    from alerting.errors import ReceiverError
+
+    found = []
+    for position, url in enumerate(settings.alerting.apprise_urls, start=1):
+        try:
+            check_url(url, position)
+        except ReceiverError as error:
+            found.append(f"{error}. It gets no alert until it is corrected")
+    return found
 
 
 def environment(settings: Settings) -> dict[str, str]:

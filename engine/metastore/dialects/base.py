@@ -19,6 +19,7 @@ class DatabaseDialect:
     locks_rows = True  # SELECT … FOR UPDATE means something
     conflict_codes: frozenset[str | int] = frozenset()
     denied_codes: frozenset[str | int] = frozenset()
+    when_unreachable = "Start it, or correct WINDSOCK__DATABASE__SQL_ALCHEMY_CONN"
 
     def engine(self, url: URL, pool_size: int) -> Engine:
         """An engine whose transactions are READ COMMITTED and whose sessions speak UTC."""
@@ -53,6 +54,10 @@ class DatabaseDialect:
     def error_code(self, error: DBAPIError) -> str | int | None:
         """The driver's own code of an error."""
         raise TypeError(f"{type(self).__name__} does not say how to read an error's code")
+
+    def reason(self, error: DBAPIError) -> str:
+        """What the driver says, for a person: on one line."""
+        return " ".join(str(error.orig).split())
 
     def is_conflict(self, error: DBAPIError) -> bool:
         """Deadlock, lock time-out or serialisation failure: expected, and cured by trying again."""

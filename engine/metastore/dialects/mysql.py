@@ -53,6 +53,11 @@ class MysqlDialect(DatabaseDialect):
         arguments = getattr(error.orig, "args", ())
         return arguments[0] if arguments else None
 
+    def reason(self, error: DBAPIError) -> str:
+        """The sentence without the code before it."""
+        arguments = getattr(error.orig, "args", ())
+        return " ".join(str(arguments[1]).split()) if len(arguments) > 1 else super().reason(error)
+
     @contextmanager
     def migration_lock(self, connection: Connection) -> Iterator[None]:
         if not connection.execute(text("SELECT GET_LOCK('windsock_migrate', 60)")).scalar():

@@ -33,6 +33,12 @@ class PostgresqlDialect(DatabaseDialect):
     def error_code(self, error: DBAPIError) -> str | int | None:
         return getattr(error.orig, "sqlstate", None)
 
+    def reason(self, error: DBAPIError) -> str:
+        """The first line: others repeat it for each address of the host, or ask whether the server is running."""
+        lines = [line.strip() for line in str(error.orig).splitlines() if line.strip()]
+        failures = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
+        return " ".join((failures or lines or [""])[0].removeprefix("connection failed: ").split())
+
     def is_denied(self, error: DBAPIError) -> bool:
         # A refused connection carries no SQLSTATE, only the server's sentence. A statement's error has both, and its
         # "does not exist" is a table's.

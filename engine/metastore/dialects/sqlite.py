@@ -19,6 +19,10 @@ class SqliteDialect(DatabaseDialect):
     driver = "sqlite+pysqlite"
     locks_rows = False
     conflict_codes = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_BUSY_SNAPSHOT"})
+    when_unreachable = (
+        "Its folder must exist and this user must be able to write there; see WINDSOCK_HOME and "
+        "WINDSOCK__DATABASE__SQL_ALCHEMY_CONN"
+    )
 
     def engine(self, url: URL, pool_size: int) -> Engine:
         engine = create_engine(url.set(drivername=self.driver), pool_size=pool_size)

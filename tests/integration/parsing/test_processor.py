@@ -273,6 +273,8 @@ def test_the_first_owner_keeps_a_dag_id_until_it_lets_go(bench: Bench) -> None:
     assert "a_second.py" in row.error_summary
     assert "another dag_id" in row.error_remedy
     assert bench.dags() == {"same": ("b_first.py", True)}
+    assert "DAG same: " not in bench.log("a_second.py")
+    assert bench.log("a_second.py").count("is already used by") == 1
     (bench.folder / "b_first.py").unlink()
     bench.wait(lambda: bench.dags() == {"same": ("a_second.py", True)})
     bench.wait(lambda: not bench.errors())

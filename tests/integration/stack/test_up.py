@@ -8,16 +8,16 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from tests.servers.processes import free_port, wait_until
+from tests.servers.binaries import ROOT
+from tests.servers.machine import Machine
+from tests.servers.processes import wait_until
 
-ROOT = Path(__file__).parents[3]
 CORE = {"scheduler", "dag-processor", "notifier", "webserver", "exporter"}
 
 
@@ -27,48 +27,6 @@ from engine import DAG, BashOperator
 with DAG("greeting", schedule=None):
     BashOperator(task_id="hello", bash_command="echo hello") >> BashOperator(task_id="world", bash_command="echo world")
 """
-
-
-class Machine:
-    """A home with ports of its own, and the command in it."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        statsd = free_port()
-        self.ports = {
-            "WINDSOCK__WEBSERVER__WEB_SERVER_PORT": free_port(),
-            "WINDSOCK__EXPORTER__PORT": free_port(),
-            "WINDSOCK__EXPORTER__STATSD_PORT": statsd,
-            "WINDSOCK__METRICS__STATSD_PORT": statsd,
-            "WINDSOCK__PROMETHEUS__PORT": free_port(),
-            "WINDSOCK__PROMETHEUS__ALERTMANAGER_PORT": free_port(),
-            "WINDSOCK__GRAFANA__PORT": free_port(),
-        }
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("WINDSOCK__")}
-        settings = {name: str(port) for name, port in self.ports.items()}
-        return {**inherited, "WINDSOCK_HOME": str(self.home), "PYTHONPATH": str(ROOT), "COLUMNS": "100", **settings}
-
-    def call(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "engine.cli", *words],
-            env=self.environment,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=100,
-        )
-        assert done.returncode == status, done.stdout + done.stderr
-        return done
-
-    def status(self) -> dict[str, dict[str, Any]]:
-        """Component → what ``status`` says of it, well or not."""
-        words = [sys.executable, "-m", "engine.cli", "status", "--output", "json"]
-        done = subprocess.run(words, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=60)
-        return {row["component"]: row for row in json.loads(done.stdout)}
 
 
 @pytest.fixture(scope="module")

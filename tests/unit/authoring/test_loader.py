@@ -119,6 +119,13 @@ def test_a_fault_tells_line_cause_and_remedy(tmp_path: Path, code: str, line: in
     assert remedy in found.remedy
 
 
+def test_a_fault_without_a_line_names_the_file(tmp_path: Path) -> None:
+    found = fault(tmp_path, "from engine import DAG\x00")
+    assert found.line is None
+    assert found.summary == "The file: SyntaxError: source code string cannot contain null bytes."
+    assert found.remedy == "Correct the syntax in the file."
+
+
 def test_the_story_holds_the_traceback_of_the_dag_file_only(tmp_path: Path) -> None:
     story = fault(tmp_path, "def f():\n    raise ValueError('deep')\n\nf()").story
     assert "in f" in story

@@ -105,4 +105,17 @@ def test_metrics_sent_past_the_exporter_are_warned_of(tmp_path: Path) -> None:
     assert warnings(settings(tmp_path)) == []
     (warning,) = warnings(settings(tmp_path, EXPORTER__STATSD_PORT="19125"))
     assert "WINDSOCK__METRICS__STATSD_PORT=19125" in warning
-    assert warnings(settings(tmp_path, EXPORTER__STATSD_PORT="19125", METRICS__STATSD_HOST="metrics.example.org")) == []
+    assert warnings(settings(tmp_path, EXPORTER__STATSD_PORT="19125", METRICS__STATSD_HOST="192.0.2.1")) == []
+
+
+def test_a_statsd_host_that_does_not_resolve_is_warned_of(tmp_path: Path) -> None:
+    (warning,) = warnings(settings(tmp_path, METRICS__STATSD_HOST="no-such-host.invalid"))
+    assert "'no-such-host.invalid' does not resolve" in warning
+    assert "WINDSOCK__METRICS__STATSD_HOST" in warning
+    assert warnings(settings(tmp_path, METRICS__STATSD_HOST="no-such-host.invalid", METRICS__STATSD_ON="false")) == []
+
+
+def test_a_receiver_that_cannot_be_used_is_warned_of_without_its_secrets(tmp_path: Path) -> None:
+    (warning,) = warnings(settings(tmp_path, ALERTING__APPRISE_URLS="json://127.0.0.1:1/,slak://hunter2/x/y"))
+    assert "receiver 2 has the unknown scheme slak://, did you mean slack://?" in warning
+    assert "hunter2" not in warning
