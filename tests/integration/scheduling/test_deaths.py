@@ -16,7 +16,7 @@ import pytest
 
 from engine.linux import children_of, start_mark
 from engine.metastore.states import ProcessKind
-from tests.integration.scheduling.engine_home import Home, kill
+from tests.integration.scheduling.engine_home import Home, kill, open_files
 from tests.servers.processes import wait_until
 
 # A scheduler that dies at a chosen moment: a patch, then the command as it is.
@@ -37,7 +37,7 @@ finish = Ledger.finish
 Ledger.finish = lambda self, tx, reports: die() if reports else finish(self, tx, reports)
 """
 DIES_AFTER_COMMIT = """
-LocalExecutor.confirm = die
+LocalExecutor.confirm = lambda self, tokens: die() if tokens else None
 """
 
 
@@ -110,6 +110,79 @@ def test_attempts_outlive_their_scheduler_and_hand_on_what_they_return(home: Hom
     home.scheduler()
     assert home.wait("d", run_id) == "success"
     assert "got kept" in home.log("d", "second")
+
+
+_PULLING = """
+def pull(ti):
+    open('{folder}/ready', 'w').close()
+    while not os.path.exists('{folder}/gate'): time.sleep(0.01)
+    print('asking', flush=True)
+    print('got', ti.xcom_pull(task_ids='nothing'))
+"""
+
+
+def test_a_question_that_the_scheduler_took_with_it_is_answered_by_the_supervisor(home: Home) -> None:
+    preamble = _PULLING.format(folder=home.folder)
+    home.add("d", "PythonOperator(task_id='t', python_callable=pull)", preamble=preamble)
+    scheduler = home.scheduler()
+    run_id = home.trigger("d")
+    wait_until((home.folder / "ready").exists, "the task")
+    os.kill(scheduler.pid, signal.SIGSTOP)
+    (home.folder / "gate").touch()
+    logs = Path(home.settings.logging.base_log_folder)
+    wait_until(lambda: any("asking" in log.read_text() for log in logs.glob("dag_id=d/**/*.log")), "the question")
+    kill(scheduler.pid)
+    scheduler.wait()
+    wait_until(lambda: home.states("d")["t"] == "success", "the answer")
+    assert "got None" in home.log("d")
+    home.scheduler()
+    assert home.wait("d", run_id) == "success"
+
+
+def test_an_orphaned_supervisor_keeps_time_and_empties_pipes_while_the_database_is_locked(home: Home) -> None:
+    loud = "import sys; sys.stdout.write('x' * 99 + chr(10)); sys.stdout.flush()"
+    command = f'until [ -e {home.folder}/gate ]; do sleep .01; done; python3 -c "for _ in range(9999): {loud}"'
+    home.add(
+        "d",
+        f"""
+        BashOperator(task_id='quick', bash_command='until [ -e {home.folder}/gate ]; do sleep .01; done')
+        BashOperator(task_id='loud', bash_command={command + f"; touch {home.folder}/loud"!r})
+        BashOperator(task_id='slow', bash_command='echo $$ > {home.folder}/slow; exec sleep 1000', execution_timeout=timedelta(seconds=4))
+        """,
+    )
+    scheduler = home.scheduler()
+    home.trigger("d")
+    wait_until(lambda: home.running("d") == 3, "the tasks")
+    wait_until(lambda: (home.folder / "slow").exists() and (home.folder / "slow").read_text(), "the slow one")
+    slow = int((home.folder / "slow").read_text())
+    with home.store.begin():  # SQLite's only writer
+        kill(scheduler.pid)
+        scheduler.wait()
+        (home.folder / "gate").touch()
+        wait_until((home.folder / "loud").exists, "the end of the output", 10)
+        wait_until(lambda: start_mark(slow) is None, "the end of its time", 10)
+    wait_until(lambda: home.states("d") == {"quick": "success", "loud": "success", "slow": "failed"}, "the reports")
+    wait_until(lambda: not home.everything(), "the supervisor's end")
+
+
+def test_attempts_of_a_file_zygote_that_died_just_before_the_first_one_are_told_as_killed(home: Home) -> None:
+    add_grandchild(home, "python")
+    home.scheduler()
+    run_id = home.trigger("d")
+    _grandchild(home, "d")
+    (base,) = children_of(home.supervisor)
+    (file_zygote,) = children_of(base)
+    (attempt,) = children_of(file_zygote)
+    os.kill(base, signal.SIGSTOP)  # it cannot say how its child ended
+    kill(file_zygote)
+    wait_until(lambda: start_mark(attempt) is None, "the attempt's end")
+    sockets = open_files(home.supervisor)["socket"]
+    home.add("q", "BashOperator(task_id='t', bash_command='true')")
+    home.trigger("q")  # the supervisor has turned since the hang-up once it has opened what this one needs
+    wait_until(lambda: open_files(home.supervisor)["socket"] > sockets, "another turn of the supervisor")
+    kill(base)
+    assert home.wait("d", run_id) == "failed"
+    assert home.last("d").error == "killed together with the zygote that forked it"
 
 
 def test_orders_that_a_stopped_supervisor_finds_after_its_schedulers_death_run_once(home: Home) -> None:
