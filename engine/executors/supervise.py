@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from engine import config
 from engine.logs.redaction import Redactor
 from engine.metastore.outcome import Cause, Outcome
-from engine.running import messages
+from engine.running import file_limit, messages
 from engine.running.deputy import MetastoreAway
 from engine.running.environment import hide_secrets
 from engine.running.messages import Ask, Ended
@@ -130,6 +130,7 @@ def first_line(error: Exception) -> str:
 
 def main(argv: list[str]) -> int:
     """Serve one scheduler."""
+    file_limit.lift()  # three or four a running attempt
     fd = int(argv[0])
     settings = config.load()
     logging.basicConfig(level=settings.logging.logging_level, format="%(asctime)s supervisor %(levelname)s %(message)s")

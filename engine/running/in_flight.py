@@ -36,6 +36,7 @@ class Attempt:
     asked: dict[int, Ask] = field(default_factory=dict)  # not yet answered
     open_log: bool = True
     open_channel: bool = True
+    untouchable: bool = False  # it has become another user
     finished: bool = False  # a handler of the same round may still hold it
 
 

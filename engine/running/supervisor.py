@@ -41,7 +41,7 @@ from engine.running.in_flight import Attempt, end_of, last_remark, printable, st
 from engine.running.messages import Alive, Ask, AttemptOrder, Dispatch, Drain, Ended, Imported, ImportFailed, Result
 from engine.running.output import AttemptLog
 from engine.running.wire import Hangup, Stream
-from engine.running.zygote import Exited, Forked, Refused, ZygoteClient, ZygoteDied, end_group
+from engine.running.zygote import Event, Exited, Forked, Refused, Untouchable, ZygoteClient, ZygoteDied, end_group
 
 log = logging.getLogger(__name__)
 
@@ -171,8 +171,7 @@ class Supervisor:
         self._draining = True
         now = time.monotonic()
         for attempt in [attempt for attempt in self._attempts.values() if not attempt.ending]:
-            sentence = "stopped because Windsock was shut down while it ran"
-            self._end(attempt, Outcome(Cause.SIGNAL, signal=signal.SIGTERM, error=sentence), now, grace_seconds)
+            self._end(attempt, Outcome(Cause.STOPPED, signal=signal.SIGTERM), now, grace_seconds)
 
     def _report(self) -> None:
         if self._upstream:
@@ -194,8 +193,7 @@ class Supervisor:
         try:
             attempt, log_fd, channel_fd = self._open(order)
         except OSError as error:  # out of files: this attempt fails, the others go on
-            sentence = f"no files could be opened for it: {error.strerror}"
-            self._ended.append(Ended(order.token, Outcome(Cause.START, error=sentence)))
+            self._ended.append(Ended(order.token, _no_files(error)))
             return
         self._attempts[order.token] = attempt
         context = order.context
@@ -203,30 +201,39 @@ class Supervisor:
         if order.execution_timeout_seconds:
             attempt.deadline = attempt.started + order.execution_timeout_seconds
         try:
-            if order.kind == "bash" and not order.needs_file:
-                self._fork(attempt, self._base, log_fd, channel_fd)
-                return
-            zygote = self._files.ready(order.fileloc)
-            if zygote == "threads":
-                self._fork(attempt, self._base, log_fd, channel_fd)
-            elif isinstance(zygote, ZygoteClient):
-                self._fork(attempt, zygote, log_fd, channel_fd)
-            else:
-                self._files.wait(order, os.dup(log_fd), os.dup(channel_fd), self._base, self._jobs)
+            self._start(attempt, log_fd, channel_fd)
+        except OSError as error:
+            self._finish(attempt, _no_files(error))
         finally:
             os.close(log_fd)
             os.close(channel_fd)
 
+    def _start(self, attempt: Attempt, log_fd: int, channel_fd: int) -> None:
+        order = attempt.order
+        zygote = self._base if order.kind == "bash" and not order.needs_file else self._files.ready(order.fileloc)
+        if zygote == "threads":
+            self._fork(attempt, self._base, log_fd, channel_fd)
+        elif isinstance(zygote, ZygoteClient):
+            self._fork(attempt, zygote, log_fd, channel_fd)
+        else:
+            self._files.wait(order, log_fd, channel_fd, self._base, self._jobs)
+
     def _open(self, order: AttemptOrder) -> tuple[Attempt, int, int]:
         ours, theirs = socket.socketpair()
-        pipe, log_fd = os.pipe2(os.O_CLOEXEC)
+        try:
+            pipe, log_fd = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         output = AttemptLog(self._log_folder / order.log_path, pipe, self._redact)
         return Attempt(order, output, Stream(ours)), log_fd, theirs.detach()
 
     def _fork(self, attempt: Attempt, zygote: ZygoteClient, log_fd: int, channel_fd: int) -> None:
-        attempt.zygote, attempt.job_id = zygote, next(self._jobs)
-        self._by_job[zygote, attempt.job_id] = attempt.order.token
-        zygote.fork(attempt.job_id, messages.encode(attempt.order), [log_fd, channel_fd])
+        job_id = next(self._jobs)
+        zygote.fork(job_id, messages.encode(attempt.order), [log_fd, channel_fd])
+        attempt.zygote, attempt.job_id = zygote, job_id
+        self._by_job[zygote, job_id] = attempt.order.token
 
     def _hear_import(self, fileloc: str) -> None:
         """A file zygote says whether its DAG file could be imported; what waited for it starts or fails."""
@@ -236,11 +243,17 @@ class Supervisor:
                     for token, log_fd, channel_fd in self._files.waiting(fileloc):
                         zygote = self._base if threads else self._files.client(fileloc)
                         if attempt := self._attempts.get(token):
-                            self._fork(attempt, zygote, log_fd, channel_fd)
+                            self._fork_waiting(attempt, zygote, log_fd, channel_fd)
                         os.close(log_fd)
                         os.close(channel_fd)
                 case ImportFailed(error):
                     self._fail_waiting(fileloc, Outcome(Cause.IMPORT, error=error))
+
+    def _fork_waiting(self, attempt: Attempt, zygote: ZygoteClient, log_fd: int, channel_fd: int) -> None:
+        try:
+            self._fork(attempt, zygote, log_fd, channel_fd)
+        except OSError as error:
+            self._finish(attempt, _no_files(error))
 
     def _fail_waiting(self, fileloc: str, outcome: Outcome) -> None:
         for token, log_fd, channel_fd in self._files.waiting(fileloc):
@@ -340,7 +353,7 @@ class Supervisor:
             return
         self._take_events(zygote, events)
 
-    def _take_events(self, zygote: ZygoteClient, events: list[Forked | Exited | Refused]) -> None:
+    def _take_events(self, zygote: ZygoteClient, events: list[Event]) -> None:
         for event in events:
             match event:
                 case Forked(job_id, pid):
@@ -350,6 +363,15 @@ class Supervisor:
                     self._hear_end(zygote, job_id, Outcome(Cause.START, error=f"no process could be made: {error}"))
                 case Exited():
                     self._hear_end(zygote, event.job_id, event)
+                case Untouchable(job_id):
+                    self._leave_alone(self._by_job.get((zygote, job_id)))
+
+    def _leave_alone(self, token: str | None) -> None:
+        """Its process became another user: say so once, and try again at each grace."""
+        attempt = self._attempts.get(token) if token else None
+        if attempt and not attempt.untouchable:
+            attempt.untouchable = True
+            attempt.log.remark("it runs as another user and cannot be ended from here; waiting until it ends by itself")
 
     def _hear_end(self, zygote: ZygoteClient, job_id: int, end: Exited | Outcome) -> None:
         token = self._by_job.pop((zygote, job_id), None)
@@ -409,3 +431,7 @@ class Supervisor:
         attempt.channel.close()
         shutil.rmtree(scratch_dir(attempt.order.token), ignore_errors=True)
         self._ended.append(Ended(attempt.order.token, outcome))
+
+
+def _no_files(error: OSError) -> Outcome:
+    return Outcome(Cause.START, error=f"no files could be opened for it: {error.strerror}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -147,7 +148,8 @@ def test_an_orphaned_supervisor_keeps_time_and_empties_pipes_while_the_database_
         f"""
         BashOperator(task_id='quick', bash_command='until [ -e {home.folder}/gate ]; do sleep .01; done')
         BashOperator(task_id='loud', bash_command={command + f"; touch {home.folder}/loud"!r})
-        BashOperator(task_id='slow', bash_command='echo $$ > {home.folder}/slow; exec sleep 1000', execution_timeout=timedelta(seconds=4))
+        slow = 'echo $$ > {home.folder}/slow; exec sleep 1000'
+        BashOperator(task_id='slow', bash_command=slow, execution_timeout=timedelta(seconds=4))
         """,
     )
     scheduler = home.scheduler()
@@ -315,12 +317,66 @@ def test_term_ends_what_runs_and_tells_it_as_stopped(home: Home) -> None:
     home.trigger("d")
     wait_until(lambda: home.running("d") == 4, "the tasks")
     assert home.stop(scheduler) == 0
-    assert {attempt.error for attempt in home.attempts("d")} == {"stopped because Windsock was shut down while it ran"}
+    stopped = ("stopped", "stopped because Windsock was shut down while it ran")
+    assert {(attempt.cause, attempt.error) for attempt in home.attempts("d")} == {stopped}
+    assert home.statsd.total("scheduler.tasks.killed_externally", dag_id="d") == 0
     assert len(home.attempts("d")) == 4
     assert home.used_budgets() == {}
     assert not home.alive(ProcessKind.SCHEDULER)
     assert not home.alive(ProcessKind.SUPERVISOR)
     assert not home.everything()
+
+
+def test_a_timeout_stays_a_timeout_when_windsock_is_shut_down_meanwhile(home: Home) -> None:
+    command = "trap : TERM; while true; do sleep .05; done"
+    home.add("d", f"BashOperator(task_id='t', bash_command={command!r}, execution_timeout=timedelta(seconds=1))")
+    scheduler = home.scheduler()
+    home.trigger("d")
+    logs = Path(home.settings.logging.base_log_folder)
+    wait_until(lambda: any("sending SIGTERM" in log.read_text() for log in logs.glob("dag_id=d/**/*.log")), "the end")
+    assert home.stop(scheduler) == 0
+    assert home.last("d").cause == "timeout"
+
+
+_OTHER_USER = """
+def other():
+    os.setuid(65534)
+    time.sleep(3)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_an_attempt_that_became_another_user_is_left_alone_and_told_in_its_log(home: Home) -> None:
+    home.add(
+        "d",
+        """
+        PythonOperator(task_id='t', python_callable=other, execution_timeout=timedelta(seconds=1))
+        PythonOperator(task_id='beside', python_callable=lambda: time.sleep(3))
+        """,
+        preamble=_OTHER_USER,
+    )
+    unable = ["setpriv", "--bounding-set=-kill", sys.executable, "-m", "engine.cli", "scheduler"]
+    home.run(unable, "scheduler")
+    assert home.finish("d") == "failed"
+    assert home.states("d") == {"t": "failed", "beside": "success"}
+    assert home.last("d").cause == "timeout"
+    assert home.log("d").count("it runs as another user and cannot be ended from here") == 1
+
+
+def test_attempts_that_find_no_files_fail_and_leave_the_others_alone(home: Home) -> None:
+    gate = f"until [ -e {home.folder}/gate ]; do sleep .05; done"
+    home.add("d", f"for n in range(30): BashOperator(task_id=f't{{n}}', bash_command={gate!r})")
+    home.add("p", "for n in range(3): PythonOperator(task_id=f't{n}', python_callable=print)")
+    home.scheduler()
+    resource.prlimit(home.supervisor, resource.RLIMIT_NOFILE, (60, 60))
+    run_id = home.trigger("d")
+    wait_until(lambda: home.running("d") + home.ended("d") == 30 and home.ended("d") > 5, "what cannot run")
+    assert home.finish("p") == "failed"
+    (home.folder / "gate").touch()
+    assert home.wait("d", run_id) == "failed"
+    ends = Counter((attempt.cause, attempt.error) for attempt in home.attempts("d"))
+    assert set(ends) == {("success", None), ("start", "no files could be opened for it: Too many open files")}
+    assert home.finish("p") == "success"
 
 
 def test_ten_quick_deaths_of_the_supervisor_in_a_row_lose_nothing(home: Home) -> None:
