@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.running import zygote
+from engine.running import file_limit
 from engine.running.zygote import Event, Exited, Forked, Refused, ZygoteClient
 from tests.servers.processes import wait_until
 
@@ -58,7 +58,7 @@ def test_a_term_that_follows_the_fork_at_once_is_not_lost(start: Start) -> None:
 def test_a_child_begins_with_the_usual_limit_of_files_and_no_signal_blocked(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zygote.file_limit, "_usual", 345)
+    monkeypatch.setattr(file_limit, "_usual", 345)
     reader, writer = os.pipe()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
