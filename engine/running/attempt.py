@@ -28,7 +28,7 @@ from engine.authoring.execution import execute
 from engine.authoring.loader import LoadedFile, load_file
 from engine.authoring.templating import command_environment, render_bash
 from engine.metastore.outcome import Cause, Outcome
-from engine.running import messages
+from engine.running import messages, xcom_limits
 from engine.running.messages import Ask, AttemptOrder, Imported, ImportFailed, ImportOrder, Result
 from engine.running.wire import BlockingStream
 from engine.running.zygote import serve
@@ -140,6 +140,7 @@ class XCom:
         self, task_ids: Sequence[str], key: str = RETURN_VALUE, *, dag_id: str | None = None, run_id: str | None = None
     ) -> dict[str, Any]:
         """Values by task id; tasks that left none are missing."""
+        xcom_limits.check_key(key)
         self._number += 1
         context = self._context
         ask = Ask(self._number, dag_id or context.dag_id, run_id or context.run_id, list(task_ids), key)
@@ -148,14 +149,18 @@ class XCom:
         return {task_id: json.loads(value) for task_id, value in answer.values.items()}
 
     def push(self, key: str, value: Any) -> None:
-        """Leave a value for others; TypeError names what JSON cannot hold."""
-        self.pushed[key] = _to_json(key, value)
+        """Leave a value for others; TypeError or ValueError say what cannot be stored (see :mod:`.xcom_limits`)."""
+        xcom_limits.check_key(key)
+        text = _to_json(key, value)
+        xcom_limits.check_value(key, text)
+        xcom_limits.check_sum(self.pushed | {key: text})
+        self.pushed[key] = text
 
 
 def _to_json(key: str, value: Any) -> str:
     try:
-        return json.dumps(value, allow_nan=True)
-    except (TypeError, ValueError) as error:
+        return json.dumps(value, allow_nan=True)  # ASCII: NUL and lone surrogates, which databases refuse, are escaped
+    except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(
             f"XCom {key!r} cannot be stored as JSON ({error}); return plain data, or set do_xcom_push=False"
         ) from error

@@ -13,9 +13,15 @@ from engine.running.attempt import RETURN_VALUE
 from engine.running.messages import Ask, AttemptOrder
 from engine.running.output import AttemptLog
 from engine.running.wire import Stream
+from engine.running.xcom_limits import LARGEST_SUM, LONGEST_KEY, check_received
 from engine.running.zygote import Exited, ZygoteClient
 
 _CONTROL: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+
+LONGEST_MESSAGE: Final = 2 * LARGEST_SUM  # from an attempt
+LONGEST_ERROR: Final = 2000
+_MOST_ASKED: Final = 10_000
+_TELLABLE: Final = (Cause.SUCCESS, Cause.SKIP, Cause.EXCEPTION, Cause.START, Cause.IMPORT)
 
 
 @dataclass(slots=True)
@@ -46,13 +52,30 @@ def printable(text: str) -> str:
     return " ".join(text.split())
 
 
+def believable(told: Outcome) -> Outcome:
+    """What an attempt reports, reduced to what its code can know: that code may have written to the channel itself."""
+    error = told.error[:LONGEST_ERROR] if told.error else None
+    try:
+        check_received(told.xcom)
+    except ValueError as reason:
+        return Outcome(Cause.EXCEPTION, error=f"its result could not be stored: {reason}")
+    cause = told.cause if told.cause in _TELLABLE else Cause.EXCEPTION
+    return Outcome(cause, error=error, may_retry=told.may_retry, xcom=told.xcom)
+
+
+def sensible(ask: Ask) -> bool:
+    """Whether a database can be asked this."""
+    ids = [ask.dag_id, ask.run_id, ask.key, *ask.task_ids]
+    return len(ask.task_ids) <= _MOST_ASKED and all(len(text) <= LONGEST_KEY and text.isprintable() for text in ids)
+
+
 def end_of(attempt: Attempt, event: Exited) -> Outcome:
     """How an attempt ended: what we did to it, then its exit status, then what its code reported."""
     if attempt.ending:
         return attempt.ending
     if event.signal is not None:
         return Outcome(Cause.SIGNAL, signal=event.signal, error=f"killed by {signal_name(event.signal)}")
-    if attempt.result and (event.exit_code == 0) == (attempt.result.cause in (Cause.SUCCESS, Cause.SKIP)):
+    if attempt.result and (event.exit_code == 0 or attempt.result.cause not in (Cause.SUCCESS, Cause.SKIP)):
         return attempt.result
     spec = attempt.order.bash
     if attempt.order.kind == "bash" and spec and not attempt.order.needs_file:

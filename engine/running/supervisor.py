@@ -37,7 +37,17 @@ from engine.running import messages
 from engine.running.attempt import scratch_dir
 from engine.running.deputy import Deputy, Question, Survivor
 from engine.running.files import FileZygote, FileZygotes
-from engine.running.in_flight import Attempt, end_of, last_remark, printable, status_of, with_output
+from engine.running.in_flight import (
+    LONGEST_MESSAGE,
+    Attempt,
+    believable,
+    end_of,
+    last_remark,
+    printable,
+    sensible,
+    status_of,
+    with_output,
+)
 from engine.running.messages import Alive, Ask, AttemptOrder, Dispatch, Drain, Ended, Imported, ImportFailed, Result
 from engine.running.output import AttemptLog
 from engine.running.wire import Hangup, Stream
@@ -227,7 +237,7 @@ class Supervisor:
             theirs.close()
             raise
         output = AttemptLog(self._log_folder / order.log_path, pipe, self._redact)
-        return Attempt(order, output, Stream(ours)), log_fd, theirs.detach()
+        return Attempt(order, output, Stream(ours, LONGEST_MESSAGE)), log_fd, theirs.detach()
 
     def _fork(self, attempt: Attempt, zygote: ZygoteClient, log_fd: int, channel_fd: int) -> None:
         job_id = next(self._jobs)
@@ -275,24 +285,27 @@ class Supervisor:
         try:
             bodies = attempt.channel.receive()
         except Hangup:
-            attempt.open_channel = False  # exec has closed it; the process goes on
+            _hang_up(attempt)  # exec has closed it; the process goes on
             return
         for body in bodies:
             try:
                 message = messages.from_attempt.decode(body)
             except msgspec.DecodeError:  # the task's own code has written to the channel
-                attempt.open_channel = False
+                _hang_up(attempt)
                 return
             match message:
                 case Result(outcome):
-                    attempt.result = outcome
+                    attempt.result = believable(outcome)
                 case Ask() as ask:
                     self._ask(attempt, ask)
                 case ImportFailed(error):
-                    attempt.result = Outcome(Cause.IMPORT, error=error)
+                    attempt.result = believable(Outcome(Cause.IMPORT, error=error))
 
     def _ask(self, attempt: Attempt, ask: Ask) -> None:
         """Pass a question on. It is kept until it is answered: whoever was asked may die."""
+        if not sensible(ask):
+            attempt.channel.send(messages.Answer(ask.number, {}))
+            return
         attempt.asked[ask.number] = ask
         if self._upstream:
             token = attempt.order.token
@@ -431,6 +444,11 @@ class Supervisor:
         attempt.channel.close()
         shutil.rmtree(scratch_dir(attempt.order.token), ignore_errors=True)
         self._ended.append(Ended(attempt.order.token, outcome))
+
+
+def _hang_up(attempt: Attempt) -> None:
+    attempt.open_channel = False
+    attempt.channel.close()
 
 
 def _no_files(error: OSError) -> Outcome:
