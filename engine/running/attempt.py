@@ -28,8 +28,8 @@ from engine.authoring.execution import execute
 from engine.authoring.loader import LoadedFile, load_file
 from engine.authoring.templating import command_environment, render_bash
 from engine.metastore.outcome import Cause, Outcome
-from engine.running import messages, xcom_limits
-from engine.running.messages import Ask, AttemptOrder, Imported, ImportFailed, ImportOrder, Result
+from engine.running import messages, scratch, xcom_limits
+from engine.running.messages import Ask, AttemptOrder, CleanOrder, Imported, ImportFailed, ImportOrder, Result
 from engine.running.wire import BlockingStream
 from engine.running.zygote import serve
 
@@ -41,12 +41,10 @@ def main(payload: bytes, fds: list[int]) -> int:
     order = messages.orders.decode(payload)
     if isinstance(order, ImportOrder):
         return _hold_file(order, fds)
+    if isinstance(order, CleanOrder):
+        scratch.remove(order.paths, order.own)
+        return 0
     return _run(order, fds, None)
-
-
-def scratch_dir(token: str) -> Path:
-    """The empty folder that a Bash attempt starts in; its supervisor removes it."""
-    return Path(os.environ.get("TMPDIR", "/tmp")) / f"windsock-{token}"  # noqa: S108 - the token is not guessable
 
 
 def _hold_file(order: ImportOrder, fds: list[int]) -> int:
@@ -94,7 +92,7 @@ def _sources(order: ImportOrder) -> list[str]:
 
 def _run_loaded(loaded: LoadedFile, payload: bytes, fds: list[int]) -> int:
     order = messages.orders.decode(payload)
-    if isinstance(order, ImportOrder):
+    if not isinstance(order, AttemptOrder):
         raise TypeError("a file zygote only forks attempts")
     return _run(order, fds, loaded)
 
@@ -176,12 +174,12 @@ def _run_bash(order: AttemptOrder, channel: BlockingStream) -> NoReturn:
         channel.send(Result(Outcome(Cause.EXCEPTION, error=last_line(error))))
         sys.stdout.flush()
         os._exit(1)
-    cwd = rendered.cwd or str(scratch_dir(order.token))
+    cwd = rendered.cwd or order.scratch
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # Python ignores them, and exec would hand that on to the shell
     try:
         if not rendered.cwd:
-            os.mkdir(cwd, mode=0o700)  # noqa: PTH102 - the same family of errors as below
+            os.makedirs(cwd, mode=0o700)  # noqa: PTH103 - the same family of errors as below
         os.chdir(cwd)
         os.execvpe("bash", ["bash", "-c", rendered.command], rendered.env)  # noqa: S606,S607
     except OSError as error:

@@ -43,8 +43,14 @@ def test_success_is_success_with_the_last_line_as_xcom(home: Home) -> None:
     assert (home.last("ok").cause, home.last("ok").exit_code) == ("success", 0)
     assert "one\n" in home.log("ok")
     assert "got two\n" in home.log("ok", "u")
-    assert re.search(r"/tmp/windsock-\S+\n", home.log("ok"))
+    assert re.search(r"/tmp/windsock-\d+/supervisor-\S+/\S+\n", home.log("ok"))
     assert home.scratch() == []
+
+
+def test_what_a_task_leaves_in_its_scratch_folder_is_removed(home: Home) -> None:
+    home.add("litter", "BashOperator(task_id='t', bash_command='mkdir -p a/b; touch a/b/c; pwd')")
+    assert home.finish("litter") == "success"
+    wait_until(lambda: home.scratch() == [], "the removal")
 
 
 def test_an_exit_code_is_told_with_the_last_line(home: Home) -> None:
