@@ -389,6 +389,14 @@ def test_scratch_folders_of_a_killed_supervisor_are_removed_by_the_next(home: Ho
     wait_until(lambda: home.scratch() == [], "the removal")
 
 
+def test_the_supervisor_logs_like_every_service(home: Home) -> None:
+    scheduler = home.scheduler()
+    kill(scheduler.pid)
+    scheduler.wait()
+    line = r"(?m)^\d{4}-\d\d-\d\dT[\d:.]{12}Z WARNING engine\.running\.supervisor: the scheduler is gone"
+    wait_until(lambda: re.search(line, home.output("scheduler")), "its word")
+
+
 def test_ten_quick_deaths_of_the_supervisor_in_a_row_lose_nothing(home: Home) -> None:
     again = f"bash_command={telling(home) + 'true'!r}, retries=20, retry_delay=timedelta(0)"
     home.add("d", f"for n in range(60): BashOperator(task_id=f't{{n}}', {again})")
