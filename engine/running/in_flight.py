@@ -11,7 +11,7 @@ from engine.metastore.outcome import Cause, Outcome, signal_name
 from engine.running import messages
 from engine.running.attempt import RETURN_VALUE
 from engine.running.messages import Ask, AttemptOrder
-from engine.running.output import AttemptLog
+from engine.running.output import LONGEST_LINE, AttemptLog
 from engine.running.wire import Stream
 from engine.running.xcom_limits import LARGEST_SUM, LONGEST_KEY, check_received
 from engine.running.zygote import Exited, ZygoteClient
@@ -96,11 +96,15 @@ def with_output(attempt: Attempt, outcome: Outcome) -> Outcome:
     last = attempt.log.last_line.strip()
     if attempt.order.kind != "bash" or attempt.order.needs_file or not last:
         return outcome
-    if outcome.cause == Cause.SUCCESS and attempt.order.do_xcom_push:
-        return Outcome(Cause.SUCCESS, exit_code=0, xcom={RETURN_VALUE: messages.to_json(last)})
     if outcome.cause == Cause.EXIT:
-        return Outcome(Cause.EXIT, exit_code=outcome.exit_code, error=f"{outcome.error}: {last[:500]}")
-    return outcome
+        shown = attempt.log.last_printed_line.strip()  # before it is shortened: half a secret is not recognised
+        return Outcome(Cause.EXIT, exit_code=outcome.exit_code, error=f"{outcome.error}: {shown[:500]}")
+    if outcome.cause != Cause.SUCCESS or not attempt.order.do_xcom_push:
+        return outcome
+    if not attempt.log.last_line_is_whole:
+        attempt.log.remark(f"its last line is longer than {LONGEST_LINE:,} bytes and is not kept as its XCom")
+        return outcome
+    return Outcome(Cause.SUCCESS, exit_code=0, xcom={RETURN_VALUE: messages.to_json(last)})
 
 
 def status_of(end: Exited | Outcome) -> str:
