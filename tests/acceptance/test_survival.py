@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 from collections import Counter
@@ -247,9 +246,9 @@ def test_the_database_is_down_for_a_while(begin: Begin, postgresql_server: Postg
     try:
         # What runs now ends, and has to be remembered until the database is back.
         wait_until(lambda: "the metastore fails" in world.home.output("scheduler"), "the scheduler to notice")
-        os.kill(world.home.processes[0].pid, 0)
     finally:
         postgresql_server.start()
+        world.home.store.engine.dispose()  # our own connections are dead too
     world.end()
     world.check(lost=0)
     assert world.scheduler.poll() is None
@@ -268,6 +267,7 @@ def test_the_scheduler_is_killed_while_the_database_is_down(begin: Begin, postgr
         wait_until(lambda: "finishing" in world.home.output("scheduler"), "the supervisor to notice")
     finally:
         postgresql_server.start()
+        world.home.store.engine.dispose()  # our own connections are dead too
     world.home.scheduler()
     world.end()
     world.check(lost=0)
