@@ -113,8 +113,7 @@ class Machine:
             sample.value
             for family in families
             for sample in family.samples
-            if sample.name.removesuffix("_total") == name
-            and labels.items() <= sample.labels.items()
+            if sample.name.removesuffix("_total") == name and labels.items() <= sample.labels.items()
         ]
 
     def total(self, name: str, **labels: str) -> float:

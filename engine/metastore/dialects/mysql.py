@@ -55,8 +55,11 @@ class MysqlDialect(DatabaseDialect):
 
     def reason(self, error: DBAPIError) -> str:
         """The sentence without the code before it."""
-        arguments = getattr(error.orig, "args", ())
-        return " ".join(str(arguments[1]).split()) if len(arguments) > 1 else super().reason(error)
+        match getattr(error.orig, "args", ()):
+            case (_, sentence, *_):
+                return " ".join(str(sentence).split())
+            case _:
+                return super().reason(error)
 
     @contextmanager
     def migration_lock(self, connection: Connection) -> Iterator[None]:

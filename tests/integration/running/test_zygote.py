@@ -244,8 +244,6 @@ def test_the_zygote_its_children_and_theirs_die_with_a_killed_client() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes its user")
 def test_a_refused_fork_is_told_and_the_zygote_goes_on(zygote: ZygoteClient) -> None:
-    import socket
-
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         zygote.fork(1, b"limited", [theirs.fileno()], serves=True)

@@ -251,8 +251,8 @@ def test_term_ends_what_runs_and_tells_it_as_stopped(home: Home) -> None:
 
 
 def test_ten_quick_deaths_of_the_supervisor_in_a_row_lose_nothing(home: Home) -> None:
-    task = f"BashOperator(task_id=f't{{n}}', bash_command={telling(home) + 'true'!r}, retries=20, retry_delay=ZERO)"
-    home.add("d", f"for n in range(60): {task}", preamble="ZERO = timedelta(0)\n")
+    again = f"bash_command={telling(home) + 'true'!r}, retries=20, retry_delay=timedelta(0)"
+    home.add("d", f"for n in range(60): BashOperator(task_id=f't{{n}}', {again})")
     home.scheduler()
     run_id = home.trigger("d")
     for _ in range(10):

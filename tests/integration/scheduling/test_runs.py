@@ -107,11 +107,12 @@ def test_the_sequential_executor_runs_one_at_a_time(make_home: MakeHome) -> None
 
 def test_scheduled_runs_are_created_when_their_interval_is_over(shared: Home) -> None:
     start = datetime.now(UTC).replace(microsecond=0)
+    until = start + timedelta(seconds=2)
     shared.add(
         "ticking",
         "BashOperator(task_id='t', bash_command='true')",
-        arguments=f"schedule=timedelta(seconds=1), catchup=True, end_date=datetime.fromisoformat({(start + timedelta(seconds=2)).isoformat()!r})",
-        preamble=f"START = datetime.fromisoformat({start.isoformat()!r})\n",
+        arguments="schedule=timedelta(seconds=1), catchup=True, end_date=UNTIL",
+        preamble=f"START, UNTIL = map(datetime.fromisoformat, [{start.isoformat()!r}, {until.isoformat()!r}])\n",
     )
     wait_until(lambda: len(shared.runs("ticking")) == 3, "three runs", 10)
     for number, run in enumerate(shared.runs("ticking")):
