@@ -6,6 +6,7 @@ claimed with locks, and the unique key (dag_id, logical_date) has the last word.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from datetime import datetime
 from typing import Any, Final
@@ -15,11 +16,14 @@ from sqlalchemy import Row, bindparam, func, select, update
 from engine.authoring.serialized import SerializedDag
 from engine.authoring.timetables import DataInterval, NextRun, next_interval
 from engine.metastore import budgets
+from engine.metastore.errors import NotFound
 from engine.metastore.graphs import Graphs
 from engine.metastore.states import RunState, RunType
 from engine.metastore.store import Tx
 from engine.metastore.tables import Base, Budget, Dag, DagRun, DagSchedule
 from engine.metastore.transitions import insert_run
+
+log = logging.getLogger(__name__)
 
 _SCHEDULE: Final = Base.metadata.tables[DagSchedule.__tablename__]
 _BUDGET: Final = Base.metadata.tables[Budget.__tablename__]
@@ -57,11 +61,21 @@ def sync_schedules(tx: Tx, graphs: Graphs, *, paused_at_creation: bool, limit: i
     rows = tx.connection.execute(_CHANGED, {"limit": limit}).all()
     for row in rows:
         if row.is_active:
-            _follow(tx, graphs.get(tx.connection, row.dag_id, row.version).dag, row, paused_at_creation)
+            if dag := _readable(tx, graphs, row):
+                _follow(tx, dag, row, paused_at_creation)
         else:
             values = {"version": None, "next_interval_start": None, "next_interval_end": None, "next_run_after": None}
             tx.connection.execute(update(DagSchedule).where(DagSchedule.dag_id == row.dag_id).values(values))
     return len(rows)
+
+
+def _readable(tx: Tx, graphs: Graphs, row: Any) -> SerializedDag | None:
+    """The DAG version of a row; one that cannot be read is told, and must not hold up the others."""
+    try:
+        return graphs.get(tx.connection, row.dag_id, row.version).dag
+    except NotFound as error:
+        log.error("%s", error)
+        return None
 
 
 def _follow(tx: Tx, dag: SerializedDag, row: Any, paused_at_creation: bool) -> None:
@@ -117,8 +131,8 @@ def create_due_runs(tx: Tx, graphs: Graphs, limit: int) -> int:
     active = _active_runs(tx, [row.dag_id for row in due])
     created = 0
     for row in due:
-        dag = graphs.get(tx.connection, row.dag_id, row.version).dag
-        if active[row.dag_id] < dag.max_active_runs:
+        dag = _readable(tx, graphs, row)
+        if dag and active[row.dag_id] < dag.max_active_runs:
             created += _create(tx, dag, row)
     return created
 
