@@ -28,6 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from engine.authoring.attempt_context import AttemptContext
 from engine.authoring.serialized import CallbackKind
+from engine.logs.cleaning import one_line
 from engine.logs.paths import attempt_log_path
 from engine.metastore.changes import RunFacts
 from engine.metastore.errors import MetastoreError, NotFound
@@ -263,12 +264,13 @@ class CallbackRunner:
 
     def _finish(self, running: Running, error: str | None) -> None:
         self._close(running, f"failed: {error}" if error else "returned")
-        self._insist(lambda tx: _settle(tx, running.request.id, self._owner, self._redact(error) if error else None))
+        told = self._redact(one_line(error)) if error else None
+        self._insist(lambda tx: _settle(tx, running.request.id, self._owner, told))
         request = running.request
         outcome = "failed" if error else "done"
         self._metrics.incr("callbacks.finished", callback=request.kind, outcome=outcome)
         if error:
-            log.warning("%s_callback of %s failed: %s", request.kind, request.dag_id, self._redact(error))
+            log.warning("%s_callback of %s failed: %s", request.kind, request.dag_id, told)
             self._metrics.incr("dag.callback_exceptions", dag_id=request.dag_id)
 
     def _insist(self, work: Callable[[Tx], None]) -> None:

@@ -21,7 +21,6 @@ import contextlib
 import itertools
 import logging
 import os
-import re
 import select
 import shutil
 import signal
@@ -34,6 +33,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from engine.logs.cleaning import one_line
 from engine.metastore.outcome import Cause, Outcome, signal_name
 from engine.running import messages
 from engine.running.attempt import RETURN_VALUE, scratch_dir
@@ -46,7 +46,6 @@ from engine.running.zygote import Exited, Forked, Refused, ZygoteClient, ZygoteD
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_SECONDS: Final = 1.0
-_CONTROL: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 
 class Survivor(Protocol):
@@ -423,7 +422,7 @@ class Supervisor:
         """The error travels into the metastore, mails and pages: secrets and control characters stay behind."""
         if not outcome.error:
             return outcome
-        return msgspec.structs.replace(outcome, error=self._redact(_printable(outcome.error)))
+        return msgspec.structs.replace(outcome, error=self._redact(one_line(outcome.error)))
 
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         del self._attempts[attempt.order.token]
@@ -435,12 +434,6 @@ class Supervisor:
         attempt.channel.close()
         shutil.rmtree(scratch_dir(attempt.order.token), ignore_errors=True)
         self._ended.append(Ended(attempt.order.token, outcome))
-
-
-def _printable(text: str) -> str:
-    """One line without control characters, which terminals obey and PostgreSQL refuses."""
-    text = _CONTROL.sub("", text).encode(errors="backslashreplace").decode()
-    return " ".join(text.split())
 
 
 def _outcome(attempt: Attempt, event: Exited) -> Outcome:
