@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,8 +14,6 @@ from engine.running.output import LONGEST_LINE, AttemptLog
 from engine.running.wire import Stream
 from engine.running.xcom_limits import LARGEST_SUM, LONGEST_KEY, check_received
 from engine.running.zygote import Exited, ZygoteClient
-
-_CONTROL: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 LONGEST_MESSAGE: Final = 2 * LARGEST_SUM  # from an attempt
 LONGEST_ERROR: Final = 2000
@@ -44,12 +41,6 @@ class Attempt:
     open_channel: bool = True
     untouchable: bool = False  # it has become another user
     finished: bool = False  # a handler of the same round may still hold it
-
-
-def printable(text: str) -> str:
-    """One line without control characters, which terminals obey and PostgreSQL refuses."""
-    text = _CONTROL.sub("", text).encode(errors="backslashreplace").decode()
-    return " ".join(text.split())
 
 
 def believable(told: Outcome) -> Outcome:

@@ -31,6 +31,7 @@ from typing import Final
 
 import msgspec
 
+from engine.logs.cleaning import one_line
 from engine.metastore.outcome import Cause, Outcome
 from engine.running import messages
 from engine.running.deputy import Deputy, Question, Survivor
@@ -41,7 +42,6 @@ from engine.running.in_flight import (
     believable,
     end_of,
     last_remark,
-    printable,
     sensible,
     status_of,
     with_output,
@@ -452,7 +452,7 @@ class Supervisor:
         """The error travels into the metastore, mails and pages: secrets and control characters stay behind."""
         if not outcome.error:
             return outcome
-        return msgspec.structs.replace(outcome, error=self._redact(printable(outcome.error)))
+        return msgspec.structs.replace(outcome, error=self._redact(one_line(outcome.error)))
 
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         del self._attempts[attempt.order.token]

@@ -188,7 +188,8 @@ class Scheduler:
             else:
                 self._endure(error)
             return
-        self._executor.confirm([one.token for one in ended])
+        if ended:
+            self._executor.confirm([one.token for one in ended])
         self._ended, self._sweep, self._look, self._troubled = [], False, False, False
         if turn.orders:
             self._executor.submit(turn.orders)

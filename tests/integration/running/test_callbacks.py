@@ -1,9 +1,10 @@
-"""User callbacks through a real scheduler and notifier."""
+"""User callbacks through a real scheduler and notifier on SQLite."""
 
 from __future__ import annotations
 
-import sys
-import time
+import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,89 +12,151 @@ from typing import Any
 import pytest
 from sqlalchemy import Row, select
 
+from engine.linux import children_of
 from engine.metastore.tables import CallbackRequest
-from tests.integration.scheduling.engine_home import Home
+from tests.integration.scheduling.engine_home import Home, kill
 from tests.servers.processes import wait_until
 
-_TELLING = """
-def cb(context):
+PREAMBLE = """
+import json
+def tell(context):
+    told = {{
+        'pid': os.getpid(), 'dag_id': context['dag'].dag_id,
+        'run_id': context['dag_run'].run_id, 'task_id': getattr(context.get('ti'), 'task_id', None),
+        'try': getattr(context.get('ti'), 'try_number', None), 'exception': str(context.get('exception')),
+        'reason': context.get('reason'), 'secret': os.environ.get('WINDSOCK__SMTP__SMTP_PASSWORD'),
+    }}
+    print('telling', context['dag_run'].run_id)
     with open({told!r}, 'a') as file:
-        file.write('began\\n')
-    time.sleep({seconds})
-    with open({told!r}, 'a') as file:
-        file.write('ended\\n')
-"""
-# A notifier whose database fails once, just when it reads what the first callback is about.
-_STUMBLING = """
-from sqlalchemy.exc import OperationalError
-from engine.config import load
-from engine.running import notifier
-from engine.running.callback_requests import CallbackRunner
-order, failures = CallbackRunner._order, [OperationalError('SELECT', {}, Exception('away'))]
-def stumble(*args):
-    if failures:
-        raise failures.pop()
-    return order(*args)
-CallbackRunner._order = stumble
-notifier.run(load())
+        file.write(json.dumps(told) + '\\n')
+def fail(context):
+    raise RuntimeError('the pager is off')
+def linger(context):
+    tell(context)
+    while os.path.exists({gate!r}): time.sleep(0.01)
 """
 
 
-@pytest.fixture
-def home() -> Iterator[Home]:
-    made = Home()
+class World:
+    def __init__(self) -> None:
+        self.home = Home(WINDSOCK__CORE__CALLBACK_TIMEOUT="1.5", WINDSOCK__SMTP__SMTP_PASSWORD="hidden-from-callbacks")
+        self.told_path, self.gate = self.home.folder / "told", self.home.folder / "gate"
+        self.home.scheduler()
+        self.start_notifier()
+
+    def start_notifier(self) -> None:
+        (self.home.folder / "notifier.log").unlink(missing_ok=True)
+        process = self.home.start("notifier")
+        wait_until(lambda: "delivering alerts" in self.home.output("notifier"), "the notifier", 15)
+        self.notifier = process
+
+    def run(self, dag_id: str, task: str, arguments: str = "schedule=None") -> str:
+        """Run a DAG of one failing Bash task; `task` and `arguments` name the callbacks."""
+        preamble = PREAMBLE.format(told=str(self.told_path), gate=str(self.gate))
+        body = f"BashOperator(task_id='t', bash_command='echo broken; exit 3', {task})"
+        self.home.add(dag_id, body, arguments=arguments, preamble=preamble)
+        run_id = self.home.trigger(dag_id)
+        self.home.wait(dag_id, run_id)
+        return run_id
+
+    def told(self, dag_id: str) -> list[dict[str, Any]]:
+        """What the callbacks of a DAG wrote."""
+        lines = self.told_path.read_text().splitlines() if self.told_path.exists() else []
+        return [told for told in map(json.loads, lines) if told["dag_id"] == dag_id]
+
+    def requests(self, dag_id: str) -> list[Row[Any]]:
+        statement = select(CallbackRequest.__table__).where(CallbackRequest.dag_id == dag_id)
+        with self.home.store.read() as connection:
+            return list(connection.execute(statement.order_by(CallbackRequest.id)))
+
+    def settled(self, dag_id: str) -> list[Row[Any]]:
+        """The requests of a DAG, once none is open."""
+        wait_until(lambda: {row.state for row in self.requests(dag_id)} <= {"done", "dead"}, "the callbacks", 15)
+        return self.requests(dag_id)
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    made = World()
     yield made
-    made.close()
+    made.home.close()
 
 
-def add(home: Home, dag_id: str, seconds: float) -> Path:
-    """A DAG that fails and whose callback takes so long; returns the file that the callback writes to."""
-    told = home.folder / f"told-{dag_id}"
-    preamble = _TELLING.format(told=str(told), seconds=seconds)
-    home.add(dag_id, "BashOperator(task_id='t', bash_command='false', on_failure_callback=cb)", preamble=preamble)
-    return told
+def test_each_callback_runs_once_in_a_process_of_its_own_with_its_context(world: World) -> None:
+    run_id = world.run("both", "on_failure_callback=tell", "schedule=None, on_failure_callback=tell")
+    assert [row.state for row in world.settled("both")] == ["done", "done"]
+    task, dag = sorted(world.told("both"), key=lambda told: told["reason"] or "")
+    assert (task["run_id"], task["task_id"], task["try"]) == (run_id, "t", 1)
+    assert task["exception"] == "exited with code 3: broken"
+    assert (dag["run_id"], dag["reason"]) == (run_id, "task_failure")
+    assert len({task["pid"], dag["pid"], world.notifier.pid}) == 3
+    assert task["secret"] is None
+    logs = list(Path(world.home.settings.logging.base_log_folder).glob("dag_id=both/**/*on_failure.log"))
+    assert len(logs) == 2
+    assert all(f"telling {run_id}" in log.read_text() for log in logs)
 
 
-def lines(told: Path) -> list[str]:
-    return told.read_text().split() if told.exists() else []
+def test_on_retry_and_on_success_are_called_for_their_attempts(world: World) -> None:
+    task = "bash_command='[ {{ ti.try_number }} = 2 ]', retries=1, retry_delay=timedelta(0)"
+    preamble = PREAMBLE.format(told=str(world.told_path), gate=str(world.gate))
+    body = (
+        f"BashOperator(task_id='t', {task}, on_retry_callback=tell, on_success_callback=tell, on_failure_callback=tell)"
+    )
+    world.home.add("again", body, preamble=preamble)
+    assert world.home.finish("again") == "success"
+    assert [(row.kind, row.state) for row in world.settled("again")] == [("on_retry", "done"), ("on_success", "done")]
+    assert sorted(told["try"] for told in world.told("again")) == [1, 2]
 
 
-def requests(home: Home) -> list[Row[Any]]:
-    with home.store.read() as connection:
-        return list(connection.execute(select(CallbackRequest.__table__)).all())
+def test_a_callback_that_raises_is_told_and_not_repeated(world: World) -> None:
+    world.run("raising", "on_failure_callback=[fail, tell]")
+    (request,) = world.settled("raising")
+    assert (request.state, request.attempts) == ("dead", 1)
+    assert request.error == "fail: RuntimeError: the pager is off"
+    assert len(world.told("raising")) == 1  # the one after it was called all the same
+    wait_until(lambda: world.home.statsd.total("dag.callback_exceptions", dag_id="raising") == 1, "the metric")
+    wait_until(lambda: world.home.statsd.total("callbacks.finished", outcome="failed") >= 1, "the metric")
 
 
-def test_a_callback_that_runs_when_the_notifier_is_stopped_may_end(home: Home) -> None:
-    told = add(home, "d", 1.5)
-    home.scheduler()
-    notifier = home.start("notifier")
-    home.finish("d")
-    wait_until(lambda: lines(told) == ["began"], "the callback")
-    assert home.stop(notifier) == 0
-    assert lines(told) == ["began", "ended"]
-    assert [request.state for request in requests(home)] == ["done"]
+def test_a_callback_that_overruns_is_killed(world: World) -> None:
+    world.gate.touch()
+    world.run("lingering", "on_failure_callback=linger")
+    (request,) = world.settled("lingering")
+    assert (request.state, request.error) == ("dead", "ran longer than core.callback_timeout of 1.5 s")
+    wait_until(lambda: not Path(f"/proc/{world.told('lingering')[0]['pid']}").exists(), "its process's end")
+    world.gate.unlink()
 
 
-def test_a_callback_that_does_not_end_in_time_is_given_to_the_next_notifier_at_once(home: Home) -> None:
-    told = add(home, "d", 60)
-    home.scheduler()
-    notifier = home.start("notifier")
-    home.finish("d")
-    wait_until(lambda: lines(told) == ["began"], "the callback")
-    began = time.monotonic()
-    assert home.stop(notifier) == 0
-    assert time.monotonic() - began < 9
-    (request,) = requests(home)
-    assert (request.state, request.attempts, request.lease_until) == ("pending", 0, None)
-    home.start("notifier")
-    wait_until(lambda: lines(told) == ["began", "began"], "the second try")
+def test_a_callback_whose_notifier_is_killed_runs_again_with_the_next(world: World) -> None:
+    world.gate.touch()
+    world.run("interrupted", "on_failure_callback=linger")
+    wait_until(lambda: world.told("interrupted"), "the callback")
+    kill(world.notifier.pid)
+    world.notifier.wait()
+    wait_until(
+        lambda: not Path(f"/proc/{world.told('interrupted')[0]['pid']}").exists(),
+        "the callback's end with its notifier",
+    )
+    world.gate.unlink()
+    world.start_notifier()
+    (request,) = world.settled("interrupted")
+    assert (request.state, request.attempts) == ("done", 2)
+    assert len(world.told("interrupted")) == 2
 
 
-def test_a_database_that_fails_for_a_moment_leaves_no_leased_callback_behind(home: Home) -> None:
-    told = [add(home, dag_id, 0) for dag_id in "abc"]
-    home.scheduler()
-    for dag_id in "abc":
-        home.finish(dag_id)
-    home.run([sys.executable, "-c", _STUMBLING], "stumbling")
-    wait_until(lambda: [lines(path) for path in told] == [["began", "ended"]] * 3, "the callbacks")
-    wait_until(lambda: [request.state for request in requests(home)] == ["done"] * 3, "their ends")
+def test_a_killed_zygote_of_the_callbacks_is_replaced(world: World) -> None:
+    (zygote,) = children_of(world.notifier.pid)
+    os.kill(zygote, signal.SIGKILL)
+    world.run("after", "on_failure_callback=tell")
+    assert [row.state for row in world.settled("after")] == ["done"]
+
+
+def test_a_callback_whose_file_has_vanished_is_dead_with_the_reason(world: World) -> None:
+    world.notifier.terminate()
+    world.notifier.wait()
+    world.run("gone", "on_failure_callback=tell")
+    (world.home.settings.core.dags_folder / "gone.py").unlink()
+    world.start_notifier()
+    (request,) = world.settled("gone")
+    assert request.state == "dead"
+    assert "gone.py cannot be imported: FileNotFoundError" in request.error

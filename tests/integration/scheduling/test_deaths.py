@@ -41,6 +41,18 @@ DIES_AFTER_COMMIT = """
 LocalExecutor.confirm = lambda self, tokens: die() if tokens else None
 """
 
+LOSES_AN_ANSWER = """
+from engine.metastore.errors import MetastoreError
+run, lost = module.Store.run, []
+def lossy(self, work):
+    result = run(self, work)
+    if getattr(result, "orders", None) and not lost:
+        lost.append(1)
+        raise MetastoreError("the answer to COMMIT was lost")
+    return result
+module.Store.run = lossy
+"""
+
 
 @pytest.fixture
 def home() -> Iterator[Home]:
@@ -72,6 +84,15 @@ def test_what_was_claimed_but_never_dispatched_is_given_back_without_charge(home
     assert home.wait("d", run_id) == "success"
     assert told(home) == {f"t{n} 1": 1 for n in range(5)}
     assert "gave back 5 attempts" in home.output("dying")
+
+
+def test_what_was_claimed_by_a_commit_without_an_answer_is_given_back_without_charge(home: Home) -> None:
+    home.add("d", f"for n in range(5): BashOperator(task_id=f't{{n}}', bash_command={telling(home) + 'true'!r})")
+    run_id = home.trigger("d")
+    dying_scheduler(home, LOSES_AN_ANSWER)
+    assert home.wait("d", run_id) == "success"
+    assert told(home) == {f"t{n} 1": 1 for n in range(5)}
+    assert "the answer to COMMIT was lost" in home.output("dying")
 
 
 @pytest.mark.parametrize("moment", [DIES_BEFORE_COMMIT, DIES_AFTER_COMMIT], ids=["before", "after"])
