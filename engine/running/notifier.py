@@ -26,7 +26,7 @@ from engine.metastore.states import ProcessKind
 from engine.metastore.store import Store, Tx
 from engine.metastore.wakeups import Listener
 from engine.metrics import Metrics
-from engine.running.callback_requests import CallbackRunner
+from engine.running.callback_requests import FAREWELL_SECONDS, CallbackRunner
 from engine.running.environment import hide_secrets
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ def run(settings: Settings) -> int:
     stop.set()
     callbacks.nudge()
     for helper in helpers:
-        helper.join(timeout=5)
+        helper.join(timeout=FAREWELL_SECONDS + 3)
     store.run(lambda tx: processes.end(tx, [identity.id]))
     listener.close()
     metrics.close()
