@@ -122,9 +122,9 @@ class CallbackRunner:
         while self._running and (left := limit - time.monotonic()) > 0:
             self._wait(left)
         self._zygote.close()
-        self._give_back()
+        self._give_all_back()
 
-    def _give_back(self) -> None:
+    def _give_all_back(self) -> None:
         """What has not begun, or was ended halfway by our own stop: not its fault, so the try does not count."""
         for running in self._running.values():
             running.log.close_pipe()
