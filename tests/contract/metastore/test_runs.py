@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from engine.metastore import transitions
-from engine.metastore.errors import Duplicate, NotFound
+from engine.metastore.errors import Duplicate, NotFound, Refused
 from engine.metastore.states import RunState
 from engine.metastore.tables import Dag, DagSchedule
 from tests.contract.metastore.stage import FAILURE, Stage, bash
@@ -191,3 +191,16 @@ def test_a_run_of_a_dag_that_is_not_there_is_refused_in_words(stage: Stage) -> N
     for dag_id in ("gone", "never"):
         with pytest.raises(NotFound, match=f"there is no DAG '{dag_id}'"):
             ask(stage, dag_id)
+
+
+@pytest.mark.parametrize("run_id", ["manual__2026-11-23T14:00:00+00:00", "a~b@c,d.e-f_g", "x" * 250])
+def test_a_run_may_be_named(stage: Stage, run_id: str) -> None:
+    stage.dag("dag", bash("a"))
+    assert ask(stage, run_id=run_id) == run_id
+
+
+@pytest.mark.parametrize("run_id", ["", ".", "..", "a/b", "a b", "a\n", "é", "a%2Fb", "a?b", "x" * 251])
+def test_a_run_id_that_no_path_or_url_could_hold_is_refused_in_words(stage: Stage, run_id: str) -> None:
+    stage.dag("dag", bash("a"))
+    with pytest.raises(Refused, match="a run id has 1 to 250 letters"):
+        ask(stage, run_id=run_id)
