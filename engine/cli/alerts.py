@@ -73,24 +73,34 @@ def test(emails: tuple[str, ...], timeout: float) -> None:
 
 @alerts.command()
 @click.argument("ids", nargs=-1, type=int, metavar="[ID]...")
-@click.option("--all", "everything", is_flag=True, help="Every dead delivery.")
+@click.option("--all", "everything", is_flag=True, hidden=True, help="What it does without ids anyway.")
 def replay(ids: tuple[int, ...], everything: bool) -> None:
-    """Try dead deliveries again: these ids (see alerts list), or all."""
+    """Try dead deliveries again: all, or these ids (see alerts list)."""
     from alerting.outbox import replay as replay_rows
 
-    if bool(ids) == everything:
-        raise Misuse("name the ids of dead deliveries (windsock alerts list --state dead), or use --all")
+    if ids and everything:
+        raise Misuse("name ids or use --all, not both")
     settings = load()
     age = timedelta(seconds=settings.alerting.give_up_after)
     with open_store(settings) as store:
         count = store.run(lambda tx: replay_rows(tx.connection, tx.now, age, ids or None))
         store.wake("notifier")
     if ids and count < len(set(ids)):
-        raise Failure(f"{count} of {len(set(ids))} were dead and are tried again; see: windsock alerts list")
-    click.echo(f"{count} {'is' if count == 1 else 'are'} tried again.")
+        raise Failure(_not_dead(sorted(set(ids)), count))
+    click.echo(f"{count} dead {'delivery is' if count == 1 else 'deliveries are'} tried again.")
+
+
+def _not_dead(ids: list[int], replayed: int) -> str:
+    if len(ids) == 1:
+        return f"there is no dead delivery {ids[0]}; see: windsock alerts list --state dead"
+    return f"{replayed} of {len(ids)} were dead and are tried again; see: windsock alerts list"
 
 
 def _require_receivers(settings: Settings, emails: tuple[str, ...]) -> None:
+    from alerting.channels.email import is_address
+
+    if wrong := [address for address in emails if not is_address(address)]:
+        raise Misuse(f"this is no mail address: {', '.join(wrong)}")
     if emails and not settings.smtp.smtp_host:
         raise Failure("mail is off: set WINDSOCK__SMTP__SMTP_HOST (see windsock config list --section smtp)")
     if not emails and not settings.alerting.apprise_urls:

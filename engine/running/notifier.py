@@ -12,7 +12,7 @@ from pathlib import Path
 
 from alerting import outbox
 from alerting.channels.chat import receivers
-from alerting.channels.email import Email, SmtpConfig
+from alerting.channels.email import SmtpConfig, mail_channels
 from alerting.deliver import Deliverer
 from alerting.render import Renderer
 from alerting.routes import Plan
@@ -55,7 +55,7 @@ def build_deliverer(settings: Settings, store: Store, metrics: Metrics | None = 
     give_up_after = timedelta(seconds=settings.alerting.give_up_after)
     return Deliverer(
         store.engine,
-        [Email(mail), *chats],
+        [*mail_channels(mail), *chats],
         renderer,
         Plan(tuple(chat.name for chat in chats), give_up_after),
         lease_for=timedelta(seconds=settings.alerting.lease_seconds),

@@ -67,7 +67,7 @@ def test_list_filters_by_state_and_dag(windsock: Command, dead_delivery: int) ->
 
 
 def test_replay_makes_a_dead_delivery_pending_again(windsock: Command, store: Store, dead_delivery: int) -> None:
-    assert windsock("alerts", "replay", "7").stdout == "1 is tried again.\n"
+    assert windsock("alerts", "replay", "7").stdout == "1 dead delivery is tried again.\n"
     assert state_of(store) == ["pending"]
 
 
@@ -75,12 +75,23 @@ def test_replay_of_what_is_not_dead_is_refused(windsock: Command, dead_delivery:
     result = windsock("alerts", "replay", "7", "8")
     assert result.exit_code == 1
     assert "1 of 2 were dead" in result.stderr
+    alone = windsock("alerts", "replay", "999")
+    assert (alone.exit_code, alone.stderr.partition(";")[0]) == (1, "windsock: there is no dead delivery 999")
 
 
-def test_replay_wants_ids_or_all_and_not_both(windsock: Command, store: Store) -> None:
-    assert windsock("alerts", "replay").exit_code == 2
+@pytest.mark.parametrize("words", [(), ("--all",)])
+def test_replay_without_ids_tries_everything_again(
+    windsock: Command, store: Store, dead_delivery: int, words: tuple[str, ...]
+) -> None:
     assert windsock("alerts", "replay", "7", "--all").exit_code == 2
-    assert windsock("alerts", "replay", "--all").stdout == "0 are tried again.\n"
+    assert windsock("alerts", "replay", *words).stdout == "1 dead delivery is tried again.\n"
+    assert state_of(store) == ["pending"]
+    assert windsock("alerts", "replay", *words).stdout == "0 dead deliveries are tried again.\n"
+
+
+def test_a_test_to_what_is_no_address_is_refused_at_once(windsock: Command, store: Store) -> None:
+    result = windsock("alerts", "test", "--email", "bad", WINDSOCK__SMTP__SMTP_HOST="127.0.0.1")
+    assert (result.exit_code, result.stderr) == (2, "windsock: this is no mail address: bad\n")
 
 
 def test_a_test_without_anybody_to_tell_says_what_to_set(windsock: Command, store: Store) -> None:
