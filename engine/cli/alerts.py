@@ -60,8 +60,9 @@ def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, output:
 def test(emails: tuple[str, ...], timeout: float) -> None:
     """Send a test alert through everything that is configured, and wait until it is delivered."""
     settings = load()
-    _require_receivers(settings, emails)
     with open_store(settings) as store:
+        _require_same_settings(store, settings)
+        _require_receivers(settings, emails)
         key = _record_test(store, settings, emails)
         store.wake("notifier")
         entries = _await_settled(store, settings, key, timeout)
@@ -94,6 +95,23 @@ def _not_dead(ids: list[int], replayed: int) -> str:
     if len(ids) == 1:
         return f"there is no dead delivery {ids[0]}; see: windsock alerts list --state dead"
     return f"{replayed} of {len(ids)} were dead and are tried again; see: windsock alerts list"
+
+
+def _require_same_settings(store: Store, settings: Settings) -> None:
+    """The running notifier delivers, and to whom it was told when it was started."""
+    from alerting.clock import database_now
+    from engine.cli import queries
+    from engine.config.fingerprint import DELIVERY, matches
+    from engine.metastore.states import ProcessKind
+
+    threshold = timedelta(seconds=settings.scheduler.scheduler_health_check_threshold)
+    with store.read() as connection:
+        told = queries.living_details(connection, ProcessKind.NOTIFIER, database_now(connection), threshold)
+    if not all(matches(str(detail.get("settings", "")), settings, DELIVERY) for detail in told):
+        raise Failure(
+            "the running notifier was started with other alerting or smtp settings than these; to use these: "
+            "windsock down, then windsock up --detach"
+        )
 
 
 def _require_receivers(settings: Settings, emails: tuple[str, ...]) -> None:

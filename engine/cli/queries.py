@@ -160,6 +160,13 @@ def lives(connection: Connection, kind: ProcessKind, now: datetime, threshold: t
     return bool(connection.execute(query).scalar())
 
 
+def living_details(connection: Connection, kind: ProcessKind, now: datetime, threshold: timedelta) -> list[Row]:
+    """What the living processes of a kind have told of themselves."""
+    dead = find_dead(connection, now, threshold, [kind])
+    query = select(Process.detail).where(Process.kind == kind, Process.ended_at.is_(None), Process.id.not_in(dead))
+    return [dict(detail or {}) for detail in connection.execute(query).scalars()]
+
+
 def living_kinds(connection: Connection, now: datetime, threshold: timedelta) -> list[str]:
     """The kinds of processes that work on this metastore; none where it has no tables yet."""
     if not inspect(connection).has_table(Process.__tablename__):

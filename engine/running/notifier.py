@@ -18,6 +18,7 @@ from alerting.render import Renderer
 from alerting.routes import Plan
 from engine import links
 from engine.config import Settings
+from engine.config.fingerprint import DELIVERY, fingerprint
 from engine.logs.reading import NoLog, read_tail
 from engine.logs.redaction import Redactor
 from engine.metastore import processes
@@ -78,7 +79,8 @@ def run(settings: Settings) -> int:
     store.check()
     metrics = Metrics(settings.metrics)
     identity = identify(ProcessKind.NOTIFIER)
-    store.run(lambda tx: processes.register(tx, identity))
+    detail = {"settings": fingerprint(settings, DELIVERY)}
+    store.run(lambda tx: processes.register(tx, identity, detail))
     stop = threading.Event()
     listener = Listener(store, "notifier")
 

@@ -182,7 +182,10 @@ class Supervisor:
 
     def _publish(self) -> None:
         snapshots = tuple(child.snapshot() for child in self.children)
-        write_state(self.home, StackState(pid=os.getpid(), started_at=self.started_at, components=snapshots))
+        state = StackState(
+            pid=os.getpid(), started_at=self.started_at, components=snapshots, settings=self.plan.settings
+        )
+        write_state(self.home, state)
 
     def _say(self, sentence: str, *, loud: bool = False) -> None:
         """Write to the supervisor's log; what is loud, in the foreground, also to the terminal, which may be gone."""

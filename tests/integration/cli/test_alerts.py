@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -11,6 +12,10 @@ from sqlalchemy import update
 from alerting.events import AlertEvent, EventKind
 from alerting.outbox import record
 from alerting.tables import alert_delivery, alert_event
+from engine.config import load
+from engine.config.fingerprint import DELIVERY, fingerprint
+from engine.metastore import processes
+from engine.metastore.states import ProcessKind
 from engine.metastore.store import Store, Tx
 from tests.servers.processes import wait_until
 
@@ -105,6 +110,21 @@ def test_a_test_without_a_notifier_says_so(windsock: Command, store: Store) -> N
     result = windsock("alerts", "test", "--timeout", "0", WINDSOCK__ALERTING__APPRISE_URLS="json://localhost")
     assert result.exit_code == 1
     assert "no notifier is running" in result.stderr
+
+
+def test_a_test_through_a_notifier_with_other_settings_is_refused(
+    windsock: Command, store: Store, home: Path, sqlite_url: str
+) -> None:
+    here = {"WINDSOCK__ALERTING__APPRISE_URLS": "json://localhost/secret"}
+    settings = load({**here, "WINDSOCK__DATABASE__SQL_ALCHEMY_CONN": sqlite_url}, home)
+    identity = processes.identify(ProcessKind.NOTIFIER)
+    detail = {"settings": fingerprint(settings, DELIVERY)}
+    store.run(lambda tx: processes.register(tx, identity, detail))
+    assert "not settled" in windsock("alerts", "test", "--timeout", "0", **here).stderr
+    for other in ({}, {"WINDSOCK__ALERTING__APPRISE_URLS": "json://localhost/other"}):
+        result = windsock("alerts", "test", "--timeout", "0", **other)
+        assert result.exit_code == 1
+        assert "the running notifier was started with other alerting or smtp settings" in result.stderr
 
 
 def test_a_test_waits_until_it_is_delivered(windsock: Command, store: Store) -> None:
