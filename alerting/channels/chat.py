@@ -20,6 +20,7 @@ from urllib.parse import unquote
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.cleaning import one_line, shorten
 from alerting.errors import ReceiverError
+from alerting.outbox import REPLAY
 
 if TYPE_CHECKING:
     from apprise import AppriseAsset, NotifyBase
@@ -70,7 +71,7 @@ class Unusable:
         self.reason = reason
 
     def send(self, message: Message) -> Outcome:  # noqa: ARG002
-        return Permanent(Failure.CONFIG, f"{self.reason}; correct it, then `windsock alerts replay`")
+        return Permanent(Failure.CONFIG, f"{self.reason}; correct it, {REPLAY}")
 
 
 class Chat:
@@ -109,7 +110,7 @@ class Chat:
 
     def _failed(self, logged: list[str]) -> Outcome:
         told = " ".join(logged)
-        reason = f"{self.name}: {shorten(self._redact(told), REASON_LIMIT) or 'not accepted'}"
+        reason = shorten(self._redact(told), REASON_LIMIT) or "not accepted"
         status = _STATUS.search(told)
         if status is None:
             return Retry(Failure.UNREACHABLE, reason, channel_down=True)
@@ -124,7 +125,7 @@ class Chat:
 def _by_status(status: int, reason: str) -> Outcome:
     match status:
         case 401 | 403 | 404 | 410:
-            return Permanent(Failure.AUTH, f"{reason} Check its URL in {SETTING}, then `windsock alerts replay`")
+            return Permanent(Failure.AUTH, f"{reason.rstrip(' .')}; correct its URL in {SETTING}, {REPLAY}")
         case 429:
             return Retry(Failure.BUSY, reason, channel_down=True)
         case _ if status >= 500 or status in _BUSY:
