@@ -191,3 +191,13 @@ def test_a_run_of_a_dag_that_is_not_there_is_refused_in_words(stage: Stage) -> N
     for dag_id in ("gone", "never"):
         with pytest.raises(NotFound, match=f"there is no DAG '{dag_id}'"):
             ask(stage, dag_id)
+
+
+def test_a_long_queue_of_one_dag_does_not_hide_the_runs_of_others(stage: Stage) -> None:
+    stage.dag("busy", bash("a"), max_active_runs=2)
+    stage.dag("late", bash("a"))
+    for number in range(5):
+        stage.create("busy", f"run{number}")
+    stage.create("late")
+    started = [(change.run.dag_id, change.run.run_id) for change in stage.start_runs(limit=3).runs]
+    assert started == [("busy", "run0"), ("busy", "run1"), ("late", "run")]
