@@ -107,7 +107,7 @@ def run(settings: Settings) -> int:
     beat_seconds = settings.scheduler.job_heartbeat_sec
     helpers = [
         _helper("callbacks", stop, listener.interrupt, lambda: callbacks.run(stop)),
-        _helper("heartbeat", stop, listener.interrupt, lambda: _beat(store, identity, beat_seconds, stop)),
+        _helper("heartbeat", stop, listener.interrupt, lambda: _beat(store, metrics, identity, beat_seconds, stop)),
     ]
     log.info("delivering alerts and running callbacks")
     deliverer.run(partial(_wait, listener, callbacks, stop), stop)
@@ -161,9 +161,10 @@ def _helper(
     return thread
 
 
-def _beat(store: Store, identity: Identity, seconds: float, stop: threading.Event) -> None:
+def _beat(store: Store, metrics: Metrics, identity: Identity, seconds: float, stop: threading.Event) -> None:
     while not stop.wait(seconds):
         try:
             store.run(lambda tx: processes.heartbeat(tx, [identity.id]))
         except Exception as error:
+            metrics.incr("job_heartbeat_failure")
             log.warning("the heartbeat could not be written: %s", error)
