@@ -16,11 +16,11 @@ from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Insert, Table, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, Insert, Table, case, func, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from alerting.events import AlertEvent, EventKind
-from alerting.routes import Plan, Suppressed, Target, match
+from alerting.routes import EMAIL, Plan, Suppressed, Target, match
 from alerting.tables import alert_delivery, alert_event
 
 _HOLDER: Final = 18  # characters of a token that name the holder
@@ -357,19 +357,39 @@ def bury_orphans(connection: Connection, now: datetime, channels: Sequence[str])
             state=DeliveryState.DEAD.value,
             due_at=None,
             error="its receiver is not configured: put its URL back into WINDSOCK__ALERTING__APPRISE_URLS, "
-            "then `windsock alerts replay`",
+            "then `windsock alerts replay`; or replay it `--to` another receiver",
         )
     )
     return connection.execute(statement).rowcount
 
 
-def replay(connection: Connection, now: datetime, give_up_after: timedelta, ids: Iterable[int] | None = None) -> int:
-    """Makes dead deliveries pending again, these or all; returns how many."""
+def replay(
+    connection: Connection,
+    now: datetime,
+    give_up_after: timedelta,
+    ids: Iterable[int] | None = None,
+    to: str | None = None,
+) -> int:
+    """Makes dead deliveries pending again, these or all; returns how many.
+
+    With `to`, those of chat receivers go to that receiver, unless it was to be told of the same event already.
+    """
     chosen = _d.state == DeliveryState.DEAD
     if ids is not None:
         chosen &= _d.id.in_(list(ids))
-    values = {"state": "pending", "due_at": now, "attempts": 0, "give_up_at": now + give_up_after}
+    values: dict[str, Any] = {"state": "pending", "due_at": now, "attempts": 0, "give_up_at": now + give_up_after}
+    if to is not None:
+        chosen &= _d.id.in_(_movable(connection, chosen, to))
+        values["channel"] = to
     return connection.execute(update(alert_delivery).where(chosen).values(**values)).rowcount
+
+
+def _movable(connection: Connection, chosen: ColumnElement[bool], to: str) -> list[int]:
+    """One delivery of each event that `to` has none of; its own dead ones too."""
+    told = select(_d.event_id).where(_d.channel == to)
+    others = (_d.channel != EMAIL) & _d.event_id.not_in(told)
+    rows = connection.execute(select(_d.id, _d.event_id).where(chosen, others | (_d.channel == to)))
+    return list({row.event_id: row.id for row in rows}.values())
 
 
 def next_due(connection: Connection, channels: Sequence[str]) -> dict[str, datetime]:

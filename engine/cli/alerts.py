@@ -74,7 +74,8 @@ def test(emails: tuple[str, ...], timeout: float) -> None:
 @alerts.command()
 @click.argument("ids", nargs=-1, type=int, metavar="[ID]...")
 @click.option("--all", "everything", is_flag=True, help="Every dead delivery.")
-def replay(ids: tuple[int, ...], everything: bool) -> None:
+@click.option("--to", metavar="CHANNEL", help="Send those of chat receivers to this one: its URL was corrected.")
+def replay(ids: tuple[int, ...], everything: bool, to: str | None) -> None:
     """Try dead deliveries again: these ids (see alerts list), or all."""
     from alerting.outbox import replay as replay_rows
 
@@ -82,12 +83,23 @@ def replay(ids: tuple[int, ...], everything: bool) -> None:
         raise Misuse("name the ids of dead deliveries (windsock alerts list --state dead), or use --all")
     settings = load()
     age = timedelta(seconds=settings.alerting.give_up_after)
+    if to is not None:
+        _require_channel(settings, to)
     with open_store(settings) as store:
-        count = store.run(lambda tx: replay_rows(tx.connection, tx.now, age, ids or None))
+        count = store.run(lambda tx: replay_rows(tx.connection, tx.now, age, ids or None, to))
         store.wake("notifier")
     if ids and count < len(set(ids)):
         raise Failure(f"{count} of {len(set(ids))} were dead and are tried again; see: windsock alerts list")
     click.echo(f"{count} {'is' if count == 1 else 'are'} tried again.")
+
+
+def _require_channel(settings: Settings, name: str) -> None:
+    from alerting.channels.chat import receivers
+
+    names = [channel.name for channel in receivers(settings.alerting.apprise_urls)]
+    if name not in names:
+        there = f"there are: {', '.join(names)}" if names else "WINDSOCK__ALERTING__APPRISE_URLS is empty"
+        raise Misuse(f"there is no chat receiver {name}; {there}")
 
 
 def _require_receivers(settings: Settings, emails: tuple[str, ...]) -> None:
