@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 
 from alerting.clock import database_now
 from engine.metastore.dialects import dialect_for
@@ -97,6 +97,10 @@ class Database:
         if error.connection_invalidated or _could_not_connect(error):
             return Unreachable(f"the database {self} cannot be reached: {reason}. {self.dialect.when_unreachable}")
         return error
+
+    def is_passing(self, error: Exception) -> bool:
+        """Whether the same work may succeed later: the database is away, busy or full. Bad data never will."""
+        return isinstance(error, (Unreachable, AccessDenied, OperationalError, InterfaceError))
 
     def ping(self) -> None:
         """Reach the database or raise Unreachable or AccessDenied."""

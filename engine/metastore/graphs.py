@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from sqlalchemy import Connection, select
 
 from engine.authoring.serialized import SerializedDag, SerializedTask, TriggerRule, decode_dag
@@ -60,7 +61,7 @@ class Graphs:
         return len(self._graphs)
 
     def get(self, connection: Connection, dag_id: str, version: str) -> Graph:
-        """One graph; raises NotFound when that version is not stored."""
+        """One graph; raises NotFound when that version is not stored, or cannot be read by this program."""
         key = (dag_id, version)
         if graph := self._graphs.get(key):
             self.hits += 1
@@ -71,7 +72,13 @@ class Graphs:
         data = connection.execute(statement).scalar()
         if data is None:
             raise NotFound(f"version {version} of DAG {dag_id!r} is not in the metastore")
-        graph = self._graphs[key] = build_graph(decode_dag(data))
+        try:
+            graph = self._graphs[key] = build_graph(decode_dag(data))
+        except msgspec.MsgspecError as error:
+            raise NotFound(
+                f"version {version} of DAG {dag_id!r} cannot be read ({error}); it was stored by another version of "
+                "Windsock. Let the DAG processor parse its file again"
+            ) from error
         if len(self._graphs) > _CAPACITY:
             self._graphs.popitem(last=False)
         return graph

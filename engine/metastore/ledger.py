@@ -46,6 +46,11 @@ class Ledger:
             changes.announced = self._announcer.announce(tx, self.graphs, self.runs, changes)
         return changes
 
+    def begin(self) -> None:
+        """A transaction begins, or is done again: what the last one read does not count."""
+        self.runs.begin()
+
     def forget(self, changes: Changes) -> None:
-        """Drop cached facts of runs that ended; call it after the commit."""
+        """Call it after the commit: keep what was read, and drop the facts of runs that ended."""
+        self.runs.commit()
         self.runs.forget(change.run.id for change in changes.runs if change.end_date is not None)

@@ -93,6 +93,20 @@ def find_dead(connection: Connection, now: datetime, threshold: timedelta, kinds
     return dead
 
 
+def find_orphaned_owners(connection: Connection) -> list[str]:
+    """Owners of attempts that have no living process row: ended, declared dead by somebody, or never there."""
+    living = (Process.id == TaskInstance.owner) & Process.ended_at.is_(None)
+    statement = select(TaskInstance.owner).distinct().outerjoin(Process, living)
+    statement = statement.where(TaskInstance.owner.is_not(None), Process.id.is_(None))
+    return [owner for owner in connection.execute(statement).scalars() if owner is not None]
+
+
+def living(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Those of `ids` that nobody has declared dead."""
+    statement = select(Process.id).where(Process.id.in_(sorted(ids)), Process.ended_at.is_(None))
+    return set(connection.execute(statement).scalars())
+
+
 def attempts_outliving(connection: Connection, dead_schedulers: Collection[str]) -> int:
     """Attempts that go on under living supervisors whose scheduler is among the dead."""
     if not dead_schedulers:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, select
 
@@ -32,22 +33,42 @@ def facts_of(row: Row[Any]) -> RunFacts:
     return RunFacts(*row[: len(FACT_COLUMNS)])
 
 
+_CAPACITY: Final = 10_000
+
+
 class Runs:
-    """Facts of runs in flight, read once. Not shared between threads."""
+    """Facts of runs in flight, read once. Not shared between threads.
+
+    What a transaction reads counts only for itself until it has committed: a run that it started has another start
+    date, or none, when it is rolled back and done again.
+    """
 
     def __init__(self) -> None:
-        self._facts: dict[int, RunFacts] = {}
+        self._facts: OrderedDict[int, RunFacts] = OrderedDict()
+        self._fresh: dict[int, RunFacts] = {}
+
+    def begin(self) -> None:
+        """A transaction begins, perhaps again."""
+        self._fresh.clear()
+
+    def commit(self) -> None:
+        """It has committed. Of very many runs the longest known are dropped: another scheduler may have closed them."""
+        self._facts.update(self._fresh)
+        self._fresh.clear()
+        while len(self._facts) > _CAPACITY:
+            self._facts.popitem(last=False)
 
     def get(self, connection: Connection, ids: Iterable[int]) -> dict[int, RunFacts]:
         """Facts by run id; ids that the metastore does not hold are left out."""
         wanted = set(ids)
-        missing: Sequence[int] = sorted(wanted - self._facts.keys())
+        missing: Sequence[int] = sorted(wanted - self._facts.keys() - self._fresh.keys())
         if missing:
             for row in connection.execute(_FACTS, {"ids": missing}):
-                self._facts[row.id] = facts_of(row)
-        return {run_id: self._facts[run_id] for run_id in wanted if run_id in self._facts}
+                self._fresh[row.id] = facts_of(row)
+        return {run_id: facts for run_id in wanted if (facts := self._facts.get(run_id) or self._fresh.get(run_id))}
 
     def forget(self, ids: Iterable[int]) -> None:
         """Drop runs that have ended."""
         for run_id in ids:
             self._facts.pop(run_id, None)
+            self._fresh.pop(run_id, None)

@@ -31,7 +31,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-import msgspec
 from sqlalchemy import (
     BindParameter,
     Integer,
@@ -310,7 +309,7 @@ def _shapes(tx: Tx, graphs: Graphs, queued: Sequence[RunFacts]) -> dict[int, Gra
     for run in queued:
         try:
             shapes[run.id] = graphs.get(tx.connection, run.dag_id, run.version)
-        except (NotFound, msgspec.ValidationError) as error:
+        except NotFound as error:
             log.error("run %s of DAG %s cannot start: %s", run.run_id, run.dag_id, error)
     return shapes
 
@@ -441,10 +440,8 @@ def _fitting(
     tx: Tx, graphs: Graphs, runs: Runs, ready: Sequence[Row[Any]], slots: int, full: set[budgets.Key]
 ) -> list[Row[Any]]:
     """Choose what fits, by priority; adds the budgets that have nothing left to `full`."""
-    facts = runs.get(tx.connection, (row.run_pk for row in ready))
-    tasks = {
-        row.id: graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id] for row in ready
-    }
+    tasks = _tasks_of(tx, graphs, runs, ready)
+    ready = [row for row in ready if row.id in tasks]
     keys = {key for row in ready for key in ((budgets.POOL, row.pool), (budgets.DAG_TASKS, row.dag_id))}
     free = dict.fromkeys(keys, 0) | budgets.free_slots(tx, keys)
     per_task = _running_of_limited(tx, ready, tasks)
@@ -463,6 +460,18 @@ def _fitting(
         chosen.append(row)
     full.update(key for key, n in free.items() if n < 1)
     return chosen
+
+
+def _tasks_of(tx: Tx, graphs: Graphs, runs: Runs, rows: Sequence[Row[Any]]) -> dict[int, SerializedTask]:
+    """The definitions of task instances, by id; one that cannot be read is told, and must not hold up the others."""
+    facts = runs.get(tx.connection, (row.run_pk for row in rows))
+    tasks = {}
+    for row in rows:
+        try:
+            tasks[row.id] = graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id]
+        except NotFound as error:
+            log.error("task %s of run %s cannot start: %s", row.task_id, row.run_id, error)
+    return tasks
 
 
 def _running_of_limited(

@@ -148,6 +148,11 @@ class Listener:
     def _polls(self) -> bool:
         return self._store.dialect.name == "mysql" or self._deaf
 
+    @property
+    def next_poll(self) -> float | None:
+        """When to call :meth:`poll` again (time.monotonic); None where the database pushes or is on this machine."""
+        return self._next_poll if self._polls else None
+
     def poll(self) -> bool:
         """Whether the counted row moved; looks at most once a second, and never where the database pushes.
 

@@ -16,7 +16,10 @@ log = logging.getLogger(__name__)
 
 _TOP = PurePosixPath()
 Stamp = tuple[int, int]  # modification time in ns, size
-_WORDS = (b"dag", b"engine")  # a DAG file has both, in any case of letters
+# A DAG file speaks of DAGs and of whom it imports them from, in any case of letters. A file written for Airflow is
+# worth a process too: its error says what to import instead.
+_SUBJECT = b"dag"
+_SOURCES = (b"engine", b"airflow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +108,9 @@ def is_utf8(path: str) -> bool:
 
 
 def looks_like_dag_file(content: bytes) -> bool:
-    """Airflow's safe mode: files without both words are not worth a process."""
+    """Airflow's safe mode: files that cannot hold a DAG are not worth a process."""
     lowered = content.lower()
-    return all(word in lowered for word in _WORDS)
+    return _SUBJECT in lowered and any(word in lowered for word in _SOURCES)
 
 
 def python_files(root: Path) -> Iterator[tuple[str, Stamp]]:

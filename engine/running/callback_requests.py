@@ -39,7 +39,7 @@ from engine.metastore.tables import Base, CallbackRequest
 from engine.metrics import Metrics
 from engine.running.callbacks import CallbackOrder
 from engine.running.output import AttemptLog
-from engine.running.zygote import Exited, Refused, ZygoteClient, ZygoteDied
+from engine.running.zygote import Exited, Forked, Refused, ZygoteClient, ZygoteDied
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class Running:
     log: AttemptLog
     errors: int  # the pipe's read end
     deadline: float
+    forked: bool = False  # its process was made
     open_log: bool = True
     overran: bool = False
 
@@ -219,16 +220,22 @@ class CallbackRunner:
         except ZygoteDied:
             log.error("the zygote of the callbacks died; starting another")
             for running in list(self._running.values()):
-                self._finish(running, "killed together with the zygote that forked it")
+                if running.forked:
+                    self._finish(running, "killed together with the zygote that forked it")
+                else:
+                    self._give_back(running, "the zygote died before it could start")
             self._zygote.close()
             self._zygote = ZygoteClient.start("engine.running.callbacks:main")
             return
         for event in events:
-            ended = self._running.get(event.job_id)
-            if ended and isinstance(event, Exited):
-                self._finish(ended, _error(ended, event, self._timeout))
-            elif ended and isinstance(event, Refused):
-                self._finish(ended, f"no process could be made: {event.error}")
+            begun = self._running.get(event.job_id)
+            match event:
+                case Exited() if begun:
+                    self._finish(begun, _error(begun, event, self._timeout))
+                case Refused() if begun:
+                    self._give_back(begun, f"no process could be made: {event.error}")
+                case Forked() if begun:
+                    begun.forked = True
 
     def _end_overdue(self) -> None:
         now = time.monotonic()
@@ -237,12 +244,26 @@ class CallbackRunner:
                 running.overran, running.deadline = True, now + self._timeout
                 self._zygote.kill(running.request.id, signal.SIGKILL)
 
-    def _finish(self, running: Running, error: str | None) -> None:
+    def _close(self, running: Running, remark: str) -> None:
         del self._running[running.request.id]
         running.log.close_pipe()
-        running.log.remark(f"failed: {error}" if error else "returned")
+        running.log.remark(remark)
         running.log.close()
         os.close(running.errors)
+
+    def _give_back(self, running: Running, reason: str) -> None:
+        """It has not begun: try again in a moment, as often as a lease allows."""
+        self._close(running, f"not started: {reason}")
+        held = (_REQUEST.c.id == running.request.id) & (_REQUEST.c.token == self._owner)
+
+        def release(tx: Tx) -> None:
+            soon = tx.now + timedelta(seconds=_POLL_SECONDS)
+            tx.connection.execute(update(_REQUEST).where(held).values(lease_until=None, due_at=soon))
+
+        self._insist(release)
+
+    def _finish(self, running: Running, error: str | None) -> None:
+        self._close(running, f"failed: {error}" if error else "returned")
         told = self._redact(one_line(error)) if error else None
         self._insist(lambda tx: _settle(tx, running.request.id, self._owner, told))
         request = running.request

@@ -18,7 +18,7 @@ from alerting.render import Renderer
 from alerting.routes import Plan
 from engine import links
 from engine.config import Settings
-from engine.logs.reading import read_tail
+from engine.logs.reading import NoLog, read_tail
 from engine.logs.redaction import Redactor
 from engine.metastore import processes
 from engine.metastore.processes import Identity, identify
@@ -50,7 +50,7 @@ def build_deliverer(settings: Settings, store: Store, metrics: Metrics | None = 
     chats = receivers(settings.alerting.apprise_urls)
     redactor = Redactor.from_settings(settings)
     renderer = Renderer(
-        partial(read_tail, settings.logging.base_log_folder), redactor.redact, settings.alerting.log_lines
+        partial(_log_tail, settings.logging.base_log_folder), redactor.redact, settings.alerting.log_lines
     )
     give_up_after = timedelta(seconds=settings.alerting.give_up_after)
     return Deliverer(
@@ -62,6 +62,14 @@ def build_deliverer(settings: Settings, store: Store, metrics: Metrics | None = 
         meter=metrics,
         holder=holder,
     )
+
+
+def _log_tail(base: Path, path: str, lines: int) -> list[str]:
+    """The end of a log, or why there is none: the supervisor may have died before the attempt began."""
+    try:
+        return read_tail(base, path, lines)
+    except NoLog as error:
+        return [f"({error})"]
 
 
 def run(settings: Settings) -> int:

@@ -11,7 +11,6 @@ from collections import Counter
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import Row, bindparam, func, select, update
 
 from engine.authoring.serialized import SerializedDag
@@ -99,7 +98,7 @@ def _read(tx: Tx, graphs: Graphs, dag_id: str, version: str) -> SerializedDag | 
     """A DAG version, or None, told in the log, where this program cannot read it, as after a downgrade."""
     try:
         return graphs.get(tx.connection, dag_id, version).dag
-    except (NotFound, msgspec.DecodeError) as error:
+    except NotFound as error:
         log.error("DAG %s is not scheduled until its file is parsed anew: %s", dag_id, error)
         return None
 

@@ -38,6 +38,7 @@ class Gauges:
     """Reads and emits; a series whose rows are gone is sent once more, as 0."""
 
     metrics: Metrics
+    executor: str  # class name
     _sent: set[Series] = field(default_factory=set)
 
     def emit(self, connection: Connection) -> None:
@@ -51,17 +52,20 @@ class Gauges:
                 values[f"pool.{name}_slots", labels] = 0
             values["pool.starving_tasks", labels] = 0
         free = {pool.name: pool.slots - pool.used for pool in pools}
-        starving = 0
+        starving = waiting_tasks = 0
         for row in connection.execute(_COUNTS):
             ids: Labels = (("queue", row.queue), ("dag_id", row.dag_id), ("task_id", row.task_id))
             values[f"ti.{row.state}", ids] = values.get((f"ti.{row.state}", ids), 0) + row.tasks
             series: Series = (f"pool.{row.state}_slots", (("pool_name", row.pool),))
             values[series] = values.get(series, 0) + int(row.slots)
+            waiting_tasks += row.tasks if row.state != TaskState.RUNNING else 0
             if row.state == TaskState.SCHEDULED and free.get(row.pool, 0) <= 0:
                 starving += row.tasks
                 waiting: Series = ("pool.starving_tasks", (("pool_name", row.pool),))
                 values[waiting] = values.get(waiting, 0) + row.tasks
         values["scheduler.tasks.starving", ()] = starving
+        labels = (("status", "queued"), ("executor_class_name", self.executor))
+        values["executor.queued_tasks", labels] = waiting_tasks
         values["scheduler.dagruns.running", ()] = connection.execute(_RUNNING_RUNS).scalar_one()
         for name, gone in self._sent - values.keys():
             self.metrics.gauge(name, 0, **dict(gone))

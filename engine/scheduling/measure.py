@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from engine.metastore.changes import Changes, Claimed, RunChange, TaskChange
 from engine.metastore.outcome import Cause
 from engine.metastore.states import RunState, RunType, TaskState
 from engine.metrics import Metrics
 
+_MOST_WAITING: Final = 10_000
 _FINAL_TRY = (TaskState.SUCCESS, TaskState.FAILED, TaskState.UP_FOR_RETRY, TaskState.SKIPPED)
 
 
@@ -44,7 +46,8 @@ class FirstStarts:
 
     def measure(self, metrics: Metrics, changes: Changes, claimed: Sequence[Claimed], now: datetime) -> None:
         """Emit what the runs waited for their first task."""
-        self._waiting.update(change.run.id for change in changes.runs if change.state == RunState.RUNNING)
+        started = [change.run.id for change in changes.runs if change.state == RunState.RUNNING]
+        self._waiting = set(sorted(self._waiting.union(started))[-_MOST_WAITING:])  # others may close the rest
         for run in {one.run.id: one.run for one in claimed}.values():
             if run.id not in self._waiting:
                 continue

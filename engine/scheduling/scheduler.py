@@ -15,6 +15,7 @@ import socket
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -28,6 +29,7 @@ from engine.metastore.announce import Announcer
 from engine.metastore.changes import Changes, Claimed, Finished, RunFacts
 from engine.metastore.errors import MetastoreError
 from engine.metastore.ledger import Ledger
+from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.processes import Identity, identify
 from engine.metastore.states import ProcessKind, RunType, TaskState
 from engine.metastore.store import Store, Tx
@@ -75,7 +77,7 @@ class Scheduler:
         self._metrics = metrics or Metrics(settings.metrics)
         self._ledger = Ledger(Announcer(settings.webserver.url))
         self._desk = OrderDesk(settings.webserver.url, str(settings.core.dags_folder))
-        self._gauges = Gauges(self._metrics)
+        self._gauges = Gauges(self._metrics, settings.core.executor)
         self._first_starts = FirstStarts()
         self._hostname = socket.gethostname()
         self._stopping = False
@@ -143,7 +145,7 @@ class Scheduler:
             poller.register(fd, select.POLLIN | (select.POLLOUT if writing else 0))
         now = time.monotonic()
         # A signal may have set the flags just before poll(); the wake-up socket makes it return at once then.
-        next_time = now if (self._sweep or self._look) else min([self._next_sweep, *self._timers])
+        next_time = now if (self._sweep or self._look) else min([self._next_sweep, *self._timers, *self._polls()])
         ready = {fd for fd, _ in poller.poll(max(0.0, next_time - now) * 1000)}
         if ready.intersection(self._listener.filenos()) or self._listener.poll():
             self._listener.drain()
@@ -154,6 +156,9 @@ class Scheduler:
         if any(timer <= now for timer in self._timers):
             self._timers = [timer for timer in self._timers if timer > now]
             self._sweep = self._look = True
+
+    def _polls(self) -> list[float]:
+        return [moment] if (moment := self._listener.next_poll) is not None else []
 
     # -- one turn
 
@@ -175,23 +180,50 @@ class Scheduler:
         began = time.monotonic()
         try:
             self._answer_questions()
-            sweep = self._sweep
-            turn = self._store.run(lambda tx: self._work(tx, self._ended, sweep=sweep, look=self._look))
+            ended, sweep = self._ended, self._sweep
+            turn = self._store.run(lambda tx: self._work(tx, ended, sweep=sweep, look=self._look))
         except (MetastoreError, SQLAlchemyError) as error:
-            self._endure(error)
+            if self._ended and not self._store.is_passing(error):
+                self._set_aside_what_cannot_be_written(error)
+            else:
+                self._endure(error)
             return
-        if self._ended:
-            self._executor.confirm([ended.token for ended in self._ended])
+        if ended:
+            self._executor.confirm([one.token for one in ended])
         self._ended, self._sweep, self._look, self._troubled = [], False, False, False
         if turn.orders:
             self._executor.submit(turn.orders)
         self._after(turn, swept=sweep)
         self._metrics.timing("scheduler.scheduler_loop_duration", time.monotonic() - began)
 
+    def _set_aside_what_cannot_be_written(self, error: Exception) -> None:
+        """One report spoils the batch: find it, and let its attempt fail with the reason, so that the others go on."""
+        log.error("a batch of reports cannot be written (%s); writing them one by one", _first_line(error))
+        reports, self._ended = self._ended, []
+        for report in reports:
+            self._ended += [] if self._write_alone(report) else [report]
+        if self._ended:
+            self._endure(error)
+
+    def _write_alone(self, report: Ended) -> bool:
+        for attempt in (report, _without_result(report)):
+            work = partial(self._work, ended=[attempt], sweep=False, look=False)
+            try:
+                turn = self._store.run(work)
+            except (MetastoreError, SQLAlchemyError) as error:
+                log.error("the end of attempt %s cannot be written: %s", report.token, _first_line(error))
+                continue
+            self._executor.confirm([report.token])
+            if turn.orders:
+                self._executor.submit(turn.orders)
+            self._after(turn, swept=False)
+            return True
+        return False
+
     def _endure(self, error: Exception) -> None:
         """The metastore failed: keep every report, and turn again in a moment."""
         if not self._troubled:
-            log.error("the metastore fails: %s. Going on as soon as it is back", error)
+            log.error("the metastore fails: %s. Going on as soon as it is back", _first_line(error))
         self._troubled = True
         self._metrics.incr("job_heartbeat_failure")
         time.sleep(_TROUBLE_SECONDS)
@@ -199,6 +231,7 @@ class Scheduler:
     def _work(self, tx: Tx, ended: list[Ended], *, sweep: bool, look: bool) -> Turn:
         """All of one turn, in one transaction; may run again after a conflict."""
         ledger, turn = self._ledger, Turn(tx.now)
+        ledger.begin()
         reports = [Finished(end.token, end.outcome, self._hostname) for end in ended]
         began = time.monotonic()
         turn.changes.add(ledger.finish(tx, reports))
@@ -207,7 +240,8 @@ class Scheduler:
         if sweep:
             self._heartbeat(tx)
             # A commit whose answer was lost may have claimed what was never submitted.
-            turn.released = transitions.disown(tx, self._executor.owner, self._executor.in_flight())
+            if self._executor.owner not in self._dead:
+                turn.released = transitions.disown(tx, self._executor.owner, self._executor.in_flight())
             dead = self._find_dead(tx)
             turn.adopted = processes.attempts_outliving(tx.connection, dead)
             self._dead.update(dead)
@@ -228,7 +262,15 @@ class Scheduler:
 
     def _heartbeat(self, tx: Tx) -> None:
         ids = [self._identity.id, *self._executor.healthy_owners()]
-        processes.heartbeat(tx, ids)
+        if processes.heartbeat(tx, ids) == len(ids):
+            return
+        buried = set(ids) - processes.living(tx.connection, ids)
+        log.error("somebody declared this scheduler or its supervisor dead; beginning anew")
+        if self._identity.id in buried:
+            self._identity = identify(ProcessKind.SCHEDULER)
+            processes.register(tx, self._identity, {"executor": self._settings.core.executor})
+        if self._executor.owner in buried:
+            self._executor.end_hung(0)  # its attempts are somebody else's to decide by now
 
     def _find_dead(self, tx: Tx) -> list[str]:
         seconds = self._settings.scheduler.scheduler_health_check_threshold
@@ -237,7 +279,8 @@ class Scheduler:
         threshold = timedelta(seconds=seconds if time.monotonic() >= self._judge_from else seconds * 10)
         kinds = (ProcessKind.SUPERVISOR, ProcessKind.SCHEDULER)
         dead = processes.find_dead(tx.connection, tx.now, threshold, kinds)
-        return [process for process in dead if process != self._executor.owner]
+        orphaned = processes.find_orphaned_owners(tx.connection)
+        return [process for process in {*dead, *orphaned} if process != self._executor.owner]
 
     def _rescue(self, tx: Tx, turn: Turn) -> None:
         released, changes = self._ledger.rescue(tx, self._dead, _BATCH)
@@ -326,7 +369,6 @@ class Scheduler:
         name, running = self._executor.name, self._executor.running
         label = {"executor_class_name": name}
         self._metrics.gauge("executor.open_slots", self._executor.capacity - running, status="open", **label)
-        self._metrics.gauge("executor.queued_tasks", 0, status="queued", **label)
         self._metrics.gauge("executor.running_tasks", running, status="running", **label)
 
     def _measure_sweep(self, turn: Turn) -> None:
@@ -367,3 +409,13 @@ class Scheduler:
         except (MetastoreError, SQLAlchemyError) as error:
             log.error("stopping without a word in the metastore: %s. The supervisor will write what is left", error)
         self._metrics.incr("job_end")
+
+
+def _without_result(report: Ended) -> Ended:
+    """The same end without what the attempt left: that is what a database refuses."""
+    reason = "its result could not be stored in the metastore; see the scheduler's log"
+    return Ended(report.token, Outcome(Cause.EXCEPTION, error=reason))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -42,6 +41,10 @@ def begin(fails, dag=None, run_id=None, ti=None):
     if fails:
         raise ValueError(f'{{ti.task_id}} fails')
 """
+
+
+POSTGRESQL = pytest.mark.postgresql
+ON_POSTGRESQL = pytest.mark.parametrize("url", [pytest.param("postgresql", marks=POSTGRESQL)], indirect=True)
 
 
 class World:
@@ -135,39 +138,23 @@ class World:
         self.home.close()
 
 
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.sqlite), pytest.param("postgresql", marks=POSTGRESQL)])
+def url(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
 @pytest.fixture
-def begin(
-    request: pytest.FixtureRequest, smtp_server: MailServer, webhook_server: WebhookServer
-) -> Iterator[Callable[[str], World]]:
-    worlds: list[World] = []
-
-    def make(database: str) -> World:
-        url = None if database == "sqlite" else str(request.getfixturevalue(f"{database}_url"))
-        worlds.append(World(url, smtp_server, webhook_server))
-        return worlds[-1]
-
-    yield make
-    for world in worlds:
-        world.close()
-
-
-DATABASES = pytest.mark.parametrize(
-    "database",
-    [
-        pytest.param("sqlite", marks=pytest.mark.sqlite),
-        pytest.param("postgresql", marks=pytest.mark.postgresql),
-    ],
-)
-Begin = Callable[[str], World]
+def world(url: str, smtp_server: MailServer, webhook_server: WebhookServer) -> Iterator[World]:
+    made = World(url, smtp_server, webhook_server)
+    yield made
+    made.close()
 
 
 def children(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-@DATABASES
-def test_the_scheduler_is_killed(begin: Begin, database: str) -> None:
-    world = begin(database)
+def test_the_scheduler_is_killed(world: World) -> None:
     world.middle()
     kill(world.scheduler.pid)
     world.scheduler.wait()
@@ -176,9 +163,7 @@ def test_the_scheduler_is_killed(begin: Begin, database: str) -> None:
     world.check(lost=0)
 
 
-@DATABASES
-def test_the_scheduler_is_killed_three_times(begin: Begin, database: str) -> None:
-    world = begin(database)
+def test_the_scheduler_is_killed_three_times(world: World) -> None:
     scheduler = world.scheduler
     for count in (20, 60, 120):
         world.middle(count)
@@ -189,18 +174,14 @@ def test_the_scheduler_is_killed_three_times(begin: Begin, database: str) -> Non
     world.check(lost=0)
 
 
-@DATABASES
-def test_the_supervisor_is_killed(begin: Begin, database: str) -> None:
-    world = begin(database)
+def test_the_supervisor_is_killed(world: World) -> None:
     world.middle()
     kill(world.home.supervisor)
     world.end()
     world.check(lost=PARALLELISM)
 
 
-@DATABASES
-def test_the_notifier_is_killed(begin: Begin, database: str) -> None:
-    world = begin(database)
+def test_the_notifier_is_killed(world: World) -> None:
     world.middle()
     kill(world.notifier.pid)
     world.notifier.wait()
@@ -209,9 +190,7 @@ def test_the_notifier_is_killed(begin: Begin, database: str) -> None:
     world.check(lost=0, repeated_messages=True)
 
 
-@DATABASES
-def test_scheduler_and_supervisor_are_killed_at_once(begin: Begin, database: str) -> None:
-    world = begin(database)
+def test_scheduler_and_supervisor_are_killed_at_once(world: World) -> None:
     world.middle()
     supervisor = world.home.supervisor
     started = children(world.scheduler.pid)
@@ -224,9 +203,7 @@ def test_scheduler_and_supervisor_are_killed_at_once(begin: Begin, database: str
     world.check(lost=PARALLELISM)
 
 
-@DATABASES
-def test_the_scheduler_is_told_to_stop(begin: Begin, database: str) -> None:
-    world = begin(database)
+def test_the_scheduler_is_told_to_stop(world: World) -> None:
     world.middle()
     assert world.home.stop(world.scheduler) == 0
     stopped = [attempt for attempt in world.home.attempts(DAG) if attempt.cause == "signal"]
@@ -239,26 +216,24 @@ def test_the_scheduler_is_told_to_stop(begin: Begin, database: str) -> None:
     assert sorted(world._keys("task_failed").values()) == sorted(world._failed_tasks())
 
 
-@pytest.mark.postgresql
-def test_the_database_is_down_for_a_while(begin: Begin, postgresql_server: PostgreSQL) -> None:
-    world = begin("postgresql")
+@ON_POSTGRESQL
+def test_the_database_is_down_for_a_while(world: World, postgresql_server: PostgreSQL) -> None:
     world.middle()
     postgresql_server.stop_process(signal.SIGQUIT)
     try:
         # What runs now ends, and has to be remembered until the database is back.
         wait_until(lambda: "the metastore fails" in world.home.output("scheduler"), "the scheduler to notice")
-        os.kill(world.home.processes[0].pid, 0)
     finally:
         postgresql_server.start()
+        world.home.store.engine.dispose()  # our own connections are dead too
     world.end()
     world.check(lost=0)
     assert world.scheduler.poll() is None
     assert world.notifier.poll() is None
 
 
-@pytest.mark.postgresql
-def test_the_scheduler_is_killed_while_the_database_is_down(begin: Begin, postgresql_server: PostgreSQL) -> None:
-    world = begin("postgresql")
+@ON_POSTGRESQL
+def test_the_scheduler_is_killed_while_the_database_is_down(world: World, postgresql_server: PostgreSQL) -> None:
     world.middle()
     postgresql_server.stop_process(signal.SIGQUIT)
     try:
@@ -268,6 +243,7 @@ def test_the_scheduler_is_killed_while_the_database_is_down(begin: Begin, postgr
         wait_until(lambda: "finishing" in world.home.output("scheduler"), "the supervisor to notice")
     finally:
         postgresql_server.start()
+        world.home.store.engine.dispose()  # our own connections are dead too
     world.home.scheduler()
     world.end()
     world.check(lost=0)

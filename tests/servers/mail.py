@@ -6,7 +6,8 @@ import email
 import email.policy
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.message import EmailMessage
 
 from aiosmtpd.controller import Controller
@@ -22,6 +23,7 @@ class Mail:
     sender: str
     recipients: tuple[str, ...]
     message: EmailMessage
+    received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 class MailServer:

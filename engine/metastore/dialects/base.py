@@ -28,6 +28,7 @@ class DatabaseDialect:
             pool_size=pool_size,
             pool_recycle=1800,
             isolation_level="READ COMMITTED",
+            hide_parameters=True,  # they hold what tasks hand to one another
             **self.engine_options(),
         )
         event.listen(engine, "connect", lambda connection, _record: self.on_connect(connection))

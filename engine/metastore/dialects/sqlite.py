@@ -25,7 +25,7 @@ class SqliteDialect(DatabaseDialect):
     )
 
     def engine(self, url: URL, pool_size: int) -> Engine:
-        engine = create_engine(url.set(drivername=self.driver), pool_size=pool_size)
+        engine = create_engine(url.set(drivername=self.driver), pool_size=pool_size, hide_parameters=True)
         event.listen(engine, "connect", lambda connection, _record: self.on_connect(connection))
         event.listen(engine, "begin", self._begin)
         return engine

@@ -158,6 +158,8 @@ def test_a_command_that_needs_its_dag_file_runs_with_the_files_macros(home: Home
 
 
 def test_every_line_that_was_emitted_is_in_the_catalogue(home: Home) -> None:
-    wait_until(lambda: home.statsd.total("ti_failures", dag_id="code") == 1, "ti_failures")
-    wait_until(lambda: home.statsd.total("ti_successes", dag_id="ok") == 2, "ti_successes")
+    assert bash(home, "bad", "exit 1") == "failed"
+    assert bash(home, "good", "true") == "success"
+    wait_until(lambda: home.statsd.total("ti_failures", dag_id="bad", task_id="t") == 1, "ti_failures")
+    wait_until(lambda: home.statsd.total("ti_successes", dag_id="good", task_id="t") == 1, "ti_successes")
     assert home.statsd.names() <= set(CATALOGUE)

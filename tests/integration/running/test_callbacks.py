@@ -1,0 +1,162 @@
+"""User callbacks through a real scheduler and notifier on SQLite."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Row, select
+
+from engine.linux import children_of
+from engine.metastore.tables import CallbackRequest
+from tests.integration.scheduling.engine_home import Home, kill
+from tests.servers.processes import wait_until
+
+PREAMBLE = """
+import json
+def tell(context):
+    told = {{
+        'pid': os.getpid(), 'dag_id': context['dag'].dag_id,
+        'run_id': context['dag_run'].run_id, 'task_id': getattr(context.get('ti'), 'task_id', None),
+        'try': getattr(context.get('ti'), 'try_number', None), 'exception': str(context.get('exception')),
+        'reason': context.get('reason'), 'secret': os.environ.get('WINDSOCK__SMTP__SMTP_PASSWORD'),
+    }}
+    print('telling', context['dag_run'].run_id)
+    with open({told!r}, 'a') as file:
+        file.write(json.dumps(told) + '\\n')
+def fail(context):
+    raise RuntimeError('the pager is off')
+def linger(context):
+    tell(context)
+    while os.path.exists({gate!r}): time.sleep(0.01)
+"""
+
+
+class World:
+    def __init__(self) -> None:
+        self.home = Home(WINDSOCK__CORE__CALLBACK_TIMEOUT="1.5", WINDSOCK__SMTP__SMTP_PASSWORD="hidden-from-callbacks")
+        self.told_path, self.gate = self.home.folder / "told", self.home.folder / "gate"
+        self.home.scheduler()
+        self.start_notifier()
+
+    def start_notifier(self) -> None:
+        (self.home.folder / "notifier.log").unlink(missing_ok=True)
+        process = self.home.start("notifier")
+        wait_until(lambda: "delivering alerts" in self.home.output("notifier"), "the notifier", 15)
+        self.notifier = process
+
+    def run(self, dag_id: str, task: str, arguments: str = "schedule=None") -> str:
+        """Run a DAG of one failing Bash task; `task` and `arguments` name the callbacks."""
+        preamble = PREAMBLE.format(told=str(self.told_path), gate=str(self.gate))
+        body = f"BashOperator(task_id='t', bash_command='echo broken; exit 3', {task})"
+        self.home.add(dag_id, body, arguments=arguments, preamble=preamble)
+        run_id = self.home.trigger(dag_id)
+        self.home.wait(dag_id, run_id)
+        return run_id
+
+    def told(self, dag_id: str) -> list[dict[str, Any]]:
+        """What the callbacks of a DAG wrote."""
+        lines = self.told_path.read_text().splitlines() if self.told_path.exists() else []
+        return [told for told in map(json.loads, lines) if told["dag_id"] == dag_id]
+
+    def requests(self, dag_id: str) -> list[Row[Any]]:
+        statement = select(CallbackRequest.__table__).where(CallbackRequest.dag_id == dag_id)
+        with self.home.store.read() as connection:
+            return list(connection.execute(statement.order_by(CallbackRequest.id)))
+
+    def settled(self, dag_id: str) -> list[Row[Any]]:
+        """The requests of a DAG, once none is open."""
+        wait_until(lambda: {row.state for row in self.requests(dag_id)} <= {"done", "dead"}, "the callbacks", 15)
+        return self.requests(dag_id)
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.home.close()
+
+
+def test_each_callback_runs_once_in_a_process_of_its_own_with_its_context(world: World) -> None:
+    run_id = world.run("both", "on_failure_callback=tell", "schedule=None, on_failure_callback=tell")
+    assert [row.state for row in world.settled("both")] == ["done", "done"]
+    task, dag = sorted(world.told("both"), key=lambda told: told["reason"] or "")
+    assert (task["run_id"], task["task_id"], task["try"]) == (run_id, "t", 1)
+    assert task["exception"] == "exited with code 3: broken"
+    assert (dag["run_id"], dag["reason"]) == (run_id, "task_failure")
+    assert len({task["pid"], dag["pid"], world.notifier.pid}) == 3
+    assert task["secret"] is None
+    logs = list(Path(world.home.settings.logging.base_log_folder).glob("dag_id=both/**/*on_failure.log"))
+    assert len(logs) == 2
+    assert all(f"telling {run_id}" in log.read_text() for log in logs)
+
+
+def test_on_retry_and_on_success_are_called_for_their_attempts(world: World) -> None:
+    task = "bash_command='[ {{ ti.try_number }} = 2 ]', retries=1, retry_delay=timedelta(0)"
+    preamble = PREAMBLE.format(told=str(world.told_path), gate=str(world.gate))
+    body = (
+        f"BashOperator(task_id='t', {task}, on_retry_callback=tell, on_success_callback=tell, on_failure_callback=tell)"
+    )
+    world.home.add("again", body, preamble=preamble)
+    assert world.home.finish("again") == "success"
+    assert [(row.kind, row.state) for row in world.settled("again")] == [("on_retry", "done"), ("on_success", "done")]
+    assert sorted(told["try"] for told in world.told("again")) == [1, 2]
+
+
+def test_a_callback_that_raises_is_told_and_not_repeated(world: World) -> None:
+    world.run("raising", "on_failure_callback=[fail, tell]")
+    (request,) = world.settled("raising")
+    assert (request.state, request.attempts) == ("dead", 1)
+    assert request.error == "fail: RuntimeError: the pager is off"
+    assert len(world.told("raising")) == 1  # the one after it was called all the same
+    wait_until(lambda: world.home.statsd.total("dag.callback_exceptions", dag_id="raising") == 1, "the metric")
+    wait_until(lambda: world.home.statsd.total("callbacks.finished", outcome="failed") >= 1, "the metric")
+
+
+def test_a_callback_that_overruns_is_killed(world: World) -> None:
+    world.gate.touch()
+    world.run("lingering", "on_failure_callback=linger")
+    (request,) = world.settled("lingering")
+    assert (request.state, request.error) == ("dead", "ran longer than core.callback_timeout of 1.5 s")
+    wait_until(lambda: not Path(f"/proc/{world.told('lingering')[0]['pid']}").exists(), "its process's end")
+    world.gate.unlink()
+
+
+def test_a_callback_whose_notifier_is_killed_runs_again_with_the_next(world: World) -> None:
+    world.gate.touch()
+    world.run("interrupted", "on_failure_callback=linger")
+    wait_until(lambda: world.told("interrupted"), "the callback")
+    kill(world.notifier.pid)
+    world.notifier.wait()
+    wait_until(
+        lambda: not Path(f"/proc/{world.told('interrupted')[0]['pid']}").exists(),
+        "the callback's end with its notifier",
+    )
+    world.gate.unlink()
+    world.start_notifier()
+    (request,) = world.settled("interrupted")
+    assert (request.state, request.attempts) == ("done", 2)
+    assert len(world.told("interrupted")) == 2
+
+
+def test_a_killed_zygote_of_the_callbacks_is_replaced(world: World) -> None:
+    (zygote,) = children_of(world.notifier.pid)
+    os.kill(zygote, signal.SIGKILL)
+    world.run("after", "on_failure_callback=tell")
+    assert [row.state for row in world.settled("after")] == ["done"]
+
+
+def test_a_callback_whose_file_has_vanished_is_dead_with_the_reason(world: World) -> None:
+    world.notifier.terminate()
+    world.notifier.wait()
+    world.run("gone", "on_failure_callback=tell")
+    (world.home.settings.core.dags_folder / "gone.py").unlink()
+    world.start_notifier()
+    (request,) = world.settled("gone")
+    assert request.state == "dead"
+    assert "gone.py cannot be imported: FileNotFoundError" in request.error
