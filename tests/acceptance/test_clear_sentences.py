@@ -239,6 +239,7 @@ def test_each_component_warns_of_it_once(hopeful: tuple[Machine, str]) -> None:
 
 def test_a_receiver_with_a_typo_is_told_at_the_start_and_in_the_log(hopeful: tuple[Machine, str]) -> None:
     machine, said = hopeful
+    wait_until(lambda: "jsn://" in machine.log("notifier"), "the notifier to read its receivers")
     for told in (said, machine.log("notifier")):
         (sentence,) = (line for line in told.splitlines() if "jsn://" in line and "delivery" not in line)
         assert "WINDSOCK__ALERTING__APPRISE_URLS: receiver 1 has the unknown scheme jsn://" in sentence
