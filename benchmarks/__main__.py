@@ -117,8 +117,8 @@ def _print(machine: dict[str, float], results: list[dict[str, Any]]) -> None:
         wall, rate = row["median"]["wall_seconds"], row["median"]["tasks_per_second"]
         spread = f"({row['wall_min']:.2f} … {row['wall_max']:.2f})"
         share = rate / machine["fork_wait_per_second"]
-        line = f"{row['database']:<12}{row['title']:<24}{wall:>9.2f}{rate:>9.0f}{share:>9.2f}{times_airflow(row):>11.0f}{spread:>20}"
-        print(line)
+        figures = f"{wall:>9.2f}{rate:>9.0f}{share:>9.2f}{times_airflow(row):>11.0f}"
+        print(f"{row['database']:<12}{row['title']:<24}{figures}{spread:>20}")
 
 
 if __name__ == "__main__":
