@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 CONCURRENCY: Final = 4
 REASON_LIMIT: Final = 300
 KEY_HEADER: Final = "Idempotency-Key"
+# Seconds to wait for a connection and for an answer, where the URL does not say (?cto=, ?rto=). apprise waits 4: a slow
+# receiver then has taken the message, and is sent it once more.
+_PATIENCE: Final = {"cto": 10, "rto": 20}
 _TAG_LENGTH: Final = 6
 _TO: Final = " (with a changed URL: --to its new name)"
 SETTING: Final = "WINDSOCK__ALERTING__APPRISE_URLS"
@@ -213,7 +216,7 @@ def _instantiate(parts: dict[str, Any], position: int) -> NotifyBase:
     from apprise import Apprise
 
     with _discretion.while_reading():
-        plugin = Apprise.instantiate(dict(parts), asset=_asset())
+        plugin = Apprise.instantiate({**_PATIENCE, **parts}, asset=_asset())
     if plugin is None:
         raise ReceiverError(_incomplete(parts["schema"], position, _apprise().N_MGR))
     return plugin

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from alerting.channels import Channel, Delivered, Failure, Message, Permanent, Retry
-from alerting.channels.chat import _tags, check_url, receivers
+from alerting.channels.chat import Chat, _tags, check_url, receivers
 from alerting.errors import ReceiverError
 from tests.servers.processes import free_port
 from tests.servers.webhook import Answer, WebhookServer
@@ -142,3 +142,13 @@ def test_a_receiver_with_a_wrong_url_buries_with_the_reason_and_leaves_the_other
 def test_apprise_keeps_its_log_to_itself() -> None:
     receivers(["json://127.0.0.1/x"])
     assert not logging.getLogger("apprise").propagate
+
+
+def test_a_slow_receiver_is_waited_for_and_an_url_may_say_how_long() -> None:
+    def read_timeout(url: str) -> float:
+        (receiver,) = receivers([url])
+        assert isinstance(receiver, Chat)
+        return float(receiver._plugin.socket_read_timeout)
+
+    assert read_timeout("json://localhost:1/") == 20
+    assert read_timeout("json://localhost:1/?rto=7") == 7
