@@ -30,6 +30,8 @@ sending: nobody there                      the lane's breaker opens after three;
                                            apart; the other messages wait and do not burn attempts
 sending: no answer at all                  the thread is written off within the lease and replaced; then as a death
 sending: never (5xx of SMTP, 4xx of HTTP)  dead, with the reason; ``replay`` tries again
+the receiver is not in the settings        it stays pending, no attempt charged, and says what to set; after the
+                                           give-up age dead. Mail without an SMTP host is such a receiver
 a death after sending, before confirming   sent again: at least once. The message carries the same Message-ID or
                                            Idempotency-Key, so that the receiver can tell
 confirming, while the database is away     tried until the lease ends, then as a death

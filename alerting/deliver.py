@@ -36,8 +36,9 @@ HARD_LIMIT: Final = 0.75  # of the lease: later than this, somebody else might s
 class Deliverer:
     """Delivers what the outbox holds. Any number may run at once, in one process or on many machines.
 
-    ``engine`` must begin write transactions as such (see ``database.connect``); ``channels`` are the receivers, and
-    ``plan`` names them. A process killed at any moment loses nothing: what it held is taken again after ``lease_for``.
+    ``engine`` must begin write transactions as such (see ``database.connect``); ``channels`` are the receivers that
+    ``plan`` names, and mail unless it is off. A process killed at any moment loses nothing: what it held is taken
+    again after ``lease_for``.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Deliverer:
         poll_seconds: float = POLL_SECONDS,
         holder: str = "",
     ) -> None:
-        missing = set(plan.channels) - {channel.name for channel in channels}
+        missing = set(plan.receivers) - {channel.name for channel in channels}
         if missing:
             msg = f"the plan names channels that are not given: {', '.join(sorted(missing))}"
             raise AlertingError(msg)
@@ -109,6 +110,8 @@ class Deliverer:
         self, connection: Connection, now: datetime
     ) -> tuple[outbox.Routed, dict[str, datetime], datetime]:
         routed = outbox.route(connection, now, self._plan, ROUTE_BATCH)
+        if not set(routed.channels) <= set(self._names):
+            outbox.explain_orphans(connection, now, self._names)
         return routed, outbox.next_due(connection, self._names), now
 
     def deliver_next(self, lane: Lane, worker: Worker) -> bool:
@@ -149,10 +152,10 @@ class Deliverer:
             case Retry(channel_down=True):
                 self._retry(lane, lease, outcome, lane.failed(worker, outcome.after_seconds))
             case Retry():
-                lane.succeeded(worker)
+                _heard_of(lane, worker, outcome)
                 self._retry(lane, lease, outcome, outcome.after_seconds or backoff(lease.attempts))
             case Permanent():
-                lane.succeeded(worker)
+                _heard_of(lane, worker, outcome)
                 self._bury(lane, lease, outcome, outcome.reason)
             case _:
                 assert_never(outcome)
@@ -213,14 +216,25 @@ class Deliverer:
             return
         self._gauges_due = time.monotonic() + GAUGE_SECONDS
 
-        def measure(connection: Connection, now: datetime) -> tuple[outbox.Backlog, datetime]:
-            outbox.bury_orphans(connection, now, self._names)
-            return outbox.backlog(connection), now
+        def measure(connection: Connection, now: datetime) -> tuple[tuple[str, ...], outbox.Backlog, datetime]:
+            outbox.explain_orphans(connection, now, self._names)
+            buried = outbox.bury_orphans(connection, now, self._names)
+            return buried, outbox.backlog(connection), now
 
-        backlog, now = transact(self._engine, measure)
+        buried, backlog, now = transact(self._engine, measure)
+        for channel in buried:
+            self._meter.incr("alerts.dead", channel=channel)
         age = (now - backlog.oldest).total_seconds() if backlog.oldest else 0.0
         self._meter.gauge("alerts.backlog", backlog.count)
         self._meter.gauge("alerts.oldest_pending_seconds", max(0.0, age))
+
+
+def _heard_of(lane: Lane, worker: Worker, outcome: Retry | Permanent) -> None:
+    """A refusal shows that the receiver answers; what never left this machine shows nothing."""
+    if outcome.failure in (Failure.CONFIG, Failure.INTERNAL, Failure.TIMEOUT):
+        lane.untouched(worker)
+    else:
+        lane.succeeded(worker)
 
 
 def _first_line(error: Exception) -> str:

@@ -91,6 +91,13 @@ class Lane:
                 log.warning("receiver %s is back", self.name)
                 self._want(self.channel.concurrency)
 
+    def untouched(self, worker: Worker) -> None:
+        """The message never left this machine, so nothing was learnt about the receiver."""
+        with self._changed:
+            if not worker.written_off:
+                self.breaker.withdraw()
+                self._changed.notify_all()
+
     def failed(self, worker: Worker, after_seconds: float | None) -> float:
         """The receiver could not be talked to. Returns the seconds until it is tried again."""
         with self._changed:

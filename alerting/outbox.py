@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Insert, Table, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, Insert, Table, case, func, literal, or_, select, update
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from alerting.events import AlertEvent, EventKind
@@ -26,6 +26,9 @@ from alerting.tables import alert_delivery, alert_event
 _HOLDER: Final = 18  # characters of a token that name the holder
 _TOKEN: Final = 36
 BATCH: Final = 500  # rows per INSERT: SQLite allows 32 766 parameters in one statement
+RESTART: Final = "restart (windsock down, windsock up --detach)"
+REPLAY: Final = f"{RESTART}, then windsock alerts replay"
+MAIL_OFF: Final = "mail is off because no SMTP server is set: set WINDSOCK__SMTP__SMTP_HOST"
 LEASE_RAN_OUT: Final = "no outcome before the lease ran out: the deliverer died, or the receiver did not answer"
 
 _d, _e = alert_delivery.c, alert_event.c
@@ -39,6 +42,9 @@ class DeliveryState(StrEnum):
     DELIVERED = "delivered"  # the receiver accepted it
     DEAD = "dead"  # given up, with its reason; replay() makes it pending again
     SUPPRESSED = "suppressed"  # routed to nobody, with its reason
+
+
+_OPEN: Final = (DeliveryState.PENDING, DeliveryState.SENDING)
 
 
 @dataclass(frozen=True)
@@ -345,22 +351,36 @@ def _settle(connection: Connection, lease: Lease, state: DeliveryState, **values
     return connection.execute(statement).rowcount == 1
 
 
-def bury_orphans(connection: Connection, now: datetime, channels: Sequence[str]) -> int:
-    """Gives up deliveries that are past their age and belong to none of these channels; returns how many.
+def explain_orphans(connection: Connection, now: datetime, channels: Sequence[str]) -> int:
+    """Says on deliveries that are due and belong to none of these channels what they wait for; returns on how many.
 
-    Not earlier: a deliverer with newer settings may know a receiver that this one does not.
+    They stay pending: a deliverer with newer settings may know a receiver that this one does not, and whoever forgot a
+    setting at a start loses nothing by it.
     """
+    reason = _missing() + literal(f", {RESTART}, and it is sent")
+    news = or_(_d.error.is_(None), _d.error != reason, _d.state == DeliveryState.SENDING)
     statement = (
         update(alert_delivery)
-        .where(_d.state == DeliveryState.PENDING, _d.channel.not_in(channels), _d.give_up_at <= now)
-        .values(
-            state=DeliveryState.DEAD.value,
-            due_at=None,
-            error="its receiver is not configured: put its URL back into WINDSOCK__ALERTING__APPRISE_URLS, "
-            "then `windsock alerts replay`; or replay it `--to` another receiver",
-        )
+        .where(_d.state.in_(_OPEN), _d.channel.not_in(channels), _d.due_at <= now, news)
+        .values(error=reason, state=DeliveryState.PENDING.value, token=None)
     )
     return connection.execute(statement).rowcount
+
+
+def bury_orphans(connection: Connection, now: datetime, channels: Sequence[str]) -> tuple[str, ...]:
+    """Gives up pending deliveries that are past their age and belong to none of these channels; returns theirs."""
+    chosen = (_d.state == DeliveryState.PENDING, _d.channel.not_in(channels), _d.give_up_at <= now)
+    found = connection.execute(select(_d.id, _d.channel).where(*chosen).with_for_update(skip_locked=True)).all()
+    if found:
+        error = literal("given up: ") + _missing() + literal(f", {REPLAY}")
+        dead = {"state": DeliveryState.DEAD.value, "due_at": None, "error": error}
+        connection.execute(update(alert_delivery).where(_d.id.in_([row.id for row in found]), *chosen).values(dead))
+    return tuple(row.channel for row in found)
+
+
+def _missing() -> ColumnElement[str]:
+    gone = literal("receiver ") + _d.channel + literal(" is no longer in the settings: put its URL back into ")
+    return case((_d.channel == EMAIL, MAIL_OFF), else_=gone + literal("WINDSOCK__ALERTING__APPRISE_URLS"))
 
 
 def replay(
@@ -408,7 +428,7 @@ def backlog(connection: Connection) -> Backlog:
     unfinished = (
         select(func.count(), func.min(_e.occurred_at))
         .join(alert_delivery, _e.id == _d.event_id)
-        .where(_d.state.in_([DeliveryState.PENDING, DeliveryState.SENDING]))
+        .where(_d.state.in_(_OPEN))
     )
     rows = [connection.execute(query).one() for query in (unrouted, unfinished)]
     return Backlog(sum(row[0] for row in rows), min((row[1] for row in rows if row[1]), default=None))

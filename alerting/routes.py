@@ -23,11 +23,6 @@ class Plan:
     receivers: tuple[str, ...] = ()
     give_up_after: timedelta = timedelta(days=1)
 
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Every channel that a delivery can be addressed to."""
-        return (EMAIL, *self.receivers)
-
 
 @dataclass(frozen=True)
 class Target:
@@ -54,20 +49,24 @@ class Suppressed:
     reason: str
 
 
+_NO_MAIL: Final = "nobody asked for it: no email in the DAG file"
+_NO_MAIL_OF_RETRIES: Final = f"{_NO_MAIL}; chat is told of final failures only"
+
+
 def match(event: AlertEvent, plan: Plan) -> tuple[Target, ...] | Suppressed:
     """The targets of one event, mail first."""
     match event.kind:
         case EventKind.TASK_FAILED | EventKind.TEST:
             return _mail(event) + _chat(plan) or Suppressed(
-                "nobody asked for it: no email in the DAG file, and WINDSOCK__ALERTING__APPRISE_URLS is empty"
+                f"{_NO_MAIL}, and WINDSOCK__ALERTING__APPRISE_URLS is empty"
             )
         case EventKind.TASK_RETRY:
-            return _mail(event) or Suppressed("a retry follows; chat is told of final failures only")
+            return _mail(event) or Suppressed(_NO_MAIL_OF_RETRIES if plan.receivers else _NO_MAIL)
         case EventKind.RUN_FAILED if event.cause in (None, CAUSED_BY_TASKS):
-            return Suppressed("the failures of its tasks were told one by one")
+            return Suppressed("each task that failed has an alert of its own")
         case EventKind.RUN_FAILED:
             return _mail(event) + _chat(plan) or Suppressed(
-                "nobody asked for it: WINDSOCK__ALERTING__APPRISE_URLS is empty"
+                f"{_NO_MAIL}, and WINDSOCK__ALERTING__APPRISE_URLS is empty"
             )
         case _:
             assert_never(event.kind)

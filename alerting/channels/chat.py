@@ -21,6 +21,7 @@ from urllib.parse import unquote
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.cleaning import one_line, shorten
 from alerting.errors import ReceiverError
+from alerting.outbox import REPLAY
 
 if TYPE_CHECKING:
     from apprise import AppriseAsset, NotifyBase
@@ -31,7 +32,7 @@ CONCURRENCY: Final = 4
 REASON_LIMIT: Final = 300
 KEY_HEADER: Final = "Idempotency-Key"
 _TAG_LENGTH: Final = 6
-_SEND_AGAIN: Final = "`windsock alerts replay` (with a changed URL: `--to` its new name)"
+_TO_NEW: Final = "with `--to` the name that its new URL has"
 SETTING: Final = "WINDSOCK__ALERTING__APPRISE_URLS"
 # Webhooks of the receiver's own making: they take headers, and their host is no secret.
 _WEBHOOKS: Final = {"json", "jsons", "xml", "xmls", "form", "forms"}
@@ -87,7 +88,7 @@ class Unusable:
         self.reason = reason
 
     def send(self, message: Message) -> Outcome:  # noqa: ARG002
-        return Permanent(Failure.CONFIG, f"{self.reason}; correct it, then {_SEND_AGAIN}")
+        return Permanent(Failure.CONFIG, f"{self.reason}; correct it, {REPLAY} ({_TO_NEW})")
 
 
 class Chat:
@@ -126,7 +127,7 @@ class Chat:
 
     def _failed(self, logged: list[str]) -> Outcome:
         told = " ".join(logged)
-        reason = f"{self.name}: {shorten(self._redact(told), REASON_LIMIT) or 'not accepted'}"
+        reason = shorten(self._redact(told), REASON_LIMIT) or "not accepted"
         status = _STATUS.search(told)
         if status is None:
             return Retry(Failure.UNREACHABLE, reason, channel_down=True)
@@ -141,7 +142,7 @@ class Chat:
 def _by_status(status: int, reason: str) -> Outcome:
     match status:
         case 401 | 403 | 404 | 410:
-            return Permanent(Failure.AUTH, f"{reason} Check its URL in {SETTING}, then {_SEND_AGAIN}")
+            return Permanent(Failure.AUTH, f"{reason.rstrip(' .')}; correct its URL in {SETTING}, {REPLAY} ({_TO_NEW})")
         case 429:
             return Retry(Failure.BUSY, reason, channel_down=True)
         case _ if status >= 500 or status in _BUSY:

@@ -17,7 +17,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 from typing import Final
 
-from alerting.channels import Delivered, Failure, Message, Outcome, Permanent, Retry
+from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.cleaning import one_line, shorten
 from alerting.outbox import Refusal
 from alerting.routes import EMAIL
@@ -25,9 +25,6 @@ from alerting.routes import EMAIL
 AUTH_RETRY_SECONDS: Final = 60.0  # somebody has to correct a setting first
 SERVICE_CLOSING: Final = 421
 REASON_LIMIT: Final = 500
-NOT_SET_UP: Final = (
-    "mail is off because no SMTP server is set: set WINDSOCK__SMTP__SMTP_HOST, then `windsock alerts replay`"
-)
 # The default host name looks itself up in the DNS, which can take seconds where there is none.
 _OUR_NAME: Final = socket.gethostname() or "localhost"
 
@@ -51,6 +48,11 @@ class SmtpConfig:
     timeout: float = 30.0
 
 
+def mail_channels(config: SmtpConfig) -> list[Channel]:
+    """The mail channel; none while mail is off, and then mails wait in the outbox."""
+    return [Email(config)] if config.host else []
+
+
 class Email:
     """One mail per message, to all its recipients."""
 
@@ -62,8 +64,6 @@ class Email:
 
     def send(self, message: Message) -> Outcome:
         """Hands the mail to the server. What it refuses is told apart by its codes: 4xx later, 5xx never."""
-        if not self._config.host:
-            return Permanent(Failure.CONFIG, NOT_SET_UP)
         usable = tuple(address for address in message.recipients if is_address(address))
         if not usable:
             wrong = ", ".join(map(one_line, message.recipients)) or "none"

@@ -60,8 +60,9 @@ def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, output:
 def test(emails: tuple[str, ...], timeout: float) -> None:
     """Send a test alert through everything that is configured, and wait until it is delivered."""
     settings = load()
-    _require_receivers(settings, emails)
     with open_store(settings) as store:
+        _require_same_settings(store, settings)
+        _require_receivers(settings, emails)
         key = _record_test(store, settings, emails)
         store.wake("notifier")
         entries = _await_settled(store, settings, key, timeout)
@@ -73,14 +74,14 @@ def test(emails: tuple[str, ...], timeout: float) -> None:
 
 @alerts.command()
 @click.argument("ids", nargs=-1, type=int, metavar="[ID]...")
-@click.option("--all", "everything", is_flag=True, help="Every dead delivery.")
+@click.option("--all", "everything", is_flag=True, hidden=True, help="What it does without ids anyway.")
 @click.option("--to", metavar="CHANNEL", help="Send those of chat receivers to this one: its URL was corrected.")
 def replay(ids: tuple[int, ...], everything: bool, to: str | None) -> None:
-    """Try dead deliveries again: these ids (see alerts list), or all."""
+    """Try dead deliveries again: all, or these ids (see alerts list)."""
     from alerting.outbox import replay as replay_rows
 
-    if bool(ids) == everything:
-        raise Misuse("name the ids of dead deliveries (windsock alerts list --state dead), or use --all")
+    if ids and everything:
+        raise Misuse("name ids or use --all, not both")
     settings = load()
     age = timedelta(seconds=settings.alerting.give_up_after)
     if to is not None:
@@ -89,8 +90,31 @@ def replay(ids: tuple[int, ...], everything: bool, to: str | None) -> None:
         count = store.run(lambda tx: replay_rows(tx.connection, tx.now, age, ids or None, to))
         store.wake("notifier")
     if ids and count < len(set(ids)):
-        raise Failure(f"{count} of {len(set(ids))} were dead and are tried again; see: windsock alerts list")
-    click.echo(f"{count} {'is' if count == 1 else 'are'} tried again.")
+        raise Failure(_not_dead(sorted(set(ids)), count))
+    click.echo(f"{count} dead {'delivery is' if count == 1 else 'deliveries are'} tried again.")
+
+
+def _not_dead(ids: list[int], replayed: int) -> str:
+    if len(ids) == 1:
+        return f"there is no dead delivery {ids[0]}; see: windsock alerts list --state dead"
+    return f"{replayed} of {len(ids)} were dead and are tried again; see: windsock alerts list"
+
+
+def _require_same_settings(store: Store, settings: Settings) -> None:
+    """The running notifier delivers, and to whom it was told when it was started."""
+    from alerting.clock import database_now
+    from engine.cli import queries
+    from engine.config.fingerprint import DELIVERY, matches
+    from engine.metastore.states import ProcessKind
+
+    threshold = timedelta(seconds=settings.scheduler.scheduler_health_check_threshold)
+    with store.read() as connection:
+        told = queries.living_details(connection, ProcessKind.NOTIFIER, database_now(connection), threshold)
+    if not all(matches(str(detail.get("settings", "")), settings, DELIVERY) for detail in told):
+        raise Failure(
+            "the running notifier was started with other alerting or smtp settings than these; to use these: "
+            "windsock down, then windsock up --detach"
+        )
 
 
 def _require_channel(settings: Settings, name: str) -> None:
@@ -103,6 +127,10 @@ def _require_channel(settings: Settings, name: str) -> None:
 
 
 def _require_receivers(settings: Settings, emails: tuple[str, ...]) -> None:
+    from alerting.channels.email import is_address
+
+    if wrong := [address for address in emails if not is_address(address)]:
+        raise Misuse(f"this is no mail address: {', '.join(wrong)}")
     if emails and not settings.smtp.smtp_host:
         raise Failure("mail is off: set WINDSOCK__SMTP__SMTP_HOST (see windsock config list --section smtp)")
     if not emails and not settings.alerting.apprise_urls:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
 import click
 
+from engine.cli.errors import Failure
 from engine.cli.opening import open_store
 from engine.config import load, prepare_home
+
+if TYPE_CHECKING:
+    from engine.config import Settings
+    from engine.metastore.store import Store
 
 
 @click.group()
@@ -36,14 +44,29 @@ def check() -> None:
 @db.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset(yes: bool) -> None:
-    """Drop all of Windsock's tables and create them anew: every run, log of alerts and user is lost."""
+    """Drop all of Windsock's tables and create them anew: every run, user and alert is lost."""
     settings = load()
     prepare_home(settings)
     with open_store(settings) as store:
+        _refuse_while_in_use(store, settings)
         if not yes:
-            click.confirm(f"Everything in {store} will be lost. Go on?", abort=True)
+            click.confirm(f"Everything in {store} will be lost: runs, alerts and users. Go on?", abort=True)
         store.reset()
-        click.echo(f"{store} is empty now.")
+        click.echo(f"{store} is empty now, without users; the next windsock up makes admin anew.")
+
+
+def _refuse_while_in_use(store: Store, settings: Settings) -> None:
+    """Whoever loses its heartbeat row under its feet neither works on nor stops by itself."""
+    from alerting.clock import database_now
+    from engine.cli import queries
+
+    store.ping()
+    threshold = timedelta(seconds=settings.scheduler.scheduler_health_check_threshold)
+    with store.read() as connection:
+        kinds = queries.living_kinds(connection, database_now(connection), threshold)
+    if kinds:
+        names = ", ".join(kind.replace("_", "-") for kind in kinds)
+        raise Failure(f"{names} {'is' if len(kinds) == 1 else 'are'} running; first: windsock down")
 
 
 def _upgrade() -> None:

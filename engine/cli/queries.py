@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, func, inspect, select
 
 from engine.authoring.serialized import SerializedDag, decode_dag
+from engine.metastore.processes import find_dead
 from engine.metastore.states import ProcessKind
 from engine.metastore.tables import Dag, DagFile, DagRun, DagSchedule, DagVersion, Process, TaskAttempt, TaskInstance
 
@@ -157,6 +158,22 @@ def lives(connection: Connection, kind: ProcessKind, now: datetime, threshold: t
         Process.kind == kind, Process.ended_at.is_(None), Process.heartbeat_at > now - threshold
     )
     return bool(connection.execute(query).scalar())
+
+
+def living_details(connection: Connection, kind: ProcessKind, now: datetime, threshold: timedelta) -> list[Row]:
+    """What the living processes of a kind have told of themselves."""
+    dead = find_dead(connection, now, threshold, [kind])
+    query = select(Process.detail).where(Process.kind == kind, Process.ended_at.is_(None), Process.id.not_in(dead))
+    return [dict(detail or {}) for detail in connection.execute(query).scalars()]
+
+
+def living_kinds(connection: Connection, now: datetime, threshold: timedelta) -> list[str]:
+    """The kinds of processes that work on this metastore; none where it has no tables yet."""
+    if not inspect(connection).has_table(Process.__tablename__):
+        return []
+    dead = find_dead(connection, now, threshold, ProcessKind)
+    query = select(Process.kind).distinct().where(Process.ended_at.is_(None), Process.id.not_in(dead))
+    return list(connection.execute(query.order_by(Process.kind)).scalars())
 
 
 def started_since(connection: Connection, kind: ProcessKind, moment: datetime) -> bool:

@@ -16,6 +16,7 @@ import click
 from engine.cli.errors import Failure
 from engine.cli.output import output_option
 from engine.config import load
+from engine.config.fingerprint import fingerprint, matches
 from engine.stack.component import Component, Plan
 from engine.stack.control import Ended, Outcome, block_taken, launch, stop, take_stack, wait_until_healthy
 from engine.stack.health import ReadBeats, Report, all_core_healthy, examine
@@ -77,6 +78,7 @@ def status(output: str) -> None:
         click.echo(json.dumps([_as_json(report) for report in reports], indent=2))
     else:
         _show(settings, reports, with_uptime=True)
+        _tell_other_settings(settings)
     sys.exit(0 if all_core_healthy(reports) else 1)
 
 
@@ -107,7 +109,13 @@ def _up(settings: Settings, components: Sequence[Component], *, detach: bool) ->
 
 def _plan(settings: Settings, components: Sequence[Component], *, detach: bool) -> Plan:
     logs = settings.logging.base_log_folder
-    return Plan(home=str(settings.home), logs=str(logs), components=tuple(components), foreground=not detach)
+    return Plan(
+        home=str(settings.home),
+        logs=str(logs),
+        components=tuple(components),
+        foreground=not detach,
+        settings=fingerprint(settings),
+    )
 
 
 def _tell(settings: Settings, plan: Plan, outcome: Outcome, *, detach: bool) -> None:
@@ -166,8 +174,19 @@ def _already_running(settings: Settings, *, detach: bool) -> None:
     click.echo(f"Windsock is running already (pid {pid}).")
     with _beats(settings) as read_beats:
         _show(settings, _look(settings, read_beats), with_uptime=False)
+    _tell_other_settings(settings)
     if not detach:
         raise Failure("to run it in the foreground, stop it first: windsock down")
+
+
+def _tell_other_settings(settings: Settings) -> None:
+    state = read_state(settings.home)
+    if state is not None and not matches(state.settings, settings):
+        click.echo(
+            "windsock: the running stack was started with other settings than these; to use these: windsock down, "
+            "then windsock up --detach",
+            err=True,
+        )
 
 
 def _not_running(settings: Settings) -> NoReturn:

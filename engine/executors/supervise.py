@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from engine import config
+from engine.logs import own
 from engine.logs.redaction import Redactor
 from engine.metastore.outcome import Cause, Outcome
 from engine.running import file_limit, messages
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from engine.metastore.changes import Changes
     from engine.metastore.store import Tx
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("engine.executors.supervise")  # __name__ is __main__ here
 
 T = TypeVar("T")
 
@@ -133,7 +134,7 @@ def main(argv: list[str]) -> int:
     file_limit.lift()  # three or four a running attempt
     fd = int(argv[0])
     settings = config.load()
-    logging.basicConfig(level=settings.logging.logging_level, format="%(asctime)s supervisor %(levelname)s %(message)s")
+    own.start(settings.logging.logging_level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the scheduler says when to stop
     redactor = Redactor.from_settings(settings)

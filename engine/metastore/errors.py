@@ -19,6 +19,10 @@ class SchemaOutdated(MetastoreError):
     """The tables are missing, or of another version than this program's."""
 
 
+class Refused(MetastoreError):
+    """What was asked for can never be."""
+
+
 class Duplicate(MetastoreError):
     """Something with this identity is already there."""
 

@@ -24,6 +24,7 @@ they do, :meth:`Database.run <engine.metastore.database.Database.run>` repeats t
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -54,7 +55,7 @@ from engine.authoring.timetables import manual_interval
 from engine.metastore import budgets
 from engine.metastore.changes import Changes, Claimed, Finished, RunChange, RunFacts, TaskChange
 from engine.metastore.database import Tx
-from engine.metastore.errors import Duplicate, NotFound
+from engine.metastore.errors import Duplicate, NotFound, Refused
 from engine.metastore.graphs import Graph, Graphs, judge
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.runs import FACT_COLUMNS, Runs, facts_of
@@ -72,6 +73,8 @@ _IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
 _PAGE_PER_SLOT: Final = 4
 _CLAIM_PAGES: Final = 6  # each twice as long as the one before
 _BEFORE_ALL: Final = -(2**31)  # a priority rank before every other
+
+_RUN_ID: Final = re.compile(r"[A-Za-z0-9_.:+~@,-]{1,250}")
 
 _QUEUED_RUNS = (
     select(*FACT_COLUMNS, (Budget.slots - Budget.used).label("room"))
@@ -232,8 +235,14 @@ def create_run(
     """Queue a run that somebody asks for; returns its run_id.
 
     Without a logical date the run's is now. Its data interval is the last complete one before the logical date, as in
-    Airflow. Raises NotFound for a DAG that is not there, Duplicate where the run_id or the logical date is taken.
+    Airflow. Raises Refused for a run_id that cannot be one, NotFound for a DAG that is not there, Duplicate where the
+    run_id or the logical date is taken.
     """
+    if run_id is not None and not _is_run_id(run_id):
+        raise Refused(
+            f"{run_id[:80]!r} is no run id: a run id has 1 to 250 letters, digits and any of - _ . : + ~ @ , "
+            "and is not . or .."
+        )
     statement = select(Dag.version, DagVersion.data).join(
         DagVersion, (DagVersion.dag_id == Dag.dag_id) & (DagVersion.version == Dag.version)
     )
@@ -242,7 +251,7 @@ def create_run(
         raise NotFound(f"there is no DAG {dag_id!r}")
     moment = logical_date or tx.now
     interval = manual_interval(decode_dag(found.data).schedule, moment)
-    run_id = run_id or f"{run_type}__{moment.isoformat()}"
+    run_id = f"{run_type}__{moment.isoformat()}" if run_id is None else run_id
     values = {
         "dag_id": dag_id,
         "run_id": run_id,
@@ -258,6 +267,11 @@ def create_run(
     if not insert_run(tx, values):
         raise Duplicate(f"DAG {dag_id!r} already has a run {run_id!r}, or one with logical date {moment.isoformat()}")
     return run_id
+
+
+def _is_run_id(text: str) -> bool:
+    """Whether it can stand in a URL, a path and a command as it is."""
+    return _RUN_ID.fullmatch(text) is not None and text not in (".", "..")
 
 
 def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:

@@ -149,6 +149,7 @@ class DagProcessor:
         try:
             self._on_heartbeat()
         except Exception:
+            self._meter.incr("job_heartbeat_failure")
             log.exception("The DAG processor's heartbeat could not be written; it will be tried again.")
 
     def _tell_totals(self) -> None:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Final
 
 from engine.metastore.outcome import Cause, Outcome, signal_name
 from engine.running import messages
 from engine.running.attempt import RETURN_VALUE
 from engine.running.messages import Ask, AttemptOrder
-from engine.running.output import AttemptLog
+from engine.running.output import LONGEST_LINE, AttemptLog
 from engine.running.wire import Stream
+from engine.running.xcom_limits import LARGEST_SUM, LONGEST_KEY, check_received
 from engine.running.zygote import Exited, ZygoteClient
+
+LONGEST_MESSAGE: Final = 2 * LARGEST_SUM  # from an attempt
+LONGEST_ERROR: Final = 2000
+_MOST_ASKED: Final = 10_000
+_TELLABLE: Final = (Cause.SUCCESS, Cause.SKIP, Cause.EXCEPTION, Cause.START, Cause.IMPORT)
 
 
 @dataclass(slots=True)
@@ -36,13 +43,30 @@ class Attempt:
     finished: bool = False  # a handler of the same round may still hold it
 
 
+def believable(told: Outcome) -> Outcome:
+    """What an attempt reports, reduced to what its code can know: that code may have written to the channel itself."""
+    error = told.error[:LONGEST_ERROR] if told.error else None
+    try:
+        check_received(told.xcom)
+    except ValueError as reason:
+        return Outcome(Cause.EXCEPTION, error=f"its result could not be stored: {reason}")
+    cause = told.cause if told.cause in _TELLABLE else Cause.EXCEPTION
+    return Outcome(cause, error=error, may_retry=told.may_retry, xcom=told.xcom)
+
+
+def sensible(ask: Ask) -> bool:
+    """Whether a database can be asked this."""
+    ids = [ask.dag_id, ask.run_id, ask.key, *ask.task_ids]
+    return len(ask.task_ids) <= _MOST_ASKED and all(len(text) <= LONGEST_KEY and text.isprintable() for text in ids)
+
+
 def end_of(attempt: Attempt, event: Exited) -> Outcome:
     """How an attempt ended: what we did to it, then its exit status, then what its code reported."""
     if attempt.ending:
         return attempt.ending
     if event.signal is not None:
         return Outcome(Cause.SIGNAL, signal=event.signal, error=f"killed by {signal_name(event.signal)}")
-    if attempt.result and (event.exit_code == 0) == (attempt.result.cause in (Cause.SUCCESS, Cause.SKIP)):
+    if attempt.result and (event.exit_code == 0 or attempt.result.cause not in (Cause.SUCCESS, Cause.SKIP)):
         return attempt.result
     spec = attempt.order.bash
     if attempt.order.kind == "bash" and spec and not attempt.order.needs_file:
@@ -63,11 +87,15 @@ def with_output(attempt: Attempt, outcome: Outcome) -> Outcome:
     last = attempt.log.last_line.strip()
     if attempt.order.kind != "bash" or attempt.order.needs_file or not last:
         return outcome
-    if outcome.cause == Cause.SUCCESS and attempt.order.do_xcom_push:
-        return Outcome(Cause.SUCCESS, exit_code=0, xcom={RETURN_VALUE: messages.to_json(last)})
     if outcome.cause == Cause.EXIT:
-        return Outcome(Cause.EXIT, exit_code=outcome.exit_code, error=f"{outcome.error}: {last[:500]}")
-    return outcome
+        shown = attempt.log.last_printed_line.strip()  # before it is shortened: half a secret is not recognised
+        return Outcome(Cause.EXIT, exit_code=outcome.exit_code, error=f"{outcome.error}: {shown[:500]}")
+    if outcome.cause != Cause.SUCCESS or not attempt.order.do_xcom_push:
+        return outcome
+    if not attempt.log.last_line_is_whole:
+        attempt.log.remark(f"its last line is longer than {LONGEST_LINE:,} bytes and is not kept as its XCom")
+        return outcome
+    return Outcome(Cause.SUCCESS, exit_code=0, xcom={RETURN_VALUE: messages.to_json(last)})
 
 
 def status_of(end: Exited | Outcome) -> str:

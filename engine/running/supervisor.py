@@ -22,7 +22,6 @@ import itertools
 import logging
 import os
 import select
-import shutil
 import signal
 import socket
 import time
@@ -35,12 +34,21 @@ import msgspec
 from engine.logs.cleaning import one_line
 from engine.metastore.outcome import Cause, Outcome
 from engine.running import messages
-from engine.running.attempt import scratch_dir
 from engine.running.deputy import Deputy, Question, Survivor
 from engine.running.files import FileZygote, FileZygotes
-from engine.running.in_flight import Attempt, end_of, last_remark, status_of, with_output
+from engine.running.in_flight import (
+    LONGEST_MESSAGE,
+    Attempt,
+    believable,
+    end_of,
+    last_remark,
+    sensible,
+    status_of,
+    with_output,
+)
 from engine.running.messages import Alive, Ask, AttemptOrder, Dispatch, Drain, Ended, Imported, ImportFailed, Result
 from engine.running.output import AttemptLog
+from engine.running.scratch import Scratch
 from engine.running.wire import Hangup, Stream
 from engine.running.zygote import Event, Exited, Forked, Refused, Untouchable, ZygoteClient, ZygoteDied, end_group
 
@@ -76,6 +84,9 @@ class Supervisor:
         self._base = ZygoteClient.start("engine.running.attempt:main")
         self._import_timeout = import_timeout
         self._files = FileZygotes(import_timeout)
+        self._scratch = Scratch()
+        self._cleaning: int | None = None  # the job that removes scratch folders
+        self._clean([])  # what dead supervisors left
         self._ended: list[Ended] = []
         self._unconfirmed: dict[str, Ended] = {}  # told to the scheduler, not known to be committed
 
@@ -90,6 +101,7 @@ class Supervisor:
             self._deputy.leave()
         self._files.close()
         self._base.close()
+        self._scratch.close()
 
     def _done(self) -> bool:
         leaving = self._draining or self._upstream is None
@@ -228,11 +240,12 @@ class Supervisor:
             theirs.close()
             raise
         output = AttemptLog(self._log_folder / order.log_path, pipe, self._redact)
-        return Attempt(order, output, Stream(ours)), log_fd, theirs.detach()
+        return Attempt(order, output, Stream(ours, LONGEST_MESSAGE)), log_fd, theirs.detach()
 
     def _fork(self, attempt: Attempt, zygote: ZygoteClient, log_fd: int, channel_fd: int) -> None:
         job_id = next(self._jobs)
-        zygote.fork(job_id, messages.encode(attempt.order), [log_fd, channel_fd])
+        order = msgspec.structs.replace(attempt.order, scratch=self._scratch.path(attempt.order.token))
+        zygote.fork(job_id, messages.encode(order), [log_fd, channel_fd])
         attempt.zygote, attempt.job_id = zygote, job_id
         self._by_job[zygote, job_id] = attempt.order.token
 
@@ -276,24 +289,27 @@ class Supervisor:
         try:
             bodies = attempt.channel.receive()
         except Hangup:
-            attempt.open_channel = False  # exec has closed it; the process goes on
+            _hang_up(attempt)  # exec has closed it; the process goes on
             return
         for body in bodies:
             try:
                 message = messages.from_attempt.decode(body)
             except msgspec.DecodeError:  # the task's own code has written to the channel
-                attempt.open_channel = False
+                _hang_up(attempt)
                 return
             match message:
                 case Result(outcome):
-                    attempt.result = outcome
+                    attempt.result = believable(outcome)
                 case Ask() as ask:
                     self._ask(attempt, ask)
                 case ImportFailed(error):
-                    attempt.result = Outcome(Cause.IMPORT, error=error)
+                    attempt.result = believable(Outcome(Cause.IMPORT, error=error))
 
     def _ask(self, attempt: Attempt, ask: Ask) -> None:
         """Pass a question on. It is kept until it is answered: whoever was asked may die."""
+        if not sensible(ask):
+            attempt.channel.send(messages.Answer(ask.number, {}))
+            return
         attempt.asked[ask.number] = ask
         if self._upstream:
             token = attempt.order.token
@@ -313,6 +329,8 @@ class Supervisor:
                 self._upstream.send(Alive())
             elif self._deputy:
                 self._deputy.start(self._ended, self._questions())
+            if self._cleaning is None and (litter := self._scratch.litter()):
+                self._clean(litter)
             self._files.evict_idle(now)
             self._files.release_retired({attempt.zygote for attempt in self._attempts.values() if attempt.zygote})
         for zygote in self._files.overdue(now):
@@ -339,6 +357,17 @@ class Supervisor:
             return
         attempt.kill_at = now + (self._grace if grace is None else grace)
         attempt.zygote.kill(attempt.job_id, signal.SIGTERM)
+
+    def _clean(self, litter: list[str]) -> None:
+        """Remove scratch folders in a process of their own: one may hold a hundred thousand files."""
+        order = messages.CleanOrder(litter, str(self._scratch.folder))
+        job_id = next(self._jobs)
+        try:
+            self._base.fork(job_id, messages.encode(order))
+        except OSError as error:  # out of files: the next supervisor removes them
+            log.warning("%d scratch folders are left: %s", len(litter), error.strerror)
+        else:
+            self._cleaning = job_id
 
     # -- ending
 
@@ -380,6 +409,8 @@ class Supervisor:
             attempt = self._attempts[token]
             self._hear_attempt(attempt)  # its last message may have arrived together with its death
             self._finish(attempt, end_of(attempt, end) if isinstance(end, Exited) else end)
+        elif zygote is self._base and job_id == self._cleaning:
+            self._cleaning = None
         elif file_zygote := self._files.owner_of(job_id):
             self._bury_file_zygote(file_zygote, end)
 
@@ -415,6 +446,7 @@ class Supervisor:
         self._files.close()
         self._base.close()
         self._base = ZygoteClient.start("engine.running.attempt:main")
+        self._cleaning = None
 
     def _presentable(self, outcome: Outcome) -> Outcome:
         """The error travels into the metastore, mails and pages: secrets and control characters stay behind."""
@@ -430,8 +462,13 @@ class Supervisor:
         attempt.log.remark(last_remark(outcome))
         attempt.log.close()
         attempt.channel.close()
-        shutil.rmtree(scratch_dir(attempt.order.token), ignore_errors=True)
+        self._scratch.leave(attempt.order.token)
         self._ended.append(Ended(attempt.order.token, outcome))
+
+
+def _hang_up(attempt: Attempt) -> None:
+    attempt.open_channel = False
+    attempt.channel.close()
 
 
 def _no_files(error: OSError) -> Outcome:

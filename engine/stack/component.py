@@ -85,6 +85,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     components: tuple[Component, ...]
     foreground: bool = False  # repeat what happens on stderr, and end with the process that started us
     lock_fd: int = -1
+    settings: str = ""  # their fingerprint
     backoff_seconds: float = 0.5  # before the first restart; doubles up to max_backoff_seconds
     max_backoff_seconds: float = 30.0
     stable_after_seconds: float = 60.0  # having run this long, a component starts again from backoff_seconds

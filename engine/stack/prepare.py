@@ -14,13 +14,11 @@ def prepare(settings: Settings) -> Store:
     """Make everything ready and return the open metastore. Safe to repeat; raises errors worded for people."""
     from engine.metastore.store import Store
     from engine.stack.monitoring import write_configurations
-    from engine.web.users import PASSWORD_FILE, ensure_admin_file
+    from engine.web.users import ensure_admin_file
 
     prepare_home(settings)
     write_configurations(settings)
     store = Store.from_settings(settings)
     store.upgrade()
-    # Hashing a password takes its time, so it is only tried where the file is missing; the web server tries as well.
-    if not (settings.home / PASSWORD_FILE).exists():
-        ensure_admin_file(settings, store)
+    ensure_admin_file(settings, store)
     return store

@@ -50,6 +50,7 @@ class StackState(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     started_at: float
     components: tuple[ComponentState, ...]
+    settings: str = ""  # fingerprint of those it was started with
 
 
 def run_folder(home: Path) -> Path:

@@ -185,7 +185,9 @@ class Supervisor:
     def _publish(self) -> None:
         """Write the state; on a disk that is full, again a little later: nobody must die of that."""
         snapshots = tuple(child.snapshot() for child in self.children)
-        state = StackState(pid=os.getpid(), started_at=self.started_at, components=snapshots)
+        state = StackState(
+            pid=os.getpid(), started_at=self.started_at, components=snapshots, settings=self.plan.settings
+        )
         try:
             write_state(self.home, state)
         except OSError as error:

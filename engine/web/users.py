@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import secrets
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from engine.metastore.errors import NotFound
 from engine.metastore.tables import User, WebSession
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from engine.config import Settings
     from engine.metastore.store import Store, Tx
 
@@ -34,26 +37,37 @@ _turns = threading.BoundedSemaphore(2)  # each hash takes 64 MiB; a crowd must q
 
 def ensure_admin(store: Store) -> str | None:
     """Create the user ``admin`` where nobody can sign in yet; returns the generated password, this one time."""
-    return _create_first(store, lambda _password: None)
+    return _create_first(store, _generated(), lambda _password: None)
 
 
 def ensure_admin_file(settings: Settings, store: Store) -> Path | None:
     """Like :func:`ensure_admin`, with the password in ``$WINDSOCK_HOME/admin-password`` (mode 0600).
 
-    Returns the file when it was written now, None when somebody can sign in already. The file is complete before the
+    A password that the file holds already stays: the home may know several databases, and one that was reset.
+    Returns the file when admin was made now, None when somebody can sign in already. The file is complete before the
     user is committed, so a crash in between leaves a stale file and never a user whose password nobody knows.
     """
     path = settings.home / PASSWORD_FILE
-    created = _create_first(store, lambda password: _write_private(path, f"{password}\n"))
+    kept = _read_private(path)
+    if kept is not None:
+        created = _create_first(store, kept, lambda _password: None)
+    else:
+        created = _create_first(store, _generated(), lambda password: _write_private(path, f"{password}\n"))
     return path if created else None
 
 
-def _create_first(store: Store, tell: Callable[[str], None]) -> str | None:
-    password = "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
+def _generated() -> str:
+    return "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
+
+
+def _create_first(store: Store, password: str, tell: Callable[[str], None]) -> str | None:
+    with store.read() as connection:
+        if _somebody_can_sign_in(connection):
+            return None  # without the hash, which takes its time
     password_hash = _hash(password)
 
     def work(tx: Tx) -> str | None:
-        if tx.connection.scalar(select(User.id).limit(1)) is not None:
+        if _somebody_can_sign_in(tx.connection):
             return None
         row = {"username": ADMIN, "password_hash": password_hash, "created_at": tx.now}
         tx.connection.execute(insert(User).values(row))
@@ -64,6 +78,24 @@ def _create_first(store: Store, tell: Callable[[str], None]) -> str | None:
         return store.run(work)
     except IntegrityError:
         return None  # another process was first
+
+
+def _somebody_can_sign_in(connection: Connection) -> bool:
+    return connection.scalar(select(User.id).limit(1)) is not None
+
+
+def _read_private(path: Path) -> str | None:
+    """The password in the file; None unless it is one, and nobody but this user could read or write it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
+            return None
+        text = file.read(4 * LONGEST_PASSWORD + 2).decode("utf-8", "replace").strip("\r\n")
+    return text if SHORTEST_PASSWORD <= len(text) <= LONGEST_PASSWORD and text.isprintable() else None
 
 
 def _write_private(path: Path, text: str) -> None:

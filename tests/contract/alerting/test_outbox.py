@@ -318,9 +318,37 @@ class TestReplay:
         record(engine, an_event(1))
         route(engine)
         with engine.begin() as connection:
-            assert outbox.bury_orphans(connection, NOW, ["email"]) == 0
-            assert outbox.bury_orphans(connection, NOW + PLAN.give_up_after, ["email"]) == 1
+            assert outbox.bury_orphans(connection, NOW, ["email"]) == ()
+            assert outbox.bury_orphans(connection, NOW + PLAN.give_up_after, ["email"]) == ("json-1",)
         assert [(row.channel, row.state) for row in rows(engine)] == [("email", "pending"), ("json-1", "dead")]
+        assert rows(engine)[1].error.startswith("given up: receiver json-1 is no longer in the settings: ")
+        assert rows(engine)[1].error.endswith(
+            ", restart (windsock down, windsock up --detach), then windsock alerts replay"
+        )
+
+    def test_says_what_those_wait_for_whose_receiver_is_gone(self, engine: Engine, an_event: EventMaker) -> None:
+        record(engine, an_event(1))
+        route(engine)
+        with engine.begin() as connection:
+            assert outbox.explain_orphans(connection, NOW, ["email", "json-1"]) == 0
+            assert outbox.explain_orphans(connection, NOW - MINUTE, ["json-2"]) == 0
+            assert outbox.explain_orphans(connection, NOW, ["json-2"]) == 2
+            assert outbox.explain_orphans(connection, NOW, ["json-2"]) == 0
+        mail, chat = rows(engine)
+        assert "set WINDSOCK__SMTP__SMTP_HOST" in mail.error
+        assert "receiver json-1 is no longer in the settings" in chat.error
+        assert [(row.state, row.due_at, row.attempts) for row in (mail, chat)] == [("pending", NOW, 0)] * 2
+
+    def test_takes_over_what_a_dead_deliverer_held_for_a_receiver_that_is_gone(
+        self, engine: Engine, an_event: EventMaker
+    ) -> None:
+        record(engine, an_event(1))
+        route(engine, Plan())
+        lease(engine)
+        with engine.begin() as connection:
+            assert outbox.explain_orphans(connection, NOW, ["json-1"]) == 0
+            assert outbox.explain_orphans(connection, NOW + MINUTE, ["json-1"]) == 1
+        assert [(row.state, row.token) for row in rows(engine)] == [("pending", None)]
 
 
 class TestQuestions:
@@ -329,7 +357,7 @@ class TestQuestions:
         route(engine)
         lease(engine)
         with engine.begin() as connection:
-            assert outbox.next_due(connection, PLAN.channels) == {"email": NOW + MINUTE, "json-1": NOW}
+            assert outbox.next_due(connection, ["email", "json-1"]) == {"email": NOW + MINUTE, "json-1": NOW}
 
     def test_backlog_counts_the_unrouted_and_the_open(self, engine: Engine, an_event: EventMaker) -> None:
         record(engine, an_event(1))

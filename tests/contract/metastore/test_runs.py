@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from engine.metastore import transitions
-from engine.metastore.errors import Duplicate, NotFound
+from engine.metastore.errors import Duplicate, NotFound, Refused
 from engine.metastore.states import RunState
 from engine.metastore.tables import Dag, DagSchedule
 from tests.contract.metastore.stage import FAILURE, Stage, bash
@@ -201,3 +201,16 @@ def test_a_long_queue_of_one_dag_does_not_hide_the_runs_of_others(stage: Stage) 
     stage.create("late")
     started = [(change.run.dag_id, change.run.run_id) for change in stage.start_runs(limit=3).runs]
     assert started == [("busy", "run0"), ("busy", "run1"), ("late", "run")]
+
+
+@pytest.mark.parametrize("run_id", ["manual__2026-11-23T14:00:00+00:00", "a~b@c,d.e-f_g", "x" * 250])
+def test_a_run_may_be_named(stage: Stage, run_id: str) -> None:
+    stage.dag("dag", bash("a"))
+    assert ask(stage, run_id=run_id) == run_id
+
+
+@pytest.mark.parametrize("run_id", ["", ".", "..", "a/b", "a b", "a\n", "é", "a%2Fb", "a?b", "x" * 251])
+def test_a_run_id_that_no_path_or_url_could_hold_is_refused_in_words(stage: Stage, run_id: str) -> None:
+    stage.dag("dag", bash("a"))
+    with pytest.raises(Refused, match="a run id has 1 to 250 letters"):
+        ask(stage, run_id=run_id)

@@ -105,11 +105,18 @@ class NoMail:
 def running(engine: Engine, *channels: Channel, **options: Any) -> Iterator[Running]:
     """A deliverer at work; it has ended when the block is left."""
     world = Running(engine, Meter())
-    subject = deliverer(engine, channels, world.meter, **options)
+    with at_work(deliverer(engine, channels, world.meter, **options), world):
+        yield world
+
+
+@contextmanager
+def at_work(subject: Deliverer, world: Running | None = None) -> Iterator[None]:
+    """The deliverer runs in a thread, which has ended when the block is left."""
+    world = world or Running(subject._engine, Meter())
     thread = threading.Thread(target=subject.run, args=(world.wait, world.stop))
     thread.start()
     try:
-        yield world
+        yield
     finally:
         world.stop.set()
         world.woken.set()

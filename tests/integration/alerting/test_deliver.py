@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, event
 
-from alerting import outbox, pace
+from alerting import pace
 from alerting.channels import Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.channels.chat import receivers
 from alerting.channels.email import Email, SmtpConfig
@@ -23,7 +23,7 @@ from alerting.render import Renderer
 from alerting.routes import Plan
 from alerting.tables import alert_delivery, alert_event, metadata
 from tests.integration.alerting.mailbox import Mailbox
-from tests.integration.alerting.running import Meter, deliverer, history, record, running, states_of
+from tests.integration.alerting.running import Meter, at_work, deliverer, history, record, running, states_of
 from tests.servers.databases import PostgreSQL
 from tests.servers.mail import MailServer
 from tests.servers.processes import wait_until
@@ -199,17 +199,53 @@ def test_what_cannot_be_told_in_time_is_given_up_visibly(outbox_engine: Engine, 
     assert error.endswith("503 busy")
 
 
-def test_mail_that_is_not_set_up_dies_with_the_remedy_and_can_be_replayed(
+def test_mail_waits_with_the_remedy_while_it_is_off_and_is_sent_once_it_is_on(
     outbox_engine: Engine, failure: Failing, smtp_server: MailServer
 ) -> None:
-    with running(outbox_engine, Email(SmtpConfig())) as world:
-        world.record(failure())
-        world.until(dead=1)
-    assert "WINDSOCK__SMTP__SMTP_HOST" in (history(outbox_engine)[0].error or "")
-    with outbox_engine.begin() as connection:
-        outbox.replay(connection, datetime.now(UTC), timedelta(days=1))
+    def error() -> str:
+        return "".join(entry.error or "" for entry in history(outbox_engine))
+
+    without_mail = Deliverer(outbox_engine, [], Renderer(lambda *_: [], str), Plan())
+    record(outbox_engine, failure())
+    with at_work(without_mail):
+        wait_until(lambda: "WINDSOCK__SMTP__SMTP_HOST" in error(), "the remedy")
+    assert states_of(outbox_engine) == ["pending"]
     with running(outbox_engine, mail(smtp_server.port)) as world:
         world.until(delivered=1)
+
+
+def test_mail_that_was_off_for_too_long_is_given_up_and_counted(outbox_engine: Engine, failure: Failing) -> None:
+    meter = Meter()
+    without_mail = Deliverer(outbox_engine, [], Renderer(lambda *_: [], str), Plan((), timedelta(0)), meter=meter)
+    record(outbox_engine, failure())
+    with at_work(without_mail):
+        wait_until(lambda: states_of(outbox_engine) == ["dead"], "the end")
+    assert "then windsock alerts replay" in (history(outbox_engine)[0].error or "")
+    wait_until(lambda: meter.counts["alerts.dead,channel=email"] == 1, "the count")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_receiver_is_not_said_to_be_back_after_a_message_that_never_left(
+    outbox_engine: Engine, failure: Failing, caplog: pytest.LogCaptureFixture
+) -> None:
+    told_back: list[bool] = []
+
+    def refuse_here() -> Outcome:
+        told_back.append("scripted-1 is back" in caplog.text)
+        return Permanent(Failure.CONFIG, "no valid address")
+
+    def answer() -> Outcome:
+        told_back.append("scripted-1 is back" in caplog.text)
+        return Delivered()
+
+    down = Retry(Failure.UNREACHABLE, "refused", channel_down=True)
+    receiver = Scripted(down, down, down, down, refuse_here, answer)
+    receiver.concurrency = 1
+    with running(outbox_engine, receiver) as world:
+        world.record(failure(1, emails=()), failure(2, emails=()))
+        world.until(dead=1, delivered=1)
+        wait_until(lambda: "scripted-1 is back" in caplog.text, "the end of the outage")
+    assert told_back == [False, False]
 
 
 @pytest.mark.usefixtures("impatient")

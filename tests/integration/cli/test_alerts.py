@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from click.testing import Result
@@ -11,6 +12,10 @@ from sqlalchemy import update
 from alerting.events import AlertEvent, EventKind
 from alerting.outbox import record
 from alerting.tables import alert_delivery, alert_event
+from engine.config import load
+from engine.config.fingerprint import DELIVERY, fingerprint
+from engine.metastore import processes
+from engine.metastore.states import ProcessKind
 from engine.metastore.store import Store, Tx
 from tests.servers.processes import wait_until
 
@@ -67,7 +72,7 @@ def test_list_filters_by_state_and_dag(windsock: Command, dead_delivery: int) ->
 
 
 def test_replay_makes_a_dead_delivery_pending_again(windsock: Command, store: Store, dead_delivery: int) -> None:
-    assert windsock("alerts", "replay", "7").stdout == "1 is tried again.\n"
+    assert windsock("alerts", "replay", "7").stdout == "1 dead delivery is tried again.\n"
     assert state_of(store) == ["pending"]
 
 
@@ -77,7 +82,8 @@ def test_replay_to_a_receiver_that_is_not_configured_names_those_that_are(windso
     name = result.stderr.strip().rpartition(" ")[2]
     assert name.startswith("json-")
     settings = {"WINDSOCK__ALERTING__APPRISE_URLS": "json://a/b"}
-    assert windsock("alerts", "replay", "--all", "--to", name, **settings).stdout == "0 are tried again.\n"
+    done = windsock("alerts", "replay", "--to", name, **settings)
+    assert done.stdout == "0 dead deliveries are tried again.\n"
     assert "APPRISE_URLS is empty" in windsock("alerts", "replay", "--all", "--to", name).stderr
 
 
@@ -85,12 +91,23 @@ def test_replay_of_what_is_not_dead_is_refused(windsock: Command, dead_delivery:
     result = windsock("alerts", "replay", "7", "8")
     assert result.exit_code == 1
     assert "1 of 2 were dead" in result.stderr
+    alone = windsock("alerts", "replay", "999")
+    assert (alone.exit_code, alone.stderr.partition(";")[0]) == (1, "windsock: there is no dead delivery 999")
 
 
-def test_replay_wants_ids_or_all_and_not_both(windsock: Command, store: Store) -> None:
-    assert windsock("alerts", "replay").exit_code == 2
+@pytest.mark.parametrize("words", [(), ("--all",)])
+def test_replay_without_ids_tries_everything_again(
+    windsock: Command, store: Store, dead_delivery: int, words: tuple[str, ...]
+) -> None:
     assert windsock("alerts", "replay", "7", "--all").exit_code == 2
-    assert windsock("alerts", "replay", "--all").stdout == "0 are tried again.\n"
+    assert windsock("alerts", "replay", *words).stdout == "1 dead delivery is tried again.\n"
+    assert state_of(store) == ["pending"]
+    assert windsock("alerts", "replay", *words).stdout == "0 dead deliveries are tried again.\n"
+
+
+def test_a_test_to_what_is_no_address_is_refused_at_once(windsock: Command, store: Store) -> None:
+    result = windsock("alerts", "test", "--email", "bad", WINDSOCK__SMTP__SMTP_HOST="127.0.0.1")
+    assert (result.exit_code, result.stderr) == (2, "windsock: this is no mail address: bad\n")
 
 
 def test_a_test_without_anybody_to_tell_says_what_to_set(windsock: Command, store: Store) -> None:
@@ -104,6 +121,21 @@ def test_a_test_without_a_notifier_says_so(windsock: Command, store: Store) -> N
     result = windsock("alerts", "test", "--timeout", "0", WINDSOCK__ALERTING__APPRISE_URLS="json://localhost")
     assert result.exit_code == 1
     assert "no notifier is running" in result.stderr
+
+
+def test_a_test_through_a_notifier_with_other_settings_is_refused(
+    windsock: Command, store: Store, home: Path, sqlite_url: str
+) -> None:
+    here = {"WINDSOCK__ALERTING__APPRISE_URLS": "json://localhost/secret"}
+    settings = load({**here, "WINDSOCK__DATABASE__SQL_ALCHEMY_CONN": sqlite_url}, home)
+    identity = processes.identify(ProcessKind.NOTIFIER)
+    detail = {"settings": fingerprint(settings, DELIVERY)}
+    store.run(lambda tx: processes.register(tx, identity, detail))
+    assert "not settled" in windsock("alerts", "test", "--timeout", "0", **here).stderr
+    for other in ({}, {"WINDSOCK__ALERTING__APPRISE_URLS": "json://localhost/other"}):
+        result = windsock("alerts", "test", "--timeout", "0", **other)
+        assert result.exit_code == 1
+        assert "the running notifier was started with other alerting or smtp settings" in result.stderr
 
 
 def test_a_test_waits_until_it_is_delivered(windsock: Command, store: Store) -> None:

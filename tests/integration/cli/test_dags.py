@@ -123,6 +123,14 @@ def test_trigger_as_json_is_one_document(windsock: Command, dags: Store, schedul
     assert (row["dag_id"], row["run_id"], row["state"]) == ("hello_world", "mine", "queued")
 
 
+@pytest.mark.parametrize("run_id", ["", "../x", "a b"])
+def test_a_run_id_that_cannot_be_one_is_refused(windsock: Command, dags: Store, run_id: str) -> None:
+    result = windsock("dags", "trigger", "hello_world", "--run-id", run_id)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"windsock: {run_id!r} is no run id")
+    assert queued_runs(dags) == []
+
+
 def test_a_run_id_that_is_taken_is_refused(windsock: Command, dags: Store) -> None:
     windsock("dags", "trigger", "hello_world", "--run-id", "mine")
     result = windsock("dags", "trigger", "hello_world", "--run-id", "mine")

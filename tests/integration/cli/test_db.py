@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from engine.cli.main import cli
+from engine.metastore import processes
+from engine.metastore.states import ProcessKind
 from engine.metastore.store import Store
 from engine.web.users import ensure_admin, verify
 
@@ -45,6 +48,34 @@ def test_reset_with_yes_does_not_ask(windsock: Command, store: Store) -> None:
     result = windsock("db", "reset", "--yes")
     assert result.exit_code == 0, result.output
     assert ensure_admin(store) is not None  # nobody is left
+
+
+def test_reset_is_refused_while_somebody_works_on_the_metastore(windsock: Command, store: Store) -> None:
+    ensure_admin(store)
+    identity = processes.identify(ProcessKind.DAG_PROCESSOR)  # this very process, which surely lives
+    store.run(lambda tx: processes.register(tx, identity))
+    result = windsock("db", "reset", "--yes")
+    assert result.exit_code == 1
+    assert result.stderr == "windsock: dag-processor is running; first: windsock down\n"
+    assert ensure_admin(store) is None
+    store.run(lambda tx: processes.end(tx, [identity.id]))
+    assert windsock("db", "reset", "--yes").exit_code == 0
+
+
+def test_reset_helps_where_there_are_no_tables_and_where_all_processes_are_dead(
+    bare: Command, windsock: Command, store: Store
+) -> None:
+    assert bare("db", "reset", "--yes").exit_code == 0
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as scheduler:
+        identity = processes.identify(ProcessKind.SCHEDULER, scheduler.pid)
+        store.run(lambda tx: processes.register(tx, identity))
+        assert windsock("db", "reset", "--yes").exit_code == 1
+    assert windsock("db", "reset", "--yes").exit_code == 0
+
+
+def test_reset_says_that_the_users_go_too(bare: Command) -> None:
+    assert "users" in bare("db", "reset", answer="n\n").stdout
+    assert "the next windsock up makes admin anew" in bare("db", "reset", "--yes").stdout
 
 
 def test_a_new_password_is_made_and_kept_for_the_owner(windsock: Command, store: Store, home: Path) -> None:

@@ -400,6 +400,24 @@ def test_attempts_that_find_no_files_fail_and_leave_the_others_alone(home: Home)
     assert home.finish("p") == "success"
 
 
+def test_scratch_folders_of_a_killed_supervisor_are_removed_by_the_next(home: Home) -> None:
+    home.add("d", "BashOperator(task_id='t', bash_command='touch litter; sleep 1000')")
+    home.scheduler()
+    run_id = home.trigger("d")
+    wait_until(lambda: list((home.folder / "tmp").glob("windsock-*/*/*/litter")), "the task")
+    kill(home.supervisor)
+    assert home.wait("d", run_id) == "failed"
+    wait_until(lambda: home.scratch() == [], "the removal")
+
+
+def test_the_supervisor_logs_like_every_service(home: Home) -> None:
+    scheduler = home.scheduler()
+    kill(scheduler.pid)
+    scheduler.wait()
+    line = r"(?m)^\d{4}-\d\d-\d\dT[\d:.]{12}Z WARNING engine\.running\.supervisor: the scheduler is gone"
+    wait_until(lambda: re.search(line, home.output("scheduler")), "its word")
+
+
 def test_ten_quick_deaths_of_the_supervisor_in_a_row_lose_nothing(home: Home) -> None:
     again = f"bash_command={telling(home) + 'true'!r}, retries=20, retry_delay=timedelta(0)"
     home.add("d", f"for n in range(60): BashOperator(task_id=f't{{n}}', {again})")

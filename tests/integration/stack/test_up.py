@@ -50,6 +50,21 @@ def test_up_prints_component_address_state_and_what_to_try_next(machine: Machine
     assert f"The password of admin is in {machine.home / 'admin-password'}" in again.stdout
 
 
+def test_a_second_up_and_status_say_that_the_settings_changed(machine: Machine) -> None:
+    for words in (("up", "--detach"), ("status",)):
+        assert "other settings" not in machine.run(*words).stderr
+        changed = machine.run(*words, WINDSOCK__SMTP__SMTP_PASSWORD="quite-new")
+        assert changed.returncode == 0
+        assert "started with other settings than these" in changed.stderr
+    assert "quite-new" not in (machine.home / "run" / "stack.json").read_text()
+
+
+def test_alerts_test_says_that_the_running_notifier_has_other_settings(machine: Machine) -> None:
+    changed = machine.run("alerts", "test", WINDSOCK__ALERTING__APPRISE_URLS="json://127.0.0.1:1")
+    assert changed.returncode == 1
+    assert "the running notifier was started with other" in changed.stderr
+
+
 def test_every_core_component_and_the_monitoring_are_healthy(machine: Machine) -> None:
     machine.call("status")
     states = {name: row["state"] for name, row in machine.status().items()}

@@ -182,6 +182,31 @@ class TestUsers:
         assert ensure_admin_file(settings, store) is None
         assert [entry.name for entry in settings.home.iterdir() if "password" in entry.name] == ["admin-password"]
 
+    def test_a_second_database_of_the_same_home_takes_the_password_that_is_there(
+        self, settings: Settings, store: Store, tmp_path: Path
+    ) -> None:
+        path = ensure_admin_file(settings, store)
+        assert path
+        password = path.read_text().strip()
+        other = Store(f"sqlite:///{tmp_path}/other.db")
+        other.upgrade()
+        assert ensure_admin_file(settings, other) == path
+        assert path.read_text().strip() == password
+        assert verify(store, "admin", password)
+        assert verify(other, "admin", password)
+        other.close()
+
+    @pytest.mark.parametrize(("text", "mode"), [("", 0o600), ("short", 0o600), ("known to others", 0o644)])
+    def test_a_password_file_that_is_none_is_replaced(
+        self, settings: Settings, store: Store, text: str, mode: int
+    ) -> None:
+        path = settings.home / "admin-password"
+        path.write_text(text)
+        path.chmod(mode)
+        assert ensure_admin_file(settings, store)
+        assert path.read_text().strip() != text
+        assert verify(store, "admin", path.read_text().strip())
+
     def test_no_user_is_made_whose_password_could_not_be_written(
         self, settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -41,6 +41,17 @@ def test_a_run_that_failed_by_itself_is_told() -> None:
     assert match(an_event(EventKind.RUN_FAILED, cause="run timeout"), PLAN) == CHAT
 
 
+def test_a_reason_claims_nothing_that_the_settings_do_not_say() -> None:
+    def reason(kind: EventKind, plan: Plan) -> str:
+        told = match(an_event(kind), plan)
+        assert isinstance(told, Suppressed)
+        return told.reason
+
+    assert "chat" in reason(EventKind.TASK_RETRY, PLAN)
+    assert "chat" not in reason(EventKind.TASK_RETRY, Plan())
+    assert "told" not in reason(EventKind.RUN_FAILED, Plan())
+
+
 @pytest.mark.parametrize("kind", EventKind)
 def test_without_receivers_the_reason_is_kept(kind: EventKind) -> None:
     told = match(an_event(kind), Plan())
