@@ -32,7 +32,7 @@ CONCURRENCY: Final = 4
 REASON_LIMIT: Final = 300
 KEY_HEADER: Final = "Idempotency-Key"
 _TAG_LENGTH: Final = 6
-_TO_NEW: Final = "with `--to` the name that its new URL has"
+_TO: Final = " (with a changed URL: --to its new name)"
 SETTING: Final = "WINDSOCK__ALERTING__APPRISE_URLS"
 # Webhooks of the receiver's own making: they take headers, and their host is no secret.
 _WEBHOOKS: Final = {"json", "jsons", "xml", "xmls", "form", "forms"}
@@ -88,7 +88,7 @@ class Unusable:
         self.reason = reason
 
     def send(self, message: Message) -> Outcome:  # noqa: ARG002
-        return Permanent(Failure.CONFIG, f"{self.reason}; correct it, {REPLAY} ({_TO_NEW})")
+        return Permanent(Failure.CONFIG, f"{self.reason}; correct it, {REPLAY}{_TO}")
 
 
 class Chat:
@@ -142,7 +142,7 @@ class Chat:
 def _by_status(status: int, reason: str) -> Outcome:
     match status:
         case 401 | 403 | 404 | 410:
-            return Permanent(Failure.AUTH, f"{reason.rstrip(' .')}; correct its URL in {SETTING}, {REPLAY} ({_TO_NEW})")
+            return Permanent(Failure.AUTH, f"{reason.rstrip(' .')}; correct its URL in {SETTING}, {REPLAY}{_TO}")
         case 429:
             return Retry(Failure.BUSY, reason, channel_down=True)
         case _ if status >= 500 or status in _BUSY:

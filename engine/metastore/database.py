@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -89,14 +90,31 @@ class Database:
     def explain(self, error: DBAPIError) -> Exception:
         """The error to show to a person; the error itself where there is nothing better to say."""
         reason = self.dialect.reason(error).rstrip(" .?!")
+        if self.dialect.is_missing(error):
+            return AccessDenied(f"there is no database {self.url.database} at {self}. {self._creation()}")
         if self.dialect.is_denied(error):
             return AccessDenied(
                 f"the database refuses {self}: {reason}. Correct user, password and database in "
                 "WINDSOCK__DATABASE__SQL_ALCHEMY_CONN"
             )
         if error.connection_invalidated or _could_not_connect(error):
-            return Unreachable(f"the database {self} cannot be reached: {reason}. {self.dialect.when_unreachable}")
+            return Unreachable(
+                self._no_home() or f"the database {self} cannot be reached: {reason}. {self.dialect.when_unreachable}"
+            )
         return error
+
+    def _creation(self) -> str:
+        how = self.dialect.creation.format(name=self.url.database)
+        return f"Create it: {how}, or correct WINDSOCK__DATABASE__SQL_ALCHEMY_CONN"
+
+    def _no_home(self) -> str:
+        """What to do where the database is a file of a home that was never prepared; empty where it is not."""
+        home = self.run_dir.parent if self.run_dir else None
+        if home is None or self.dialect.is_server or Path(self.url.database or "").parent != home:
+            return ""
+        if os.access(home, os.F_OK):
+            return ""
+        return f"there is no Windsock home at {home} yet; run windsock up (or windsock db init)"
 
     def is_passing(self, error: Exception) -> bool:
         """Whether the same work may succeed later: the database is away, busy or full. Bad data never will."""

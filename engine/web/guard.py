@@ -156,7 +156,10 @@ def _turn_away(request: Request) -> Response:
 
 
 async def _checked_form(request: Request, expected_token: str, site: Site) -> dict[str, str]:
-    if not _is_ours(request, site):
+    stated = request.headers.get("origin") or request.headers.get("referer")
+    if not stated:
+        raise HTTPException(403, _NO_ORIGIN.format(url=site.settings.webserver.url))
+    if not _is_ours(stated, request, site):
         raise HTTPException(403, "This request came from another site's page, so it was not carried out.")
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         raise HTTPException(415, "Only plain forms are understood here.")
@@ -167,11 +170,14 @@ async def _checked_form(request: Request, expected_token: str, site: Site) -> di
     return form
 
 
-def _is_ours(request: Request, site: Site) -> bool:
+_NO_ORIGIN: Final = (
+    "This request has no Origin header, so nobody can tell whose page it came from, and it was not carried out. "
+    "Browsers send the header by themselves; a program must add it: Origin: {url}"
+)
+
+
+def _is_ours(stated: str, request: Request, site: Site) -> bool:
     """Whether the Origin (or, without one, the Referer) is this server as the browser knows it."""
-    stated = request.headers.get("origin") or request.headers.get("referer")
-    if not stated:
-        return False
     ours = {request.headers.get("host", "").lower(), urlsplit(site.settings.webserver.url).netloc.lower()}
     return urlsplit(stated).netloc.lower() in ours - {""}
 

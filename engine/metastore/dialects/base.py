@@ -19,6 +19,9 @@ class DatabaseDialect:
     locks_rows = True  # SELECT … FOR UPDATE means something
     conflict_codes: frozenset[str | int] = frozenset()
     denied_codes: frozenset[str | int] = frozenset()
+    missing_codes: frozenset[str | int] = frozenset()
+    is_server = True
+    creation = ""  # the command or statement that makes a database {name}
     when_unreachable = "Start it, or correct WINDSOCK__DATABASE__SQL_ALCHEMY_CONN"
 
     def engine(self, url: URL, pool_size: int) -> Engine:
@@ -67,6 +70,10 @@ class DatabaseDialect:
     def is_denied(self, error: DBAPIError) -> bool:
         """Wrong user, password or database name."""
         return self.error_code(error) in self.denied_codes
+
+    def is_missing(self, error: DBAPIError) -> bool:
+        """The server knows no database of this name."""
+        return self.error_code(error) in self.missing_codes
 
     @contextmanager
     def migration_lock(self, connection: Connection) -> Iterator[None]:

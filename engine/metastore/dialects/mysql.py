@@ -23,7 +23,9 @@ class MysqlDialect(DatabaseDialect):
     name = "mysql"
     driver = "mysql+pymysql"
     conflict_codes = frozenset({1205, 1213, 3572})
-    denied_codes = frozenset({1044, 1045, 1049, 1698})
+    denied_codes = frozenset({1044, 1045, 1698})
+    missing_codes = frozenset({1049})
+    creation = "CREATE DATABASE {name}"
 
     def engine_options(self) -> dict[str, Any]:
         return {"connect_args": {"connect_timeout": 10, "charset": "utf8mb4"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy.sql.dml import Insert
 
 from engine.metastore.dialects.base import DatabaseDialect
 
+_NO_DATABASE = re.compile(r'database ".*" does not exist')
 _MIGRATION_LOCK = 7_091_983  # any number, so long as nothing else in this database takes it
 
 
@@ -22,7 +24,9 @@ class PostgresqlDialect(DatabaseDialect):
     name = "postgresql"
     driver = "postgresql+psycopg"
     conflict_codes = frozenset({"40001", "40P01", "55P03"})
-    denied_codes = frozenset({"28P01", "28000", "3D000"})
+    denied_codes = frozenset({"28P01", "28000"})
+    missing_codes = frozenset({"3D000"})
+    creation = "createdb {name}"
 
     def engine_options(self) -> dict[str, Any]:
         return {"connect_args": {"connect_timeout": 10, "application_name": "windsock", "options": "-c timezone=UTC"}}
@@ -46,6 +50,11 @@ class PostgresqlDialect(DatabaseDialect):
             return super().is_denied(error)
         words = str(error.orig)
         return "authentication failed" in words or "does not exist" in words
+
+    def is_missing(self, error: DBAPIError) -> bool:
+        if super().is_missing(error) or error.statement is not None:
+            return super().is_missing(error)
+        return _NO_DATABASE.search(str(error.orig)) is not None
 
     @contextmanager
     def migration_lock(self, connection: Connection) -> Iterator[None]:

@@ -18,6 +18,7 @@ class SqliteDialect(DatabaseDialect):
     name = "sqlite"
     driver = "sqlite+pysqlite"
     locks_rows = False
+    is_server = False
     conflict_codes = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_BUSY_SNAPSHOT"})
     when_unreachable = (
         "Its folder must exist and this user must be able to write there; see WINDSOCK_HOME and "

@@ -98,7 +98,7 @@ def test_a_wrong_password_is_told_as_such_by_mariadb(mariadb_url: str) -> None:
 @pytest.mark.postgresql
 def test_an_unknown_database_is_told_as_such_by_postgresql(postgresql_url: str) -> None:
     wrong = make_url(postgresql_url).set(database="nowhere", password=SECRET).render_as_string(hide_password=False)
-    assert "nowhere" in message(wrong, AccessDenied)
+    assert "createdb nowhere" in message(wrong, AccessDenied)
 
 
 @pytest.mark.postgresql
@@ -110,7 +110,7 @@ def test_an_unknown_user_is_told_as_such_by_postgresql(postgresql_url: str) -> N
 @pytest.mark.mariadb
 def test_an_unknown_database_is_told_as_such_by_mariadb(mariadb_url: str) -> None:
     wrong = make_url(mariadb_url).set(database="nowhere").render_as_string(hide_password=False)
-    assert "nowhere" in message(wrong, AccessDenied)
+    assert "CREATE DATABASE nowhere" in message(wrong, AccessDenied)
 
 
 def test_a_sqlite_file_in_a_folder_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:

@@ -83,7 +83,15 @@ def test_a_wrong_password_is_told_and_not_shown(tmp_path: Path, mariadb_url: str
 def test_a_database_that_does_not_exist_is_told(tmp_path: Path, postgresql_url: str) -> None:
     url = make_url(postgresql_url).set(database="nowhere").render_as_string(hide_password=False)
     sentence = told(windsock(tmp_path, "db", "check", WINDSOCK__DATABASE__SQL_ALCHEMY_CONN=url))
-    assert "nowhere" in sentence
+    assert "there is no database nowhere" in sentence
+    assert "createdb nowhere" in sentence
+
+
+def test_a_home_that_was_never_prepared_is_told_with_the_first_step(tmp_path: Path) -> None:
+    for words in (("dags", "list"), ("db", "check")):
+        sentence = told(windsock(tmp_path / "new", *words))
+        expected = f"there is no Windsock home at {tmp_path}/new yet; run windsock up (or windsock db init)"
+        assert sentence == expected
 
 
 def test_a_metastore_without_tables_says_how_to_make_them(tmp_path: Path) -> None:

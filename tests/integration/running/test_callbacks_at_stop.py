@@ -68,7 +68,7 @@ def test_a_callback_that_runs_when_the_notifier_is_stopped_may_end(home: Home) -
     home.scheduler()
     notifier = home.start("notifier")
     home.finish("d")
-    wait_until(lambda: lines(told) == ["began"], "the callback")
+    wait_until(lambda: lines(told) == ["began"], "the callback", 30)
     assert home.stop(notifier) == 0
     assert lines(told) == ["began", "ended"]
     assert [request.state for request in requests(home)] == ["done"]
@@ -79,14 +79,14 @@ def test_a_callback_that_does_not_end_in_time_is_given_to_the_next_notifier_at_o
     home.scheduler()
     notifier = home.start("notifier")
     home.finish("d")
-    wait_until(lambda: lines(told) == ["began"], "the callback")
+    wait_until(lambda: lines(told) == ["began"], "the callback", 30)
     began = time.monotonic()
     assert home.stop(notifier) == 0
-    assert time.monotonic() - began < 9
+    assert time.monotonic() - began < 15
     (request,) = requests(home)
     assert (request.state, request.attempts, request.lease_until) == ("pending", 0, None)
     home.start("notifier")
-    wait_until(lambda: lines(told) == ["began", "began"], "the second try")
+    wait_until(lambda: lines(told) == ["began", "began"], "the second try", 30)
 
 
 def test_a_database_that_fails_for_a_moment_leaves_no_leased_callback_behind(home: Home) -> None:
@@ -95,5 +95,5 @@ def test_a_database_that_fails_for_a_moment_leaves_no_leased_callback_behind(hom
     for dag_id in "abc":
         home.finish(dag_id)
     home.run([sys.executable, "-c", _STUMBLING], "stumbling")
-    wait_until(lambda: [lines(path) for path in told] == [["began", "ended"]] * 3, "the callbacks")
+    wait_until(lambda: [lines(path) for path in told] == [["began", "ended"]] * 3, "the callbacks", 30)
     wait_until(lambda: [request.state for request in requests(home)] == ["done"] * 3, "their ends")

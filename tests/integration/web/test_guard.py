@@ -152,6 +152,11 @@ class TestWriting:
         headers = {"origin": origin, "referer": "http://evil.example/"} if origin else {}
         self.refused(browser.post("/dags/d/pause", data=data, headers=headers), 403, store)
 
+    def test_a_form_without_any_origin_is_refused_with_the_reason(self, browser: Browser, store: Store) -> None:
+        response = browser.post("/dags/d/pause", data={"csrf_token": browser.csrf_token, "paused": "true"})
+        self.refused(response, 403, store)
+        assert "no Origin header" in response.text
+
     def test_the_token_of_another_session_is_refused(self, browser: Browser, store: Store) -> None:
         with store.begin() as tx:
             row = {"token_hash": "0" * 64, "user_id": 1, "csrf_token": "theirs", "created_at": tx.now}
