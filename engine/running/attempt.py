@@ -30,6 +30,7 @@ from engine.authoring.templating import command_environment, render_bash
 from engine.metastore.outcome import Cause, Outcome
 from engine.running import messages, scratch, xcom_limits
 from engine.running.messages import Ask, AttemptOrder, CleanOrder, Imported, ImportFailed, ImportOrder, Result
+from engine.running.traces import print_trace
 from engine.running.wire import BlockingStream
 from engine.running.zygote import serve
 
@@ -72,7 +73,7 @@ def _load(order: AttemptOrder | ImportOrder, channel: BlockingStream) -> LoadedF
     try:
         return load_file(Path(order.fileloc), import_root(order.fileloc, order.dags_folder))
     except BaseException as error:  # user code may raise anything, SystemExit included
-        traceback.print_exc()
+        print_trace(error)
         channel.send(ImportFailed(error=f"{order.fileloc} cannot be imported: {last_line(error)}"))
         return None
 
@@ -170,7 +171,7 @@ def _run_bash(order: AttemptOrder, channel: BlockingStream) -> NoReturn:
     try:
         rendered = render_bash(order.bash, order.context, XCom(order, channel))
     except Exception as error:
-        traceback.print_exc()
+        print_trace(error)
         channel.send(Result(Outcome(Cause.EXCEPTION, error=last_line(error))))
         sys.stdout.flush()
         os._exit(1)
@@ -209,10 +210,10 @@ def _execute(order: AttemptOrder, loaded: LoadedFile, xcom: XCom) -> Outcome:
     except AirflowSkipException as error:
         return Outcome(Cause.SKIP, error=_one_line(str(error)) or None, xcom=xcom.pushed)
     except AirflowFailException as error:
-        traceback.print_exc()
+        print_trace(error)
         return Outcome(Cause.EXCEPTION, error=last_line(error), may_retry=False)
     except BaseException as error:  # SystemExit too: a task that calls sys.exit() has not finished its work
-        traceback.print_exc()
+        print_trace(error)
         return Outcome(Cause.EXCEPTION, error=last_line(error))
     return Outcome(Cause.SUCCESS, xcom=xcom.pushed)
 

@@ -7,7 +7,6 @@ says what went wrong.
 from __future__ import annotations
 
 import os
-import traceback
 from pathlib import Path
 
 import msgspec
@@ -18,6 +17,7 @@ from engine.authoring.exceptions import AirflowException
 from engine.authoring.loader import load_file
 from engine.authoring.serialized import CallbackKind
 from engine.running.attempt import import_root, last_line, redirect_output
+from engine.running.traces import print_trace
 
 
 class CallbackOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ def _call_all(order: CallbackOrder) -> list[str]:
         task = dag.get_task(order.task_id) if order.task_id else None
         callbacks = task.callbacks(order.kind) if task else dag.callbacks(order.kind)
     except BaseException as error:
-        traceback.print_exc()
+        print_trace(error)
         return [f"{order.fileloc} cannot be imported: {last_line(error)}"]
     context = _context(order, build_context(order.context, dag, task, NoXCom()))
     errors = []
@@ -60,7 +60,7 @@ def _call_all(order: CallbackOrder) -> list[str]:
         try:
             callback(context)
         except BaseException as error:
-            traceback.print_exc()
+            print_trace(error)
             errors.append(f"{getattr(callback, '__name__', callback)}: {last_line(error)}")
     return errors
 
