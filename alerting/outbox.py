@@ -383,13 +383,33 @@ def _missing() -> ColumnElement[str]:
     return case((_d.channel == EMAIL, MAIL_OFF), else_=gone + literal("WINDSOCK__ALERTING__APPRISE_URLS"))
 
 
-def replay(connection: Connection, now: datetime, give_up_after: timedelta, ids: Iterable[int] | None = None) -> int:
-    """Makes dead deliveries pending again, these or all; returns how many."""
+def replay(
+    connection: Connection,
+    now: datetime,
+    give_up_after: timedelta,
+    ids: Iterable[int] | None = None,
+    to: str | None = None,
+) -> int:
+    """Makes dead deliveries pending again, these or all; returns how many.
+
+    With `to`, those of chat receivers go to that receiver, unless it was to be told of the same event already.
+    """
     chosen = _d.state == DeliveryState.DEAD
     if ids is not None:
         chosen &= _d.id.in_(list(ids))
-    values = {"state": "pending", "due_at": now, "attempts": 0, "give_up_at": now + give_up_after}
+    values: dict[str, Any] = {"state": "pending", "due_at": now, "attempts": 0, "give_up_at": now + give_up_after}
+    if to is not None:
+        chosen &= _d.id.in_(_movable(connection, chosen, to))
+        values["channel"] = to
     return connection.execute(update(alert_delivery).where(chosen).values(**values)).rowcount
+
+
+def _movable(connection: Connection, chosen: ColumnElement[bool], to: str) -> list[int]:
+    """One delivery of each event that `to` has none of; its own dead ones too."""
+    told = select(_d.event_id).where(_d.channel == to)
+    others = (_d.channel != EMAIL) & _d.event_id.not_in(told)
+    rows = connection.execute(select(_d.id, _d.event_id).where(chosen, others | (_d.channel == to)))
+    return list({row.event_id: row.id for row in rows}.values())
 
 
 def next_due(connection: Connection, channels: Sequence[str]) -> dict[str, datetime]:

@@ -44,6 +44,7 @@ def engine(database_url: str | None = None) -> Iterator[tuple[Settings, Store]]:
     """A scheduler with its executor in a home of its own; on SQLite, or on `database_url`."""
     with tempfile.TemporaryDirectory(prefix="wsb-") as folder:
         environment = {**os.environ, "WINDSOCK_HOME": folder, "WINDSOCK__CORE__LOAD_EXAMPLES": "false"}
+        environment["WINDSOCK__METRICS__STATSD_ON"] = "false"  # nobody's graphs shall show our figures
         environment["WINDSOCK__LOGGING__LOGGING_LEVEL"] = "WARNING"
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         if database_url:

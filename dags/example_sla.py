@@ -1,8 +1,9 @@
 """A service level: each run must be done two minutes after it was due.
 
 ``sla`` counts from the end of the run's data interval, the moment from which it could have started, until the task is
-done. So it is also missed by a task that waits too long for its turn. ``sla_miss_callback`` is called once per miss.
-The task sleeps for one minute: as long as it starts within the first minute, all is well.
+done. So it is also missed by a task that waits too long for its turn. Windsock stores ``sla`` and
+``sla_miss_callback`` with the DAG and does not evaluate them yet: nobody is told of a miss, and the callback is not
+called. The task sleeps for one minute: as long as it starts within the first minute, all is well.
 
 It is paused at first, since each run keeps a slot busy for a minute and examples should not do that unasked:
 ``windsock dags unpause example_sla`` starts it.
@@ -17,7 +18,7 @@ from engine import DAG, BashOperator
 
 
 def sla_missed(*details: Any, **more: Any) -> None:
-    """Called when a deadline has passed."""
+    """To be called when a deadline has passed, once deadlines are evaluated."""
     print("A deadline was missed:", *details, *more.items())
 
 

@@ -21,5 +21,10 @@ def attempt_url(base_url: str, dag_id: str, run_id: str, task_id: str, try_numbe
     return f"{run_url(base_url, dag_id, run_id)}/tasks/{_segment(task_id)}/attempts/{try_number}{query}"
 
 
+def runbooks_url(base_url: str) -> str:
+    """Where the web server shows the runbooks, ``/<alert>.md``."""
+    return f"{base_url.rstrip('/')}/runbooks"
+
+
 def _segment(identifier: str) -> str:
     return quote(identifier, safe="")

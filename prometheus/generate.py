@@ -27,9 +27,16 @@ def documents(runbooks: str = RUNBOOKS) -> dict[str, str]:
     return {
         "prometheus/prometheus.yml": scrape_config(),
         "prometheus/alertmanager.yml": alertmanager_config(),
-        "prometheus/rules/recordings.yml": _rule_file("windsock-recordings", map(_recording, RECORDINGS)),
-        "prometheus/rules/alerts.yml": _rule_file("windsock-alerts", (_alert(each, runbooks) for each in ALERTS)),
+        **{f"prometheus/rules/{name}": text for name, text in rule_files(runbooks).items()},
         "prometheus/tests/alerts.yml": _rule_tests(runbooks),
+    }
+
+
+def rule_files(runbooks: str = RUNBOOKS) -> dict[str, str]:
+    """Name → content of each rule file. Alerts link to pages below `runbooks`."""
+    return {
+        "recordings.yml": _rule_file("windsock-recordings", map(_recording, RECORDINGS)),
+        "alerts.yml": _rule_file("windsock-alerts", (_alert(each, runbooks) for each in ALERTS)),
     }
 
 

@@ -8,11 +8,12 @@ if one room refuses, all of them are written to again. apprise is imported on fi
 from __future__ import annotations
 
 import difflib
+import hashlib
 import logging
 import re
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -30,6 +31,11 @@ log = logging.getLogger(__name__)
 CONCURRENCY: Final = 4
 REASON_LIMIT: Final = 300
 KEY_HEADER: Final = "Idempotency-Key"
+# Seconds to wait for a connection and for an answer, where the URL does not say (?cto=, ?rto=). apprise waits 4: a slow
+# receiver then has taken the message, and is sent it once more.
+_PATIENCE: Final = {"cto": 10, "rto": 20}
+_TAG_LENGTH: Final = 6
+_TO: Final = " (with a changed URL: --to its new name)"
 SETTING: Final = "WINDSOCK__ALERTING__APPRISE_URLS"
 # Webhooks of the receiver's own making: they take headers, and their host is no secret.
 _WEBHOOKS: Final = {"json", "jsons", "xml", "xmls", "form", "forms"}
@@ -39,21 +45,35 @@ _STATUS: Final = re.compile(r"\berror[ =:]+(\d{3})\b")
 
 
 def receivers(urls: Iterable[str]) -> list[Channel]:
-    """One channel per URL, named after its scheme and position: ``slack-1``, ``json-2``.
+    """One channel per URL, named after its scheme and a short hash of it: ``slack-3f2a9c``.
 
-    A URL that cannot be used gets a channel too, which buries what it is given, with the reason: alerts for it stay
-    visible and can be replayed, and the other receivers go on.
+    So what waits for a receiver still finds it when others are added, removed or moved; a URL that was changed is
+    another receiver, and one given twice is one. One that cannot be used gets a channel too, which buries what it is
+    given, with the reason: alerts for it stay visible and can be replayed, and the other receivers go on.
     """
-    return [_receiver(url, position) for position, url in enumerate(urls, start=1)]
+    positions: dict[str, int] = {}
+    for position, url in enumerate(urls, start=1):
+        positions.setdefault(url.strip(), position)
+    tags = _tags(positions)
+    return [_receiver(url, position, tags[url]) for url, position in positions.items()]
 
 
-def _receiver(url: str, position: int) -> Channel:
+def _tags(urls: Collection[str]) -> dict[str, str]:
+    """The beginning of each URL's hash: long enough to tell these apart, too short to tell anything of the URL."""
+    hashes = {url: hashlib.sha256(url.encode()).hexdigest() for url in urls}
+    length = _TAG_LENGTH
+    while len({text[:length] for text in hashes.values()}) < len(hashes):
+        length += 1
+    return {url: text[:length] for url, text in hashes.items()}
+
+
+def _receiver(url: str, position: int, tag: str) -> Channel:
     try:
-        return Chat(url, position)
+        return Chat(url, position, tag)
     except ReceiverError as error:
         log.error("%s", error)
         scheme = _SCHEME.match(url)
-        return Unusable(f"{scheme[1].lower()[:40] if scheme else 'receiver'}-{position}", str(error))
+        return Unusable(f"{scheme[1].lower()[:40] if scheme else 'receiver'}-{tag}", str(error))
 
 
 def check_url(url: str, position: int = 1) -> None:
@@ -71,19 +91,19 @@ class Unusable:
         self.reason = reason
 
     def send(self, message: Message) -> Outcome:  # noqa: ARG002
-        return Permanent(Failure.CONFIG, f"{self.reason}; correct it, {REPLAY}")
+        return Permanent(Failure.CONFIG, f"{self.reason}; correct it, {REPLAY}{_TO}")
 
 
 class Chat:
     """One receiver behind one apprise URL."""
 
-    def __init__(self, url: str, position: int) -> None:
+    def __init__(self, url: str, position: int, tag: str) -> None:
         self._position = position
         self._parts = _parse(url, position)
         self._plugin = _instantiate(self._parts, position)
         self._webhook = str(self._parts["schema"]) in _WEBHOOKS
         self._secrets = _secrets(url, self._parts, webhook=self._webhook)
-        self.name = f"{self._parts['schema']}-{position}"
+        self.name = f"{self._parts['schema']}-{tag}"
         # apprise spaces the messages of one plugin object as the service demands, but not across threads.
         self.concurrency = 1 if self._plugin.request_rate_per_sec else CONCURRENCY
 
@@ -125,7 +145,7 @@ class Chat:
 def _by_status(status: int, reason: str) -> Outcome:
     match status:
         case 401 | 403 | 404 | 410:
-            return Permanent(Failure.AUTH, f"{reason.rstrip(' .')}; correct its URL in {SETTING}, {REPLAY}")
+            return Permanent(Failure.AUTH, f"{reason.rstrip(' .')}; correct its URL in {SETTING}, {REPLAY}{_TO}")
         case 429:
             return Retry(Failure.BUSY, reason, channel_down=True)
         case _ if status >= 500 or status in _BUSY:
@@ -196,7 +216,7 @@ def _instantiate(parts: dict[str, Any], position: int) -> NotifyBase:
     from apprise import Apprise
 
     with _discretion.while_reading():
-        plugin = Apprise.instantiate(dict(parts), asset=_asset())
+        plugin = Apprise.instantiate({**_PATIENCE, **parts}, asset=_asset())
     if plugin is None:
         raise ReceiverError(_incomplete(parts["schema"], position, _apprise().N_MGR))
     return plugin

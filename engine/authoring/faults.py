@@ -9,6 +9,19 @@ from types import TracebackType
 import msgspec
 
 from engine.authoring.exceptions import AuthoringError
+from engine.authoring.suggest import did_you_mean
+
+_OFFERED = (
+    "DAG",
+    "dag",
+    "BashOperator",
+    "PythonOperator",
+    "EmptyOperator",
+    "BaseOperator",
+    "task",
+    "chain",
+    "TriggerRule",
+)
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -32,6 +45,12 @@ def fault_of(error: BaseException, path: str, dag_id: str | None = None) -> Faul
             return Fault(_told(error.message, line), remedy, line, _story(error, path), dag_id)
         case ModuleNotFoundError():
             return _missing_module(error, path)
+        case ImportError(name="engine"):
+            return _missing_name(error, path)
+        case NameError(name=str(name)) if name in _OFFERED:
+            line = _line_in(error.__traceback__, path)
+            remedy = f"Add to the imports: from engine import {name}."
+            return Fault(_told(f"NameError: name {name!r} is not defined.", line), remedy, line, _story(error, path))
         case SystemExit():
             line = _line_in(error.__traceback__, path)
             remedy = "Remove the call of sys.exit() or exit(): a DAG file is imported, not run."
@@ -57,9 +76,16 @@ def _syntax(error: SyntaxError, path: str) -> Fault:
 def _missing_module(error: ModuleNotFoundError, path: str) -> Fault:
     line = _line_in(error.__traceback__, path)
     remedy = f"Install {error.name!r} into the environment that runs Windsock, or put it into the DAG folder."
-    if (error.name or "").partition(".")[0] == "airflow":
-        remedy = "Import from engine instead: from engine import DAG, BashOperator, PythonOperator, task."
+    if (error.name or "").partition(".")[0] in ("airflow", "engine"):
+        remedy = f"Import from engine itself: from engine import DAG, BashOperator. It offers {', '.join(_OFFERED)}."
     return Fault(_told(f"ModuleNotFoundError: {error.msg}.", line), remedy, line, _story(error, path))
+
+
+def _missing_name(error: ImportError, path: str) -> Fault:
+    wanted = error.msg.partition("'")[2].partition("'")[0]  # Python 3.11 tells the name in the message only
+    line = _line_in(error.__traceback__, path)
+    remedy = f"It offers {', '.join(_OFFERED)}.{did_you_mean(wanted, _OFFERED)}"
+    return Fault(_told(f"engine has no {wanted!r} to import.", line), remedy, line, _story(error, path))
 
 
 def _told(message: str, line: int | None) -> str:

@@ -74,7 +74,8 @@ def test(emails: tuple[str, ...], timeout: float) -> None:
 @alerts.command()
 @click.argument("ids", nargs=-1, type=int, metavar="[ID]...")
 @click.option("--all", "everything", is_flag=True, hidden=True, help="What it does without ids anyway.")
-def replay(ids: tuple[int, ...], everything: bool) -> None:
+@click.option("--to", metavar="CHANNEL", help="Send those of chat receivers to this one: its URL was corrected.")
+def replay(ids: tuple[int, ...], everything: bool, to: str | None) -> None:
     """Try dead deliveries again: all, or these ids (see alerts list)."""
     from alerting.outbox import replay as replay_rows
 
@@ -82,8 +83,10 @@ def replay(ids: tuple[int, ...], everything: bool) -> None:
         raise Misuse("name ids or use --all, not both")
     settings = load()
     age = timedelta(seconds=settings.alerting.give_up_after)
+    if to is not None:
+        _require_channel(settings, to)
     with open_store(settings) as store:
-        count = store.run(lambda tx: replay_rows(tx.connection, tx.now, age, ids or None))
+        count = store.run(lambda tx: replay_rows(tx.connection, tx.now, age, ids or None, to))
         store.wake("notifier")
     if ids and count < len(set(ids)):
         raise Failure(_not_dead(sorted(set(ids)), count))
@@ -111,6 +114,15 @@ def _require_same_settings(store: Store, settings: Settings) -> None:
             "the running notifier was started with other alerting or smtp settings than these; to use these: "
             "windsock down, then windsock up --detach"
         )
+
+
+def _require_channel(settings: Settings, name: str) -> None:
+    from alerting.channels.chat import receivers
+
+    names = [channel.name for channel in receivers(settings.alerting.apprise_urls)]
+    if name not in names:
+        there = f"there are: {', '.join(names)}" if names else "WINDSOCK__ALERTING__APPRISE_URLS is empty"
+        raise Misuse(f"there is no chat receiver {name}; {there}")
 
 
 def _require_receivers(settings: Settings, emails: tuple[str, ...]) -> None:

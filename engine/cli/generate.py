@@ -38,9 +38,8 @@ def generate(check: bool, root: Path | None) -> None:
 
 def documents() -> Mapping[str, str]:
     """Every generated file: its path below the root, and its text."""
-    import prometheus.generate
-
     import exporters.generate
+    import prometheus.generate
     from engine.config import reference_page
 
     sources = (

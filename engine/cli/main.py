@@ -17,6 +17,7 @@ COMMANDS = {
     "standalone": Lazy("engine.cli.stack:standalone", "Start the core only, in the foreground."),
     "dags": Lazy("engine.cli.dags:dags", "List, trigger, pause DAGs; show import errors."),
     "tasks": Lazy("engine.cli.tasks:tasks", "List tasks, their states and logs."),
+    "pools": Lazy("engine.cli.pools:pools", "List, set, delete pools: slots that tasks share."),
     "alerts": Lazy("engine.cli.alerts:alerts", "List, test and replay alerts."),
     "config": Lazy("engine.cli.config:config", "Show the settings and where they come from."),
     "db": Lazy("engine.cli.db:db", "Create, upgrade, check, reset the metastore."),

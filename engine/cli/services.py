@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import click
 
 from engine.config import load, prepare_home
+from engine.logs import own
 
 if TYPE_CHECKING:
     from engine.config import Settings
@@ -19,19 +18,8 @@ def _begin() -> Settings:
     """Settings and folders first: what is wrong with them is told before anything heavy is imported."""
     settings = load()
     prepare_home(settings)
-    _start_logging(settings.logging.logging_level)
+    own.start(settings.logging.logging_level)
     return settings
-
-
-def _start_logging(level: str) -> None:
-    """To stderr, which `windsock up` writes to the component's log file. Times are UTC."""
-    handler = logging.StreamHandler()
-    form = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
-    form.converter = time.gmtime
-    handler.setFormatter(form)
-    logging.basicConfig(level=level, handlers=[handler])
-    for chatty in ("alembic", "httpx", "urllib3"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 @click.command()

@@ -211,6 +211,13 @@ class Prometheus(Section, frozen=True):
     port: Annotated[Port, About("Port of Prometheus.")] = 9090
     alertmanager_port: Annotated[Port, About("Port of Alertmanager.")] = 9093
     retention: Annotated[str, About("How long samples are kept, such as 15d or 12h.", form="span")] = "15d"
+    runbook_base: Annotated[
+        str,
+        About(
+            "URL below which alerts find their runbooks, <name>.md; empty: the web server, which shows them.",
+            form="http_url",
+        ),
+    ] = ""
 
 
 class Grafana(Section, frozen=True):

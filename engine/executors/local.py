@@ -24,6 +24,8 @@ from engine.running.wire import Hangup, Stream
 log = logging.getLogger(__name__)
 
 _SIGN_OF_LIFE_SECONDS: Final = 15.0
+_ORPHAN_SECONDS: Final = 1.0
+_ORPHAN_PAUSE_SECONDS: Final = 0.002
 
 
 class LocalExecutor:
@@ -115,14 +117,20 @@ class LocalExecutor:
     def _end_orphans(self) -> None:
         """Kill what a dead supervisor leaves behind, before anybody runs its attempts again.
 
-        Whoever dies hands us children of its own, so look again until there is none.
+        Whoever dies hands us children of its own, so look again until there is none. Some may not be killed (they have
+        become another user) or hang in the kernel: after a second the others' work goes on.
         """
+        deadline = time.monotonic() + _ORPHAN_SECONDS
         while orphans := self._orphans():
             for pid in orphans:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
                 with suppress(ChildProcessError):
-                    os.waitpid(pid, 0)
+                    os.waitpid(pid, os.WNOHANG)
+            if time.monotonic() > deadline:
+                log.error("processes of attempts could not be ended and go on: pid %s", ", ".join(map(str, orphans)))
+                return
+            time.sleep(_ORPHAN_PAUSE_SECONDS)
 
     def _orphans(self) -> list[int]:
         return [pid for pid in children_of(os.getpid()) if pid != self._process.pid]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import socket
 import sys
@@ -11,8 +12,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from engine import config
+from engine.logs import own
 from engine.logs.redaction import Redactor
-from engine.running import messages
+from engine.metastore.outcome import Cause, Outcome
+from engine.running import file_limit, messages
+from engine.running.deputy import MetastoreAway
 from engine.running.environment import hide_secrets
 from engine.running.messages import Ask, Ended
 from engine.running.supervisor import Supervisor
@@ -20,11 +24,13 @@ from engine.running.wire import BlockingStream, Stream
 
 if TYPE_CHECKING:
     from engine.config import Settings
+    from engine.metastore.changes import Changes
     from engine.metastore.store import Tx
+
+log = logging.getLogger("engine.executors.supervise")  # __name__ is __main__ here
 
 T = TypeVar("T")
 
-_RETRY_SECONDS: Final = 1.0
 _HEARTBEAT_SECONDS: Final = 5.0
 
 
@@ -40,19 +46,45 @@ class MetastoreSurvivor:
         self._store = Store.from_settings(settings)
         self._ledger = Ledger(Announcer(settings.webserver.url))
         self._hostname = socket.gethostname()
-        self._heartbeat_at = 0.0
+        self._heartbeat_at = -math.inf
 
     def adopt(self, known: list[str]) -> None:
         from engine.metastore.transitions import disown
 
-        returned = self._insist(lambda tx: disown(tx, self._owner, known))
-        logging.getLogger(__name__).warning("gave back %s attempts that never arrived", returned)
+        returned = self._try(lambda tx: disown(tx, self._owner, known))
+        log.warning("gave back %s attempts that never arrived", returned)
 
     def report(self, ended: list[Ended]) -> None:
+        try:
+            self._finish(ended)
+        except MetastoreAway:
+            raise
+        except Exception as error:
+            log.error("the ends of %d attempts cannot be written at once, now one by one: %s", len(ended), error)
+            for end in ended:
+                self._finish_one(end)
+
+    def _finish_one(self, end: Ended) -> None:
+        """Write an end or, where the database refuses it, a failure that says why."""
+        try:
+            self._finish([end])
+        except MetastoreAway:
+            raise
+        except Exception as error:
+            sentence = f"its result could not be stored: {first_line(error)}"
+            log.error("attempt %s: %s", end.token, sentence)
+            self._finish([Ended(end.token, Outcome(Cause.EXCEPTION, error=sentence))])
+
+    def _finish(self, ended: list[Ended]) -> None:
         from engine.metastore.changes import Finished
 
         reports = [Finished(end.token, end.outcome, self._hostname) for end in ended]
-        changes = self._insist(lambda tx: self._ledger.finish(tx, reports))
+
+        def work(tx: Tx) -> Changes:
+            self._ledger.begin()
+            return self._ledger.finish(tx, reports)
+
+        changes = self._try(work)
         self._ledger.forget(changes)
         self._store.wake("scheduler")
         if changes.announced:
@@ -61,37 +93,48 @@ class MetastoreSurvivor:
     def pull(self, ask: Ask) -> dict[str, str]:
         from engine.metastore.xcoms import pull
 
-        return self._insist(lambda tx: pull(tx.connection, ask.dag_id, ask.run_id, ask.task_ids, ask.key))
+        try:
+            return self._try(lambda tx: pull(tx.connection, ask.dag_id, ask.run_id, ask.task_ids, ask.key))
+        except MetastoreAway:
+            raise
+        except Exception as error:  # a question that makes no sense to the database must not hold up the others
+            log.error("a question for XCom %r cannot be answered: %s", ask.key, first_line(error))
+            return {}
 
     def heartbeat(self) -> None:
         from engine.metastore import processes
 
         if time.monotonic() - self._heartbeat_at >= _HEARTBEAT_SECONDS:
-            self._insist(lambda tx: processes.heartbeat(tx, [self._owner]))
+            self._try(lambda tx: processes.heartbeat(tx, [self._owner]))
             self._heartbeat_at = time.monotonic()
 
     def leave(self) -> None:
         from engine.metastore import processes
 
-        self._insist(lambda tx: processes.end(tx, [self._owner]))
+        self._try(lambda tx: processes.end(tx, [self._owner]))
         self._store.wake("scheduler")
         self._store.close()
 
-    def _insist(self, work: Callable[[Tx], T]) -> T:
-        # Nobody else knows how these attempts ended: wait for the database however long it takes.
-        while True:
-            try:
-                return self._store.run(work)
-            except Exception:
-                logging.getLogger(__name__).exception("the metastore does not answer; trying again")
-                time.sleep(_RETRY_SECONDS)
+    def _try(self, work: Callable[[Tx], T]) -> T:
+        try:
+            return self._store.run(work)
+        except Exception as error:
+            if self._store.is_passing(error):
+                raise MetastoreAway(first_line(error)) from error
+            raise
+
+
+def first_line(error: Exception) -> str:
+    """An error in one line: the driver's sentence, without the statement that SQLAlchemy adds."""
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def main(argv: list[str]) -> int:
     """Serve one scheduler."""
+    file_limit.lift()  # three or four a running attempt
     fd = int(argv[0])
     settings = config.load()
-    logging.basicConfig(level=settings.logging.logging_level, format="%(asctime)s supervisor %(levelname)s %(message)s")
+    own.start(settings.logging.logging_level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the scheduler says when to stop
     redactor = Redactor.from_settings(settings)

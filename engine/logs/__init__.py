@@ -1,3 +1,3 @@
-"""Logs of attempts: where each file lies, and how it is read back."""
+"""Logs of attempts: where each file lies, how it is read back, and how what user code wrote is made harmless."""
 
 from __future__ import annotations

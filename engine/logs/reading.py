@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
+from engine.logs.cleaning import clean
+
 PAGE_BYTES: Final = 256 * 1024
 PAGE_LINES: Final = 2_000
 _TAIL_BYTES: Final = 256 * 1024
@@ -27,7 +29,6 @@ _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEX
 _FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not block us
 
 _STAMPED: Final = re.compile(r"\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)\] ?(windsock: )?")
-_CONTROLS: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)?|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class NoLog(Exception):
@@ -165,7 +166,7 @@ def _clean(row: str) -> str:
         row = f"{row[:_LONGEST_LINE]} … {len(row) - _LONGEST_LINE} more characters"
     stamp = _STAMPED.match(row)
     head, body = (stamp.group(), row[stamp.end() :]) if stamp else ("", row)
-    return head + _CONTROLS.sub("", body.rstrip("\r").rpartition("\r")[2])
+    return head + clean(body.rstrip("\r").rpartition("\r")[2])
 
 
 def _line(number: int, row: str) -> LogLine:

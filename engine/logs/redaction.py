@@ -87,6 +87,9 @@ def _printed_forms(secret: str) -> Iterator[str]:
     """The secret as it is, each of its lines, and as URLs, JSON and Python's repr() write it."""
     for text in {secret.strip(), unquote(secret.strip()), *map(str.strip, secret.splitlines())}:
         escaped = text.replace("\\", "\\\\")
-        for form in (text, quote(text, safe=""), quote(text), quote_plus(text), escaped, escaped.replace('"', '\\"')):
+        # A variable that is not UTF-8 comes with surrogates, which must not end the process that would mask it.
+        encoded = [quote(text, "", errors="surrogatepass"), quote(text, errors="surrogatepass")]
+        encoded.append(quote_plus(text, errors="surrogatepass"))
+        for form in (text, *encoded, escaped, escaped.replace('"', '\\"')):
             if len(form) >= MINIMUM_LENGTH:
                 yield form

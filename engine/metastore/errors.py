@@ -29,3 +29,7 @@ class Duplicate(MetastoreError):
 
 class NotFound(MetastoreError):
     """There is no such DAG, run or task."""
+
+
+class InUse(MetastoreError):
+    """It cannot be removed while something rests on it."""

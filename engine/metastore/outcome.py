@@ -16,6 +16,7 @@ class Cause(StrEnum):
     EXCEPTION = "exception"  # Python code raised
     EXIT = "exit"  # the process exited with a code that means failure
     SIGNAL = "signal"  # something killed the process: `signal` says which
+    STOPPED = "stopped"  # Windsock was shut down while it ran, and ended it
     TIMEOUT = "timeout"  # execution_timeout passed; the supervisor ended it
     IMPORT = "import"  # the DAG file could not be imported again
     START = "start"  # the process could not be started
@@ -42,6 +43,8 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
                 return f"killed by {signal_name(self.signal)}"
             case Cause.EXIT:
                 return f"exited with code {self.exit_code}"
+            case Cause.STOPPED:
+                return "stopped because Windsock was shut down while it ran"
             case Cause.LOST:
                 return "its supervisor died while it ran"
             case _:

@@ -29,8 +29,8 @@ _FACTS = select(*FACT_COLUMNS).where(DagRun.id.in_(bindparam("ids", expanding=Tr
 
 
 def facts_of(row: Row[Any]) -> RunFacts:
-    """Facts from a row of :data:`FACT_COLUMNS`."""
-    return RunFacts(**row._mapping)
+    """Facts from a row of :data:`FACT_COLUMNS`, whatever else it holds."""
+    return RunFacts(*row[: len(FACT_COLUMNS)])
 
 
 _CAPACITY: Final = 10_000

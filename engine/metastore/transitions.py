@@ -77,10 +77,16 @@ _BEFORE_ALL: Final = -(2**31)  # a priority rank before every other
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9_.:+~@,-]{1,250}")
 
 _QUEUED_RUNS = (
-    select(*FACT_COLUMNS)
+    select(*FACT_COLUMNS, (Budget.slots - Budget.used).label("room"))
     .join(DagSchedule, DagSchedule.dag_id == DagRun.dag_id)
     .join(Budget, (Budget.kind == budgets.DAG_RUNS) & (Budget.name == DagRun.dag_id))
-    .where(DagRun.state == RunState.QUEUED, DagSchedule.is_paused.is_(False), Budget.used < Budget.slots)
+    .where(
+        DagRun.state == RunState.QUEUED,
+        DagRun.id > bindparam("after"),
+        DagRun.dag_id.not_in(bindparam("full_dags", expanding=True)),
+        DagSchedule.is_paused.is_(False),
+        Budget.used < Budget.slots,
+    )
     .order_by(DagRun.id)
     .limit(bindparam("limit"))
 )
@@ -271,8 +277,7 @@ def _is_run_id(text: str) -> bool:
 def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:
     """Start queued runs of unpaused DAGs, oldest first, as far as max_active_runs allows; makes their tasks."""
     changes = Changes()
-    queued = [facts_of(row) for row in tx.connection.execute(_QUEUED_RUNS, {"limit": limit})]
-    queued = _lock_queued(tx, queued)
+    queued = _lock_queued(tx, _next_in_line(tx, limit))
     free = budgets.free_slots(tx, {(budgets.DAG_RUNS, run.dag_id) for run in queued})
     shapes = _shapes(tx, graphs, queued)
     started = _within([run for run in queued if run.id in shapes], free)
@@ -292,6 +297,24 @@ def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:
     bare = [run.id for run in started if not shapes[run.id].tasks]
     changes.add(_close_runs(tx, graphs, Counter(dict.fromkeys(bare, 0))))
     return changes
+
+
+def _next_in_line(tx: Tx, limit: int) -> list[RunFacts]:
+    """Queued runs, oldest first, no more of a DAG than it has room for: a long queue must not hide the others."""
+    chosen: list[RunFacts] = []
+    room: dict[str, int] = {}
+    after = 0
+    while True:
+        full = [dag_id for dag_id, left in room.items() if left <= 0]
+        page = tx.connection.execute(_QUEUED_RUNS, {"limit": limit, "after": after, "full_dags": full}).all()
+        for row in page:
+            left = room.setdefault(row.dag_id, row.room)
+            if left > 0:
+                room[row.dag_id] = left - 1
+                chosen.append(facts_of(row))
+        if len(page) < limit or len(chosen) >= limit:
+            return chosen[:limit]
+        after = page[-1].id
 
 
 def _shapes(tx: Tx, graphs: Graphs, queued: Sequence[RunFacts]) -> dict[int, Graph]:

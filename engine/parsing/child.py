@@ -21,7 +21,8 @@ from engine.authoring.faults import Fault, fault_of
 from engine.authoring.loader import load_file
 from engine.authoring.serialize import serialize
 from engine.authoring.serialized import encode_dag, version_of
-from engine.parsing.orders import ParsedDag, ParseOrder, ParseReport, decode_order, encode_report
+from engine.parsing.folder import is_utf8
+from engine.parsing.orders import ParsedDag, ParseOrder, ParseReport, decode_order, encode_report, presentable
 
 
 def parse(payload: bytes, fds: list[int]) -> int:
@@ -62,7 +63,8 @@ def read_dag_file(order: ParseOrder) -> ParseReport:
         faults += loaded.faults
         for dag in loaded.dags:
             _add(dag, order.path, dags, faults)
-    return ParseReport(dags, faults, time.monotonic() - start, _sources(order, known))
+    told = [presentable(fault) for fault in faults]
+    return ParseReport(dags, told, time.monotonic() - start, _sources(order, known))
 
 
 def _add(dag: DAG, path: str, dags: list[ParsedDag], faults: list[Fault]) -> None:
@@ -78,4 +80,4 @@ def _sources(order: ParseOrder, known: set[str]) -> list[str]:
     folder = order.dags_folder + os.sep
     modules = [sys.modules.get(name) for name in set(sys.modules) - known]
     files = {getattr(module, "__file__", None) for module in modules}
-    return sorted(file for file in files if file and file != order.path and file.startswith(folder))
+    return sorted(file for file in files if file and file != order.path and file.startswith(folder) and is_utf8(file))

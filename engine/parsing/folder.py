@@ -16,7 +16,10 @@ log = logging.getLogger(__name__)
 
 _TOP = PurePosixPath()
 Stamp = tuple[int, int]  # modification time in ns, size
-_WORDS = (b"dag", b"engine")  # a DAG file has both, in any case of letters
+# A DAG file speaks of DAGs and of whom it imports them from, in any case of letters. A file written for Airflow is
+# worth a process too: its error says what to import instead.
+_SUBJECT = b"dag"
+_SOURCES = (b"engine", b"airflow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,8 @@ class Folder:
                 found |= {path: file for path, file in self._last.items() if file.root == str(root.path)}
                 continue
             for path, stamp in python_files(root.path):
-                found.setdefault(path, self._file(root, path, stamp))
+                file = self._file(root, path, stamp) if is_utf8(path) else _badly_named(root, path, stamp)
+                found.setdefault(file.path, file)
         self._last = found
         return Listing(found, tuple(missing))
 
@@ -94,10 +98,19 @@ class Folder:
         return SourceFile(path, name, str(root.path), stamp, digest, looks_like_dag_file(content))
 
 
+def is_utf8(path: str) -> bool:
+    """Whether a path can be written down: Linux allows any bytes in names, and the metastore does not."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def looks_like_dag_file(content: bytes) -> bool:
-    """Airflow's safe mode: files without both words are not worth a process."""
+    """Airflow's safe mode: files that cannot hold a DAG are not worth a process."""
     lowered = content.lower()
-    return all(word in lowered for word in _WORDS)
+    return _SUBJECT in lowered and any(word in lowered for word in _SOURCES)
 
 
 def python_files(root: Path) -> Iterator[tuple[str, Stamp]]:
@@ -139,6 +152,17 @@ def _stamp(entry: os.DirEntry[str]) -> Stamp | None:
     except FileNotFoundError:  # gone since the listing, or a link to nowhere
         return None
     return status.st_mtime_ns, status.st_size
+
+
+def _badly_named(root: Root, path: str, stamp: Stamp) -> SourceFile:
+    """From here on such a file goes by a name in which the odd bytes are escaped, and is never opened."""
+    shown = os.fsencode(path).decode(errors="backslashreplace")
+    name = str(
+        PurePosixPath(root.prefix) / os.path.relpath(shown, os.fsencode(root.path).decode(errors="backslashreplace"))
+    )
+    summary = f"The name of the file is not UTF-8 (odd bytes are shown as escapes); it was not read: {name}"
+    fault = Fault(summary, "Rename the file, or its folder, with letters that UTF-8 knows.", story=summary)
+    return SourceFile(shown, name, str(root.path), stamp, None, True, fault)
 
 
 def _too_large(size: int, limit: int) -> Fault:

@@ -6,6 +6,7 @@ import msgspec
 
 from engine.authoring.defaults import Defaults
 from engine.authoring.faults import Fault
+from engine.logs.cleaning import clean, one_line
 
 
 class ParseOrder(msgspec.Struct, frozen=True):
@@ -33,6 +34,11 @@ class ParseReport(msgspec.Struct, frozen=True):
     faults: list[Fault]
     seconds: float
     sources: list[str] = []
+
+
+def presentable(fault: Fault) -> Fault:
+    """A fault as any wire, database, terminal and page takes it: it quotes what user code wrote."""
+    return Fault(one_line(fault.summary), one_line(fault.remedy), fault.line, clean(fault.story), fault.dag_id)
 
 
 encode_order = msgspec.msgpack.Encoder().encode

@@ -23,7 +23,7 @@ import msgspec
 from engine.authoring.defaults import Defaults
 from engine.authoring.faults import Fault
 from engine.parsing.orders import ParseOrder, ParseReport, decode_report, encode_order
-from engine.running.zygote import Exited, Forked, Refused, ZygoteClient, ZygoteDied
+from engine.running.zygote import Exited, Forked, Refused, Untouchable, ZygoteClient, ZygoteDied
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class ParsePool:
         for event in events:
             if isinstance(event, Forked):
                 self._jobs[event.job_id].pid = event.pid
-            else:
+            elif not isinstance(event, Untouchable):
                 finished.append(self._finish(self._jobs.pop(event.job_id), event))
         self._kill_overdue()
         if self._on_trial or self._suspects:

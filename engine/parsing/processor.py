@@ -7,14 +7,20 @@ import os
 import selectors
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from sqlalchemy.exc import DataError, DBAPIError
+
 from engine.authoring.defaults import Defaults
 from engine.authoring.faults import Fault
+from engine.logs.cleaning import one_line
 from engine.logs.redaction import Redactor
+from engine.metastore.errors import MetastoreError
 from engine.metastore.store import Store
 from engine.parsing import meter as metrics
 from engine.parsing.agenda import Agenda, FileState
@@ -143,6 +149,7 @@ class DagProcessor:
         try:
             self._on_heartbeat()
         except Exception:
+            self._meter.incr("job_heartbeat_failure")
             log.exception("The DAG processor's heartbeat could not be written; it will be tried again.")
 
     def _tell_totals(self) -> None:
@@ -196,7 +203,8 @@ class DagProcessor:
         self._gone.clear()
         for path in paths:
             self._batch.pop(path, None)
-            self._logs.forget(self._name_of(path), now)
+            name = self._name_of(path)
+            self._log(name, partial(self._logs.forget, name, now))
         self._invite(released)
         self._store.wake("scheduler")
 
@@ -242,24 +250,48 @@ class DagProcessor:
             self._end_round()
 
     def _save_batch(self) -> None:
-        outcomes = [outcome for outcome, _ in self._batch.values()]
         try:
-            made = save(self._store, self._known, outcomes)
+            self._store_files(list(self._batch))
         except Exception as error:
+            if isinstance(error, MetastoreError) or not self._save_singly():
+                log.error("%d parsed files could not be stored yet: %s", len(self._batch), self._reason(error))
             self._save_at = time.monotonic() + _STORE_RETRY_SECONDS
-            self._held_back = True
-            log.error("%d parsed files could not be stored yet: %s", len(outcomes), self._reason(error))
-            return
-        self._held_back = False
+        self._held_back = bool(self._batch)
+
+    def _store_files(self, paths: Sequence[str]) -> None:
+        """Store these files of the batch in one transaction, and let go of them."""
+        made = save(self._store, self._known, [self._batch[path][0] for path in paths])
         if made.dags or made.released:
             self._store.wake("scheduler")
-        batch, self._batch = self._batch, {}
-        for outcome, output in batch.values():
+        for path in paths:
+            outcome, output = self._batch.pop(path)
             self._note(outcome, made, output)
         self._invite(made.released)
         if not made.is_empty:
             self._tell_totals()
             self._next["table"] = 0.0
+
+    def _save_singly(self) -> bool:
+        """Store each file by itself: what is wrong with one must not hold up the others.
+
+        What is refused of one file becomes that file's fault, to be stored next. Returns False where all is refused
+        and nothing points at the files: then the database is in trouble.
+        """
+        paths = list(self._batch)
+        refused: dict[str, Exception] = {}
+        for path in paths:
+            try:
+                self._store_files([path])
+            except Exception as error:
+                refused[path] = error
+        if len(refused) == len(paths):
+            refused = {path: why for path, why in refused.items() if isinstance(why, (DataError, ValueError))}
+        for path, why in refused.items():
+            outcome, output = self._batch[path]
+            fault = _refused(self._reason(why))
+            log.error("%s: %s", path, fault.summary)
+            self._batch[path] = (replace(outcome, dags=(), faults=(fault,)), output)
+        return bool(refused) or not self._batch
 
     def _note(self, outcome: Outcome, made: Plan, output: str) -> None:
         """Remember and log what became of one file."""
@@ -277,11 +309,15 @@ class DagProcessor:
         story = [f"DAG {dag_id}: {made.changes.get(dag_id, 'unchanged')}." for dag_id in stored]
         story += [] if outcome.dags or faults else ["The file defines no DAG."]
         story += [_told(fault) for fault in faults]
-        now = datetime.now(UTC)
+        name, now = state.file.name, datetime.now(UTC)
+        self._log(name, partial(self._logs.tell, name, story, output, seconds=outcome.seconds, now=now))
+
+    def _log(self, name: str, write: Callable[[], None]) -> None:
+        """Write to a file's log. A disk that is full costs the log, not the processor."""
         try:
-            self._logs.tell(state.file.name, story, output, seconds=outcome.seconds, now=now)
+            write()
         except OSError as error:
-            log.error("The log of %s cannot be written: %s", state.file.name, error)
+            log.error("The log of %s cannot be written: %s", name, error)
 
     def _invite(self, released: set[str]) -> None:
         """Files that wanted a dag_id which is free now are parsed again at once."""
@@ -319,7 +355,14 @@ class DagProcessor:
             log.error("dag_processor_manager.log cannot be written: %s", error)
 
     def _reason(self, error: Exception) -> str:
-        return " ".join(str(error).split())
+        """What the database says, in one line: no statement, and no values, which may hold secrets."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        return one_line(str(cause).partition("\n")[0]) or type(error).__name__
+
+
+def _refused(reason: str) -> Fault:
+    summary = f"The metastore refuses what is in the file: {reason}"
+    return Fault(summary, "Correct what the message names; the file is parsed again by itself.", story=summary)
 
 
 def _told(fault: Fault) -> str:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from engine.authoring.faults import Fault
 from engine.metastore.store import Store, Tx
 from engine.metastore.tables import Dag, DagFile, DagVersion
-from engine.parsing.orders import ParsedDag
+from engine.parsing.orders import ParsedDag, presentable
 
 T = TypeVar("T")
 
@@ -118,7 +118,7 @@ def plan(known: Known, outcomes: Sequence[Outcome]) -> Plan:
         made.released |= _let_go(known, outcome)
     for outcome in sorted(outcomes, key=lambda outcome: outcome.path):
         accepted = sum(_claim(made, known, outcome, dag) for dag in outcome.dags)
-        faults = (*outcome.faults, *made.conflicts.get(outcome.path, ()))
+        faults = [presentable(fault) for fault in (*outcome.faults, *made.conflicts.get(outcome.path, ()))]
         file = _file_row(outcome, accepted, faults)
         if known.files.get(file.path_hash) != file:
             made.files.append((file, outcome, _story(faults)))

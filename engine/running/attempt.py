@@ -28,8 +28,8 @@ from engine.authoring.execution import execute
 from engine.authoring.loader import LoadedFile, load_file
 from engine.authoring.templating import command_environment, render_bash
 from engine.metastore.outcome import Cause, Outcome
-from engine.running import messages
-from engine.running.messages import Ask, AttemptOrder, Imported, ImportFailed, ImportOrder, Result
+from engine.running import messages, scratch, xcom_limits
+from engine.running.messages import Ask, AttemptOrder, CleanOrder, Imported, ImportFailed, ImportOrder, Result
 from engine.running.wire import BlockingStream
 from engine.running.zygote import serve
 
@@ -41,12 +41,10 @@ def main(payload: bytes, fds: list[int]) -> int:
     order = messages.orders.decode(payload)
     if isinstance(order, ImportOrder):
         return _hold_file(order, fds)
+    if isinstance(order, CleanOrder):
+        scratch.remove(order.paths, order.own)
+        return 0
     return _run(order, fds, None)
-
-
-def scratch_dir(token: str) -> Path:
-    """The empty folder that a Bash attempt starts in; its supervisor removes it."""
-    return Path(os.environ.get("TMPDIR", "/tmp")) / f"windsock-{token}"  # noqa: S108 - the token is not guessable
 
 
 def _hold_file(order: ImportOrder, fds: list[int]) -> int:
@@ -94,7 +92,7 @@ def _sources(order: ImportOrder) -> list[str]:
 
 def _run_loaded(loaded: LoadedFile, payload: bytes, fds: list[int]) -> int:
     order = messages.orders.decode(payload)
-    if isinstance(order, ImportOrder):
+    if not isinstance(order, AttemptOrder):
         raise TypeError("a file zygote only forks attempts")
     return _run(order, fds, loaded)
 
@@ -140,6 +138,7 @@ class XCom:
         self, task_ids: Sequence[str], key: str = RETURN_VALUE, *, dag_id: str | None = None, run_id: str | None = None
     ) -> dict[str, Any]:
         """Values by task id; tasks that left none are missing."""
+        xcom_limits.check_key(key)
         self._number += 1
         context = self._context
         ask = Ask(self._number, dag_id or context.dag_id, run_id or context.run_id, list(task_ids), key)
@@ -148,14 +147,18 @@ class XCom:
         return {task_id: json.loads(value) for task_id, value in answer.values.items()}
 
     def push(self, key: str, value: Any) -> None:
-        """Leave a value for others; TypeError names what JSON cannot hold."""
-        self.pushed[key] = _to_json(key, value)
+        """Leave a value for others; TypeError or ValueError say what cannot be stored (see :mod:`.xcom_limits`)."""
+        xcom_limits.check_key(key)
+        text = _to_json(key, value)
+        xcom_limits.check_value(key, text)
+        xcom_limits.check_sum(self.pushed | {key: text})
+        self.pushed[key] = text
 
 
 def _to_json(key: str, value: Any) -> str:
     try:
-        return json.dumps(value, allow_nan=True)
-    except (TypeError, ValueError) as error:
+        return json.dumps(value, allow_nan=True)  # ASCII: NUL and lone surrogates, which databases refuse, are escaped
+    except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(
             f"XCom {key!r} cannot be stored as JSON ({error}); return plain data, or set do_xcom_push=False"
         ) from error
@@ -171,12 +174,12 @@ def _run_bash(order: AttemptOrder, channel: BlockingStream) -> NoReturn:
         channel.send(Result(Outcome(Cause.EXCEPTION, error=last_line(error))))
         sys.stdout.flush()
         os._exit(1)
-    cwd = rendered.cwd or str(scratch_dir(order.token))
+    cwd = rendered.cwd or order.scratch
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # Python ignores them, and exec would hand that on to the shell
     try:
         if not rendered.cwd:
-            os.mkdir(cwd, mode=0o700)  # noqa: PTH102 - the same family of errors as below
+            os.makedirs(cwd, mode=0o700)  # noqa: PTH103 - the same family of errors as below
         os.chdir(cwd)
         os.execvpe("bash", ["bash", "-c", rendered.command], rendered.env)  # noqa: S606,S607
     except OSError as error:

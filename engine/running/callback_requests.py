@@ -2,8 +2,11 @@
 
 A request is leased for longer than its callback may take, so a second notifier takes it up only when the first one
 died: as soon as that is known (:meth:`CallbackRunner.take_over`), or when the lease is over. A callback may then run
-twice, but is never lost. One that raises or overruns is not repeated: its side effects
-may have happened.
+twice, but is never lost. One that raises or overruns is not repeated: its side effects may have happened.
+
+A notifier that is told to stop leases nothing more, lets what runs end for up to five seconds (or
+``core.callback_timeout``, if that is shorter), and gives the rest back: its successor runs that at once, from the
+beginning.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import select
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from engine.authoring.attempt_context import AttemptContext
 from engine.authoring.serialized import CallbackKind
+from engine.logs.cleaning import one_line
 from engine.logs.paths import attempt_log_path
 from engine.metastore.changes import RunFacts
 from engine.metastore.errors import MetastoreError, NotFound
@@ -46,6 +51,8 @@ _REQUEST: Final = Base.metadata.tables[CallbackRequest.__tablename__]
 _CONCURRENCY: Final = 4
 _MOST_ATTEMPTS: Final = 5  # a callback that kills its notifier each time must end
 _POLL_SECONDS: Final = 2.0
+_SPARE_SECONDS: Final = 30.0  # by which a lease is longer than waiting and running may take
+FAREWELL_SECONDS: Final = 5.0  # `windsock up` grants a component ten
 
 
 @dataclass(slots=True)
@@ -89,6 +96,7 @@ class CallbackRunner:
         self._attempt_url = attempt_url
         self._graphs, self._runs = Graphs(), Runs()
         self._running: dict[int, Running] = {}
+        self._leased: deque[tuple[Row[Any], float]] = deque()  # not begun yet, and until when each may begin
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._zygote = ZygoteClient.start("engine.running.callbacks:main")
 
@@ -103,20 +111,47 @@ class CallbackRunner:
         self._store.run(lambda tx: tx.connection.execute(update(_REQUEST).where(held).values(lease_until=None)))
 
     def run(self, stop: threading.Event) -> None:
-        """Serve until `stop` is set and nudged; callbacks that run then are left to their lease."""
+        """Serve until `stop` is set and nudged, and what runs then has ended or had its time."""
         while not stop.is_set():
             try:
                 self._begin_due()
             except (MetastoreError, SQLAlchemyError) as error:
                 log.warning("callback requests cannot be read, trying again: %s", error)
-            self._wait()
+            self._wait(_POLL_SECONDS)
+        limit = time.monotonic() + min(FAREWELL_SECONDS, self._timeout)
+        while self._running and (left := limit - time.monotonic()) > 0:
+            self._wait(left)
         self._zygote.close()
+        self._give_all_back()
+
+    def _give_all_back(self) -> None:
+        """What has not begun, or was ended halfway by our own stop: not its fault, so the try does not count."""
+        for running in self._running.values():
+            running.log.close_pipe()
+            running.log.remark("ended because the notifier was stopped; the next one runs it again")
+            running.log.close()
+            os.close(running.errors)
+        held = (_REQUEST.c.state == "pending") & (_REQUEST.c.token == self._owner) & _REQUEST.c.lease_until.is_not(None)
+        given = update(_REQUEST).where(held).values(lease_until=None, attempts=_REQUEST.c.attempts - 1)
+        try:
+            self._store.run(lambda tx: tx.connection.execute(given))
+        except (MetastoreError, SQLAlchemyError) as error:
+            log.warning("callback requests could not be given back; they run when their lease is over: %s", error)
 
     def _begin_due(self) -> None:
         free = _CONCURRENCY - len(self._running)
-        if free > 0:
-            for request in self._store.run(lambda tx: self._lease(tx, free)):
+        if free > 0 and not self._leased:
+            until = time.monotonic() + self._timeout
+            self._leased.extend((row, until) for row in self._store.run(lambda tx: self._lease(tx, free)))
+        for _ in range(len(self._leased)):
+            request, until = self._leased.popleft()
+            if time.monotonic() > until:
+                continue  # the database was away for long: it could outlast its lease
+            try:
                 self._begin(request)
+            except (MetastoreError, SQLAlchemyError):
+                self._leased.append((request, until))
+                raise
 
     def _lease(self, tx: Tx, limit: int) -> list[Row[Any]]:
         """1. Lock due requests whose lease, if any, is over. 2. Bury those tried too often. 3. Take the rest."""
@@ -132,7 +167,7 @@ class CallbackRunner:
             if row.attempts >= _MOST_ATTEMPTS:
                 values |= {"state": "dead", "done_at": tx.now, "error": "its process ended the notifier each time"}
             else:
-                values["lease_until"] = tx.now + timedelta(seconds=self._timeout * 2 + 30)
+                values["lease_until"] = tx.now + timedelta(seconds=self._timeout * 2 + _SPARE_SECONDS)
                 leased.append(row)
             tx.connection.execute(update(_REQUEST).where(columns.id == row.id).values(values))
         return leased
@@ -198,11 +233,11 @@ class CallbackRunner:
 
     # -- waiting
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float) -> None:
         logs = [running.log.fileno() for running in self._running.values() if running.open_log]
         fds = [self._wake_r, self._zygote.fileno(), *logs]
         timeouts = [running.deadline - time.monotonic() for running in self._running.values()]
-        readable, _, _ = select.select(fds, [], [], max(0.0, min([_POLL_SECONDS, *timeouts])))
+        readable, _, _ = select.select(fds, [], [], max(0.0, min([seconds, *timeouts])))
         if self._wake_r in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_r, 4096)
@@ -263,12 +298,13 @@ class CallbackRunner:
 
     def _finish(self, running: Running, error: str | None) -> None:
         self._close(running, f"failed: {error}" if error else "returned")
-        self._insist(lambda tx: _settle(tx, running.request.id, self._owner, self._redact(error) if error else None))
+        told = self._redact(one_line(error)) if error else None
+        self._insist(lambda tx: _settle(tx, running.request.id, self._owner, told))
         request = running.request
         outcome = "failed" if error else "done"
         self._metrics.incr("callbacks.finished", callback=request.kind, outcome=outcome)
         if error:
-            log.warning("%s_callback of %s failed: %s", request.kind, request.dag_id, self._redact(error))
+            log.warning("%s_callback of %s failed: %s", request.kind, request.dag_id, told)
             self._metrics.incr("dag.callback_exceptions", dag_id=request.dag_id)
 
     def _insist(self, work: Callable[[Tx], None]) -> None:

@@ -41,7 +41,7 @@ def main(payload: bytes, fds: list[int]) -> int:
     redirect_output(log_fd)
     errors = _call_all(_decoder.decode(payload))
     if errors:
-        os.write(error_fd, "; ".join(errors)[:4000].encode())
+        os.write(error_fd, "; ".join(errors)[:4000].encode(errors="backslashreplace"))
     return 1 if errors else 0
 
 

@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -65,19 +66,33 @@ class FileZygotes:
         return "threads" if zygote.threads else zygote.client
 
     def wait(self, order: AttemptOrder, log_fd: int, channel_fd: int, base: ZygoteClient, jobs: Iterator[int]) -> None:
-        """Have an attempt wait for its file's zygote, which the first one starts. Takes over the two files."""
+        """Have an attempt wait for its file's zygote, which the first one starts. Keeps copies of the two files.
+
+        Raises OSError, and keeps nothing, where this process cannot open more files.
+        """
         if order.fileloc not in self._zygotes:
             importing = ImportOrder(order.fileloc, order.dags_folder)
             self._zygotes[order.fileloc] = self._start(importing, log_fd, base, next(jobs))
-        self._zygotes[order.fileloc].waiting.append((order.token, log_fd, channel_fd))
+        log_copy = os.dup(log_fd)
+        try:
+            channel_copy = os.dup(channel_fd)
+        except OSError:
+            os.close(log_copy)
+            raise
+        self._zygotes[order.fileloc].waiting.append((order.token, log_copy, channel_copy))
 
     def _start(self, order: ImportOrder, log_fd: int, base: ZygoteClient, job_id: int) -> FileZygote:
         began = time.time_ns()
-        zygote_ours, zygote_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        channel_ours, channel_theirs = socket.socketpair()
-        with zygote_theirs, channel_theirs:
+        with ExitStack() as ours, ExitStack() as theirs:
+            zygote_ours, zygote_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.enter_context(zygote_ours)
+            theirs.enter_context(zygote_theirs)
+            channel_ours, channel_theirs = socket.socketpair()
+            ours.enter_context(channel_ours)
+            theirs.enter_context(channel_theirs)
             fds = [log_fd, channel_theirs.fileno(), zygote_theirs.fileno()]
             base.fork(job_id, messages.encode(order), fds, serves=True)
+            ours.pop_all()  # ours stay open
         deadline = time.monotonic() + self._timeout
         return FileZygote(order.fileloc, ZygoteClient(zygote_ours), Stream(channel_ours), job_id, deadline, began)
 

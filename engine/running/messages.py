@@ -23,6 +23,7 @@ class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True, tag="attempt"):
     needs_file: bool = False  # a Bash attempt that uses macros of its DAG file
     do_xcom_push: bool = True
     execution_timeout_seconds: float | None = None
+    scratch: str = ""  # where a Bash attempt starts; its supervisor says so
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -90,6 +91,13 @@ class ImportOrder(msgspec.Struct, frozen=True, tag="import"):
     dags_folder: str
 
 
+class CleanOrder(msgspec.Struct, frozen=True, tag="clean"):
+    """Supervisor → zygote: remove these folders, and those that dead supervisors left beside our `own`."""
+
+    paths: list[str]
+    own: str
+
+
 class Imported(msgspec.Struct, frozen=True, tag="imported"):
     """File zygote → supervisor: the file is imported. With `threads` it is not safe to fork from it."""
 
@@ -132,7 +140,7 @@ hello = msgspec.msgpack.Decoder(Hello)
 from_scheduler = msgspec.msgpack.Decoder(FromScheduler)
 from_supervisor = msgspec.msgpack.Decoder(FromSupervisor)
 from_attempt = msgspec.msgpack.Decoder(FromAttempt)
-orders = msgspec.msgpack.Decoder(AttemptOrder | ImportOrder)
+orders = msgspec.msgpack.Decoder(AttemptOrder | ImportOrder | CleanOrder)
 answers = msgspec.msgpack.Decoder(Answer)
 encode = msgspec.msgpack.Encoder().encode
 

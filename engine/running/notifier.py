@@ -27,7 +27,7 @@ from engine.metastore.states import ProcessKind
 from engine.metastore.store import Store, Tx
 from engine.metastore.wakeups import Listener
 from engine.metrics import Metrics
-from engine.running.callback_requests import CallbackRunner
+from engine.running.callback_requests import FAREWELL_SECONDS, CallbackRunner
 from engine.running.environment import hide_secrets
 
 log = logging.getLogger(__name__)
@@ -107,14 +107,14 @@ def run(settings: Settings) -> int:
     beat_seconds = settings.scheduler.job_heartbeat_sec
     helpers = [
         _helper("callbacks", stop, listener.interrupt, lambda: callbacks.run(stop)),
-        _helper("heartbeat", stop, listener.interrupt, lambda: _beat(store, identity, beat_seconds, stop)),
+        _helper("heartbeat", stop, listener.interrupt, lambda: _beat(store, metrics, identity, beat_seconds, stop)),
     ]
     log.info("delivering alerts and running callbacks")
     deliverer.run(partial(_wait, listener, callbacks, stop), stop)
     stop.set()
     callbacks.nudge()
     for helper in helpers:
-        helper.join(timeout=5)
+        helper.join(timeout=FAREWELL_SECONDS + 3)
     store.run(lambda tx: processes.end(tx, [identity.id]))
     listener.close()
     metrics.close()
@@ -161,9 +161,10 @@ def _helper(
     return thread
 
 
-def _beat(store: Store, identity: Identity, seconds: float, stop: threading.Event) -> None:
+def _beat(store: Store, metrics: Metrics, identity: Identity, seconds: float, stop: threading.Event) -> None:
     while not stop.wait(seconds):
         try:
             store.run(lambda tx: processes.heartbeat(tx, [identity.id]))
         except Exception as error:
+            metrics.incr("job_heartbeat_failure")
             log.warning("the heartbeat could not be written: %s", error)

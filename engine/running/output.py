@@ -13,7 +13,7 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 _CHUNK: Final = 65_536
-_LONGEST_LINE: Final = 65_536  # a line without an end is written in pieces
+LONGEST_LINE: Final = 65_536  # bytes; a longer one is written in pieces, and is no XCom
 
 
 class AttemptLog:
@@ -28,13 +28,20 @@ class AttemptLog:
         self._path = path
         self._redact = redact
         self._rest = b""
-        self.last_line = ""
+        self._cut = False  # the beginning of the line that `_rest` goes on with has been written already
+        self.last_line = ""  # as it was printed, not redacted; a part of it when it is too long
+        self.last_line_is_whole = True
         self.lost_bytes = 0
         os.set_blocking(pipe, False)
 
     def fileno(self) -> int:
         """The pipe's read end."""
         return self._pipe
+
+    @property
+    def last_printed_line(self) -> str:
+        """The last line as the log shows it."""
+        return self._redact(self.last_line)
 
     def remark(self, text: str) -> None:
         """Write a line of the supervisor's own."""
@@ -50,20 +57,28 @@ class AttemptLog:
             self._end_line()
             return False
         *lines, rest = (self._rest + data).split(b"\n")
-        if len(rest) > _LONGEST_LINE:
-            lines.append(rest)
-            rest = b""
-        self._rest = rest
         self._write_lines(lines)
+        if len(rest) > LONGEST_LINE:
+            self._write_lines([rest])
+            self._cut, rest = True, b""
+        self._rest = rest
         return True
 
     def _write_lines(self, lines: list[bytes]) -> None:
+        """Write lines, of which the first may be the rest of one that was too long."""
         if not lines:
             return
+        texts = [line.decode(errors="backslashreplace").rstrip("\r") for line in lines]
+        for number in range(len(texts) - 1, -1, -1):
+            is_rest = number == 0 and self._cut
+            if texts[number].strip():
+                self.last_line = texts[number]
+                self.last_line_is_whole = len(lines[number]) <= LONGEST_LINE and not is_rest
+            if texts[number].strip() or is_rest:
+                break
+        self._cut = False
         stamp = _stamp()
-        texts = [self._redact(line.decode(errors="backslashreplace").rstrip("\r")) for line in lines]
-        self.last_line = next((text for text in reversed(texts) if text.strip()), self.last_line)
-        self._write("".join(f"{stamp}{text}\n" for text in texts).encode())
+        self._write("".join(f"{stamp}{self._redact(text)}\n" for text in texts).encode())
 
     def _end_line(self) -> None:
         if self._rest:

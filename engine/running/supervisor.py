@@ -9,10 +9,10 @@ When somebody dies.
 * An attempt: its zygote reaps it and says with which status; the status has the last word over what the code reported.
 * A zygote: the kernel kills its attempts with it. They are reported as killed, and the zygote is started anew.
 * The supervisor: its zygotes end, and with them the attempts. Its scheduler sees the hang-up and rescues the rows.
-* The scheduler: the supervisor sees the hang-up, opens the metastore itself (`survive`), gives back what never reached
-  it, writes the ends that the scheduler had not confirmed and those of what still runs, and leaves. A report counts
-  only once it is confirmed: the scheduler may die between reading it and its commit. Written twice, it is dropped by
-  its token the second time.
+* The scheduler: the supervisor sees the hang-up and opens the metastore itself (:mod:`engine.running.deputy`). It gives
+  back what never reached it, writes the ends that the scheduler had not confirmed and those of what still runs, answers
+  what attempts had asked, and leaves. A report counts only once it is confirmed: the scheduler may die between reading
+  it and its commit. Written twice, it is dropped by its token the second time.
 """
 
 from __future__ import annotations
@@ -21,71 +21,40 @@ import contextlib
 import itertools
 import logging
 import os
-import re
 import select
-import shutil
 import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
-from engine.metastore.outcome import Cause, Outcome, signal_name
+from engine.logs.cleaning import one_line
+from engine.metastore.outcome import Cause, Outcome
 from engine.running import messages
-from engine.running.attempt import RETURN_VALUE, scratch_dir
+from engine.running.deputy import Deputy, Question, Survivor
 from engine.running.files import FileZygote, FileZygotes
+from engine.running.in_flight import (
+    LONGEST_MESSAGE,
+    Attempt,
+    believable,
+    end_of,
+    last_remark,
+    sensible,
+    status_of,
+    with_output,
+)
 from engine.running.messages import Alive, Ask, AttemptOrder, Dispatch, Drain, Ended, Imported, ImportFailed, Result
 from engine.running.output import AttemptLog
+from engine.running.scratch import Scratch
 from engine.running.wire import Hangup, Stream
-from engine.running.zygote import Exited, Forked, Refused, ZygoteClient, ZygoteDied, end_group
+from engine.running.zygote import Event, Exited, Forked, Refused, Untouchable, ZygoteClient, ZygoteDied, end_group
 
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_SECONDS: Final = 1.0
-_CONTROL: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
-
-
-class Survivor(Protocol):
-    """The metastore, as a supervisor without a scheduler uses it."""
-
-    def adopt(self, known: list[str]) -> None:
-        """Give back what was recorded as ours but never reached us."""
-
-    def report(self, ended: list[Ended]) -> None:
-        """Write how attempts ended; waits as long as the database needs."""
-
-    def pull(self, ask: Ask) -> dict[str, str]:
-        """XCom values by task id."""
-
-    def heartbeat(self) -> None:
-        """Say that this supervisor lives."""
-
-    def leave(self) -> None:
-        """Say that it ends."""
-
-
-@dataclass(slots=True)
-class Attempt:
-    """One attempt in flight."""
-
-    order: AttemptOrder
-    log: AttemptLog
-    channel: Stream
-    zygote: ZygoteClient | None = None  # None while its DAG file is being imported
-    job_id: int = 0
-    pid: int | None = None
-    started: float = field(default_factory=time.monotonic)
-    deadline: float | None = None
-    kill_at: float | None = None
-    ending: Outcome | None = None  # why we are ending it
-    result: Outcome | None = None  # what its code reported
-    open_log: bool = True
-    open_channel: bool = True
-    finished: bool = False  # a handler of the same round may still hold it
 
 
 class Supervisor:
@@ -106,7 +75,7 @@ class Supervisor:
         self._redact = redact
         self._grace = grace_seconds
         self._survive = survive
-        self._survivor: Survivor | None = None
+        self._deputy: Deputy | None = None
         self._draining = False
         self._next_heartbeat = 0.0
         self._jobs = itertools.count(1)
@@ -115,6 +84,9 @@ class Supervisor:
         self._base = ZygoteClient.start("engine.running.attempt:main")
         self._import_timeout = import_timeout
         self._files = FileZygotes(import_timeout)
+        self._scratch = Scratch()
+        self._cleaning: int | None = None  # the job that removes scratch folders
+        self._clean([])  # what dead supervisors left
         self._ended: list[Ended] = []
         self._unconfirmed: dict[str, Ended] = {}  # told to the scheduler, not known to be committed
 
@@ -125,13 +97,16 @@ class Supervisor:
                 handle()
             self._check_times()
             self._report()
-        if self._survivor:
-            self._survivor.leave()
+        if self._deputy:
+            self._deputy.leave()
         self._files.close()
         self._base.close()
+        self._scratch.close()
 
     def _done(self) -> bool:
         leaving = self._draining or self._upstream is None
+        if self._deputy and not (self._deputy.adopted and self._deputy.idle):
+            return False
         return leaving and not (self._attempts or self._ended or self._unconfirmed)
 
     # -- waiting
@@ -146,6 +121,8 @@ class Supervisor:
 
         if self._upstream:
             watch(self._upstream.fileno(), self._hear_scheduler, writing=self._upstream.wants_to_write)
+        if self._deputy:
+            watch(self._deputy.fileno(), self._hear_deputy)
         for zygote in [self._base, *self._files.clients()]:
             watch(zygote.fileno(), lambda z=zygote: self._hear_zygote(z), writing=zygote.wants_to_write)  # type: ignore[misc]
         for channel, fileloc in self._files.channels():
@@ -194,27 +171,34 @@ class Supervisor:
         self._unconfirmed.clear()
         if not self._attempts and not self._ended and self._draining:
             return
-        self._survivor = self._survive()
-        self._survivor.adopt([*self._attempts, *(ended.token for ended in self._ended)])
+        self._deputy = Deputy(self._survive, [*self._attempts, *(ended.token for ended in self._ended)])
+
+    def _hear_deputy(self) -> None:
+        if self._deputy:
+            done = self._deputy.take()
+            del self._ended[: done.written]
+            for answer in done.answers:
+                self._answer(*answer)
 
     def _drain(self, grace_seconds: float) -> None:
         self._draining = True
         now = time.monotonic()
-        for attempt in list(self._attempts.values()):
-            sentence = "stopped because Windsock was shut down while it ran"
-            self._end(attempt, Outcome(Cause.SIGNAL, signal=signal.SIGTERM, error=sentence), now, grace_seconds)
+        for attempt in [attempt for attempt in self._attempts.values() if not attempt.ending]:
+            self._end(attempt, Outcome(Cause.STOPPED, signal=signal.SIGTERM), now, grace_seconds)
 
     def _report(self) -> None:
-        if not self._ended:
-            return
         if self._upstream:
             for ended in self._ended:
                 self._unconfirmed[ended.token] = ended
                 self._upstream.send(ended)
             self._ended = []
-        elif self._survivor:
-            reports, self._ended = self._ended, []
-            self._survivor.report(reports)
+        elif self._deputy and not self._deputy.failing:
+            questions = self._questions()
+            if self._ended or questions:
+                self._deputy.start(self._ended, questions)
+
+    def _questions(self) -> list[Question]:
+        return [(token, ask) for token, attempt in self._attempts.items() for ask in attempt.asked.values()]
 
     # -- beginning
 
@@ -222,8 +206,7 @@ class Supervisor:
         try:
             attempt, log_fd, channel_fd = self._open(order)
         except OSError as error:  # out of files: this attempt fails, the others go on
-            sentence = f"no files could be opened for it: {error.strerror}"
-            self._ended.append(Ended(order.token, Outcome(Cause.START, error=sentence)))
+            self._ended.append(Ended(order.token, _no_files(error)))
             return
         self._attempts[order.token] = attempt
         context = order.context
@@ -231,30 +214,40 @@ class Supervisor:
         if order.execution_timeout_seconds:
             attempt.deadline = attempt.started + order.execution_timeout_seconds
         try:
-            if order.kind == "bash" and not order.needs_file:
-                self._fork(attempt, self._base, log_fd, channel_fd)
-                return
-            zygote = self._files.ready(order.fileloc)
-            if zygote == "threads":
-                self._fork(attempt, self._base, log_fd, channel_fd)
-            elif isinstance(zygote, ZygoteClient):
-                self._fork(attempt, zygote, log_fd, channel_fd)
-            else:
-                self._files.wait(order, os.dup(log_fd), os.dup(channel_fd), self._base, self._jobs)
+            self._start(attempt, log_fd, channel_fd)
+        except OSError as error:
+            self._finish(attempt, _no_files(error))
         finally:
             os.close(log_fd)
             os.close(channel_fd)
 
+    def _start(self, attempt: Attempt, log_fd: int, channel_fd: int) -> None:
+        order = attempt.order
+        zygote = self._base if order.kind == "bash" and not order.needs_file else self._files.ready(order.fileloc)
+        if zygote == "threads":
+            self._fork(attempt, self._base, log_fd, channel_fd)
+        elif isinstance(zygote, ZygoteClient):
+            self._fork(attempt, zygote, log_fd, channel_fd)
+        else:
+            self._files.wait(order, log_fd, channel_fd, self._base, self._jobs)
+
     def _open(self, order: AttemptOrder) -> tuple[Attempt, int, int]:
         ours, theirs = socket.socketpair()
-        pipe, log_fd = os.pipe2(os.O_CLOEXEC)
+        try:
+            pipe, log_fd = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         output = AttemptLog(self._log_folder / order.log_path, pipe, self._redact)
-        return Attempt(order, output, Stream(ours)), log_fd, theirs.detach()
+        return Attempt(order, output, Stream(ours, LONGEST_MESSAGE)), log_fd, theirs.detach()
 
     def _fork(self, attempt: Attempt, zygote: ZygoteClient, log_fd: int, channel_fd: int) -> None:
-        attempt.zygote, attempt.job_id = zygote, next(self._jobs)
-        self._by_job[zygote, attempt.job_id] = attempt.order.token
-        zygote.fork(attempt.job_id, messages.encode(attempt.order), [log_fd, channel_fd])
+        job_id = next(self._jobs)
+        order = msgspec.structs.replace(attempt.order, scratch=self._scratch.path(attempt.order.token))
+        zygote.fork(job_id, messages.encode(order), [log_fd, channel_fd])
+        attempt.zygote, attempt.job_id = zygote, job_id
+        self._by_job[zygote, job_id] = attempt.order.token
 
     def _hear_import(self, fileloc: str) -> None:
         """A file zygote says whether its DAG file could be imported; what waited for it starts or fails."""
@@ -264,11 +257,17 @@ class Supervisor:
                     for token, log_fd, channel_fd in self._files.waiting(fileloc):
                         zygote = self._base if threads else self._files.client(fileloc)
                         if attempt := self._attempts.get(token):
-                            self._fork(attempt, zygote, log_fd, channel_fd)
+                            self._fork_waiting(attempt, zygote, log_fd, channel_fd)
                         os.close(log_fd)
                         os.close(channel_fd)
                 case ImportFailed(error):
                     self._fail_waiting(fileloc, Outcome(Cause.IMPORT, error=error))
+
+    def _fork_waiting(self, attempt: Attempt, zygote: ZygoteClient, log_fd: int, channel_fd: int) -> None:
+        try:
+            self._fork(attempt, zygote, log_fd, channel_fd)
+        except OSError as error:
+            self._finish(attempt, _no_files(error))
 
     def _fail_waiting(self, fileloc: str, outcome: Outcome) -> None:
         for token, log_fd, channel_fd in self._files.waiting(fileloc):
@@ -290,32 +289,36 @@ class Supervisor:
         try:
             bodies = attempt.channel.receive()
         except Hangup:
-            attempt.open_channel = False  # exec has closed it; the process goes on
+            _hang_up(attempt)  # exec has closed it; the process goes on
             return
         for body in bodies:
             try:
                 message = messages.from_attempt.decode(body)
             except msgspec.DecodeError:  # the task's own code has written to the channel
-                attempt.open_channel = False
+                _hang_up(attempt)
                 return
             match message:
                 case Result(outcome):
-                    attempt.result = outcome
+                    attempt.result = believable(outcome)
                 case Ask() as ask:
                     self._ask(attempt, ask)
                 case ImportFailed(error):
-                    attempt.result = Outcome(Cause.IMPORT, error=error)
+                    attempt.result = believable(Outcome(Cause.IMPORT, error=error))
 
     def _ask(self, attempt: Attempt, ask: Ask) -> None:
+        """Pass a question on. It is kept until it is answered: whoever was asked may die."""
+        if not sensible(ask):
+            attempt.channel.send(messages.Answer(ask.number, {}))
+            return
+        attempt.asked[ask.number] = ask
         if self._upstream:
             token = attempt.order.token
             question = messages.XComQuestion(token, ask.number, ask.dag_id, ask.run_id, ask.task_ids, ask.key)
             self._upstream.send(question)
-        elif self._survivor:
-            self._answer(attempt.order.token, ask.number, self._survivor.pull(ask))
 
     def _answer(self, token: str, number: int, values: dict[str, str]) -> None:
-        if attempt := self._attempts.get(token):
+        attempt = self._attempts.get(token)
+        if attempt and attempt.asked.pop(number, None):
             attempt.channel.send(messages.Answer(number, values))
 
     def _check_times(self) -> None:
@@ -324,8 +327,10 @@ class Supervisor:
             self._next_heartbeat = now + _HEARTBEAT_SECONDS
             if self._upstream:
                 self._upstream.send(Alive())
-            elif self._survivor:
-                self._survivor.heartbeat()
+            elif self._deputy:
+                self._deputy.start(self._ended, self._questions())
+            if self._cleaning is None and (litter := self._scratch.litter()):
+                self._clean(litter)
             self._files.evict_idle(now)
             self._files.release_retired({attempt.zygote for attempt in self._attempts.values() if attempt.zygote})
         for zygote in self._files.overdue(now):
@@ -353,6 +358,17 @@ class Supervisor:
         attempt.kill_at = now + (self._grace if grace is None else grace)
         attempt.zygote.kill(attempt.job_id, signal.SIGTERM)
 
+    def _clean(self, litter: list[str]) -> None:
+        """Remove scratch folders in a process of their own: one may hold a hundred thousand files."""
+        order = messages.CleanOrder(litter, str(self._scratch.folder))
+        job_id = next(self._jobs)
+        try:
+            self._base.fork(job_id, messages.encode(order))
+        except OSError as error:  # out of files: the next supervisor removes them
+            log.warning("%d scratch folders are left: %s", len(litter), error.strerror)
+        else:
+            self._cleaning = job_id
+
     # -- ending
 
     def _hear_zygote(self, zygote: ZygoteClient) -> None:
@@ -367,7 +383,7 @@ class Supervisor:
             return
         self._take_events(zygote, events)
 
-    def _take_events(self, zygote: ZygoteClient, events: list[Forked | Exited | Refused]) -> None:
+    def _take_events(self, zygote: ZygoteClient, events: list[Event]) -> None:
         for event in events:
             match event:
                 case Forked(job_id, pid):
@@ -377,20 +393,31 @@ class Supervisor:
                     self._hear_end(zygote, job_id, Outcome(Cause.START, error=f"no process could be made: {error}"))
                 case Exited():
                     self._hear_end(zygote, event.job_id, event)
+                case Untouchable(job_id):
+                    self._leave_alone(self._by_job.get((zygote, job_id)))
+
+    def _leave_alone(self, token: str | None) -> None:
+        """Its process became another user: say so once, and try again at each grace."""
+        attempt = self._attempts.get(token) if token else None
+        if attempt and not attempt.untouchable:
+            attempt.untouchable = True
+            attempt.log.remark("it runs as another user and cannot be ended from here; waiting until it ends by itself")
 
     def _hear_end(self, zygote: ZygoteClient, job_id: int, end: Exited | Outcome) -> None:
         token = self._by_job.pop((zygote, job_id), None)
         if token is not None:
             attempt = self._attempts[token]
             self._hear_attempt(attempt)  # its last message may have arrived together with its death
-            self._finish(attempt, _outcome(attempt, end) if isinstance(end, Exited) else end)
+            self._finish(attempt, end_of(attempt, end) if isinstance(end, Exited) else end)
+        elif zygote is self._base and job_id == self._cleaning:
+            self._cleaning = None
         elif file_zygote := self._files.owner_of(job_id):
             self._bury_file_zygote(file_zygote, end)
 
     def _bury_file_zygote(self, zygote: FileZygote, end: Exited | Outcome) -> None:
         self._hear_import(zygote.fileloc)  # why it failed may have arrived together with its end
         self._bury_attempts_of(zygote.client)
-        sentence = f"importing {zygote.fileloc} ended its process ({_status(end)})"
+        sentence = f"importing {zygote.fileloc} ended its process ({status_of(end)})"
         self._fail_waiting(zygote.fileloc, Outcome(Cause.IMPORT, error=sentence))
         self._files.drop(zygote)
 
@@ -411,83 +438,38 @@ class Supervisor:
 
     def _replace_base(self) -> None:
         log.error("the zygote died; starting another")
-        for client in [*self._files.clients(), self._base]:
+        # File zygotes that have hung up too: nobody is left to say how they ended.
+        for client in dict.fromkeys([*(client for client, _ in self._by_job), self._base]):
             self._bury_attempts_of(client)
         for fileloc in self._files.names():
             self._fail_waiting(fileloc, Outcome(Cause.START, error="the zygote died before it could start"))
         self._files.close()
         self._base.close()
         self._base = ZygoteClient.start("engine.running.attempt:main")
+        self._cleaning = None
 
     def _presentable(self, outcome: Outcome) -> Outcome:
         """The error travels into the metastore, mails and pages: secrets and control characters stay behind."""
         if not outcome.error:
             return outcome
-        return msgspec.structs.replace(outcome, error=self._redact(_printable(outcome.error)))
+        return msgspec.structs.replace(outcome, error=self._redact(one_line(outcome.error)))
 
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         del self._attempts[attempt.order.token]
         attempt.finished = True
         attempt.log.close_pipe()
-        outcome = self._presentable(_with_output(attempt, outcome))
-        attempt.log.remark(_last_remark(outcome))
+        outcome = self._presentable(with_output(attempt, outcome))
+        attempt.log.remark(last_remark(outcome))
         attempt.log.close()
         attempt.channel.close()
-        shutil.rmtree(scratch_dir(attempt.order.token), ignore_errors=True)
+        self._scratch.leave(attempt.order.token)
         self._ended.append(Ended(attempt.order.token, outcome))
 
 
-def _printable(text: str) -> str:
-    """One line without control characters, which terminals obey and PostgreSQL refuses."""
-    text = _CONTROL.sub("", text).encode(errors="backslashreplace").decode()
-    return " ".join(text.split())
+def _hang_up(attempt: Attempt) -> None:
+    attempt.open_channel = False
+    attempt.channel.close()
 
 
-def _outcome(attempt: Attempt, event: Exited) -> Outcome:
-    """How an attempt ended: what we did to it, then its exit status, then what its code reported."""
-    if attempt.ending:
-        return attempt.ending
-    if event.signal is not None:
-        return Outcome(Cause.SIGNAL, signal=event.signal, error=f"killed by {signal_name(event.signal)}")
-    if attempt.result and (event.exit_code == 0) == (attempt.result.cause in (Cause.SUCCESS, Cause.SKIP)):
-        return attempt.result
-    spec = attempt.order.bash
-    if attempt.order.kind == "bash" and spec and not attempt.order.needs_file:
-        return _bash_outcome(event.exit_code or 0, spec.skip_on_exit_code)
-    return Outcome(Cause.EXIT, exit_code=event.exit_code, error=f"exited with code {event.exit_code} without a result")
-
-
-def _bash_outcome(code: int, skip_codes: tuple[int, ...]) -> Outcome:
-    if code == 0:
-        return Outcome(Cause.SUCCESS, exit_code=0)
-    if code in skip_codes:
-        return Outcome(Cause.SKIP, exit_code=code, error=f"exited with code {code}, which means skip")
-    return Outcome(Cause.EXIT, exit_code=code, error=f"exited with code {code}")
-
-
-def _with_output(attempt: Attempt, outcome: Outcome) -> Outcome:
-    """A Bash attempt's last line is its XCom value or, when it failed, the best reason we have."""
-    last = attempt.log.last_line.strip()
-    if attempt.order.kind != "bash" or attempt.order.needs_file or not last:
-        return outcome
-    if outcome.cause == Cause.SUCCESS and attempt.order.do_xcom_push:
-        return Outcome(Cause.SUCCESS, exit_code=0, xcom={RETURN_VALUE: messages.to_json(last)})
-    if outcome.cause == Cause.EXIT:
-        return Outcome(Cause.EXIT, exit_code=outcome.exit_code, error=f"{outcome.error}: {last[:500]}")
-    return outcome
-
-
-def _status(end: Exited | Outcome) -> str:
-    if isinstance(end, Outcome):
-        return end.sentence
-    return signal_name(end.signal) if end.signal else f"exit code {end.exit_code}"
-
-
-def _last_remark(outcome: Outcome) -> str:
-    match outcome.cause:
-        case Cause.SUCCESS:
-            return "succeeded"
-        case Cause.SKIP:
-            return f"skipped: {outcome.sentence}"
-        case _:
-            return f"failed: {outcome.sentence}"
+def _no_files(error: OSError) -> Outcome:
+    return Outcome(Cause.START, error=f"no files could be opened for it: {error.strerror}")

@@ -12,17 +12,22 @@ import msgspec
 from engine.running.messages import encode
 
 _HEADER: Final = struct.Struct(">I")
+_LONGEST: Final = 2**32
 
 
 class Hangup(Exception):
-    """The other end is gone."""
+    """The other end is gone, or sends what it must not."""
 
 
 class Stream:
-    """One end of the socket pair, non-blocking. Watch for writing while :attr:`wants_to_write`."""
+    """One end of the socket pair, non-blocking. Watch for writing while :attr:`wants_to_write`.
 
-    def __init__(self, sock: socket.socket) -> None:
+    A message longer than `longest` bytes counts as a hang-up.
+    """
+
+    def __init__(self, sock: socket.socket, longest: int = _LONGEST) -> None:
         self._sock = sock
+        self._longest = longest
         self._incoming = bytearray()
         self._outgoing: deque[memoryview] = deque()
         sock.setblocking(False)
@@ -58,7 +63,7 @@ class Stream:
     def receive(self) -> list[bytes]:
         """Whole messages that have arrived. Raises Hangup once the other end is gone and everything was taken."""
         hung_up = False
-        while True:
+        while len(self._incoming) <= self._longest + _HEADER.size:
             try:
                 data = self._sock.recv(262_144)
             except BlockingIOError:
@@ -79,6 +84,9 @@ class Stream:
         start = 0
         while len(self._incoming) - start >= _HEADER.size:
             (length,) = _HEADER.unpack_from(self._incoming, start)
+            if length > self._longest:
+                self._incoming.clear()
+                raise Hangup
             end = start + _HEADER.size + length
             if len(self._incoming) < end:
                 break

@@ -1,9 +1,10 @@
 """A fork server: one slim, single-threaded, pre-imported process that forks others on request.
 
 Who does what. A client starts a zygote and sends it *jobs*: a number, a payload and open files. The zygote forks a
-child for each, says so (:class:`Forked` or :class:`Refused`), reaps it and says how it ended (:class:`Exited`). The
-child runs the zygote's *handler* in a session of its own, so that a whole process group can be signalled, and its exit
-code is the handler's return value. A handler may itself call :func:`serve` and so become a zygote of the second level.
+child for each, says so (:class:`Forked` or :class:`Refused`), reaps it and says how it ended (:class:`Exited`). It
+passes signals on, and says when the system forbids that (:class:`Untouchable`). The child runs the zygote's *handler*
+in a session of its own, so that a whole process group can be signalled, and its exit code is the handler's return
+value. A handler may itself call :func:`serve` and so become a zygote of the second level.
 
 When somebody dies. The kernel tells a zygote of its client's death, and kills a child with its zygote, whatever they
 are doing (PR_SET_PDEATHSIG). A zygote that loses its client, or is told to end, first kills the process groups of its
@@ -31,11 +32,12 @@ import subprocess
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from engine.linux import die_with_parent
+from engine.running import file_limit
 
 Handler = Callable[[bytes, list[int]], int]
 
@@ -45,6 +47,7 @@ _INLINE_PAYLOAD = 32_768
 _TRY_AGAIN = (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)  # the kernel has too much in flight
 _FAREWELL_SECONDS = 5.0
 _LEAVE = signal.SIGUSR2  # tells a zygote to end its children and exit
+_RESET = (signal.SIGTERM, signal.SIGINT, _LEAVE)  # what a child does not inherit the handling of
 
 
 class ForkJob(msgspec.Struct, frozen=True, tag="fork"):
@@ -93,14 +96,22 @@ class Exited(msgspec.Struct, frozen=True, tag="exited"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """The system made no child: too many processes, or no memory."""
+    """The system made no child: too many processes, too many open files, or no memory."""
 
     job_id: int
     error: str
 
 
+class Untouchable(msgspec.Struct, frozen=True, tag="untouchable"):
+    """The system forbids us to signal the child: it has become another user. It ends when it ends."""
+
+    job_id: int
+
+
 _requests = msgspec.msgpack.Decoder(ForkJob | KillJob)
-_events = msgspec.msgpack.Decoder(Forked | Exited | Refused)
+Event = Forked | Exited | Refused | Untouchable
+
+_events = msgspec.msgpack.Decoder(Event)
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -128,6 +139,7 @@ class ZygoteClient:
                 "engine.running.zygote",
                 str(theirs.fileno()),
                 str(os.getpid()),
+                str(file_limit.usual()),
                 entry,
             ]
             process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
@@ -147,13 +159,21 @@ class ZygoteClient:
         return bool(self._outgoing)
 
     def fork(self, job_id: int, payload: bytes, fds: Sequence[int] = (), *, serves: bool = False) -> None:
-        """Ask for a child. The files are duplicated into it; the caller may close its own copies on return."""
-        duplicates = [os.dup(fd) for fd in fds]
-        if len(payload) > _INLINE_PAYLOAD:
-            duplicates.insert(0, _memory_file(payload))
-            self._queue(_encoder.encode(ForkJob(job_id, None, serves)), tuple(duplicates))
-        else:
-            self._queue(_encoder.encode(ForkJob(job_id, payload, serves)), tuple(duplicates))
+        """Ask for a child. The files are duplicated into it; the caller may close its own copies on return.
+
+        Raises OSError, and asks for nothing, where this process cannot open more files.
+        """
+        inline = len(payload) <= _INLINE_PAYLOAD
+        duplicates: list[int] = []
+        try:
+            if not inline:
+                duplicates.append(_memory_file(payload))
+            for fd in fds:
+                duplicates.append(os.dup(fd))
+        except OSError:
+            _close_all(duplicates)
+            raise
+        self._queue(_encoder.encode(ForkJob(job_id, payload if inline else None, serves)), tuple(duplicates))
 
     def kill(self, job_id: int, signal_number: int) -> None:
         """Signal the process group of a child."""
@@ -175,12 +195,11 @@ class ZygoteClient:
                 if error.errno in _TRY_AGAIN:
                     return
             self._outgoing.popleft()
-            for fd in fds:
-                os.close(fd)
+            _close_all(fds)
 
-    def read_events(self) -> list[Forked | Exited | Refused]:
+    def read_events(self) -> list[Event]:
         """What has happened since the last call, oldest first, without waiting. Raises :class:`ZygoteDied`."""
-        events: list[Forked | Exited | Refused] = []
+        events: list[Event] = []
         while True:
             try:
                 packet = self._sock.recv(_MAX_PACKET)
@@ -198,8 +217,7 @@ class ZygoteClient:
         """Let the zygote go, and its children with all that they started; waits for a first-level one."""
         self._sock.close()
         for _, fds in self._outgoing:
-            for fd in fds:
-                os.close(fd)
+            _close_all(fds)
         self._outgoing.clear()
         if self._process:
             try:
@@ -209,9 +227,14 @@ class ZygoteClient:
                 self._process.wait()
 
 
+def _close_all(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
 def _memory_file(payload: bytes) -> int:
     fd = os.memfd_create("job", os.MFD_CLOEXEC)
-    with os.fdopen(os.dup(fd), "wb") as file:
+    with open(fd, "wb", closefd=False) as file:
         file.write(payload)
     return fd
 
@@ -241,6 +264,7 @@ class _Server:
         self._poller.register(sock.fileno(), select.EPOLLIN)
 
     def run(self) -> None:
+        file_limit.lift()  # one file a child
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # service managers send it to everybody; the owner decides
         signal.signal(_LEAVE, self._on_leave)
         die_with_parent(os.getppid(), _LEAVE)
@@ -274,7 +298,7 @@ class _Server:
     def _read_requests(self) -> bool:
         while True:
             try:
-                packet, fds, _, _ = socket.recv_fds(self._sock, _MAX_PACKET, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+                packet, fds, flags, _ = socket.recv_fds(self._sock, _MAX_PACKET, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
                 return True
             except OSError:
@@ -284,27 +308,45 @@ class _Server:
             request = _requests.decode(packet)
             if isinstance(request, KillJob):
                 self._kill(request)
+            elif flags & socket.MSG_CTRUNC:  # its files did not all fit into our table
+                _close_all(fds)
+                self._send(Refused(request.job_id, os.strerror(errno.EMFILE)))
             else:
                 self._fork(request, fds)
 
     def _fork(self, job: ForkJob, fds: list[int]) -> None:
         parent = os.getpid()
+        # A signal that comes before the child has put its handlers back must wait: here they say "ignore".
+        signal.pthread_sigmask(signal.SIG_BLOCK, _RESET)
         try:
-            pid = os.fork()
+            reserved = os.dup(self._sock.fileno())  # the place for its pidfd: without one it must not begin
+            try:
+                pid = os.fork()
+            finally:
+                os.close(reserved)
         except OSError as error:
             self._send(Refused(job.job_id, error.strerror or str(error)))
             return
         finally:
             if os.getpid() == parent:
-                for fd in fds:
-                    os.close(fd)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _RESET)
+                _close_all(fds)
         if pid == 0:
             self._become_child(job, fds, parent)
-        pidfd = os.pidfd_open(pid)
+        self._watch(job, pid)
+
+    def _watch(self, job: ForkJob, pid: int) -> None:
+        try:
+            pidfd = os.pidfd_open(pid)
+            self._poller.register(pidfd, select.EPOLLIN)
+        except OSError as error:  # no memory, or the whole system is out of files: its end could not be seen
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            self._send(Refused(job.job_id, error.strerror or str(error)))
+            return
         self._pids[job.job_id], self._jobs[pidfd] = pid, job.job_id
         if job.serves:
             self._servants.add(job.job_id)
-        self._poller.register(pidfd, select.EPOLLIN)
         self._send(Forked(job.job_id, pid))
 
     def _become_child(self, job: ForkJob, fds: list[int], parent: int) -> None:
@@ -316,8 +358,10 @@ class _Server:
             self._sock.close()
             for pidfd in self._jobs:
                 os.close(pidfd)
-            for number in (signal.SIGTERM, signal.SIGINT, _LEAVE):
+            for number in _RESET:
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            file_limit.restore()
             random.seed()
             payload = _read_memory_file(fds.pop(0)) if job.payload is None else job.payload
             code = self._handler(payload, fds)
@@ -333,9 +377,15 @@ class _Server:
     def _kill(self, request: KillJob) -> None:
         if pid := self._pids.get(request.job_id):
             try:
-                os.killpg(pid, request.signal)
-            except ProcessLookupError:  # forked, but its setsid() has not run yet
-                os.kill(pid, request.signal)
+                self._signal(pid, request.signal)
+            except PermissionError:
+                self._send(Untouchable(request.job_id))
+
+    def _signal(self, pid: int, number: int) -> None:
+        try:
+            os.killpg(pid, number)
+        except ProcessLookupError:  # forked, but its setsid() has not run yet
+            os.kill(pid, number)
 
     def _reap(self, pidfd: int) -> None:
         job_id = self._jobs.pop(pidfd)
@@ -347,7 +397,7 @@ class _Server:
         os.close(pidfd)
         self._send(_exited(job_id, status, usage))
 
-    def _send(self, event: Forked | Exited | Refused) -> None:
+    def _send(self, event: Event) -> None:
         self._outgoing.append(_encoder.encode(event))
         self._flush()
 
@@ -375,8 +425,9 @@ def _exited(job_id: int, status: int, usage: resource.struct_rusage) -> Exited:
 
 
 def main(argv: list[str]) -> None:
-    """``python -m engine.running.zygote FD CLIENT_PID MODULE:FUNCTION``."""
-    fd, client_pid, entry = argv
+    """``python -m engine.running.zygote FD CLIENT_PID FILE_LIMIT MODULE:FUNCTION``."""
+    fd, client_pid, usual_limit, entry = argv
+    file_limit.know(int(usual_limit))
     die_with_parent(int(client_pid))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the owner's to handle
     module, _, name = entry.partition(":")

@@ -6,6 +6,7 @@ claimed with locks, and the unique key (dag_id, logical_date) has the last word.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from datetime import datetime
 from typing import Any, Final
@@ -15,11 +16,14 @@ from sqlalchemy import Row, bindparam, func, select, update
 from engine.authoring.serialized import SerializedDag
 from engine.authoring.timetables import DataInterval, NextRun, next_interval
 from engine.metastore import budgets
+from engine.metastore.errors import NotFound
 from engine.metastore.graphs import Graphs
 from engine.metastore.states import RunState, RunType
 from engine.metastore.store import Tx
 from engine.metastore.tables import Base, Budget, Dag, DagRun, DagSchedule
 from engine.metastore.transitions import insert_run
+
+log = logging.getLogger(__name__)
 
 _SCHEDULE: Final = Base.metadata.tables[DagSchedule.__tablename__]
 _BUDGET: Final = Base.metadata.tables[Budget.__tablename__]
@@ -35,15 +39,28 @@ _CHANGED = (
     )
     .outerjoin(DagSchedule, DagSchedule.dag_id == Dag.dag_id)
     .where(
+        Dag.dag_id > bindparam("after"),
         (Dag.is_active.is_(True) & (DagSchedule.version.is_(None) | (DagSchedule.version != Dag.version)))
-        | (Dag.is_active.is_(False) & DagSchedule.version.is_not(None))
+        | (Dag.is_active.is_(False) & DagSchedule.version.is_not(None)),
     )
     .order_by(Dag.dag_id)
     .limit(bindparam("limit"))
 )
+# Counted over the live runs, which an index finds; what ended long ago costs nothing.
+_AT_LIMIT = (
+    select(DagRun.dag_id)
+    .join(Budget, (Budget.kind == budgets.DAG_RUNS) & (Budget.name == DagRun.dag_id))
+    .where(DagRun.state.in_([RunState.QUEUED, RunState.RUNNING]))
+    .group_by(DagRun.dag_id, Budget.slots)
+    .having(func.count() >= Budget.slots)
+)
 _DUE = (
     select(*_SCHEDULE.c)
-    .where(_SCHEDULE.c.next_run_after <= bindparam("now"), _SCHEDULE.c.is_paused.is_(False))
+    .where(
+        _SCHEDULE.c.next_run_after <= bindparam("now"),
+        _SCHEDULE.c.is_paused.is_(False),
+        _SCHEDULE.c.dag_id.not_in(_AT_LIMIT),
+    )
     .order_by(_SCHEDULE.c.next_run_after)
     .limit(bindparam("limit"))
 )
@@ -53,15 +70,42 @@ _NEXT_DUE: Final = select(func.min(DagSchedule.next_run_after)).where(
 
 
 def sync_schedules(tx: Tx, graphs: Graphs, *, paused_at_creation: bool, limit: int) -> int:
-    """Take over new and changed DAG versions: when they run next, and their limits. Returns how many there were."""
-    rows = tx.connection.execute(_CHANGED, {"limit": limit}).all()
-    for row in rows:
-        if row.is_active:
-            _follow(tx, graphs.get(tx.connection, row.dag_id, row.version).dag, row, paused_at_creation)
-        else:
-            values = {"version": None, "next_interval_start": None, "next_interval_end": None, "next_run_after": None}
-            tx.connection.execute(update(DagSchedule).where(DagSchedule.dag_id == row.dag_id).values(values))
-    return len(rows)
+    """Take over new and changed DAG versions: when they run next, and their limits. Returns how many there were.
+
+    A version that cannot be read is told and left as it is; it counts for nothing and holds up no other.
+    """
+    taken, after = 0, ""
+    while taken < limit:
+        rows = tx.connection.execute(_CHANGED, {"after": after, "limit": limit - taken}).all()
+        if not rows:
+            break
+        taken += sum(_take_over(tx, graphs, row, paused_at_creation) for row in rows)
+        after = rows[-1].dag_id
+    return taken
+
+
+def _take_over(tx: Tx, graphs: Graphs, row: Any, paused_at_creation: bool) -> bool:
+    if not row.is_active:
+        _unfollow(tx, row.dag_id)
+        return True
+    dag = _read(tx, graphs, row.dag_id, row.version)
+    if dag is not None:
+        _follow(tx, dag, row, paused_at_creation)
+    return dag is not None
+
+
+def _read(tx: Tx, graphs: Graphs, dag_id: str, version: str) -> SerializedDag | None:
+    """A DAG version, or None, told in the log, where this program cannot read it, as after a downgrade."""
+    try:
+        return graphs.get(tx.connection, dag_id, version).dag
+    except NotFound as error:
+        log.error("DAG %s is not scheduled until its file is parsed anew: %s", dag_id, error)
+        return None
+
+
+def _unfollow(tx: Tx, dag_id: str) -> None:
+    values = {"version": None, "next_interval_start": None, "next_interval_end": None, "next_run_after": None}
+    tx.connection.execute(update(DagSchedule).where(DagSchedule.dag_id == dag_id).values(values))
 
 
 def _follow(tx: Tx, dag: SerializedDag, row: Any, paused_at_creation: bool) -> None:
@@ -114,11 +158,13 @@ def create_due_runs(tx: Tx, graphs: Graphs, limit: int) -> int:
     """
     statement = _DUE.with_for_update(skip_locked=True) if tx.dialect.locks_rows else _DUE
     due = tx.connection.execute(statement, {"now": tx.now, "limit": limit}).all()
-    active = _active_runs(tx, [row.dag_id for row in due])
+    active = _active_runs(tx, [row.dag_id for row in due])  # behind the lock: another scheduler may have created some
     created = 0
     for row in due:
-        dag = graphs.get(tx.connection, row.dag_id, row.version).dag
-        if active[row.dag_id] < dag.max_active_runs:
+        dag = _read(tx, graphs, row.dag_id, row.version)
+        if dag is None:
+            _unfollow(tx, row.dag_id)  # sync_schedules() follows it again as soon as it can be read
+        elif active[row.dag_id] < dag.max_active_runs:
             created += _create(tx, dag, row)
     return created
 
@@ -131,7 +177,7 @@ def _active_runs(tx: Tx, dag_ids: list[str]) -> Counter[str]:
         .where(DagRun.dag_id.in_(dag_ids), DagRun.state.in_([RunState.QUEUED, RunState.RUNNING]))
         .group_by(DagRun.dag_id)
     )
-    return Counter(dict(tx.connection.execute(statement).tuples().all()))
+    return Counter({row[0]: row[1] for row in tx.connection.execute(statement)})
 
 
 def _create(tx: Tx, dag: SerializedDag, row: Row[Any]) -> bool:

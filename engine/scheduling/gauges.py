@@ -20,11 +20,13 @@ _COUNTS = (
         TaskInstance.dag_id,
         TaskInstance.task_id,
         TaskInstance.pool,
+        TaskInstance.pool_slots,
         func.count().label("tasks"),
         func.sum(TaskInstance.pool_slots).label("slots"),
     )
     .where(TaskInstance.state.in_(_OPEN_STATES))
-    .group_by(TaskInstance.state, TaskInstance.queue, TaskInstance.dag_id, TaskInstance.task_id, TaskInstance.pool)
+    .group_by(TaskInstance.state, TaskInstance.queue, TaskInstance.dag_id, TaskInstance.task_id)
+    .group_by(TaskInstance.pool, TaskInstance.pool_slots)
 )
 _POOLS = select(Budget.name, Budget.slots, Budget.used).where(Budget.kind == budgets.POOL)
 _RUNNING_RUNS = select(func.count()).where(DagRun.state == RunState.RUNNING)
@@ -59,7 +61,7 @@ class Gauges:
             series: Series = (f"pool.{row.state}_slots", (("pool_name", row.pool),))
             values[series] = values.get(series, 0) + int(row.slots)
             waiting_tasks += row.tasks if row.state != TaskState.RUNNING else 0
-            if row.state == TaskState.SCHEDULED and free.get(row.pool, 0) <= 0:
+            if row.state == TaskState.SCHEDULED and row.pool_slots > free.get(row.pool, 0):
                 starving += row.tasks
                 waiting: Series = ("pool.starving_tasks", (("pool_name", row.pool),))
                 values[waiting] = values.get(waiting, 0) + row.tasks

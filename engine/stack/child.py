@@ -26,10 +26,11 @@ class Child:
     deaths_in_a_row: int = 0
     last_exit: str = ""
     note: str = field(default="")
+    was_killed: bool = False  # by us, having outstayed its grace
 
     def started(self, pid: int, pid_mark: str | None, now: float) -> None:
         self.phase, self.pid, self.pid_mark = Phase.RUNNING, pid, pid_mark
-        self.started_at, self.retry_at = now, None
+        self.started_at, self.retry_at, self.was_killed = now, None, False
 
     def ended(self, how: str, now: float) -> float | None:
         """The process is gone. Return the seconds until it is started again, or None when it was told to stop."""
@@ -63,6 +64,16 @@ class Child:
 
     def must_be_killed(self, now: float) -> bool:
         return self.kill_at is not None and now >= self.kill_at
+
+    def outstayed(self) -> None:
+        """It is being killed: once is enough, and its end is no riddle."""
+        self.kill_at, self.was_killed = None, True
+
+    def describe_exit(self, status: int) -> str:
+        """Say how its process ended, from the status that waitpid gave."""
+        if self.was_killed and os.waitstatus_to_exitcode(status) == -signal.SIGKILL:
+            return f"killed by us after {self.component.stop_grace_seconds:g} s"
+        return describe_exit(status)
 
     def snapshot(self) -> ComponentState:
         return ComponentState(

@@ -70,7 +70,7 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
     next_step: str = ""
     remedy: str = ""
     blocked_by: str = ""  # who holds its port; such a component is not started
-    stop_grace_seconds: float = 10.0
+    stop_grace_seconds: float = 10.0  # between TERM and KILL
 
     @property
     def is_installed(self) -> bool:

@@ -27,7 +27,7 @@ HEALTHY_WITHIN_SECONDS = 60.0
 _EXTRAS_PATIENCE_SECONDS = 5.0
 _POLL_SECONDS = 0.1  # a look costs CPU that the starting components need
 _HOPELESS_AFTER_RESTARTS = 3
-_STOP_WITHIN_SECONDS = 90.0
+_STOP_SLACK_SECONDS = 30.0  # beyond the graces of all components
 _LEFTOVER_SECONDS = 5.0
 
 
@@ -121,11 +121,12 @@ def _is_hopeless(report: Report) -> bool:
     return report.state.restarts >= _HOPELESS_AFTER_RESTARTS
 
 
-def stop(home: Path, within: float = _STOP_WITHIN_SECONDS) -> bool:
+def stop(home: Path) -> bool:
     """Stop the stack and wait for its end. Return False where none was running; StackError where it does not end."""
     pid = running_pid(home)
     if pid is None:
         return False
+    within = _longest_stop(home)
     try:
         handle = os.pidfd_open(pid)
         signal.pidfd_send_signal(handle, signal.SIGTERM)
@@ -139,6 +140,13 @@ def stop(home: Path, within: float = _STOP_WITHIN_SECONDS) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def _longest_stop(home: Path) -> float:
+    """Components are stopped one after the other, each given its grace."""
+    state = read_state(home)
+    graces = [found.component.stop_grace_seconds for found in (state.components if state else ()) if found.pid]
+    return sum(graces) + _STOP_SLACK_SECONDS
 
 
 def end_leftovers(home: Path) -> list[str]:

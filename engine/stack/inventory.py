@@ -12,6 +12,8 @@ from engine.metastore.states import ProcessKind
 from engine.stack.component import Component, Heartbeat, Http, Port, Udp
 from engine.stack.monitoring import alertmanager, grafana, prometheus, reachable, shown
 
+_WRITING_SECONDS = 10.0  # to write to the metastore how things ended, and sign off
+_NOTIFIER_GRACE_SECONDS = 30.0  # messages under way may take 10 s (alerting.deliver), its two helpers 5 s each
 _STATSD = ("WINDSOCK__EXPORTER__STATSD_PORT", "WINDSOCK__METRICS__STATSD_PORT")
 _WEB_HOST = "WINDSOCK__WEBSERVER__WEB_SERVER_HOST"
 _EXPORTER_HOST = "WINDSOCK__EXPORTER__HOST"
@@ -31,6 +33,7 @@ def core_components(settings: Settings) -> tuple[Component, ...]:
             ProcessKind.NOTIFIER,
             why="no alert is delivered and no callback is run",
             next_step="windsock alerts test",
+            stop_grace_seconds=_NOTIFIER_GRACE_SECONDS,
         ),
         _worker(
             settings,
@@ -45,6 +48,7 @@ def core_components(settings: Settings) -> tuple[Component, ...]:
             ProcessKind.SCHEDULER,
             why="no run is created and no task is started",
             next_step="windsock dags trigger hello_world --wait",
+            stop_grace_seconds=settings.core.killed_task_cleanup_time + _WRITING_SECONDS,
         ),
     )
 
@@ -109,7 +113,15 @@ def python(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", *arguments)
 
 
-def _worker(settings: Settings, command: str, kind: ProcessKind, *, why: str, next_step: str) -> Component:
+def _worker(
+    settings: Settings,
+    command: str,
+    kind: ProcessKind,
+    *,
+    why: str,
+    next_step: str,
+    stop_grace_seconds: float = _WRITING_SECONDS,
+) -> Component:
     return Component(
         name=command,
         argv=python("engine.cli", command),
@@ -117,6 +129,7 @@ def _worker(settings: Settings, command: str, kind: ProcessKind, *, why: str, ne
         checks=(Heartbeat(kind, settings.scheduler.scheduler_health_check_threshold),),
         why=why,
         next_step=next_step,
+        stop_grace_seconds=stop_grace_seconds,
     )
 
 

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from engine.config import Settings
+from engine.links import runbooks_url
 from engine.stack.component import Component, Http, Port
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "[::1]"}  # noqa: S104
@@ -107,19 +108,30 @@ def data_folder(settings: Settings, name: str) -> Path:
     return settings.home / "data" / name
 
 
+def runbooks(settings: Settings) -> str:
+    """Where alerts link to: the web server, unless the settings say better or it has no pages to show."""
+    from prometheus import RUNBOOKS_DIR
+    from prometheus.generate import RUNBOOKS
+
+    if settings.prometheus.runbook_base:
+        return settings.prometheus.runbook_base.rstrip("/")
+    return runbooks_url(settings.webserver.url) if RUNBOOKS_DIR.is_dir() else RUNBOOKS
+
+
 def write_configurations(settings: Settings) -> None:
     """Write what the programs read, for the addresses of these settings."""
     from dashboards.provisioning import datasource
-    from prometheus import RULES_DIR
-    from prometheus.generate import alertmanager_config, scrape_config
+    from prometheus.generate import alertmanager_config, rule_files, scrape_config
 
     own = settings.prometheus
+    rules = configuration(settings, "prometheus").with_name("rules")
     texts = {
+        **{rules / name: text for name, text in rule_files(runbooks(settings)).items()},
         configuration(settings, "prometheus"): scrape_config(
             exporter_address=f"{reachable(settings.exporter.host)}:{settings.exporter.port}",
             alertmanager_address=f"{reachable(own.host)}:{own.alertmanager_port}",
             prometheus_address=f"{reachable(own.host)}:{own.port}",
-            rules_dir=RULES_DIR,
+            rules_dir=rules,
         ),
         configuration(settings, "alertmanager"): alertmanager_config(),
         _datasource(settings): datasource(f"http://{reachable(own.host)}:{own.port}"),

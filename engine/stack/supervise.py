@@ -18,12 +18,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TextIO
 
 import msgspec
 
 from engine.linux import adopt_orphans, children_of, die_with_parent, start_mark
-from engine.stack.child import Child, describe_exit
+from engine.stack.child import Child
 from engine.stack.component import Component, Plan
 from engine.stack.state import Phase, StackState, remove_state, write_pid, write_state
 
@@ -31,19 +30,21 @@ _LOG_TAIL_LINES = 5
 _LOG_TAIL_BYTES = 8192
 _LOG_ROTATE_BYTES = 10_000_000
 _LEFTOVER_GRACE_SECONDS = 5.0
+_PUBLISH_RETRY_SECONDS = 1.0
 
 
 class Supervisor:
     """Owns the components of one plan from start to stop."""
 
-    def __init__(self, plan: Plan, log: TextIO) -> None:
+    def __init__(self, plan: Plan, log_fd: int) -> None:
         self.plan = plan
         self.home = Path(plan.home)
-        self.log = log
+        self.log_fd = log_fd
         self.started_at = time.time()
         self.children = [Child(component, plan) for component in plan.components]
         self.log_starts: dict[str, int] = {}  # size of each log when its component was last started
         self.stopping = False
+        self.unpublished = False  # the state file does not hold the latest
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -59,7 +60,8 @@ class Supervisor:
             self._turn()
         self._end_leftovers()
         self._say("the stack is down")
-        remove_state(self.home)
+        with contextlib.suppress(OSError):
+            remove_state(self.home)
 
     def _turn(self) -> None:
         self._wait()
@@ -71,13 +73,11 @@ class Supervisor:
                 self._spawn(child)
                 changed = True
             if child.must_be_killed(now):
-                self._say(
-                    f"{child.component.name} did not stop in {child.component.stop_grace_seconds:g} s: killing it",
-                    loud=True,
-                )
-                child.kill_at = None
+                child.outstayed()
+                grace = child.component.stop_grace_seconds
+                self._say(f"{child.component.name} did not stop in {grace:g} s: killing it", loud=True)
                 _kill_group(child.pid, signal.SIGKILL)
-        if changed:
+        if changed or self.unpublished:
             self._publish()
 
     def _listen(self) -> None:
@@ -93,6 +93,8 @@ class Supervisor:
 
     def _wait(self) -> None:
         due = [moment for child in self.children for moment in (child.retry_at, child.kill_at) if moment is not None]
+        if self.unpublished:
+            due.append(time.time() + _PUBLISH_RETRY_SECONDS)
         timeout = max(0.0, min(due) - time.time()) if due else None
         owner = [sys.stdin.fileno()] if self.plan.foreground and not self.stopping else []
         readable, _, _ = select.select([self._wake_read, *owner], [], [], timeout)
@@ -136,7 +138,7 @@ class Supervisor:
         for pid, status in _ended():
             child = next((child for child in self.children if child.pid == pid), None)
             if child is not None:  # else an adopted grandchild: reaping it is all it needs
-                self._died(child, describe_exit(status))
+                self._died(child, child.describe_exit(status))
                 changed = True
         return changed
 
@@ -181,16 +183,28 @@ class Supervisor:
     # -- telling ---------------------------------------------------------------------------------------------------
 
     def _publish(self) -> None:
+        """Write the state; on a disk that is full, again a little later: nobody must die of that."""
         snapshots = tuple(child.snapshot() for child in self.children)
         state = StackState(
             pid=os.getpid(), started_at=self.started_at, components=snapshots, settings=self.plan.settings
         )
-        write_state(self.home, state)
+        try:
+            write_state(self.home, state)
+        except OSError as error:
+            if not self.unpublished:
+                self._say(f"the state cannot be written, so it is tried again: {error}", loud=True)
+            self.unpublished = True
+        else:
+            self.unpublished = False
 
     def _say(self, sentence: str, *, loud: bool = False) -> None:
-        """Write to the supervisor's log; what is loud, in the foreground, also to the terminal, which may be gone."""
-        self.log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {sentence}\n")
-        self.log.flush()
+        """Write to the supervisor's log; what is loud, in the foreground, also to the terminal.
+
+        Either may take no more, the disk being full or the terminal gone.
+        """
+        line = f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {sentence}\n"
+        with contextlib.suppress(OSError):
+            os.write(self.log_fd, line.encode(errors="backslashreplace"))
         if loud and self.plan.foreground:
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write(f"{sentence}\n")
@@ -270,9 +284,7 @@ def main() -> None:
     if plan.lock_fd >= 0:
         os.set_inheritable(plan.lock_fd, False)
         write_pid(plan.lock_fd, os.getpid())
-    descriptor = open_log(log_path(plan.logs, "stack"))
-    with os.fdopen(descriptor, "w", encoding="utf-8") as log:
-        Supervisor(plan, log).run()
+    Supervisor(plan, open_log(log_path(plan.logs, "stack"))).run()
 
 
 if __name__ == "__main__":

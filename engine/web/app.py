@@ -26,6 +26,7 @@ from engine.metastore.store import Store
 from engine.web import actions, health, pages, signin
 from engine.web.errors import show_http_error
 from engine.web.guard import Guard
+from engine.web.runbooks import runbook
 from engine.web.site import STATIC, Site, make_templates, site_of
 from engine.web.users import ensure_admin_file
 
@@ -65,6 +66,7 @@ def create_app(settings: Settings, store: Store) -> Starlette:
             Route(_ATTEMPT, pages.attempt),
             Route(f"{_ATTEMPT}/log", pages.attempt_log),
             Route("/import-errors", pages.import_errors),
+            Route("/runbooks/{name}", runbook),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=[Middleware(Guard, site=site)],

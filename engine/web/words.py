@@ -29,6 +29,7 @@ _CAUSES: Final = {
     Cause.EXCEPTION: "the task raised an exception",
     Cause.EXIT: "the process failed",
     Cause.SIGNAL: "the process was killed",
+    Cause.STOPPED: "Windsock was shut down while it ran",
     Cause.TIMEOUT: "it ran longer than its execution_timeout",
     Cause.IMPORT: "its DAG file could not be imported",
     Cause.START: "its process could not be started",

@@ -302,6 +302,18 @@ class TestReplay:
             assert outbox.replay(connection, NOW, MINUTE, [buried[0].id]) == 1
             assert outbox.replay(connection, NOW, MINUTE, [buried[0].id]) == 0
 
+    def test_to_another_receiver_tells_it_once_of_each_event(self, engine: Engine, an_event: EventMaker) -> None:
+        record(engine, an_event(1), an_event(2))
+        route(engine, Plan(receivers=("json-old", "slack-old")))
+        for channel in ("json-old", "slack-old", "email"):
+            for held in lease(engine, channels=(channel,)):
+                settle(engine, outbox.bury, held, "gone")
+        with engine.begin() as connection:
+            assert outbox.replay(connection, NOW, MINUTE, to="json-new") == 2
+            assert outbox.replay(connection, NOW, MINUTE, to="json-new") == 0
+        assert len(lease(engine, channels=("json-new",))) == 2
+        assert {row.state for row in rows(engine) if row.channel == "email"} == {"dead"}
+
     def test_buries_what_has_no_receiver_any_more_at_its_age(self, engine: Engine, an_event: EventMaker) -> None:
         record(engine, an_event(1))
         route(engine)

@@ -27,7 +27,7 @@ STATEMENTS: dict[str, tuple[Select[Any], dict[str, Any]]] = {
     "_DUE": (transitions._DUE, {"now": NOW, "limit": 20}),
     "_OWNED": (transitions._OWNED, {"owners": ["a", "b"], "limit": 20}),
     "_CHILDREN": (transitions._CHILDREN, {"runs": [1, 2], "tasks": ["t1", "t2"]}),
-    "_QUEUED_RUNS": (transitions._QUEUED_RUNS, {"limit": 20}),
+    "_QUEUED_RUNS": (transitions._QUEUED_RUNS, {"limit": 20, "after": 0, "full_dags": ["x"]}),
     "_BROKEN": (transitions._BROKEN, {"ids": [1, 2]}),
     "_SETTLED": (transitions._SETTLED, {"ids": [1, 2]}),
 }

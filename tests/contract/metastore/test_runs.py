@@ -193,6 +193,16 @@ def test_a_run_of_a_dag_that_is_not_there_is_refused_in_words(stage: Stage) -> N
             ask(stage, dag_id)
 
 
+def test_a_long_queue_of_one_dag_does_not_hide_the_runs_of_others(stage: Stage) -> None:
+    stage.dag("busy", bash("a"), max_active_runs=2)
+    stage.dag("late", bash("a"))
+    for number in range(5):
+        stage.create("busy", f"run{number}")
+    stage.create("late")
+    started = [(change.run.dag_id, change.run.run_id) for change in stage.start_runs(limit=3).runs]
+    assert started == [("busy", "run0"), ("busy", "run1"), ("late", "run")]
+
+
 @pytest.mark.parametrize("run_id", ["manual__2026-11-23T14:00:00+00:00", "a~b@c,d.e-f_g", "x" * 250])
 def test_a_run_may_be_named(stage: Stage, run_id: str) -> None:
     stage.dag("dag", bash("a"))

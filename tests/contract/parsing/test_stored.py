@@ -144,3 +144,12 @@ def test_everything_known_can_be_read_back(store: Store) -> None:
     save(store, known, [outcome("/a.py", dag("d")), outcome("/b.py", faults=(FAULT,))])
     with store.read() as connection:
         assert read_known(connection) == known
+
+
+def test_what_user_code_wrote_into_an_error_is_stored_without_what_databases_refuse(store: Store) -> None:
+    odd = Fault("It\0 is\nbroken \ud800.", "Mend\0 it.", 1, "Trace\0\nback \udcff")
+    save(store, Known(), [outcome("/a.py", faults=(odd,)), outcome("/b.py", dag("d"))])
+    row = file_row(store, "/a.py")
+    assert (row.error_summary, row.error_remedy) == ("It is broken \\ud800.", "Mend it.")
+    assert row.error.endswith("Trace\nback \\udcff")
+    assert dags(store)["d"][2] is True

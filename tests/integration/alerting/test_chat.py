@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
 
 import pytest
 
 from alerting.channels import Channel, Delivered, Failure, Message, Permanent, Retry
-from alerting.channels.chat import check_url, receivers
+from alerting.channels.chat import Chat, _tags, check_url, receivers
 from alerting.errors import ReceiverError
 from tests.servers.processes import free_port
 from tests.servers.webhook import Answer, WebhookServer
@@ -75,9 +76,26 @@ def test_secrets_are_neither_in_reasons_nor_in_the_log(
         assert secret not in caplog.text
 
 
-def test_receivers_are_named_after_scheme_and_place_not_after_their_url() -> None:
-    urls = ["json://a.example/x", f"slack://{'T' * 9}/{'B' * 9}/{'c' * 24}", f"jsons://b.example/{SECRET}"]
-    assert [channel.name for channel in receivers(urls)] == ["json-1", "slack-2", "jsons-3"]
+URLS = ["json://a.example/x", f"slack://{'T' * 9}/{'B' * 9}/{'c' * 24}", f"jsons://b.example/{SECRET}"]
+
+
+def test_receivers_are_named_after_scheme_and_a_hash_and_show_nothing_else_of_their_url() -> None:
+    names = [channel.name for channel in receivers(URLS)]
+    assert [re.sub("-[0-9a-f]{6}$", "", name) for name in names] == ["json", "slack", "jsons"]
+
+
+def test_a_receiver_keeps_its_name_when_others_come_go_or_move() -> None:
+    names = dict(zip(URLS, (channel.name for channel in receivers(URLS)), strict=True))
+    for urls in (URLS[::-1], URLS[1:], [f" {URLS[2]}", URLS[0], "json://new.example/"]):
+        found = [channel.name for channel in receivers(urls)]
+        assert [found[urls.index(url)] for url in urls if url in names] == [names[url] for url in urls if url in names]
+    assert len({channel.name for channel in receivers(["json://a.example/x", "json://a.example/y"])}) == 2
+
+
+def test_a_url_given_twice_is_one_receiver_and_two_never_share_a_name() -> None:
+    assert len(receivers([URLS[0], URLS[0]])) == 1
+    many = [f"json://h/{number}" for number in range(10_000)]  # enough for two hashes to begin alike
+    assert len(set(_tags(many).values())) == len(many)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +133,7 @@ def test_a_receiver_with_a_wrong_url_buries_with_the_reason_and_leaves_the_other
     good, bad = receivers([f"json://127.0.0.1:{webhook_server.port}/x", f"slak://{SECRET}"])
     assert good.send(message) == Delivered()
     outcome = bad.send(message)
-    assert bad.name == "slak-2"
+    assert bad.name.startswith("slak-")
     assert isinstance(outcome, Permanent)
     assert "did you mean slack://?" in outcome.reason
     assert "did you mean slack://?" in caplog.text
@@ -124,3 +142,13 @@ def test_a_receiver_with_a_wrong_url_buries_with_the_reason_and_leaves_the_other
 def test_apprise_keeps_its_log_to_itself() -> None:
     receivers(["json://127.0.0.1/x"])
     assert not logging.getLogger("apprise").propagate
+
+
+def test_a_slow_receiver_is_waited_for_and_an_url_may_say_how_long() -> None:
+    def read_timeout(url: str) -> float:
+        (receiver,) = receivers([url])
+        assert isinstance(receiver, Chat)
+        return float(receiver._plugin.socket_read_timeout)
+
+    assert read_timeout("json://localhost:1/") == 20
+    assert read_timeout("json://localhost:1/?rto=7") == 7

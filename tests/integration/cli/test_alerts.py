@@ -76,6 +76,17 @@ def test_replay_makes_a_dead_delivery_pending_again(windsock: Command, store: St
     assert state_of(store) == ["pending"]
 
 
+def test_replay_to_a_receiver_that_is_not_configured_names_those_that_are(windsock: Command, store: Store) -> None:
+    result = windsock("alerts", "replay", "--all", "--to", "json-1", WINDSOCK__ALERTING__APPRISE_URLS="json://a/b")
+    assert result.exit_code == 2
+    name = result.stderr.strip().rpartition(" ")[2]
+    assert name.startswith("json-")
+    settings = {"WINDSOCK__ALERTING__APPRISE_URLS": "json://a/b"}
+    done = windsock("alerts", "replay", "--to", name, **settings)
+    assert done.stdout == "0 dead deliveries are tried again.\n"
+    assert "APPRISE_URLS is empty" in windsock("alerts", "replay", "--all", "--to", name).stderr
+
+
 def test_replay_of_what_is_not_dead_is_refused(windsock: Command, dead_delivery: int) -> None:
     result = windsock("alerts", "replay", "7", "8")
     assert result.exit_code == 1

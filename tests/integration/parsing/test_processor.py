@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -381,6 +383,72 @@ def test_a_metastore_that_is_away_is_waited_for(bench: Bench, monkeypatch: pytes
     bench.good("one.py", "one")
     bench.start()
     bench.wait(lambda: bench.dags() == {"one": ("one.py", True)})
+
+
+def test_a_file_that_the_metastore_refuses_holds_up_no_other(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    with bench.store.begin() as tx:
+        tx.connection.exec_driver_sql(
+            "CREATE TRIGGER refuse BEFORE INSERT ON dag WHEN NEW.dag_id = 'refused' "
+            "BEGIN SELECT RAISE(ABORT, 'no such DAG here'); END"
+        )
+    bench.good("a_bad.py", "refused", "echo a-secret-command")
+    bench.good("one.py", "one")
+    with caplog.at_level(logging.ERROR):
+        bench.start()
+        bench.wait(lambda: bench.dags() == {"one": ("one.py", True)})
+        row = bench.wait(lambda: bench.errors().get("a_bad.py"))
+    assert row.error_summary == "The metastore refuses what is in the file: no such DAG here"
+    assert "a-secret-command" not in caplog.text
+    assert "INSERT" not in caplog.text
+
+
+def test_a_file_whose_name_is_not_utf_8_is_told_with_an_escaped_name(bench: Bench) -> None:
+    bench.folder.mkdir(exist_ok=True)
+    path = bench.folder / os.fsdecode(b"odd\xff.py")
+    path.write_text(GOOD.format(dag_id="odd", command="true"))
+    bench.good("one.py", "one")
+    bench.start()
+    bench.settled()
+    assert bench.dags() == {"one": ("one.py", True)}
+    assert "not UTF-8" in bench.errors()["odd\\xff.py"].error_summary
+    path.unlink()
+    bench.wait(lambda: not bench.errors())
+
+
+def test_a_module_whose_name_is_not_utf_8_does_not_spoil_its_importer(bench: Bench) -> None:
+    bench.folder.mkdir(exist_ok=True)
+    (bench.folder / os.fsdecode(b"odd\xff.py")).write_text("NAME = 'named'\n")
+    bench.write("one.py", "import importlib\nfrom engine import DAG\nDAG(importlib.import_module('odd\\udcff').NAME)\n")
+    bench.start()
+    bench.settled()
+    assert "one.py" not in bench.errors()
+
+
+@pytest.mark.parametrize("odd", ["a\\0b", "a\\ud800b", "\\x1b[31ma\\x1b[0mb"])
+def test_an_error_message_with_odd_characters_is_stored_clean(bench: Bench, odd: str) -> None:
+    bench.write("bad.py", f"from engine import DAG\nraise ValueError('{odd}')\n")
+    bench.good("one.py", "one")
+    bench.start()
+    bench.settled()
+    row = bench.errors()["bad.py"]
+    assert row.error_summary in ("Line 2: ValueError: ab", "Line 2: ValueError: a\\ud800b")
+    assert row.error_line == 2
+    assert row.error.isprintable() or "\n" in row.error
+    assert not {"\0", "\x1b"} & set(row.error)
+    assert bench.dags() == {"one": ("one.py", True)}
+
+
+def test_a_full_disk_costs_the_log_of_a_file_that_is_gone_and_nothing_else(bench: Bench) -> None:
+    path = bench.good("gone.py", "gone")
+    bench.start()
+    bench.settled()
+    log = bench.settings.logging.base_log_folder / "scheduler" / "latest" / "gone.py.log"
+    log.unlink()
+    log.symlink_to("/dev/full")
+    path.unlink()
+    bench.wait(lambda: bench.dags() == {"gone": ("gone.py", False)})
+    bench.good("one.py", "one")
+    bench.wait(lambda: "one" in bench.dags())
 
 
 def test_the_examples_are_loaded_without_an_error(make_bench: Callable[..., Bench]) -> None:

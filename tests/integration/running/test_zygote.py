@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -98,10 +98,10 @@ def events(zygote: ZygoteClient, count: int, seconds: float = 15) -> list[Event]
     return heard
 
 
-def run(zygote: ZygoteClient, payload: bytes) -> tuple[str, Exited]:
+def run(zygote: ZygoteClient, payload: bytes, files: Sequence[int] = ()) -> tuple[str, Exited]:
     """Run one child to its end; returns what it wrote, and its end."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    zygote.fork(1, payload, [writer])
+    zygote.fork(1, payload, [writer, *files])
     os.close(writer)
     forked, exited = events(zygote, 2)
     assert isinstance(forked, Forked)
@@ -110,10 +110,10 @@ def run(zygote: ZygoteClient, payload: bytes) -> tuple[str, Exited]:
         return file.read(), exited
 
 
-def begin(zygote: ZygoteClient, payload: bytes, job_id: int = 1, files: list[int] | None = None) -> tuple[int, str]:
+def begin(zygote: ZygoteClient, payload: bytes) -> tuple[int, str]:
     """Fork a child and wait until it has written something; returns its pid and what it wrote."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    zygote.fork(job_id, payload, [writer, *(files or [])])
+    zygote.fork(1, payload, [writer])
     os.close(writer)
     (forked,) = events(zygote, 1)
     assert isinstance(forked, Forked)
@@ -166,7 +166,7 @@ def test_payloads_of_every_size_arrive_whole(zygote: ZygoteClient, size: int) ->
 
 def test_files_arrive_in_their_order_beside_a_large_payload(zygote: ZygoteClient, tmp_path: Path) -> None:
     other = os.open(tmp_path / "other", os.O_CREAT | os.O_WRONLY, 0o600)
-    _, said = begin(zygote, b"files " + b"x" * 100_000, files=[other])
+    said, _ = run(zygote, b"files " + b"x" * 100_000, [other])
     os.close(other)
     assert re.fullmatch(rf"{tmp_path}/other pipe:\[\d+\]", said)
 

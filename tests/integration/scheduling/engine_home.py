@@ -270,7 +270,8 @@ class Home:
             return {f"{row.kind} {row.name}": row.used for row in rows}
 
     def scratch(self) -> list[str]:
-        return sorted(path.name for path in (self.folder / "tmp").glob("windsock-*"))
+        """Scratch folders of attempts, from the folder of their supervisor on."""
+        return sorted(str(path.relative_to(path.parents[1])) for path in (self.folder / "tmp").glob("windsock-*/*/*"))
 
 
 def store_dag(tx: Tx, file: Path, folder: Path) -> None:

@@ -43,8 +43,46 @@ def test_success_is_success_with_the_last_line_as_xcom(home: Home) -> None:
     assert (home.last("ok").cause, home.last("ok").exit_code) == ("success", 0)
     assert "one\n" in home.log("ok")
     assert "got two\n" in home.log("ok", "u")
-    assert re.search(r"/tmp/windsock-\S+\n", home.log("ok"))
+    assert re.search(r"/tmp/windsock-\d+/supervisor-\S+/\S+\n", home.log("ok"))
     assert home.scratch() == []
+
+
+def test_what_a_task_leaves_in_its_scratch_folder_is_removed(home: Home) -> None:
+    home.add("litter", "BashOperator(task_id='t', bash_command='mkdir -p a/b; touch a/b/c; pwd')")
+    assert home.finish("litter") == "success"
+    wait_until(lambda: home.scratch() == [], "the removal")
+
+
+def test_an_xcom_is_what_was_printed_though_the_log_masks_it(home: Home) -> None:
+    url = "postgresql://me:topsecret@db/x"
+    home.add(
+        "raw",
+        f"""
+        first = BashOperator(task_id='t', bash_command='echo {url}')
+        length = 'got {{{{ ti.xcom_pull(task_ids="t") | length }}}}'
+        BashOperator(task_id='u', bash_command='echo ' + length) << first
+        """,
+    )
+    assert home.finish("raw") == "success"
+    assert "topsecret" not in home.log("raw")
+    assert f"got {len(url)}\n" in home.log("raw", "u")
+
+
+@pytest.mark.parametrize(("characters", "kept"), [(65_536, True), (65_537, False), (300_000, False)])
+def test_a_very_long_last_line_is_no_xcom_and_that_is_told(home: Home, characters: int, kept: bool) -> None:
+    dag_id = f"long{characters}"
+    home.add(
+        dag_id,
+        f"""
+        first = BashOperator(task_id='t', bash_command='echo before; head -c {characters} /dev/zero | tr "\\\\0" x')
+        length = 'got {{{{ (ti.xcom_pull(task_ids="t") or "") | length }}}}'
+        BashOperator(task_id='u', bash_command='echo ' + length) << first
+        """,
+    )
+    assert home.finish(dag_id) == "success"
+    assert f"got {characters if kept else 0}\n" in home.log(dag_id, "u")
+    told = "windsock: its last line is longer than 65,536 bytes and is not kept as its XCom" in home.log(dag_id)
+    assert told is not kept
 
 
 def test_an_exit_code_is_told_with_the_last_line(home: Home) -> None:
@@ -158,6 +196,8 @@ def test_a_command_that_needs_its_dag_file_runs_with_the_files_macros(home: Home
 
 
 def test_every_line_that_was_emitted_is_in_the_catalogue(home: Home) -> None:
-    wait_until(lambda: home.statsd.total("ti_failures", dag_id="code") == 1, "ti_failures")
-    wait_until(lambda: home.statsd.total("ti_successes", dag_id="ok") == 2, "ti_successes")
+    assert bash(home, "bad", "exit 1") == "failed"
+    assert bash(home, "good", "true") == "success"
+    wait_until(lambda: home.statsd.total("ti_failures", dag_id="bad", task_id="t") == 1, "ti_failures")
+    wait_until(lambda: home.statsd.total("ti_successes", dag_id="good", task_id="t") == 1, "ti_successes")
     assert home.statsd.names() <= set(CATALOGUE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from engine.linux import children_of, start_mark
 from engine.metastore.states import ProcessKind
-from tests.integration.scheduling.engine_home import Home, kill
+from tests.integration.scheduling.engine_home import Home, kill, open_files
 from tests.servers.processes import wait_until
 
 # A scheduler that dies at a chosen moment: a patch, then the command as it is.
@@ -37,7 +38,7 @@ finish = Ledger.finish
 Ledger.finish = lambda self, tx, reports: die() if reports else finish(self, tx, reports)
 """
 DIES_AFTER_COMMIT = """
-LocalExecutor.confirm = die
+LocalExecutor.confirm = lambda self, tokens: die() if tokens else None
 """
 
 LOSES_AN_ANSWER = """
@@ -131,6 +132,80 @@ def test_attempts_outlive_their_scheduler_and_hand_on_what_they_return(home: Hom
     home.scheduler()
     assert home.wait("d", run_id) == "success"
     assert "got kept" in home.log("d", "second")
+
+
+_PULLING = """
+def pull(ti):
+    open('{folder}/ready', 'w').close()
+    while not os.path.exists('{folder}/gate'): time.sleep(0.01)
+    print('asking', flush=True)
+    print('got', ti.xcom_pull(task_ids='nothing'))
+"""
+
+
+def test_a_question_that_the_scheduler_took_with_it_is_answered_by_the_supervisor(home: Home) -> None:
+    preamble = _PULLING.format(folder=home.folder)
+    home.add("d", "PythonOperator(task_id='t', python_callable=pull)", preamble=preamble)
+    scheduler = home.scheduler()
+    run_id = home.trigger("d")
+    wait_until((home.folder / "ready").exists, "the task")
+    os.kill(scheduler.pid, signal.SIGSTOP)
+    (home.folder / "gate").touch()
+    logs = Path(home.settings.logging.base_log_folder)
+    wait_until(lambda: any("asking" in log.read_text() for log in logs.glob("dag_id=d/**/*.log")), "the question")
+    kill(scheduler.pid)
+    scheduler.wait()
+    wait_until(lambda: home.states("d")["t"] == "success", "the answer")
+    assert "got None" in home.log("d")
+    home.scheduler()
+    assert home.wait("d", run_id) == "success"
+
+
+def test_an_orphaned_supervisor_keeps_time_and_empties_pipes_while_the_database_is_locked(home: Home) -> None:
+    loud = "import sys; sys.stdout.write('x' * 99 + chr(10)); sys.stdout.flush()"
+    command = f'until [ -e {home.folder}/gate ]; do sleep .01; done; python3 -c "for _ in range(9999): {loud}"'
+    home.add(
+        "d",
+        f"""
+        BashOperator(task_id='quick', bash_command='until [ -e {home.folder}/gate ]; do sleep .01; done')
+        BashOperator(task_id='loud', bash_command={command + f"; touch {home.folder}/loud"!r})
+        slow = 'echo $$ > {home.folder}/slow; exec sleep 1000'
+        BashOperator(task_id='slow', bash_command=slow, execution_timeout=timedelta(seconds=4))
+        """,
+    )
+    scheduler = home.scheduler()
+    home.trigger("d")
+    wait_until(lambda: home.running("d") == 3, "the tasks")
+    wait_until(lambda: (home.folder / "slow").exists() and (home.folder / "slow").read_text(), "the slow one")
+    slow = int((home.folder / "slow").read_text())
+    with home.store.begin():  # SQLite's only writer
+        kill(scheduler.pid)
+        scheduler.wait()
+        (home.folder / "gate").touch()
+        wait_until((home.folder / "loud").exists, "the end of the output", 10)
+        wait_until(lambda: start_mark(slow) is None, "the end of its time", 10)
+    wait_until(lambda: home.states("d") == {"quick": "success", "loud": "success", "slow": "failed"}, "the reports")
+    wait_until(lambda: not home.everything(), "the supervisor's end")
+
+
+def test_attempts_of_a_file_zygote_that_died_just_before_the_first_one_are_told_as_killed(home: Home) -> None:
+    add_grandchild(home, "python")
+    home.scheduler()
+    run_id = home.trigger("d")
+    _grandchild(home, "d")
+    (base,) = children_of(home.supervisor)
+    (file_zygote,) = children_of(base)
+    (attempt,) = children_of(file_zygote)
+    os.kill(base, signal.SIGSTOP)  # it cannot say how its child ended
+    kill(file_zygote)
+    wait_until(lambda: start_mark(attempt) is None, "the attempt's end")
+    sockets = open_files(home.supervisor)["socket"]
+    home.add("q", "BashOperator(task_id='t', bash_command='true')")
+    home.trigger("q")  # the supervisor has turned since the hang-up once it has opened what this one needs
+    wait_until(lambda: open_files(home.supervisor)["socket"] > sockets, "another turn of the supervisor")
+    kill(base)
+    assert home.wait("d", run_id) == "failed"
+    assert home.last("d").error == "killed together with the zygote that forked it"
 
 
 def test_orders_that_a_stopped_supervisor_finds_after_its_schedulers_death_run_once(home: Home) -> None:
@@ -263,12 +338,84 @@ def test_term_ends_what_runs_and_tells_it_as_stopped(home: Home) -> None:
     home.trigger("d")
     wait_until(lambda: home.running("d") == 4, "the tasks")
     assert home.stop(scheduler) == 0
-    assert {attempt.error for attempt in home.attempts("d")} == {"stopped because Windsock was shut down while it ran"}
+    stopped = ("stopped", "stopped because Windsock was shut down while it ran")
+    assert {(attempt.cause, attempt.error) for attempt in home.attempts("d")} == {stopped}
+    assert home.statsd.total("scheduler.tasks.killed_externally", dag_id="d") == 0
     assert len(home.attempts("d")) == 4
     assert home.used_budgets() == {}
     assert not home.alive(ProcessKind.SCHEDULER)
     assert not home.alive(ProcessKind.SUPERVISOR)
     assert not home.everything()
+
+
+def test_a_timeout_stays_a_timeout_when_windsock_is_shut_down_meanwhile(home: Home) -> None:
+    command = "trap : TERM; while true; do sleep .05; done"
+    home.add("d", f"BashOperator(task_id='t', bash_command={command!r}, execution_timeout=timedelta(seconds=1))")
+    scheduler = home.scheduler()
+    home.trigger("d")
+    logs = Path(home.settings.logging.base_log_folder)
+    wait_until(lambda: any("sending SIGTERM" in log.read_text() for log in logs.glob("dag_id=d/**/*.log")), "the end")
+    assert home.stop(scheduler) == 0
+    assert home.last("d").cause == "timeout"
+
+
+_OTHER_USER = """
+def other():
+    os.setuid(65534)
+    time.sleep(3)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_an_attempt_that_became_another_user_is_left_alone_and_told_in_its_log(home: Home) -> None:
+    home.add(
+        "d",
+        """
+        PythonOperator(task_id='t', python_callable=other, execution_timeout=timedelta(seconds=1))
+        PythonOperator(task_id='beside', python_callable=lambda: time.sleep(3))
+        """,
+        preamble=_OTHER_USER,
+    )
+    unable = ["setpriv", "--bounding-set=-kill", sys.executable, "-m", "engine.cli", "scheduler"]
+    home.run(unable, "scheduler")
+    assert home.finish("d") == "failed"
+    assert home.states("d") == {"t": "failed", "beside": "success"}
+    assert home.last("d").cause == "timeout"
+    assert home.log("d").count("it runs as another user and cannot be ended from here") == 1
+
+
+def test_attempts_that_find_no_files_fail_and_leave_the_others_alone(home: Home) -> None:
+    gate = f"until [ -e {home.folder}/gate ]; do sleep .05; done"
+    home.add("d", f"for n in range(30): BashOperator(task_id=f't{{n}}', bash_command={gate!r})")
+    home.add("p", "for n in range(3): PythonOperator(task_id=f't{n}', python_callable=print)")
+    home.scheduler()
+    resource.prlimit(home.supervisor, resource.RLIMIT_NOFILE, (60, 60))
+    run_id = home.trigger("d")
+    wait_until(lambda: home.running("d") + home.ended("d") == 30 and home.ended("d") > 5, "what cannot run")
+    assert home.finish("p") == "failed"
+    (home.folder / "gate").touch()
+    assert home.wait("d", run_id) == "failed"
+    ends = Counter((attempt.cause, attempt.error) for attempt in home.attempts("d"))
+    assert set(ends) == {("success", None), ("start", "no files could be opened for it: Too many open files")}
+    assert home.finish("p") == "success"
+
+
+def test_scratch_folders_of_a_killed_supervisor_are_removed_by_the_next(home: Home) -> None:
+    home.add("d", "BashOperator(task_id='t', bash_command='touch litter; sleep 1000')")
+    home.scheduler()
+    run_id = home.trigger("d")
+    wait_until(lambda: list((home.folder / "tmp").glob("windsock-*/*/*/litter")), "the task")
+    kill(home.supervisor)
+    assert home.wait("d", run_id) == "failed"
+    wait_until(lambda: home.scratch() == [], "the removal")
+
+
+def test_the_supervisor_logs_like_every_service(home: Home) -> None:
+    scheduler = home.scheduler()
+    kill(scheduler.pid)
+    scheduler.wait()
+    line = r"(?m)^\d{4}-\d\d-\d\dT[\d:.]{12}Z WARNING engine\.running\.supervisor: the scheduler is gone"
+    wait_until(lambda: re.search(line, home.output("scheduler")), "its word")
 
 
 def test_ten_quick_deaths_of_the_supervisor_in_a_row_lose_nothing(home: Home) -> None:

@@ -39,7 +39,7 @@ def test_what_a_task_returns_reaches_the_next(home: Home) -> None:
         @task
         def add(data, factor):
             print('sum is', sum(data['rows']) * factor)
-            return 'x' * 3_000_000
+            return 'x' * 1_000_000
         @task
         def length(text):
             print('length is', len(text))
@@ -48,7 +48,7 @@ def test_what_a_task_returns_reaches_the_next(home: Home) -> None:
     )
     assert home.finish("handing_on") == "success"
     assert "sum is 12\n" in home.log("handing_on", "add")
-    assert "length is 3000000\n" in home.log("handing_on", "length")
+    assert "length is 1000000\n" in home.log("handing_on", "length")
 
 
 def test_an_exception_is_told_with_its_last_line_and_logged_with_its_traceback(home: Home) -> None:
@@ -92,6 +92,76 @@ def test_a_result_that_json_cannot_hold_fails_with_the_way_out(home: Home) -> No
     assert python(home, "not_json", "return object()") == "failed"
     assert "do_xcom_push=False" in home.last("not_json").error
     assert python(home, "not_pushed", "return object()", "do_xcom_push=False") == "success"
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "push", "error"),
+    [
+        ("long_key", "ti.xcom_push('k' * 251, 1)", f"XCom key '{'k' * 40}'… has 251 characters; 250 are possible"),
+        ("empty_key", "ti.xcom_push('', 1)", "an XCom key must not be empty"),
+        ("nul_key", "ti.xcom_push('a\\0b', 1)", "XCom key 'a\\x00b' holds control characters"),
+        ("large", "ti.xcom_push('k', 'x' * 1_048_575)", "XCom 'k' is 1,048,577 bytes of JSON; 1,048,576 are possible"),
+        ("sum", "[ti.xcom_push(f'k{n}', 'x' * 1_000_000) for n in range(9)]", "its XComs are 9,000,018 bytes"),
+    ],
+)
+def test_an_xcom_that_cannot_be_kept_is_refused_where_it_is_pushed(
+    home: Home, dag_id: str, push: str, error: str
+) -> None:
+    home.add(dag_id, "PythonOperator(task_id='t', python_callable=call)", preamble=f"def call(ti):\n    {push}\n")
+    assert home.finish(dag_id) == "failed"
+    assert home.last(dag_id).cause == "exception"
+    assert home.last(dag_id).error.startswith(f"ValueError: {error}")
+
+
+def test_nul_in_a_value_is_kept(home: Home) -> None:
+    home.add(
+        "nul",
+        """
+        @task
+        def give(): return 'a' + chr(0) + 'b'
+        @task
+        def take(text): print('took', ascii(text))
+        take(give())
+        """,
+    )
+    assert home.finish("nul") == "success"
+    assert "took 'a\\x00b'" in home.log("nul", "take")
+
+
+_SENDING = """
+import gc
+from engine.metastore.outcome import Cause, Outcome
+from engine.running import messages, wire
+def send(message):
+    (channel,) = [thing for thing in gc.get_objects() if isinstance(thing, wire.BlockingStream)]
+    channel.send(message)
+"""
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "message", "error"),
+    [
+        (
+            "sent_key",
+            "Result(Outcome(Cause.SUCCESS, xcom={'a\\0': '1'}))",
+            "XCom key 'a\\x00' holds control characters",
+        ),
+        ("sent_text", "Result(Outcome(Cause.SUCCESS, xcom={'a': 'x'}))", "XCom 'a' is no JSON"),
+        ("sent_size", "Result(Outcome(Cause.SUCCESS, xcom={'a': '1' * 2**21}))", "XCom 'a' is 2,097,152 bytes of JSON"),
+    ],
+)
+def test_what_a_task_sends_past_the_checks_is_checked_again(home: Home, dag_id: str, message: str, error: str) -> None:
+    assert python(home, dag_id, f"send(messages.{message})\nos._exit(0)", preamble=_SENDING) == "failed"
+    assert home.last(dag_id).error.startswith(f"its result could not be stored: {error}")
+
+
+def test_an_endless_message_and_a_cause_that_a_task_cannot_know_are_not_believed(home: Home) -> None:
+    lost = "send(messages.Result(Outcome(Cause.LOST, exit_code=2**40, error='gone')))\nos._exit(1)"
+    assert python(home, "sent_cause", lost, preamble=_SENDING) == "failed"
+    attempt = home.last("sent_cause")
+    assert (attempt.cause, attempt.exit_code, attempt.error) == ("exception", None, "gone")
+    assert python(home, "sent_much", "send(messages.ImportFailed('x' * 2**25))", preamble=_SENDING) == "failed"
+    assert home.last("sent_much").error == "exited with code 1 without a result"
 
 
 def test_a_crash_of_the_interpreter_is_told_with_its_signal(home: Home) -> None:

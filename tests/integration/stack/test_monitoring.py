@@ -10,6 +10,7 @@ import yaml
 
 from engine.config import Settings, load
 from engine.stack.monitoring import configuration, write_configurations
+from prometheus import RUNBOOKS_DIR
 
 
 @pytest.fixture
@@ -33,6 +34,24 @@ def test_prometheus_scrapes_where_the_exporter_is(settings: Settings) -> None:
     ]
     assert "127.0.0.1:19102" in targets
     assert "127.0.0.1:19090" in targets
+
+
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [("", "https://windsock.example/runbooks"), ("https://wiki.example/pages/", "https://wiki.example/pages")],
+)
+def test_alerts_link_to_a_runbook_that_can_be_followed(tmp_path: Path, base: str, expected: str) -> None:
+    environment = {
+        "WINDSOCK__WEBSERVER__BASE_URL": "https://windsock.example",
+        "WINDSOCK__PROMETHEUS__RUNBOOK_BASE": base,
+    }
+    made = load(environment, tmp_path)
+    write_configurations(made)
+    (folder,) = yaml.safe_load(configuration(made, "prometheus").read_text())["rule_files"]
+    alerts = yaml.safe_load((Path(folder).parent / "alerts.yml").read_text())
+    links = {rule["alert"]: rule["annotations"]["runbook_url"] for rule in alerts["groups"][0]["rules"]}
+    assert links["WindsockWatchdog"] == f"{expected}/WindsockWatchdog.md"
+    assert {f"{name}.md" for name in links} <= {path.name for path in RUNBOOKS_DIR.iterdir()}
 
 
 def test_grafana_gets_prometheus_as_its_data_source(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,7 +15,16 @@ import pytest
 
 from engine.linux import start_mark
 from engine.stack.component import Component, Http, Plan, Port
-from engine.stack.control import Ended, Outcome, end_leftovers, launch, stop, take_stack, wait_until_healthy
+from engine.stack.control import (
+    Ended,
+    Outcome,
+    _longest_stop,
+    end_leftovers,
+    launch,
+    stop,
+    take_stack,
+    wait_until_healthy,
+)
 from engine.stack.state import ComponentState, Phase, read_state, running_pid
 from tests.servers.processes import free_port, wait_until
 
@@ -148,6 +158,31 @@ def test_a_component_that_ignores_term_is_killed_after_its_grace(stack: Stack) -
     assert pid is not None
     assert not psutil.pid_exists(pid)
     assert "stubborn did not stop in 0.3 s" in stack.log()
+    assert "stubborn stopped (killed by us after 0.3 s)" in stack.log()
+    assert "memory" not in stack.log()
+
+
+def test_a_full_disk_neither_ends_the_stack_nor_its_watch(stack: Stack) -> None:
+    supervisor = stack.start(shell("sleeper", "exec sleep 1000"), shell("other", "exec sleep 1000"))
+    stack.wait()
+    before = {name: stack.component(name).pid for name in ("sleeper", "other")}
+    _, hard = resource.prlimit(supervisor.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(supervisor.pid, resource.RLIMIT_FSIZE, (0, hard))  # whatever it writes now is refused
+    pid = before["sleeper"] or 0
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: len(psutil.Process(supervisor.pid).children()) == 2 and not psutil.pid_exists(pid), "a restart")
+    assert psutil.pid_exists(before["other"] or 0)
+    assert stack.restarts("sleeper") == 0  # as far as the file tells
+    resource.prlimit(supervisor.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    wait_until(lambda: stack.restarts("sleeper") == 1, "the state to be written")
+    assert stack.component("other").pid == before["other"]
+    assert stop(stack.home)
+
+
+def test_a_stop_may_take_as_long_as_the_components_were_given(stack: Stack) -> None:
+    stack.start(*(shell(name, "exec sleep 1000", stop_grace_seconds=100) for name in ("one", "two")))
+    stack.wait()
+    assert _longest_stop(stack.home) >= 200
 
 
 def test_components_stop_in_the_reverse_order_of_their_start(stack: Stack) -> None:

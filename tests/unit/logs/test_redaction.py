@@ -103,6 +103,10 @@ def test_redacting_twice_changes_nothing_more(text: str) -> None:
     assert redactor.redact(once) == once
 
 
+def test_a_secret_that_is_not_utf_8_is_masked() -> None:
+    assert Redactor(["hunter22\udcff"]).redact("login with hunter22\udcff") == "login with ********"
+
+
 @given(st.text(), st.text(st.characters(exclude_characters="*\0"), min_size=5), st.text())
 def test_no_secret_survives(before: str, secret: str, after: str) -> None:
     stripped = secret.strip()

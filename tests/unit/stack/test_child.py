@@ -96,3 +96,17 @@ def test_a_sigkill_hints_at_memory() -> None:
 
 def test_a_real_time_signal_without_a_name_is_told_too() -> None:
     assert describe_exit(40) == "killed by signal 40"
+
+
+def test_a_child_that_we_killed_is_told_apart_from_one_that_was_killed() -> None:
+    child = make_child()
+    child.started(1, "mark", 100.0)
+    assert "out of memory?" in child.describe_exit(signal.SIGKILL)
+    child.stop(100.0)
+    assert child.must_be_killed(103.0)
+    child.outstayed()
+    assert not child.must_be_killed(104.0)
+    assert child.describe_exit(signal.SIGKILL) == "killed by us after 3 s"
+    assert child.describe_exit(0) == "exit code 0"
+    child.started(2, "mark", 110.0)
+    assert "out of memory?" in child.describe_exit(signal.SIGKILL)

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from alerting.deliver import CLOSING_SECONDS
 from engine.config import Settings, load
 from engine.stack import monitoring
 from engine.stack.component import Component, Heartbeat, Http, Udp
@@ -30,6 +31,13 @@ def test_the_core_is_what_a_run_needs_from_file_to_inbox(tmp_path: Path) -> None
 def test_the_whole_stack_adds_monitoring_that_is_not_core(tmp_path: Path) -> None:
     extras = {component.name for component in all_components(settings(tmp_path)) if not component.core}
     assert extras == {"prometheus", "alertmanager", "grafana"}
+
+
+def test_each_component_is_given_the_time_that_its_stop_may_take(tmp_path: Path) -> None:
+    found = named(core_components(settings(tmp_path, CORE__KILLED_TASK_CLEANUP_TIME="45")))
+    assert found["scheduler"].stop_grace_seconds == 55
+    assert found["notifier"].stop_grace_seconds >= CLOSING_SECONDS + 10
+    assert found["dag-processor"].stop_grace_seconds == 10
 
 
 def test_a_program_that_is_not_on_the_path_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,114 @@
+"""One attempt in flight as its supervisor sees it, and what its end means."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from engine.metastore.outcome import Cause, Outcome, signal_name
+from engine.running import messages
+from engine.running.attempt import RETURN_VALUE
+from engine.running.messages import Ask, AttemptOrder
+from engine.running.output import LONGEST_LINE, AttemptLog
+from engine.running.wire import Stream
+from engine.running.xcom_limits import LARGEST_SUM, LONGEST_KEY, check_received
+from engine.running.zygote import Exited, ZygoteClient
+
+LONGEST_MESSAGE: Final = 2 * LARGEST_SUM  # from an attempt
+LONGEST_ERROR: Final = 2000
+_MOST_ASKED: Final = 10_000
+_TELLABLE: Final = (Cause.SUCCESS, Cause.SKIP, Cause.EXCEPTION, Cause.START, Cause.IMPORT)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt in flight."""
+
+    order: AttemptOrder
+    log: AttemptLog
+    channel: Stream
+    zygote: ZygoteClient | None = None  # None while its DAG file is being imported
+    job_id: int = 0
+    pid: int | None = None
+    started: float = field(default_factory=time.monotonic)
+    deadline: float | None = None
+    kill_at: float | None = None
+    ending: Outcome | None = None  # why we are ending it
+    result: Outcome | None = None  # what its code reported
+    asked: dict[int, Ask] = field(default_factory=dict)  # not yet answered
+    open_log: bool = True
+    open_channel: bool = True
+    untouchable: bool = False  # it has become another user
+    finished: bool = False  # a handler of the same round may still hold it
+
+
+def believable(told: Outcome) -> Outcome:
+    """What an attempt reports, reduced to what its code can know: that code may have written to the channel itself."""
+    error = told.error[:LONGEST_ERROR] if told.error else None
+    try:
+        check_received(told.xcom)
+    except ValueError as reason:
+        return Outcome(Cause.EXCEPTION, error=f"its result could not be stored: {reason}")
+    cause = told.cause if told.cause in _TELLABLE else Cause.EXCEPTION
+    return Outcome(cause, error=error, may_retry=told.may_retry, xcom=told.xcom)
+
+
+def sensible(ask: Ask) -> bool:
+    """Whether a database can be asked this."""
+    ids = [ask.dag_id, ask.run_id, ask.key, *ask.task_ids]
+    return len(ask.task_ids) <= _MOST_ASKED and all(len(text) <= LONGEST_KEY and text.isprintable() for text in ids)
+
+
+def end_of(attempt: Attempt, event: Exited) -> Outcome:
+    """How an attempt ended: what we did to it, then its exit status, then what its code reported."""
+    if attempt.ending:
+        return attempt.ending
+    if event.signal is not None:
+        return Outcome(Cause.SIGNAL, signal=event.signal, error=f"killed by {signal_name(event.signal)}")
+    if attempt.result and (event.exit_code == 0 or attempt.result.cause not in (Cause.SUCCESS, Cause.SKIP)):
+        return attempt.result
+    spec = attempt.order.bash
+    if attempt.order.kind == "bash" and spec and not attempt.order.needs_file:
+        return _bash_outcome(event.exit_code or 0, spec.skip_on_exit_code)
+    return Outcome(Cause.EXIT, exit_code=event.exit_code, error=f"exited with code {event.exit_code} without a result")
+
+
+def _bash_outcome(code: int, skip_codes: tuple[int, ...]) -> Outcome:
+    if code == 0:
+        return Outcome(Cause.SUCCESS, exit_code=0)
+    if code in skip_codes:
+        return Outcome(Cause.SKIP, exit_code=code, error=f"exited with code {code}, which means skip")
+    return Outcome(Cause.EXIT, exit_code=code, error=f"exited with code {code}")
+
+
+def with_output(attempt: Attempt, outcome: Outcome) -> Outcome:
+    """A Bash attempt's last line is its XCom value or, when it failed, the best reason we have."""
+    last = attempt.log.last_line.strip()
+    if attempt.order.kind != "bash" or attempt.order.needs_file or not last:
+        return outcome
+    if outcome.cause == Cause.EXIT:
+        shown = attempt.log.last_printed_line.strip()  # before it is shortened: half a secret is not recognised
+        return Outcome(Cause.EXIT, exit_code=outcome.exit_code, error=f"{outcome.error}: {shown[:500]}")
+    if outcome.cause != Cause.SUCCESS or not attempt.order.do_xcom_push:
+        return outcome
+    if not attempt.log.last_line_is_whole:
+        attempt.log.remark(f"its last line is longer than {LONGEST_LINE:,} bytes and is not kept as its XCom")
+        return outcome
+    return Outcome(Cause.SUCCESS, exit_code=0, xcom={RETURN_VALUE: messages.to_json(last)})
+
+
+def status_of(end: Exited | Outcome) -> str:
+    if isinstance(end, Outcome):
+        return end.sentence
+    return signal_name(end.signal) if end.signal else f"exit code {end.exit_code}"
+
+
+def last_remark(outcome: Outcome) -> str:
+    match outcome.cause:
+        case Cause.SUCCESS:
+            return "succeeded"
+        case Cause.SKIP:
+            return f"skipped: {outcome.sentence}"
+        case _:
+            return f"failed: {outcome.sentence}"

@@ -1,0 +1,114 @@
+"""Scratch folders: where Bash attempts start. They are removed beside the supervisor's loop, by a process of their own.
+
+Below ``TMPDIR/windsock-UID`` each supervisor has a folder, and in it one per attempt. A supervisor holds a lock on its
+folder for as long as it lives (flock: the kernel gives it back, in whatever container the supervisor ran), so whoever
+gets the lock of another folder may remove it: its supervisor is gone, and with it all its attempts. Programs that
+clear temporary folders, such as systemd-tmpfiles, respect the lock too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+_NAME = f"windsock-{os.getuid()}"
+_PREFIX = "supervisor-"
+
+
+class Scratch:
+    """The scratch folders of one supervisor."""
+
+    def __init__(self) -> None:
+        self._littered: list[str] = []
+        self._lock: int | None = None
+        try:
+            self.folder, self._lock = _claim(_house())
+        except OSError as error:  # other attempts need none
+            self.folder = Path(os.environ.get("TMPDIR", "/tmp")) / _NAME / "none"  # noqa: S108 - not there
+            log.error("no scratch folder for Bash tasks can be made: %s", error)
+
+    def path(self, token: str) -> str:
+        """Where an attempt may start; it makes the folder itself."""
+        return str(self.folder / token)
+
+    def leave(self, token: str) -> None:
+        """An attempt has ended: its folder is removed at once if it is empty, else with the next litter."""
+        path = self.path(token)
+        try:
+            os.rmdir(path)  # noqa: PTH106 - on the way of every attempt
+        except FileNotFoundError:
+            return
+        except OSError:
+            self._littered.append(path)
+
+    def litter(self) -> list[str]:
+        """Take what is to be removed."""
+        taken, self._littered = self._littered, []
+        return taken
+
+    def close(self) -> None:
+        """Let the folder go. What is still in it, the next supervisor removes."""
+        if self._lock is not None:
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+            os.close(self._lock)
+
+
+def remove(paths: list[str], own: str) -> None:
+    """Remove folders, and those of supervisors that are gone (`own` is ours). For a process that may take its time."""
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)
+    for folder in Path(own).parent.glob(f"{_PREFIX}*"):
+        if str(folder) != own:
+            _remove_unowned(folder)
+
+
+def _remove_unowned(folder: Path) -> None:
+    try:
+        lock = _open(folder)
+    except OSError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return  # its supervisor lives, or the file system knows no locks: then nobody removes it
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def _house() -> Path:
+    """This user's folder for scratch folders; another one where somebody else has taken its name."""
+    temporary = Path(tempfile.gettempdir())
+    house = temporary / _NAME
+    with contextlib.suppress(FileExistsError):
+        house.mkdir(mode=0o700)
+    found = house.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+        return house
+    return Path(tempfile.mkdtemp(prefix=f"{_NAME}-", dir=temporary))
+
+
+def _claim(house: Path) -> tuple[Path, int]:
+    """A new folder and its lock."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=house))
+        lock = _open(folder)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():  # else somebody found it before it was locked
+            return folder, lock
+        os.close(lock)
+
+
+def _open(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)

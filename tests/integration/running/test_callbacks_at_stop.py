@@ -1,0 +1,99 @@
+"""User callbacks through a real scheduler and notifier."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Row, select
+
+from engine.metastore.tables import CallbackRequest
+from tests.integration.scheduling.engine_home import Home
+from tests.servers.processes import wait_until
+
+_TELLING = """
+def cb(context):
+    with open({told!r}, 'a') as file:
+        file.write('began\\n')
+    time.sleep({seconds})
+    with open({told!r}, 'a') as file:
+        file.write('ended\\n')
+"""
+# A notifier whose database fails once, just when it reads what the first callback is about.
+_STUMBLING = """
+from sqlalchemy.exc import OperationalError
+from engine.config import load
+from engine.running import notifier
+from engine.running.callback_requests import CallbackRunner
+order, failures = CallbackRunner._order, [OperationalError('SELECT', {}, Exception('away'))]
+def stumble(*args):
+    if failures:
+        raise failures.pop()
+    return order(*args)
+CallbackRunner._order = stumble
+notifier.run(load())
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    made = Home()
+    yield made
+    made.close()
+
+
+def add(home: Home, dag_id: str, seconds: float) -> Path:
+    """A DAG that fails and whose callback takes so long; returns the file that the callback writes to."""
+    told = home.folder / f"told-{dag_id}"
+    preamble = _TELLING.format(told=str(told), seconds=seconds)
+    home.add(dag_id, "BashOperator(task_id='t', bash_command='false', on_failure_callback=cb)", preamble=preamble)
+    return told
+
+
+def lines(told: Path) -> list[str]:
+    return told.read_text().split() if told.exists() else []
+
+
+def requests(home: Home) -> list[Row[Any]]:
+    with home.store.read() as connection:
+        return list(connection.execute(select(CallbackRequest.__table__)).all())
+
+
+def test_a_callback_that_runs_when_the_notifier_is_stopped_may_end(home: Home) -> None:
+    told = add(home, "d", 1.5)
+    home.scheduler()
+    notifier = home.start("notifier")
+    home.finish("d")
+    wait_until(lambda: lines(told) == ["began"], "the callback", 30)
+    assert home.stop(notifier) == 0
+    assert lines(told) == ["began", "ended"]
+    assert [request.state for request in requests(home)] == ["done"]
+
+
+def test_a_callback_that_does_not_end_in_time_is_given_to_the_next_notifier_at_once(home: Home) -> None:
+    told = add(home, "d", 60)
+    home.scheduler()
+    notifier = home.start("notifier")
+    home.finish("d")
+    wait_until(lambda: lines(told) == ["began"], "the callback", 30)
+    began = time.monotonic()
+    assert home.stop(notifier) == 0
+    assert time.monotonic() - began < 15
+    (request,) = requests(home)
+    assert (request.state, request.attempts, request.lease_until) == ("pending", 0, None)
+    home.start("notifier")
+    wait_until(lambda: lines(told) == ["began", "began"], "the second try", 30)
+
+
+def test_a_database_that_fails_for_a_moment_leaves_no_leased_callback_behind(home: Home) -> None:
+    told = [add(home, dag_id, 0) for dag_id in "abc"]
+    home.scheduler()
+    for dag_id in "abc":
+        home.finish(dag_id)
+    home.run([sys.executable, "-c", _STUMBLING], "stumbling")
+    wait_until(lambda: [lines(path) for path in told] == [["began", "ended"]] * 3, "the callbacks", 30)
+    wait_until(lambda: [request.state for request in requests(home)] == ["done"] * 3, "their ends")
