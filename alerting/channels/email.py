@@ -19,7 +19,7 @@ from typing import Final
 
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.cleaning import one_line, shorten
-from alerting.outbox import Refusal
+from alerting.outbox import RESTART, Refusal
 from alerting.routes import EMAIL
 
 AUTH_RETRY_SECONDS: Final = 60.0  # somebody has to correct a setting first
@@ -167,7 +167,7 @@ class Email:
 
     def _misconfigured(self, reason: str) -> Retry:
         """It can be corrected without the alert being lost, so it is tried again, slowly."""
-        return Retry(Failure.AUTH, reason, after_seconds=AUTH_RETRY_SECONDS, channel_down=True)
+        return Retry(Failure.AUTH, f"{reason}, then {RESTART}", after_seconds=AUTH_RETRY_SECONDS, channel_down=True)
 
     def _answer_of(self, error: smtplib.SMTPResponseException) -> str:
         return self._answer(error.smtp_code, error.smtp_error)

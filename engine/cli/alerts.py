@@ -48,10 +48,9 @@ def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, output:
         "about": "where",
         "channel": "channel",
         "state": "state",
-        "error": "error",
     }
     shown = [row | {"about": _about(entry)} for row, entry in zip(rows, found, strict=True)]
-    show(rows if output == "json" else shown, output, columns=columns, empty="No alerts.")
+    show(rows if output == "json" else shown, output, columns=columns, empty="No alerts.", below="error")
 
 
 @alerts.command()

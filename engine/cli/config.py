@@ -8,7 +8,7 @@ import click
 
 from engine.cli.errors import Misuse
 from engine.cli.output import output_option, show
-from engine.config import Setting, describe, load
+from engine.config import Setting, describe, load, suspicions
 
 
 @click.group()
@@ -23,6 +23,8 @@ def config() -> None:
 def list_settings(section: str | None, changed: bool, output: str) -> None:
     """Show every setting with its value and origin; secrets are masked."""
     settings = describe(load())
+    for suspicion in suspicions():
+        click.echo(f"windsock: {suspicion}", err=True)
     if section is not None:
         _require(section, [setting.name.partition(".")[0] for setting in settings], "section")
     rows = [

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
 
 output_option = click.option(
     "--output",
@@ -19,6 +23,9 @@ output_option = click.option(
 )
 
 Row = Mapping[str, Any]
+_GAP: Final = 2
+_INDENT: Final = 4
+_NARROWEST: Final = 8  # of a folded column
 STATE_STYLES = {
     "success": "green",
     "delivered": "green",
@@ -30,29 +37,60 @@ STATE_STYLES = {
 }
 
 
-def show(rows: Sequence[Row], output: str, *, columns: Mapping[str, str] | None = None, empty: str = "") -> None:
-    """Show rows. JSON holds every key; the table the `columns` (key → heading), or `empty` where there are no rows."""
+def show(
+    rows: Sequence[Row], output: str, *, columns: Mapping[str, str] | None = None, empty: str = "", below: str = ""
+) -> None:
+    """Show rows. JSON holds every key; the table the `columns` (key → heading), or `empty` where there are no rows.
+
+    `below` is the key of a long text: it has lines of its own below its row, instead of a narrow column.
+    """
     if output == "json":
         click.echo(json.dumps(rows, indent=2, default=_plain))
     elif not rows:
         click.echo(empty or "Nothing to show.", err=True)
     else:
-        _table(rows, columns or {key: key.replace("_", " ") for key in rows[0]})
+        _table(rows, columns or {key: key.replace("_", " ") for key in rows[0]}, below)
 
 
-def _table(rows: Sequence[Row], columns: Mapping[str, str]) -> None:
+def _table(rows: Sequence[Row], columns: Mapping[str, str], below: str) -> None:
     from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(highlight=False, emoji=False)
+    cells = [[_cell(key, row.get(key)) for key in columns] for row in rows]
+    heading = [Text(text, style="bold") for text in columns.values()]
+    widths = _widths([heading, *cells], list(columns), console.width)
+    console.print(_line(heading, widths))
+    for row, line in zip(rows, cells, strict=True):
+        console.print(_line(line, widths))
+        if below and row.get(below):
+            console.print(Padding(Text(shown(row[below]), overflow="fold"), (0, 0, 0, _INDENT)))
+
+
+def _widths(lines: Sequence[Sequence[Text]], keys: Sequence[str], room: int) -> list[int]:
+    """As wide as the widest cell. Where there is too little room, what nobody copies or looks for first is folded."""
+    widths = [max(line[position].cell_len for line in lines) for position in range(len(keys))]
+    foldable = [position for position, key in enumerate(keys) if position and not key.endswith("state")]
+    while sum(widths) + _GAP * (len(widths) - 1) > room:
+        widest = max(foldable, key=widths.__getitem__, default=0)
+        if not foldable or widths[widest] <= _NARROWEST:
+            break
+        widths[widest] -= 1
+    return widths
+
+
+def _line(cells: Sequence[Text], widths: Sequence[int]) -> Table:
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for position, heading in enumerate(columns.values()):
-        table.add_column(heading, overflow="fold", no_wrap=position == 0)  # the first column is what one copies
-    for row in rows:
-        table.add_row(*(_cell(key, row.get(key)) for key in columns))
-    Console(highlight=False, emoji=False).print(table)
+    line = Table.grid(padding=(0, _GAP, 0, 0))
+    for width in widths:
+        line.add_column(width=width, overflow="fold")
+    line.add_row(*cells)
+    return line
 
 
-def _cell(key: str, value: Any) -> Any:
+def _cell(key: str, value: Any) -> Text:
     from rich.text import Text
 
     text = shown(value)

@@ -83,7 +83,7 @@ def status(output: str) -> None:
 
 
 def _up(settings: Settings, components: Sequence[Component], *, detach: bool) -> None:
-    from engine.config import prepare_home
+    from engine.config import prepare_home, suspicions
     from engine.stack.inventory import warnings
     from engine.stack.prepare import prepare
 
@@ -92,7 +92,7 @@ def _up(settings: Settings, components: Sequence[Component], *, detach: bool) ->
     if lock is None:
         _already_running(settings, detach=detach)
         return
-    for warning in warnings(settings):
+    for warning in (*suspicions(), *warnings(settings)):
         click.echo(f"windsock: {warning}", err=True)
     plan = _plan(settings, block_taken(components), detach=detach)
     store = prepare(settings)
@@ -215,12 +215,13 @@ def _reader(store: Store) -> ReadBeats:
 
 
 def _show(settings: Settings, reports: Sequence[Report], *, with_uptime: bool) -> None:
-    from engine.stack.table import console, footer, problems, stack_table
+    from engine.stack.table import console, footer, past_ends, problems, stack_table
 
     screen = console()
     screen.print(stack_table(reports, with_uptime=with_uptime))
     screen.print()
-    for text in (problems(reports, settings.logging.base_log_folder), footer(reports, settings.home)):
+    ends = past_ends(reports) if with_uptime else ""
+    for text in (ends, problems(reports, settings.logging.base_log_folder), footer(reports, settings.home)):
         if text:
             screen.print(text, soft_wrap=True)
 

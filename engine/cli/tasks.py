@@ -52,9 +52,9 @@ def states(dag_id: str, run_id: str | None, output: str) -> None:
         "attempt": "attempt",
         "start_date": "started (UTC)",
         "end_date": "ended (UTC)",
-        "error": "error",
     }
-    show(rows if output == "json" else shown, output, columns=columns, empty=f"{run_id} has not started yet.")
+    empty = f"{run_id} has not started yet."
+    show(rows if output == "json" else shown, output, columns=columns, empty=empty, below="error")
 
 
 @tasks.command()

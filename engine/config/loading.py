@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import os
 import tomllib
@@ -15,6 +16,7 @@ from engine.config.reading import Reader, RefusedError, closest
 from engine.config.sections import SECTIONS, Key, Section, Settings, all_keys, section_keys
 
 PREFIX = "WINDSOCK__"
+HOME = "WINDSOCK_HOME"
 FILE_NAME = "windsock.toml"
 
 
@@ -79,6 +81,37 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> Iterat
             yield Given(key, text, f"{section}.{name}", variable)
 
 
+def suspicions(environ: Mapping[str, str] | None = None) -> list[str]:
+    """One sentence per environment variable that sets nothing and hardly means to: near misses of our own names.
+
+    They are no errors: the environment belongs to others too.
+    """
+    names = sorted(os.environ if environ is None else environ)
+    return [f"{name} sets nothing; did you mean {meant}?" for name in names if (meant := _meant(name.upper()))]
+
+
+def _meant(variable: str) -> str | None:
+    if variable == HOME or variable.startswith(PREFIX):
+        return None
+    prefix, separator, rest = variable.partition("__")
+    if variable.startswith("WINDSOCK_"):
+        flat = {name.replace("__", "_"): ours for name, ours in _variables().items()}
+        if found := flat.get(variable.removeprefix("WINDSOCK_").replace("__", "_")):
+            return found
+        if separator:
+            return "WINDSOCK__SECTION__KEY"
+    if separator:  # Airflow has many settings; only those that there are here, too
+        return _variables().get(rest) if prefix == "AIRFLOW" or closest(prefix, ["WINDSOCK"]) else None
+    return HOME if difflib.get_close_matches(variable, [HOME], cutoff=0.9) else None
+
+
+def _variables() -> dict[str, str]:
+    """SECTION__KEY, under any of its names, and the variable that sets it."""
+    return {
+        f"{key.section}__{name}".upper(): key.variable for key in all_keys() for name in (key.name, *key.about.aliases)
+    }
+
+
 def _from_file(path: Path, problems: list[str]) -> Iterator[Given]:
     for section, table in _read_file(path, problems).items():
         if not isinstance(table, dict):
@@ -97,10 +130,14 @@ def _read_file(path: Path, problems: list[str]) -> Mapping[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        problems.append(f"{path} is not valid TOML: {error}.")
+        problems.append(f"{path} is not valid TOML: {error}.{_quotes_hint(error)}")
     except OSError as error:
         problems.append(f"{path} cannot be read: {error.strerror}.")
     return {}
+
+
+def _quotes_hint(error: ValueError) -> str:
+    return " Put text in quotes." if "Invalid value" in str(error) else ""
 
 
 def _find(section: str, name: str, origin: str, problems: list[str]) -> Key | None:

@@ -79,6 +79,16 @@ def uptime(started_at: float | None) -> str:
     return f"{seconds} s"
 
 
+def past_ends(reports: Sequence[Report]) -> Text:
+    """A line for each component that is well again after a restart: how it ended last."""
+    lines = [
+        f"{report.name} was restarted; before, it ended with: {report.state.last_exit}\n"
+        for report in sorted(reports, key=_place)
+        if report.state.restarts and report.state.last_exit and report.health in _SILENT
+    ]
+    return Text("".join(lines))
+
+
 def problems(reports: Sequence[Report], logs: Path) -> Text:
     """A paragraph for each component that is not well: what, why it matters, the end of its log."""
     text = Text()

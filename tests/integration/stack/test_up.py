@@ -105,6 +105,7 @@ def test_a_killed_component_is_healthy_again_soon(machine: Machine, name: str) -
 
     wait_until(is_back, f"{name} after its death", timeout=40)
     assert machine.status()[name]["restarts"] >= 1
+    assert f"{name} was restarted; before, it ended with: killed by SIGKILL" in machine.call("status").stdout
 
 
 def test_down_leaves_no_process(tmp_path: Path) -> None:

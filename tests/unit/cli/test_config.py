@@ -63,3 +63,10 @@ def test_a_wrong_name_is_answered_with_the_right_one(home: Path) -> None:
 
 def test_a_wrong_section_is_answered_with_the_right_one(home: Path) -> None:
     assert "did you mean scheduler?" in call(home, "config", "list", "--section", "schedular").stderr
+
+
+def test_list_tells_of_a_variable_that_nearly_is_a_setting(home: Path) -> None:
+    result = call(home, "config", "list", "-o", "json", AIRFLOW__CORE__PARALLELISM="3")
+    assert json.loads(result.stdout)
+    told = "windsock: AIRFLOW__CORE__PARALLELISM sets nothing; did you mean WINDSOCK__CORE__PARALLELISM?\n"
+    assert result.stderr == told

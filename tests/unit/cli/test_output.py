@@ -46,3 +46,28 @@ def test_no_rows_are_an_empty_list_in_json_and_a_sentence_on_stderr_in_a_table(
 def test_markup_in_names_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     show([{"a": "[red]x[/red]"}], "table")
     assert "[red]x[/red]" in capsys.readouterr().out
+
+
+def table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, **options: Any) -> list[str]:
+    monkeypatch.setenv("COLUMNS", "80")
+    run = {"run": f"manual__{MOMENT.isoformat()}", "state": "upstream_failed", "start": MOMENT, "end": MOMENT}
+    show([run | {"error": "no-room " * 20}, run | {"error": None}], "table", **options)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_narrow_terminal_keeps_the_name_and_the_state_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {"run": "run", "state": "state", "start": "started (UTC)", "end": "ended (UTC)"}
+    lines = table(capsys, monkeypatch, columns=columns)
+    assert max(map(len, lines)) <= 80
+    assert sum(f"manual__{MOMENT.isoformat()}  upstream_failed  2026" in line for line in lines) == 2
+
+
+def test_a_long_text_has_lines_of_its_own_below_its_row(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = table(capsys, monkeypatch, columns={"run": "run", "state": "state"}, below="error")
+    assert [line.split()[0][:7] for line in lines] == ["run", "manual_", "no-room", "no-room", "no-room", "manual_"]
+    assert all(line.startswith("    no-room") for line in lines[2:5])
+    assert max(map(len, lines)) <= 80

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import ConfigError, Settings, load
+from engine.config import ConfigError, Settings, load, suspicions
 from engine.config.sections import all_keys
 
 
@@ -173,3 +173,35 @@ def test_settings_load_without_heavy_libraries() -> None:
     heavy = "{'sqlalchemy', 'pendulum', 'rich', 'click', 'starlette', 'apprise', 'yaml'}"
     code = f"import sys, engine.config; engine.config.load({{}}); assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("WINDSOCK_HOM", "WINDSOCK_HOME"),
+        ("WINDOCK_HOME", "WINDSOCK_HOME"),
+        ("WINDSOK__CORE__PARALLELISM", "WINDSOCK__CORE__PARALLELISM"),
+        ("WINDSOCK_SMTP__SMTP_HOST", "WINDSOCK__SMTP__SMTP_HOST"),
+        ("WINDSOCK_SMTP__NO_SUCH_KEY", "WINDSOCK__SECTION__KEY"),
+        ("WINDSOCK_SMTP_SMTP_HOST", "WINDSOCK__SMTP__SMTP_HOST"),
+        ("AIRFLOW__SMTP__SMTP_HOST", "WINDSOCK__SMTP__SMTP_HOST"),
+        ("AIRFLOW__CORE__DAG_CONCURRENCY", "WINDSOCK__CORE__MAX_ACTIVE_TASKS_PER_DAG"),
+    ],
+)
+def test_a_variable_that_nearly_is_a_setting_is_suspected(variable: str, meant: str) -> None:
+    assert suspicions({variable: "x"}) == [f"{variable} sets nothing; did you mean {meant}?"]
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["WINDSOCK_HOME", "HOME", "AIRFLOW_HOME", "AIRFLOW__CORE__FERNET_KEY", "WINDOWS_HOME", "PATH", "SMTP__HOST"],
+)
+def test_a_variable_of_others_is_not_suspected(variable: str) -> None:
+    assert suspicions({variable: "x"}) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "hinted"), [("smtp_host = mail.example.org", True), ("smtp_host = ", True), ('smtp_host = "x', False)]
+)
+def test_text_without_quotes_is_told_to_be_put_in_some(tmp_path: Path, line: str, hinted: bool) -> None:
+    assert problem(tmp_path, file=f"[smtp]\n{line}\n").endswith("Put text in quotes.") == hinted

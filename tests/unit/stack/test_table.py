@@ -4,13 +4,14 @@ import io
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console, RenderableType
 
 from engine.stack.component import Component
 from engine.stack.health import Health, Report
 from engine.stack.state import ComponentState, Phase
-from engine.stack.table import problems, stack_table, uptime
+from engine.stack.table import past_ends, problems, stack_table, uptime
 
 
 def report(name: str, health: Health, *, detail: str = "", core: bool = True, restarts: int = 0) -> Report:
@@ -80,6 +81,13 @@ def test_what_is_not_well_is_told_with_why_it_matters_and_the_end_of_its_log(tmp
     assert "nothing works" in text
     assert "ValueError: no" in text
     assert str(log) in text
+
+
+def test_what_was_restarted_tells_how_it_ended() -> None:
+    well = report("web", Health.HEALTHY, restarts=1)
+    well = well._replace(state=msgspec.structs.replace(well.state, last_exit="killed by SIGKILL"))
+    text = rendered(past_ends([well, report("exporter", Health.HEALTHY)]), 200)
+    assert text.strip() == "web was restarted; before, it ended with: killed by SIGKILL"
 
 
 def test_what_is_well_is_not_mentioned(tmp_path: Path) -> None:
