@@ -22,7 +22,7 @@ status: ## Show what runs, where, and what to do about what does not
 
 test: ## Run every test (PYTEST_ARGS="-k retry" for some)
 	@scripts/bootstrap test
-	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: ## Check style, types and layers
 	@scripts/bootstrap dev

@@ -78,7 +78,10 @@ def _may_come(store: Store, dag_id: str) -> bool:
     from engine.cli import queries
 
     with store.read() as connection:
-        if closest(dag_id, queries.active_dag_ids(connection)):
+        known = queries.active_dag_ids(connection)
+        if dag_id in known:
+            return True  # it came between two looks
+        if closest(dag_id, known):
             return False
         return queries.started_since(connection, ProcessKind.DAG_PROCESSOR, database_now(connection) - _FRESH)
 

@@ -15,8 +15,6 @@ import pytest
 from tests.servers.machine import Machine
 from tests.servers.processes import wait_until
 
-pytestmark = pytest.mark.xdist_group("bad DAG folder")
-
 GOOD = """
 from engine import DAG, BashOperator
 

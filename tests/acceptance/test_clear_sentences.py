@@ -18,8 +18,6 @@ from tests.servers.machine import Machine
 from tests.servers.processes import free_port, wait_until
 from tests.servers.webhook import WebhookServer
 
-pytestmark = pytest.mark.xdist_group("clear sentences")
-
 SECRET = "hunter2-and-more"
 STARTS = ["up --detach", "standalone", "scheduler", "dag-processor", "notifier", "webserver"]
 OPENS = ["up --detach", "scheduler", "notifier", "webserver", "db init", "db check", "dags list", "dags trigger x"]

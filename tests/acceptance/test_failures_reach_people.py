@@ -22,8 +22,6 @@ from tests.servers.mail import Mail, MailServer
 from tests.servers.processes import wait_until
 from tests.servers.webhook import WebhookServer
 
-pytestmark = pytest.mark.xdist_group("failures reach people")
-
 OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "3"))  # 120 for the whole story
 FAILURES = 20
 SOON = timedelta(milliseconds=500)

@@ -16,8 +16,6 @@ from tests.servers.processes import free_port, wait_until
 from tests.servers.statsd_tap import StatsdTap
 from tests.servers.webhook import WebhookServer
 
-pytestmark = pytest.mark.xdist_group("whole chain")
-
 NAMED = (
     "airflow_ti_failures",
     "airflow_executor_open_slots",
