@@ -47,7 +47,7 @@ with DAG("fails", schedule=None, on_failure_callback=raises, default_args={"emai
 
 with DAG("sleeps", schedule=None):
     for number in range(3):
-        BashOperator(task_id=f"sleep_{number}", bash_command="sleep 12")
+        BashOperator(task_id=f"sleep_{number}", bash_command="sleep 20")  # longer than a scrape interval
 
 with DAG("greedy", schedule=None):
     BashOperator(task_id="all_of_the_pool", bash_command="true", pool_slots=128)

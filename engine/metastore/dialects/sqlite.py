@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sqlite3
+import time
+from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects.sqlite import insert
@@ -10,6 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import Insert
 
 from engine.metastore.dialects.base import DatabaseDialect
+
+_WAL_SECONDS: Final = 30.0
 
 
 class SqliteDialect(DatabaseDialect):
@@ -35,7 +39,7 @@ class SqliteDialect(DatabaseDialect):
         dbapi_connection.isolation_level = None  # we say BEGIN ourselves
         cursor = dbapi_connection.cursor()
         cursor.execute("PRAGMA busy_timeout = 30000")
-        cursor.execute("PRAGMA journal_mode = WAL")
+        _use_wal(cursor)
         # NORMAL survives the death of any process; only a power cut may take the last commits with it.
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.execute("PRAGMA foreign_keys = ON")
@@ -51,3 +55,15 @@ class SqliteDialect(DatabaseDialect):
 
     def error_code(self, error: DBAPIError) -> str | int | None:
         return getattr(error.orig, "sqlite_errorname", None)
+
+
+def _use_wal(cursor: Any) -> None:
+    """Turn a new file to WAL. SQLite refuses that at once, whatever the busy time-out, while another process does it."""
+    deadline = time.monotonic() + _WAL_SECONDS
+    while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
