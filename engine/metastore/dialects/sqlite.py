@@ -58,9 +58,9 @@ class SqliteDialect(DatabaseDialect):
 
 
 def _use_wal(cursor: Any) -> None:
-    """Turn a new file to WAL. SQLite refuses that at once, whatever the busy time-out, while another process does it."""
+    """Turn a new file to WAL. SQLite refuses at once, whatever the busy time-out, while another process does it."""
     deadline = time.monotonic() + _WAL_SECONDS
-    while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+    while cursor.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError:
