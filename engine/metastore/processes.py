@@ -111,15 +111,9 @@ def attempts_outliving(connection: Connection, dead_schedulers: Collection[str])
     """Attempts that go on under living supervisors whose scheduler is among the dead."""
     if not dead_schedulers:
         return 0
-    living = select(Process.id, Process.detail).where(
+    supervisors = select(Process.id, Process.detail).where(
         Process.kind == ProcessKind.SUPERVISOR, Process.ended_at.is_(None), Process.id.not_in(sorted(dead_schedulers))
     )
-    owners = [row.id for row in connection.execute(living) if row.detail.get("scheduler") in dead_schedulers]
+    owners = [row.id for row in connection.execute(supervisors) if row.detail.get("scheduler") in dead_schedulers]
     count = select(func.count()).select_from(TaskInstance).where(TaskInstance.owner.in_(owners))
     return connection.execute(count).scalar_one()
-
-
-def latest_heartbeat(connection: Connection, kind: ProcessKind) -> datetime | None:
-    """The newest heartbeat of a kind, ended ones left out; None when there is none."""
-    statement = select(Process.heartbeat_at).where(Process.kind == kind, Process.ended_at.is_(None))
-    return connection.execute(statement.order_by(Process.heartbeat_at.desc()).limit(1)).scalar()

@@ -156,23 +156,6 @@ def test_a_process_of_another_machine_or_container_is_judged_by_its_heartbeat_on
     assert dead(store) == [identity.id]
 
 
-def test_the_latest_heartbeat_leaves_out_the_ended(store: Store) -> None:
-    def latest(kind: ProcessKind):
-        with store.read() as connection:
-            return processes.latest_heartbeat(connection, kind)
-
-    assert latest(ProcessKind.SCHEDULER) is None
-    registered(store, ProcessKind.SCHEDULER)
-    age(store, 10)
-    newer = registered(store, ProcessKind.SCHEDULER)
-    registered(store, ProcessKind.NOTIFIER)
-    with store.read() as connection:
-        beat = connection.execute(select(Process.heartbeat_at).where(Process.id == newer.id)).scalar_one()
-    assert latest(ProcessKind.SCHEDULER) == beat
-    store.run(lambda tx: processes.end(tx, [newer.id]))
-    assert latest(ProcessKind.SCHEDULER) < beat
-
-
 def test_attempts_that_outlive_their_scheduler_are_those_of_its_living_supervisors(stage: Stage) -> None:
     store = stage.store
     scheduler = registered(store, ProcessKind.SCHEDULER)
