@@ -204,8 +204,8 @@ _DISOWN = (
         try_number=TI.c.try_number - 1,
     )
 )
-_OWNED = (
-    select(TI.c.token, TI.c.state)
+_OWNED: Final[Select[Any]] = (
+    select(TI.c.id, TI.c.token, TI.c.state, TI.c.run_pk, TI.c.dag_id, TI.c.run_id, TI.c.task_id)
     .where(TI.c.owner.in_(bindparam("owners", expanding=True)))
     .order_by(TI.c.id)
     .limit(bindparam("limit"))
@@ -484,7 +484,7 @@ def _tasks_of(tx: Tx, graphs: Graphs, runs: Runs, rows: Sequence[Row[Any]]) -> d
         try:
             tasks[row.id] = graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id]
         except NotFound as error:
-            log.error("task %s of run %s cannot start: %s", row.task_id, row.run_id, error)
+            log.error("task %s of run %s is left as it is: %s", row.task_id, row.run_id, error)
     return tasks
 
 
@@ -797,5 +797,7 @@ def rescue(tx: Tx, graphs: Graphs, runs: Runs, owners: Collection[str], limit: i
         return 0, Changes()
     rows = tx.connection.execute(_OWNED, {"owners": sorted(owners), "limit": limit}).all()
     released = release(tx, [row.token for row in rows if row.state == TaskState.QUEUED])
-    lost = [Finished(row.token, Outcome(Cause.LOST), hostname="") for row in rows if row.state == TaskState.RUNNING]
+    running = [row for row in rows if row.state == TaskState.RUNNING]
+    known = _tasks_of(tx, graphs, runs, running)  # what cannot be judged stays as it is, and is looked at again
+    lost = [Finished(row.token, Outcome(Cause.LOST), hostname="") for row in running if row.id in known]
     return released, finish(tx, graphs, runs, lost)

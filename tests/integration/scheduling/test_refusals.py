@@ -84,3 +84,21 @@ def test_attempts_of_an_owner_that_signed_off_are_rescued_by_the_next_scheduler(
     home.scheduler()
     assert home.wait("d", run_id) == "failed"
     assert home.last("d").cause == "lost"
+
+
+def test_a_lost_attempt_of_a_version_that_cannot_be_read_holds_up_no_other_dag(home: Home) -> None:
+    home.add("bad", "BashOperator(task_id='t', bash_command='sleep 1000')")
+    home.add("good", "BashOperator(task_id='t', bash_command='true')")
+    scheduler = home.scheduler()
+    home.trigger("bad")
+    wait_until(lambda: home.running("bad") == 1, "the attempt")
+    for pid in (scheduler.pid, home.supervisor):
+        kill(pid)
+    scheduler.wait()
+    with home.store.begin() as tx:
+        unreadable = update(DagVersion).where(DagVersion.dag_id == "bad").values(data='{"of": "tomorrow"}')
+        tx.connection.execute(unreadable)
+    home.scheduler()
+    assert home.finish("good") == "success"
+    assert home.running("bad") == 1
+    assert "is left as it is" in home.output("scheduler")
