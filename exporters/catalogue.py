@@ -1,7 +1,8 @@
 """The catalogue: every signal that Windsock sends or reads from Airflow, by name.
 
-Mapping, help texts, rules, boards and the reference page are made from it. To add a signal, add one row to a
-module of `exporters.signals` and run ``windsock generate``.
+Two tables, by the way a signal travels: `CATALOGUE` through StatsD, `METASTORE` straight from the database. Mapping,
+help texts, rules, boards and the reference page are made from them. To add a signal, add one row to a module of
+`exporters.signals` and run ``windsock generate``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from exporters.signals import (
     alerting,
     capacity,
     deferral,
+    metastore,
     parsing,
     providers,
     runs,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CATALOGUE",
+    "METASTORE",
     "NAMESPACE",
     "Buckets",
     "Emitter",
@@ -54,16 +57,20 @@ def _by_name(signals: Iterable[Signal]) -> Mapping[str, Signal]:
 
 
 CATALOGUE: Final[Mapping[str, Signal]] = _by_name(row for area in _AREAS for row in area.SIGNALS)
+"""What travels through StatsD."""
+
+METASTORE: Final[Mapping[str, Signal]] = _by_name(metastore.SIGNALS)
+"""What the metastore exporter reads from the database."""
 
 
 def signal(name: str) -> Signal:
     """The row of this name; raises UnknownSignalError with the nearest name."""
-    row = CATALOGUE.get(name)
+    row = CATALOGUE.get(name) or METASTORE.get(name)
     if row is None:
-        raise UnknownSignalError(f'no signal "{name}" in the catalogue{did_you_mean(name, CATALOGUE)}')
+        raise UnknownSignalError(f'no signal "{name}" in the catalogue{did_you_mean(name, (*CATALOGUE, *METASTORE))}')
     return row
 
 
 def windsock_signals() -> tuple[Signal, ...]:
-    """What this project's own engine sends."""
+    """What this project's own engine sends through StatsD."""
     return tuple(row for row in CATALOGUE.values() if row.windsock)

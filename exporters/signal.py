@@ -52,6 +52,7 @@ class Label(StrEnum):
     BUNDLE_NAME = "bundle_name"
     CALLBACK = "callback"
     CHANNEL = "channel"
+    COMPONENT = "component"
     DAG_ID = "dag_id"
     EVENT = "event"
     EVENT_TYPE = "event_type"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporters.catalogue import CATALOGUE, Emitter, Label, LegacyForm, SignalType, signal, windsock_signals
+from exporters.catalogue import CATALOGUE, METASTORE, Emitter, Label, LegacyForm, SignalType, signal, windsock_signals
 from exporters.errors import UnknownSignalError
 
 TSV = Path(__file__).parents[2] / "data" / "airflow-metrics.tsv"
@@ -85,7 +85,7 @@ def test_series_names_are_escaped_as_statsd_exporter_does() -> None:
 
 def test_no_two_signals_share_lines_on_the_metrics_page() -> None:
     written: list[str] = []
-    for row in CATALOGUE.values():
+    for row in (*CATALOGUE.values(), *METASTORE.values()):
         parts = ("", "_bucket", "_sum", "_count") if row.type is SignalType.TIMER else ("",)
         written += [row.series_name() + part for part in parts]
     assert len(written) == len(set(written))
@@ -120,3 +120,9 @@ def test_a_variable_that_shares_its_field_has_no_glob_but_a_regex() -> None:
 def test_an_unknown_name_is_answered_with_the_nearest_one() -> None:
     with pytest.raises(UnknownSignalError, match='did you mean "ti_failures"'):
         signal("ti_failure")
+
+
+def test_a_signal_of_the_metastore_is_found_by_name_like_any_other() -> None:
+    assert signal("metastore.up").series_name() == "airflow_metastore_up"
+    with pytest.raises(UnknownSignalError, match=r'did you mean "metastore\.pool_slots"'):
+        signal("metastore.pool_slot")
