@@ -180,8 +180,7 @@ class DagProcessor:
         gone = self._agenda.update(listing)
         self._meter.incr("dag_processing.file_path_queue_update_count")
         self._gone = (self._gone | set(gone)) - self._agenda.states.keys()
-        if listing.missing:
-            self._gone = {path for path in self._gone if not path.startswith(listing.missing)}
+        self._gone = {path for path in self._gone if not listing.is_missing(path)}
         if gone or before != len(self._agenda.states):
             self._next["table"] = 0.0
         if self._is_known and self._gone:
