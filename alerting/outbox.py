@@ -58,6 +58,7 @@ class Lease:
     attempts: int  # this one included
     give_up_at: datetime
     event: AlertEvent | None
+    error: str | None = None  # of the attempt before
 
 
 @dataclass(frozen=True)
@@ -280,7 +281,7 @@ def end_leases_of(connection: Connection, now: datetime, holder: str) -> int:
 
 def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Lease]:
     query = (
-        select(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _e.payload)
+        select(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error, _e.payload)
         .join(alert_event, _e.id == _d.event_id)
         .where(_d.id.in_(ids), _d.token == token)
         .order_by(_d.id)
@@ -294,6 +295,7 @@ def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Leas
             attempts=row.attempts,
             give_up_at=row.give_up_at,
             event=_decode(row.payload),
+            error=row.error,
         )
         for row in connection.execute(query)
     ]
@@ -307,12 +309,17 @@ def confirm(
     later: Sequence[Refusal] = (),
     never: Sequence[Refusal] = (),
 ) -> bool:
-    """The receiver has accepted it. False where the lease was lost meanwhile, and nothing is changed.
+    """The receiver has accepted it. False where it is confirmed already, and nothing is changed.
+
+    That counts also after the lease: what was accepted is not to be sent again, whoever holds it now or gave it up. The
+    holder's token is taken away, so his outcome changes nothing.
 
     Mail addresses that refused while others accepted live on in rows of their own, pending or dead, so that those who
     have it are not written to again and those who have not are not forgotten.
     """
-    if not _settle(connection, lease, DeliveryState.DELIVERED, due_at=None, error=None, delivered_at=now):
+    guard = (_d.id == lease.id, _d.channel == lease.channel, _d.state != DeliveryState.DELIVERED)
+    delivered = {"state": DeliveryState.DELIVERED.value, "token": None, "due_at": None, "error": None}
+    if connection.execute(update(alert_delivery).where(*guard).values(delivered_at=now, **delivered)).rowcount != 1:
         return False
     rows = [_refused_row(lease, refusal, DeliveryState.PENDING, now) for refusal in later]
     rows += [_refused_row(lease, refusal, DeliveryState.DEAD, None) for refusal in never]
