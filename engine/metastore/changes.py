@@ -93,6 +93,7 @@ class Changes:
     runs: list[RunChange] = field(default_factory=list)
     scheduled: int = 0  # task instances that became ready
     late: list[str] = field(default_factory=list)  # tokens whose report came after somebody else's decision
+    unjudged: list[str] = field(default_factory=list)  # tokens whose DAG version cannot be read; report them again
     announced: int = 0  # alert events and callback requests written with them
 
     def add(self, other: Changes) -> None:
@@ -101,4 +102,5 @@ class Changes:
         self.runs += other.runs
         self.scheduled += other.scheduled
         self.late += other.late
+        self.unjudged += other.unjudged
         self.announced += other.announced

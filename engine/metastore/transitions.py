@@ -526,21 +526,23 @@ def start(tx: Tx, tokens: Collection[str]) -> set[str]:
 def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> Changes:
     """Write how attempts ended, advance what waited for them, close runs that are complete.
 
-    A report whose token is not running any more came late: it changes nothing and is listed in ``Changes.late``.
+    A report whose token is not running any more came late: it changes nothing and is listed in ``Changes.late``. One
+    whose DAG version cannot be read is left for later, in ``Changes.unjudged``, so that it holds up no other.
     """
     if not reports:
         return Changes()
     by_token = {report.token: report for report in reports}
     statement = _locked(tx, _HELD)
     held = tx.connection.execute(statement, {"tokens": list(by_token), "held_state": TaskState.RUNNING}).all()
-    changes = Changes(late=sorted(by_token.keys() - {row.token for row in held}))
+    tasks = _tasks_of(tx, graphs, runs, held)
+    changes = Changes(
+        late=sorted(by_token.keys() - {row.token for row in held}),
+        unjudged=[row.token for row in held if row.id not in tasks],
+    )
+    held = [row for row in held if row.id in tasks]
     if not held:
         return changes
-    facts = runs.get(tx.connection, (row.run_pk for row in held))
-    ended = []
-    for row in held:
-        task = graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id]
-        ended.append(_decide(row, task, by_token[row.token], tx.now))
+    ended = [_decide(row, tasks[row.id], by_token[row.token], tx.now) for row in held]
     _write_ends(tx, held, ended)
     tx.connection.execute(insert(TaskAttempt), [_attempt(row, change) for row, change in zip(held, ended, strict=True)])
     _store_xcoms(tx, ended)

@@ -188,9 +188,10 @@ class Scheduler:
             else:
                 self._endure(error)
             return
-        if ended:
-            self._executor.confirm([one.token for one in ended])
-        self._ended, self._sweep, self._look, self._troubled = [], False, False, False
+        unjudged = [one for one in ended if one.token in turn.changes.unjudged]
+        if len(unjudged) < len(ended):
+            self._executor.confirm([one.token for one in ended if one not in unjudged])
+        self._ended, self._sweep, self._look, self._troubled = unjudged, False, False, False
         if turn.orders:
             self._executor.submit(turn.orders)
         self._after(turn, swept=sweep)
@@ -212,7 +213,11 @@ class Scheduler:
                 turn = self._store.run(work)
             except (MetastoreError, SQLAlchemyError) as error:
                 log.error("the end of attempt %s cannot be written: %s", report.token, _first_line(error))
+                if self._store.is_passing(error):
+                    return False  # the database's trouble, not the report's: it stays as it is
                 continue
+            if turn.changes.unjudged:
+                return False
             self._executor.confirm([report.token])
             if turn.orders:
                 self._executor.submit(turn.orders)
