@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from engine.metastore.outcome import Outcome
@@ -43,11 +43,12 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An owner's report: the attempt with this token ended so, on that host."""
+    """An owner's report: the attempt with this token ended so, on that host, and that long before it is written."""
 
     token: str
     outcome: Outcome
     hostname: str
+    ago: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -554,6 +554,7 @@ def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> C
 
 def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime) -> TaskChange:
     outcome = report.outcome
+    end = max(row.start_date, now - report.ago)
     retry_at = None
     match outcome.cause:
         case Cause.SUCCESS:
@@ -565,7 +566,7 @@ def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime
             retry_at = now + task.retry_delay(row.try_number)
         case _:
             state = TaskState.FAILED
-    return _changed(row, state, outcome=outcome, hostname=report.hostname, end_date=now, retry_at=retry_at)
+    return _changed(row, state, outcome=outcome, hostname=report.hostname, end_date=end, retry_at=retry_at)
 
 
 def _changed(row: Row[Any], state: TaskState, **more: Any) -> TaskChange:
@@ -592,11 +593,11 @@ def _changed(row: Row[Any], state: TaskState, **more: Any) -> TaskChange:
 
 
 def _write_ends(tx: Tx, held: Sequence[Row[Any]], ended: Sequence[TaskChange]) -> None:
-    groups: dict[tuple[TaskState, datetime | None], list[str]] = defaultdict(list)
+    groups: dict[tuple[TaskState, datetime | None, datetime | None], list[str]] = defaultdict(list)
     for row, change in zip(held, ended, strict=True):
-        groups[change.state, change.retry_at].append(row.token)
-    for (state, retry_at), tokens in groups.items():
-        end = None if state == TaskState.UP_FOR_RETRY else tx.now
+        end = None if change.state == TaskState.UP_FOR_RETRY else change.end_date
+        groups[change.state, end, change.retry_at].append(row.token)
+    for (state, end, retry_at), tokens in groups.items():
         tx.connection.execute(_END, {"tokens": tokens, "b_state": state, "b_end": end, "b_ready": retry_at})
 
 

@@ -19,6 +19,7 @@ from functools import partial
 from types import FrameType
 from typing import Final
 
+from msgspec.structs import replace
 from sqlalchemy.exc import SQLAlchemyError
 
 from engine.config import Settings
@@ -237,7 +238,7 @@ class Scheduler:
         """All of one turn, in one transaction; may run again after a conflict."""
         ledger, turn = self._ledger, Turn(tx.now)
         ledger.begin()
-        reports = [Finished(end.token, end.outcome, self._hostname) for end in ended]
+        reports = [Finished(end.token, end.outcome, self._hostname, end.ago()) for end in ended]
         began = time.monotonic()
         turn.changes.add(ledger.finish(tx, reports))
         turn.decision_seconds = time.monotonic() - began
@@ -419,7 +420,7 @@ class Scheduler:
 def _without_result(report: Ended) -> Ended:
     """The same end without what the attempt left: that is what a database refuses."""
     reason = "its result could not be stored in the metastore; see the scheduler's log"
-    return Ended(report.token, Outcome(Cause.EXCEPTION, error=reason))
+    return replace(report, outcome=Outcome(Cause.EXCEPTION, error=reason))
 
 
 def _first_line(error: Exception) -> str:
