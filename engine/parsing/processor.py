@@ -214,7 +214,9 @@ class DagProcessor:
         return path.lstrip("/")
 
     def _start(self, pool: ParsePool) -> None:
-        while pool.has_room and (state := self._agenda.take(time.monotonic(), pool.running)):
+        while pool.has_room and (
+            state := self._agenda.take(time.monotonic(), pool.running, last_place=pool.has_last_place)
+        ):
             if self._round_began is None:
                 self._round_began = time.monotonic()
             if state.file.fault:
@@ -228,6 +230,7 @@ class DagProcessor:
         if state is None:
             return
         state.seconds = finished.report.seconds
+        state.hangs = finished.timed_out
         metrics.file_parsed(self._meter, state.file.name, state.seconds, timed_out=finished.timed_out)
         report = finished.report
         outcome = Outcome(
