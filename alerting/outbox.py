@@ -29,6 +29,10 @@ BATCH: Final = 500  # rows per INSERT: SQLite allows 32 766 parameters in one st
 RESTART: Final = "restart (windsock down, windsock up --detach)"
 REPLAY: Final = f"{RESTART}, then windsock alerts replay"
 MAIL_OFF: Final = "mail is off because no SMTP server is set: set WINDSOCK__SMTP__SMTP_HOST"
+_ELSEWHERE: Final = (
+    "send it to another one (windsock alerts replay --to NAME), or put its URL back into "
+    "WINDSOCK__ALERTING__APPRISE_URLS"
+)
 LEASE_RAN_OUT: Final = "no outcome before the lease ran out: the deliverer died, or the receiver did not answer"
 
 _d, _e = alert_delivery.c, alert_event.c
@@ -386,8 +390,8 @@ def bury_orphans(connection: Connection, now: datetime, channels: Sequence[str])
 
 
 def _missing() -> ColumnElement[str]:
-    gone = literal("receiver ") + _d.channel + literal(" is no longer in the settings: put its URL back into ")
-    return case((_d.channel == EMAIL, MAIL_OFF), else_=gone + literal("WINDSOCK__ALERTING__APPRISE_URLS"))
+    gone = literal("receiver ") + _d.channel + literal(" is no longer in the settings: ") + literal(_ELSEWHERE)
+    return case((_d.channel == EMAIL, MAIL_OFF), else_=gone)
 
 
 def replay(
@@ -396,12 +400,16 @@ def replay(
     give_up_after: timedelta,
     ids: Iterable[int] | None = None,
     to: str | None = None,
+    receivers: Sequence[str] = (),
 ) -> int:
     """Makes dead deliveries pending again, these or all; returns how many.
 
-    With `to`, those of chat receivers go to that receiver, unless it was to be told of the same event already.
+    With `to`, those of chat receivers go to that receiver, unless it was to be told of the same event already; and with
+    them what waits for a receiver that is none of `receivers` any more.
     """
     chosen = _d.state == DeliveryState.DEAD
+    if to is not None:
+        chosen |= (_d.state == DeliveryState.PENDING) & _d.channel.not_in([*receivers, EMAIL])
     if ids is not None:
         chosen &= _d.id.in_(list(ids))
     values: dict[str, Any] = {"state": "pending", "due_at": now, "attempts": 0, "give_up_at": now + give_up_after}
