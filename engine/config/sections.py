@@ -221,9 +221,28 @@ class Prometheus(Section, frozen=True):
 
 
 class Grafana(Section, frozen=True):
-    """The Grafana that `windsock up` starts where it is installed."""
+    """The Grafana that `windsock up` starts where it is installed, or another that boards and annotations go to."""
 
-    port: Annotated[Port, About("Port of Grafana.")] = 3000
+    port: Annotated[Port, About("Port of the Grafana that is started here.")] = 3000
+    url: Annotated[
+        str,
+        About(
+            "URL of the Grafana for `windsock dashboards` and for annotations; empty: http://localhost and the port.",
+            form="http_url",
+        ),
+    ] = ""
+    token: Annotated[
+        str,
+        About(
+            "Token of a service account with the role Editor: failures become annotations in Grafana. Empty: none do.",
+            mask=masking.hide,
+        ),
+    ] = ""
+
+    @property
+    def address(self) -> str:
+        """`url`, or what it is by default; without a slash at the end."""
+        return self.url or f"http://localhost:{self.port}"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
