@@ -62,11 +62,11 @@ EXPORTERS: Final = (
     ),
     *four(
         "WindsockMetastoreReadSlow",
-        bad={_READ: "7x120"},
-        good={_READ: "4x120"},
+        bad={_READ: "4x120"},
+        good={_READ: "1x120"},
         early="9m",
         late="12m",
-        told="The last read by x:9103 took 7 s; the database is slow for everybody.",
+        told="The last read by x:9103 took 4 s; the database is slow for everybody.",
         labels=_X_METASTORE,
     ),
     *grown(

@@ -57,7 +57,7 @@ EXPORTERS: Final = (
     ),
     Alert(
         name="WindsockMetastoreReadSlow",
-        expr=f"{series('metastore.read_duration_seconds')} > 5",
+        expr=f"{series('metastore.read_duration_seconds')} > 2",
         hold=10 * _MINUTE,
         severity=Severity.WARNING,
         board=Board.INFRASTRUCTURE,
