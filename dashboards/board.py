@@ -12,8 +12,9 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
-from dashboards.links import TITLES, WEB_URL, Uid
+from dashboards.links import TITLES, Uid
 from dashboards.panels import Panel, Source
+from dashboards.provisioning import WEB_URL
 
 TAG: Final = "windsock"
 _ALL: Final = models.VariableOption(selected=True, text="All", value="$__all")

@@ -9,9 +9,6 @@ from typing import Final
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.models import dashboard as models
 
-WEB_URL: Final = "http://localhost:8080"
-"""Where the web pages are, unless the provisioning says better: the value of the constant `web` of each board."""
-
 
 class Uid(StrEnum):
     """The boards, in the order in which they are listed."""
