@@ -26,7 +26,7 @@ COMMANDS = {
     "dag-processor": Lazy("engine.cli.services:dag_processor", "Run the DAG processor."),
     "notifier": Lazy("engine.cli.services:notifier", "Run the delivery of alerts and callbacks."),
     "webserver": Lazy("engine.cli.services:webserver", "Run the web server."),
-    "exporter": Lazy("engine.cli.services:exporter", "Run the StatsD to Prometheus bridge."),
+    "exporter": Lazy("engine.cli.services:exporter", "Run the StatsD to Prometheus bridge, or the metastore exporter."),
     "generate": Lazy("engine.cli.generate:generate", "Write the generated files, or check them."),
     "version": Lazy("engine.cli.version:version", "Show the version."),
 }
