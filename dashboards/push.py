@@ -12,18 +12,16 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dashboards.grafana import GrafanaError, TokenRefused, asking
-from dashboards.provisioning import DATASOURCE_UID
+from dashboards.provisioning import DATASOURCE_UID, FOLDER, WEB_URL, boards
 
 if TYPE_CHECKING:
     from grafana_client.api import GrafanaApi
 
 Board = dict[str, Any]
 
-GENERATED: Final = Path(__file__).with_name("generated")
 MESSAGE: Final = "windsock dashboards push"  # in the board's version history
 _GRAFANAS_OWN: Final = ("id", "version", "iteration")  # set by Grafana on saving
 
@@ -53,28 +51,28 @@ class Options:
     """``overwrite`` saves over a version that somebody else made meanwhile; ``dry_run`` saves nothing at all."""
 
     url: str
-    folder: str = "Windsock"
+    folder: str = FOLDER
     datasource: str = DATASOURCE_UID
     overwrite: bool = False
     dry_run: bool = False
 
 
-def load_boards(folder: Path = GENERATED) -> list[Board]:
-    """The generated boards, by name of their files."""
-    boards = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    if not boards:
-        raise GrafanaError(f"there are no boards in {folder}; write them: windsock generate")
-    return boards
+def load_boards(web_url: str = WEB_URL) -> list[Board]:
+    """The generated boards, by name of their files, their links leading to these web pages."""
+    found = [json.loads(text) for text in boards(web_url).values()]
+    if not found:
+        raise GrafanaError("there are no boards here; write them: windsock generate")
+    return found
 
 
-def push(grafana: GrafanaApi, boards: Sequence[Board], options: Options) -> Iterator[Pushed]:
+def push(grafana: GrafanaApi, wanted: Sequence[Board], options: Options) -> Iterator[Pushed]:
     """Push each board into the folder, which is made when missing. A board that fails does not stop the others.
 
     Raises GrafanaError where none could succeed: the token, the folder, the data source.
     """
     _require_datasource(grafana, options)
     folder = _folder_uid(grafana, options)
-    for board in boards:
+    for board in wanted:
         ours = with_datasource(board, options.datasource)
         try:
             yield _push_one(grafana, ours, folder, options)

@@ -58,14 +58,15 @@ def push(
 
     The token is that of a service account with the role Editor. See docs/grafana.md.
     """
-    import dashboards.push as boards
     from dashboards.grafana import connected
     from dashboards.provisioning import DATASOURCE_UID
+    from dashboards.push import Options, load_boards
+    from dashboards.push import push as push_boards
 
     url, token = _address(url), _token(token, token_file)
-    options = boards.Options(url, folder, datasource or DATASOURCE_UID, overwrite=overwrite, dry_run=dry_run)
+    options = Options(url, folder, datasource or DATASOURCE_UID, overwrite=overwrite, dry_run=dry_run)
     with connected(url, token) as grafana:
-        results = list(boards.push(grafana, boards.load_boards(), options))
+        results = list(push_boards(grafana, load_boards(load().webserver.url), options))
     _tell(results, output, dry_run=dry_run)
 
 

@@ -87,7 +87,7 @@ def alertmanager(settings: Settings) -> Component:
 
 
 def grafana(settings: Settings) -> Component:
-    """Grafana, where it is installed, with Prometheus as its data source."""
+    """Grafana, where it is installed, with Prometheus as its data source and the boards."""
     port, program = settings.grafana.port, find_program("grafana", "grafana-server")
     home = _grafana_home(program)
     return Component(
@@ -130,7 +130,7 @@ def boards(settings: Settings) -> str:
 
 def write_configurations(settings: Settings) -> None:
     """Write what the programs read, for the addresses of these settings."""
-    from dashboards.provisioning import datasource
+    from dashboards import provisioning
     from prometheus.generate import alertmanager_config, rule_files, scrape_config
 
     own, exporter = settings.prometheus, settings.exporter
@@ -146,7 +146,11 @@ def write_configurations(settings: Settings) -> None:
             rules_dir=rules,
         ),
         configuration(settings, "alertmanager"): alertmanager_config(),
-        _datasource(settings): datasource(f"http://{reachable(own.host)}:{own.port}"),
+        _provisioning(settings) / "datasources" / "windsock.yaml": provisioning.datasource(
+            f"http://{reachable(own.host)}:{own.port}"
+        ),
+        _provisioning(settings) / "dashboards" / "windsock.yaml": provisioning.board_provider(_boards(settings)),
+        **{_boards(settings) / name: text for name, text in provisioning.boards(settings.webserver.url).items()},
     }
     for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,12 +193,17 @@ def _grafana_environment(settings: Settings) -> dict[str, str]:
         "GF_PATHS_DATA": str(data),
         "GF_PATHS_LOGS": str(settings.logging.base_log_folder / "grafana"),
         "GF_PATHS_PLUGINS": str(data / "plugins"),
-        "GF_PATHS_PROVISIONING": str(settings.home / "run" / "grafana" / "provisioning"),
+        "GF_PATHS_PROVISIONING": str(_provisioning(settings)),
+        "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(_boards(settings) / "windsock-overview.json"),
         "GF_SECURITY_ADMIN_PASSWORD": f"$__file{{{settings.home / 'admin-password'}}}",  # Grafana reads the file
         "GF_ANALYTICS_REPORTING_ENABLED": "false",
         "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
     }
 
 
-def _datasource(settings: Settings) -> Path:
-    return settings.home / "run" / "grafana" / "provisioning" / "datasources" / "windsock.yaml"
+def _provisioning(settings: Settings) -> Path:
+    return settings.home / "run" / "grafana" / "provisioning"
+
+
+def _boards(settings: Settings) -> Path:
+    return settings.home / "run" / "grafana" / "boards"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-import dashboards.push
+from dashboards import provisioning
 from dashboards.push import Board
 from engine.cli.main import cli
 from tests.servers.grafana import TOKEN, FakeGrafana
@@ -25,7 +25,7 @@ def windsock(tmp_path: Path, boards: list[Board], monkeypatch: pytest.MonkeyPatc
     folder.mkdir()
     for board in boards:
         (folder / f"{board['uid']}.json").write_text(json.dumps(board))
-    monkeypatch.setattr(dashboards.push.load_boards, "__defaults__", (folder,))
+    monkeypatch.setattr(provisioning, "GENERATED", folder)
 
     def call(*words: str, **settings: str) -> Result:
         environment = {"WINDSOCK_HOME": str(tmp_path), "COLUMNS": "200", **settings}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from dashboards import provisioning
 from dashboards.grafana import GrafanaError, connected
 from dashboards.push import MESSAGE, Action, Board, Options, Pushed, load_boards, push, with_datasource
 from tests.integration.dashboards.conftest import a_board
@@ -217,6 +219,19 @@ def test_no_error_holds_the_token(grafana: FakeGrafana, boards: list[Board]) -> 
         assert TOKEN not in told
 
 
-def test_a_folder_without_boards_says_how_to_make_them(tmp_path: Path) -> None:
+def test_a_checkout_without_boards_says_how_to_make_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provisioning, "GENERATED", tmp_path)
     with pytest.raises(GrafanaError, match="windsock generate"):
-        load_boards(tmp_path)
+        load_boards()
+
+
+def test_the_boards_themselves_are_pushed_once_and_then_left_alone(grafana: FakeGrafana) -> None:
+    grafana.datasources.add("mimir")
+    ours = load_boards("https://windsock.example")
+    assert set(actions(pushed(grafana, ours, datasource="mimir"))) == {Action.CREATED}
+    assert set(actions(pushed(grafana, ours, datasource="mimir"))) == {Action.UNCHANGED}
+    assert {board["uid"] for board in ours} == set(grafana.boards)
+    text = json.dumps([stored.board for stored in grafana.boards.values()])
+    assert "https://windsock.example" in text
+    assert '"uid": "prometheus"' not in text
+    assert '"value": "prometheus"' not in text

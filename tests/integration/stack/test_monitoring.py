@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -9,13 +10,19 @@ import pytest
 import yaml
 
 from engine.config import Settings, load
-from engine.stack.monitoring import configuration, write_configurations
+from engine.stack.monitoring import configuration, grafana, write_configurations
 from prometheus import RUNBOOKS_DIR
+
+ENVIRONMENT = {
+    "WINDSOCK__EXPORTER__PORT": "19102",
+    "WINDSOCK__PROMETHEUS__PORT": "19090",
+    "WINDSOCK__WEBSERVER__WEB_SERVER_PORT": "18080",
+}
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    made = load({"WINDSOCK__EXPORTER__PORT": "19102", "WINDSOCK__PROMETHEUS__PORT": "19090"}, tmp_path)
+    made = load(ENVIRONMENT, tmp_path)
     write_configurations(made)
     return made
 
@@ -96,6 +103,25 @@ def test_grafana_gets_prometheus_as_its_data_source(settings: Settings) -> None:
     (source,) = yaml.safe_load(path.read_text())["datasources"]
     assert source["url"] == "http://127.0.0.1:19090"
     assert source["isDefault"] is True
+
+
+def test_grafana_gets_the_boards_with_links_to_the_web_pages_of_these_settings(settings: Settings) -> None:
+    (path,) = (settings.home / "run" / "grafana" / "provisioning" / "dashboards").iterdir()
+    (provider,) = yaml.safe_load(path.read_text())["providers"]
+    written = {board.stem: json.loads(board.read_text()) for board in Path(provider["options"]["path"]).iterdir()}
+    assert len(written) == 10
+    assert {name: board["uid"] for name, board in written.items()} == {name: name for name in written}
+    assert {
+        variable["query"]
+        for board in written.values()
+        for variable in board["templating"]["list"]
+        if variable["name"] == "web"
+    } == {settings.webserver.url}
+
+
+def test_grafana_shows_the_overview_first(settings: Settings) -> None:
+    home = Path(dict(grafana(settings).env)["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert json.loads(home.read_text())["uid"] == "windsock-overview"
 
 
 def test_writing_again_changes_nothing(settings: Settings) -> None:
