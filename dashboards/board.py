@@ -12,6 +12,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
+from dashboards.annotations import queries
 from dashboards.links import TITLES, Uid
 from dashboards.panels import Panel, Source
 from dashboards.provisioning import WEB_URL
@@ -56,6 +57,7 @@ class Board:
             .tooltip(models.DashboardCursorSync.CROSSHAIR)
             .links([_siblings()])
             .variables(self._variables())
+            .annotations(queries())
         )
         number = 0
         for row in self.rows:

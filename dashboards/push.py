@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from dashboards.grafana import GrafanaError, TokenRefused, asking
-from dashboards.provisioning import DATASOURCE_UID, FOLDER, WEB_URL, boards
+from dashboards.provisioning import FOLDER, WEB_URL, boards
 
 if TYPE_CHECKING:
     from grafana_client.api import GrafanaApi
@@ -48,11 +48,14 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Options:
-    """``overwrite`` saves over a version that somebody else made meanwhile; ``dry_run`` saves nothing at all."""
+    """``overwrite`` saves over a version that somebody else made meanwhile; ``dry_run`` saves nothing at all.
+
+    Without ``datasource``, a uid, the boards ask the Prometheus data source that Grafana has as its default.
+    """
 
     url: str
     folder: str = FOLDER
-    datasource: str = DATASOURCE_UID
+    datasource: str | None = None
     overwrite: bool = False
     dry_run: bool = False
 
@@ -70,7 +73,8 @@ def push(grafana: GrafanaApi, wanted: Sequence[Board], options: Options) -> Iter
 
     Raises GrafanaError where none could succeed: the token, the folder, the data source.
     """
-    _require_datasource(grafana, options)
+    if options.datasource is not None:
+        _require_datasource(grafana, options.datasource, options)
     folder = _folder_uid(grafana, options)
     for board in wanted:
         ours = with_datasource(board, options.datasource)
@@ -82,23 +86,14 @@ def push(grafana: GrafanaApi, wanted: Sequence[Board], options: Options) -> Iter
             yield Pushed(ours["uid"], ours["title"], Action.FAILED, str(error))
 
 
-def with_datasource(board: Board, uid: str) -> Board:
-    """The board asking the data source `uid`: where it names ours, and what its variable begins with."""
+def with_datasource(board: Board, uid: str | None) -> Board:
+    """The board whose variable of Prometheus data sources begins with `uid`, not with Grafana's default one."""
     ours = copy.deepcopy(board)
-    if uid != DATASOURCE_UID:
-        _replace_datasource(ours, uid)
+    if uid is not None:
         for variable in ours.get("templating", {}).get("list", []):
-            if variable.get("type") == "datasource" and variable.get("query") == "prometheus":
+            if variable["type"] == "datasource" and variable["query"] == "prometheus":
                 variable["current"] = {"selected": True, "text": uid, "value": uid}
     return ours
-
-
-def _replace_datasource(node: Any, uid: str) -> None:
-    match node:
-        case {"datasource": {"uid": named} as source} if named == DATASOURCE_UID:
-            source["uid"] = uid
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        _replace_datasource(child, uid)
 
 
 def normalised(board: Board) -> Board:
@@ -117,25 +112,21 @@ def difference(theirs: Board, ours: Board) -> str:
     return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
-def _require_datasource(grafana: GrafanaApi, options: Options) -> None:
+def _require_datasource(grafana: GrafanaApi, uid: str, options: Options) -> None:
     """Grafana saves boards that ask a data source which is not there. Whoever may not look is not held up."""
     from grafana_client.client import GrafanaClientError
 
-    uid = options.datasource
-    try:
-        with asking(options.url, "read data sources"):
+    with asking(options.url, "read data sources"):
+        try:
             grafana.datasource.get_datasource_by_uid(uid)
-    except TokenRefused:
-        raise
-    except GrafanaError as error:
-        if isinstance(error.__cause__, GrafanaClientError) and error.__cause__.status_code == 403:
-            return
-        if isinstance(error.__cause__, GrafanaClientError) and error.__cause__.status_code == 404:
-            raise GrafanaError(
-                f"{options.url} has no data source with the uid {uid!r}; name the uid of yours with --datasource "
-                "(Connections, Data sources: it is the last part of its page's address)"
-            ) from error
-        raise
+        except GrafanaClientError as error:
+            if error.status_code == 404:
+                raise GrafanaError(
+                    f"{options.url} has no data source with the uid {uid!r}; name the uid of yours with --datasource "
+                    "(Connections, Data sources: it is the last part of its page's address)"
+                ) from error
+            if error.status_code != 403:
+                raise
 
 
 def _folder_uid(grafana: GrafanaApi, options: Options) -> str | None:

@@ -18,7 +18,7 @@ from alerting.routes import GRAFANA
 if TYPE_CHECKING:
     from grafana_client.api import GrafanaApi
 
-TAG: Final = "windsock"  # every annotation of ours has it
+TAGS: Final = ("windsock", "alert")  # whatever the event: the boards show what has both
 TAG_LENGTH: Final = 100  # Grafana's column
 TEXT_LIMIT: Final = 600
 AUTH_RETRY_SECONDS: Final = 60.0  # somebody has to correct a setting first
@@ -68,7 +68,7 @@ class Grafana:
 
     def _annotate(self, grafana: GrafanaApi, message: Message) -> Outcome:
         moment = round(message.occurred_at.timestamp() * 1000)
-        tags = [TAG, *(tag[:TAG_LENGTH] for tag in message.tags)]
+        tags = [*TAGS, *(tag[:TAG_LENGTH] for tag in message.tags)]
         text = annotation_text(message)
         sought = [quote(tag, safe="") for tag in tags]  # the client puts them into the address as they are
         found: Any = grafana.annotations.find_annotations(moment, moment, tags=sought, limit=_SAME_MOMENT)

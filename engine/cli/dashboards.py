@@ -40,7 +40,11 @@ def dashboards() -> None:
 @dashboards.command()
 @grafana_options
 @click.option("--folder", default="Windsock", show_default=True, help="Folder for the boards; made when missing.")
-@click.option("--datasource", metavar="UID", help="The Prometheus data source that the boards ask.")
+@click.option(
+    "--datasource",
+    metavar="UID",
+    help="The Prometheus data source that the boards ask; by default Grafana's default one.",
+)
 @click.option("--dry-run", is_flag=True, help="Change nothing; show what would change.")
 @click.option("--overwrite", is_flag=True, help="Save over what somebody else saved meanwhile.")
 @output_option
@@ -59,12 +63,11 @@ def push(
     The token is that of a service account with the role Editor. See docs/grafana.md.
     """
     from dashboards.grafana import connected
-    from dashboards.provisioning import DATASOURCE_UID
     from dashboards.push import Options, load_boards
     from dashboards.push import push as push_boards
 
     url, token = _address(url), _token(token, token_file)
-    options = Options(url, folder, datasource or DATASOURCE_UID, overwrite=overwrite, dry_run=dry_run)
+    options = Options(url, folder, datasource, overwrite=overwrite, dry_run=dry_run)
     with connected(url, token) as grafana:
         results = list(push_boards(grafana, load_boards(load().webserver.url), options))
     _tell(results, output, dry_run=dry_run)

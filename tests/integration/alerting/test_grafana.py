@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -13,11 +14,13 @@ from sqlalchemy import Engine
 
 from alerting import outbox
 from alerting.channels import Delivered, Failure, Message, Permanent, Retry
-from alerting.channels.grafana import TEXT_LIMIT, Grafana, annotation_channels, annotation_text
+from alerting.channels.grafana import TAGS, TEXT_LIMIT, Grafana, annotation_channels, annotation_text
 from alerting.events import AlertEvent, EventKind
 from alerting.render import Renderer
 from alerting.routes import Plan
 from alerting.tables import alert_delivery
+from dashboards import provisioning
+from dashboards.annotations import ALERT, DEPLOY, TAG
 from engine.config import load
 from engine.metastore.store import Store
 from engine.running.notifier import build_deliverer
@@ -46,7 +49,7 @@ def test_a_failure_becomes_an_annotation_at_its_moment(grafana: FakeGrafana, tol
     assert Grafana(grafana.url, TOKEN).send(told) == Delivered()
     (saved,) = grafana.annotations
     assert saved["time"] == WHEN.timestamp() * 1000
-    assert saved["tags"] == ["windsock", "event:task_failed", "dag:daily & nightly", "task:load"]
+    assert saved["tags"] == ["windsock", "alert", "event:task_failed", "dag:daily & nightly", "task:load"]
     assert saved["text"] == (
         "Failed: daily.load\nIt &lt;b&gt;failed&lt;/b&gt;.\n"
         '<a href="http://localhost:8080/dags/daily/runs/r%20&amp;1">Open in Windsock</a>'
@@ -165,4 +168,12 @@ def test_the_settings_make_the_channel(grafana: FakeGrafana, sqlite_url: str, tm
     with closing(store), at_work(build_deliverer(load(token, tmp_path), store)):
         record(store.engine, AlertEvent(kind=EventKind.TEST, occurred_at=WHEN))
         wait_until(lambda: grafana.annotations, "the annotation", 30)
-    assert grafana.annotations[0]["tags"] == ["windsock", "event:test"]
+    assert grafana.annotations[0]["tags"] == ["windsock", "alert", "event:test"]
+
+
+def test_the_boards_show_what_the_notifier_and_deploys_mark() -> None:
+    assert TAGS == (TAG, ALERT)
+    for path in provisioning.GENERATED.glob("*.json"):
+        queries = json.loads(path.read_text())["annotations"]["list"]
+        assert [each["target"]["tags"] for each in queries] == [[TAG, ALERT], [TAG, DEPLOY]]
+        assert all(each["enable"] and each["datasource"]["uid"] == "-- Grafana --" for each in queries)

@@ -35,8 +35,7 @@ def a_board(uid: str, title: str) -> Board:
         "name": "datasource",
         "type": "datasource",
         "query": "prometheus",
-        "current": {"selected": True, "text": "Prometheus", "value": "prometheus"},
     }
+    other = {"name": "logs", "type": "datasource", "query": "loki"}
     panel = {"type": "stat", "title": "Up", "datasource": {"type": "prometheus", "uid": "${datasource}"}}
-    fixed = {"type": "stat", "title": "Down", "datasource": {"type": "prometheus", "uid": "prometheus"}}
-    return {"uid": uid, "title": title, "templating": {"list": [variable]}, "panels": [panel, fixed]}
+    return {"uid": uid, "title": title, "templating": {"list": [variable, other]}, "panels": [panel]}

@@ -22,7 +22,7 @@ def pushed(
     *,
     token: str = TOKEN,
     folder: str = "Windsock",
-    datasource: str = "prometheus",
+    datasource: str | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
 ) -> list[Pushed]:
@@ -118,7 +118,7 @@ def test_a_provisioned_board_needs_no_push_and_holds_up_no_other(grafana: FakeGr
 def test_a_wrong_token_stops_at_once(grafana: FakeGrafana, boards: list[Board]) -> None:
     with pytest.raises(GrafanaError, match=r"does not accept the token \(Invalid API key\).*docs/grafana.md"):
         pushed(grafana, boards, token="glsa_of-nobody")
-    assert [path for _, path in grafana.requests if path != "/api/health"] == ["/api/datasources/uid/prometheus"]
+    assert [path for _, path in grafana.requests if path != "/api/health"] == ["/api/folders"]
 
 
 def test_a_token_that_may_only_look_is_told_what_it_lacks(grafana: FakeGrafana, boards: list[Board]) -> None:
@@ -140,17 +140,18 @@ def test_a_missing_data_source_is_told_before_anything_is_written(grafana: FakeG
 
 def test_whoever_may_not_look_at_data_sources_may_push_all_the_same(grafana: FakeGrafana, boards: list[Board]) -> None:
     grafana.answers["/datasources/uid/prometheus"] = (403, {"message": "Access denied"})
-    assert actions(pushed(grafana, boards)) == [Action.CREATED, Action.CREATED]
+    assert actions(pushed(grafana, boards, datasource="prometheus")) == [Action.CREATED, Action.CREATED]
 
 
 def test_the_boards_ask_the_data_source_that_is_named(grafana: FakeGrafana, boards: list[Board]) -> None:
     grafana.datasources.add("mimir")
     pushed(grafana, boards, datasource="mimir")
     board = grafana.boards["windsock-one"].board
-    assert board["templating"]["list"][0]["current"] == {"selected": True, "text": "mimir", "value": "mimir"}
-    assert [panel["datasource"]["uid"] for panel in board["panels"]] == ["${datasource}", "mimir"]
+    prometheus, loki = board["templating"]["list"]
+    assert prometheus["current"] == {"selected": True, "text": "mimir", "value": "mimir"}
+    assert "current" not in loki
     assert boards[0] == a_board("windsock-one", "One"), "the board itself stays as it was"
-    assert with_datasource(boards[0], "prometheus") == boards[0]
+    assert with_datasource(boards[0], None) == boards[0]
 
 
 def test_grafana_below_a_path_is_found() -> None:
@@ -233,5 +234,4 @@ def test_the_boards_themselves_are_pushed_once_and_then_left_alone(grafana: Fake
     assert {board["uid"] for board in ours} == set(grafana.boards)
     text = json.dumps([stored.board for stored in grafana.boards.values()])
     assert "https://windsock.example" in text
-    assert '"uid": "prometheus"' not in text
-    assert '"value": "prometheus"' not in text
+    assert text.count('"current": {"selected": true, "text": "mimir", "value": "mimir"}') == len(ours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ import click
 import pytest
 import yaml
 
-from dashboards.provisioning import DATASOURCE_UID
+from dashboards.provisioning import DATASOURCE_UID, WEB_URL
+from dashboards.push import load_boards
 from engine.cli.main import cli
 from engine.config import load
 from engine.stack import compose as generator
@@ -141,10 +143,7 @@ def test_every_component_of_the_core_is_a_service_and_the_bridge_is_the_statsd_e
     for name, component in components.items():
         if name != "exporter":
             patience = SERVICES[name].get("stop_grace_period", "10s")
-            assert int(patience.removesuffix("s")) >= component.stop_grace_seconds or name in (
-                "dag-processor",
-                "webserver",
-            )
+            assert int(patience.removesuffix("s")) >= component.stop_grace_seconds
 
 
 def commands() -> Iterator[list[str]]:
@@ -267,10 +266,42 @@ def test_prometheus_reads_the_rules() -> None:
 # --- Grafana ----------------------------------------------------------------------------------------------------------
 
 
-def test_grafana_s_data_source_is_the_one_that_boards_name() -> None:
+def test_grafana_s_data_source_is_of_the_kind_that_boards_ask() -> None:
     (source,) = generated("grafana/provisioning/datasources/windsock.yaml")["datasources"]
     assert source["uid"] == DATASOURCE_UID
-    assert source["isDefault"] is True
+    assert source["isDefault"] is True, "boards name none and begin with the default one"
+    for board in load_boards():
+        kinds = [each["query"] for each in board["templating"]["list"] if each["type"] == "datasource"]
+        assert source["type"] in kinds
+
+
+def test_grafana_finds_every_board_and_shows_the_overview_first() -> None:
+    (provider,) = generated("grafana/provisioning/dashboards/windsock.yaml")["providers"]
+    assert mounted("grafana", provider["options"]["path"]) == ROOT / "dashboards" / "generated"
+    home = mounted("grafana", environment("grafana")["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert json.loads(home.read_text())["uid"] == "windsock-overview"
+    assert mounted("grafana", "/etc/grafana/provisioning") == ROOT / generator.FOLDER / "grafana" / "provisioning"
+
+
+def test_links_lead_to_where_the_ports_are_published() -> None:
+    assert environment("webserver")["WINDSOCK__WEBSERVER__BASE_URL"] == generator.SITE == WEB_URL
+    assert f"{urlsplit(generator.SITE).port}:8080" in SERVICES["webserver"]["ports"][0]
+    assert environment("grafana")["GF_SERVER_ROOT_URL"] == f"{generator.GRAFANA}/"
+    alerts = [
+        rule["annotations"]
+        for path in GENERATED
+        if "/rules/" in path
+        for group in yaml.safe_load(GENERATED[path])["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+    assert {urlsplit(each["runbook_url"]).netloc for each in alerts} == {"localhost:8080"}
+    assert {urlsplit(each["dashboard_url"]).netloc for each in alerts} == {"localhost:3000"}
+
+
+def test_the_jobs_are_those_that_boards_and_rules_expect() -> None:
+    jobs = {job["job_name"] for job in generated("prometheus/prometheus.yml")["scrape_configs"]}
+    assert jobs == {"windsock", "windsock-metastore", "prometheus", "alertmanager", "node", "postgres", "blackbox"}
 
 
 # --- Secrets ----------------------------------------------------------------------------------------------------------
