@@ -201,7 +201,7 @@ def _why_not_saved(error: Any) -> str:
             )
         case 412, "plugin-dashboard":
             return "it belongs to a plugin there; replace it with --overwrite"
-        case 412, _:
+        case 409 | 412, _:  # newer Grafanas answer some conflicts with 409
             told = response.get("message", "no reason given")
             return f"Grafana has another version of it ({told}); replace it with --overwrite"
         case 400, _ if "provisioned" in str(response.get("message", "")):

@@ -99,9 +99,11 @@ def test_a_change_made_meanwhile_is_not_lost(grafana: FakeGrafana, boards: list[
     assert grafana.boards["windsock-one"].board["title"] == "Ours"
 
 
-@pytest.mark.parametrize("status", ["name-exists", "plugin-dashboard", "something new"])
-def test_every_412_says_how_to_force_it(grafana: FakeGrafana, boards: list[Board], status: str) -> None:
-    grafana.answers["/dashboards/db"] = (412, {"message": "No.", "status": status})
+@pytest.mark.parametrize(
+    ("code", "status"), [(412, "name-exists"), (412, "plugin-dashboard"), (412, "something new"), (409, "Failure")]
+)
+def test_every_conflict_says_how_to_force_it(grafana: FakeGrafana, boards: list[Board], code: int, status: str) -> None:
+    grafana.answers["/dashboards/db"] = (code, {"message": "No.", "status": status})
     results = pushed(grafana, boards)
     assert actions(results) == [Action.FAILED, Action.FAILED]
     assert all("--overwrite" in result.reason for result in results)
