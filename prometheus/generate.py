@@ -11,6 +11,7 @@ from exporters.catalogue import CATALOGUE, Label
 from prometheus.cases import CASES, Case
 from prometheus.promql import EXPORTER_JOB
 from prometheus.rules_spec import ALERTS, RECORDINGS
+from prometheus.shown import SHOWN
 from prometheus.spec import Alert, Recording, duration
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def rule_files(runbooks: str = RUNBOOKS) -> dict[str, str]:
     """Name → content of each rule file. Alerts link to pages below `runbooks`."""
     return {
         "recordings.yml": _rule_file("windsock-recordings", map(_recording, RECORDINGS)),
+        "boards.yml": _rule_file("windsock-boards", map(_recording, SHOWN)),
         "alerts.yml": _rule_file("windsock-alerts", (_alert(each, runbooks) for each in ALERTS)),
     }
 
