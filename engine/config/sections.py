@@ -33,9 +33,9 @@ class About:
     help: str
     aliases: tuple[str, ...] = ()
     mask: Callable[[str], str] | None = None
-    form: Literal["any", "host", "http_url", "database_url", "apprise_url", "timezone", "address", "metric", "span"] = (
-        "any"
-    )
+    form: Literal[
+        "any", "host", "http_url", "database_url", "apprise_url", "timezone", "address", "metric", "span", "target"
+    ] = "any"
 
 
 Port = Annotated[int, Limits(at_least=1, at_most=65535)]
@@ -221,7 +221,10 @@ class Prometheus(Section, frozen=True):
     host: Annotated[str, About("Address that both listen on.", form="host")] = "127.0.0.1"
     port: Annotated[Port, About("Port of Prometheus.")] = 9090
     alertmanager_port: Annotated[Port, About("Port of Alertmanager.")] = 9093
-    retention: Annotated[str, About("How long samples are kept, such as 15d or 12h.", form="span")] = "15d"
+    retention: Annotated[
+        str,
+        About("How long samples are kept, such as 35d or 12h; error budgets look back for 30 days.", form="span"),
+    ] = "35d"
     runbook_base: Annotated[
         str,
         About(
@@ -229,6 +232,30 @@ class Prometheus(Section, frozen=True):
             form="http_url",
         ),
     ] = ""
+    board_base: Annotated[
+        str,
+        About(
+            "URL of the Grafana whose boards alerts link to; empty: http://localhost and grafana.port.",
+            form="http_url",
+        ),
+    ] = ""
+    node_targets: Annotated[
+        tuple[str, ...],
+        About("Node exporters to scrape, host:port; in the environment separated by commas.", form="target"),
+    ] = ()
+    postgres_targets: Annotated[
+        tuple[str, ...], About("PostgreSQL exporters to scrape, host:port.", form="target")
+    ] = ()
+    mysql_targets: Annotated[tuple[str, ...], About("MySQL exporters to scrape, host:port.", form="target")] = ()
+    redis_targets: Annotated[tuple[str, ...], About("Redis exporters to scrape, host:port.", form="target")] = ()
+    celery_targets: Annotated[tuple[str, ...], About("Flowers to scrape, host:port.", form="target")] = ()
+    blackbox_targets: Annotated[
+        tuple[str, ...], About("Addresses to probe from outside, in the form that blackbox_module wants.")
+    ] = ()
+    blackbox_module: Annotated[str, About("How to probe: a module of the blackbox exporter.")] = "http_2xx"
+    blackbox_exporter: Annotated[str, About("The blackbox exporter that probes, host:port.", form="target")] = (
+        "localhost:9115"
+    )
 
 
 class Grafana(Section, frozen=True):

@@ -15,7 +15,7 @@ from dashboards.links import TITLES, Uid
 from dashboards.promql import RECORDED_ALERTS, RECORDED_SLOS
 from dashboards.selectors import selectors
 from exporters.catalogue import CATALOGUE, METASTORE, SignalType
-from prometheus.shown import SHOWN
+from prometheus.rules_by_area.boards import SHOWN
 from tests.unit.dashboards.boards import BOARDS, FOLDER, data_panels, panels
 
 ROOT = Path(__file__).parents[3]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from prometheus.promql import EXPORTER_JOB
-from prometheus.spec import Recording
+from prometheus.spec import Group, Recording
 
 INSTANCE: Final = "rules"
 """The instance of what no target gave."""
@@ -32,3 +32,5 @@ SHOWN: Final = (
         expr=_with_target(f'label_replace({{__name__=~"{_SLOS}"}}, "measure", "$1", "__name__", "windsock:(slo_.+)")'),
     ),
 )
+
+GROUPS: Final = (Group(name="windsock-boards", rules=SHOWN),)
