@@ -16,15 +16,15 @@ from tests.servers.processes import ServerFolder, ServerProcess, free_port
 
 
 class Prometheus:
-    """Scrapes itself and `targets` (job → address), and evaluates `rules` (file name → content).
+    """Scrapes itself and `targets` (job → addresses), and evaluates `rules` (file name → content).
 
     Alerts go to the target of the job ``alertmanager``, where there is one.
     """
 
-    def __init__(self, targets: Mapping[str, str], rules: Mapping[str, str]) -> None:
+    def __init__(self, targets: Mapping[str, list[str]], rules: Mapping[str, str]) -> None:
         self.port = free_port()
         self._folder = ServerFolder("prometheus", None)
-        self._targets = {**targets, "prometheus": f"127.0.0.1:{self.port}"}
+        self._targets = {**targets, "prometheus": [f"127.0.0.1:{self.port}"]}
         self._rules = rules
 
     def start(self) -> None:
@@ -54,6 +54,10 @@ class Prometheus:
         """What the query answers from `start` to `end`: ``metric`` and ``values`` of each series."""
         return self._ask("query_range", query=query, start=start, end=end, step=step)["result"]  # type: ignore[no-any-return]
 
+    def read(self, query: str) -> None:
+        """Read a query without answering it; raises ValueError where it is none."""
+        self._ask("format_query", query=query)
+
     def _ask(self, path: str, **parameters: str | float) -> Any:
         form = urllib.parse.urlencode(parameters).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/v1/{path}", data=form)
@@ -70,12 +74,13 @@ class Prometheus:
             return False
 
     def _config(self) -> dict[str, Any]:
-        managers = [address for job, address in self._targets.items() if job == "alertmanager"]
+        managers = self._targets.get("alertmanager", [])
         return {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": managers}]}]},
             "rule_files": [str(self._folder.path / "*.yml")],
             "scrape_configs": [
-                {"job_name": job, "static_configs": [{"targets": [address]}]} for job, address in self._targets.items()
+                {"job_name": job, "static_configs": [{"targets": addresses}]}
+                for job, addresses in self._targets.items()
             ],
         }
