@@ -80,6 +80,12 @@ def quantile(share: float, name: str, by: str = "", where: str = "") -> str:
     return f"histogram_quantile({share:g}, sum{_by(every)} (rate({_timer(name, '_bucket', where)}[{RATE_INTERVAL}])))"
 
 
+def quantile_of_few(share: float, name: str, by: str, where: str = "") -> str:
+    """The same for what is observed seldom: the first observation of each series counts."""
+    grouped = _grown(_timer(name, "_bucket", where), f"le, {by}" if by else "le", RATE_INTERVAL)
+    return f"histogram_quantile({share:g}, {grouped})"
+
+
 def mean(name: str, by: str, where: str = "", window: str = RANGE) -> str:
     """The mean duration in seconds over the window, the first observation included."""
     sums, counts = (_grown(_timer(name, suffix, where), by, window) for suffix in ("_sum", "_count"))

@@ -48,7 +48,7 @@ def board_provider(folder: Path | str) -> str:
     return yaml.safe_dump({"apiVersion": 1, "providers": [provider]}, sort_keys=False)
 
 
-def boards(web_url: str = WEB_URL) -> dict[str, str]:
+def board_files(web_url: str = WEB_URL) -> dict[str, str]:
     """Name → content of each board's file, its links leading to these web pages."""
     texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(GENERATED.glob("*.json"))}
     return {name: text.replace(json.dumps(WEB_URL), json.dumps(web_url.rstrip("/"))) for name, text in texts.items()}

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from dashboards.grafana import GrafanaError, TokenRefused, asking
-from dashboards.provisioning import FOLDER, WEB_URL, boards
+from dashboards.provisioning import FOLDER, WEB_URL, board_files
 
 if TYPE_CHECKING:
     from grafana_client.api import GrafanaApi
@@ -62,7 +62,7 @@ class Options:
 
 def load_boards(web_url: str = WEB_URL) -> list[Board]:
     """The generated boards, by name of their files, their links leading to these web pages."""
-    found = [json.loads(text) for text in boards(web_url).values()]
+    found = [json.loads(text) for text in board_files(web_url).values()]
     if not found:
         raise GrafanaError("there are no boards here; write them: windsock generate")
     return found

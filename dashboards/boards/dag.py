@@ -7,7 +7,7 @@ from typing import Final
 from dashboards.board import Board, Row
 from dashboards.links import Uid, board, page, runbook
 from dashboards.panels import AMBER, GREEN, RED, Ask, Column, Kit, Words, note
-from dashboards.promql import RANGE, age, grown, level, mean, observations, quantile, total
+from dashboards.promql import RANGE, age, grown, level, mean, observations, quantile_of_few, total
 
 _KIT: Final = Kit()
 _DAG: Final = 'dag_id="$dag"'
@@ -25,7 +25,7 @@ _NOW: Final = Row(
                 "see the failures by task below, then the log.",
             ),
             level("metastore.last_run_failed", where=_DAG),
-            links=[_PAGE, runbook("WindsockTaskFailures")],
+            links=[_PAGE, runbook("WindsockRunFailed")],
             steps=((None, GREEN), (1, RED)),
             mappings=(("0", "success", GREEN), ("1", "failed", RED)),
             empty=_NO_RUN,
@@ -38,7 +38,7 @@ _NOW: Final = Row(
                 "the data is as old as this.",
             ),
             age("metastore.last_success_timestamp_seconds", where=_DAG),
-            links=[_PAGE],
+            links=[_PAGE, runbook("WindsockNoRecentSuccess")],
             unit="s",
             empty="never",
         ),
@@ -58,7 +58,7 @@ _NOW: Final = Row(
                 "max_active_runs holds it back, or the scheduler stands still.",
             ),
             age("metastore.next_run_timestamp_seconds", where=_DAG),
-            links=[board(Uid.SCHEDULER)],
+            links=[board(Uid.SCHEDULER), runbook("WindsockRunOverdue")],
             unit="s",
             steps=((None, GREEN), (60, AMBER), (600, RED)),
             empty="paused, or no schedule",
@@ -180,8 +180,8 @@ _RUNS: Final = Row(
                 "below a second with free slots.",
                 "max_active_runs of this DAG, or a busy scheduler.",
             ),
-            Ask(quantile(0.95, "dagrun.schedule_delay", where=_DAG), "run begins"),
-            Ask(quantile(0.95, "dagrun.first_task_scheduling_delay", where=_DAG), "first task begins"),
+            Ask(quantile_of_few(0.95, "dagrun.schedule_delay", "", _DAG), "run begins"),
+            Ask(quantile_of_few(0.95, "dagrun.first_task_scheduling_delay", "", _DAG), "first task begins"),
             links=[board(Uid.SCHEDULER)],
             unit="s",
             empty="no scheduled run began",
@@ -195,7 +195,7 @@ _RUNS: Final = Row(
             ),
             Ask(level("metastore.sla_missed_tasks", where=_DAG), "missed"),
             Ask(level("metastore.sla_at_risk_tasks", where=_DAG), "at risk"),
-            links=[_PAGE, board(Uid.POOLS)],
+            links=[_PAGE, runbook("WindsockSlaMissed"), runbook("WindsockSlaAtRisk")],
             empty="no task has an SLA at stake",
         ),
         _KIT.lines(
@@ -206,7 +206,7 @@ _RUNS: Final = Row(
                 "`windsock alerts list` names the callback; its traceback is in the notifier's log.",
             ),
             Ask(grown("dag.callback_exceptions", "", _DAG), "raised"),
-            links=[board(Uid.ALERTS)],
+            links=[board(Uid.ALERTS), runbook("WindsockCallbacksFail")],
             empty="no callback raised",
         ),
     ],
@@ -259,10 +259,10 @@ _TASKS: Final = Row(
                 "level lines.",
                 "a line that rises is a task that becomes slower.",
             ),
-            Ask(quantile(0.95, "task.duration", "task_id", _DAG), "{{task_id}}"),
+            Ask(quantile_of_few(0.95, "task.duration", "task_id", _DAG), "{{task_id}}"),
             links=[_PAGE],
             unit="s",
-            empty="no attempt ended twice in this time",
+            empty="no attempt ended",
             span=12,
         ),
         _KIT.lines(
@@ -272,11 +272,11 @@ _TASKS: Final = Row(
                 "milliseconds while slots are free.",
                 "pools, max_active_tasks or the executor are full.",
             ),
-            Ask(quantile(0.95, "task.scheduled_duration", "task_id", _DAG), "scheduled {{task_id}}"),
-            Ask(quantile(0.95, "task.queued_duration", "task_id", _DAG), "queued {{task_id}}"),
+            Ask(quantile_of_few(0.95, "task.scheduled_duration", "task_id", _DAG), "scheduled {{task_id}}"),
+            Ask(quantile_of_few(0.95, "task.queued_duration", "task_id", _DAG), "queued {{task_id}}"),
             links=[board(Uid.POOLS)],
             unit="s",
-            empty="no task began twice in this time",
+            empty="no task began",
             span=12,
         ),
     ],

@@ -235,7 +235,7 @@ class Prometheus(Section, frozen=True):
     board_base: Annotated[
         str,
         About(
-            "URL of the Grafana whose boards alerts link to; empty: http://localhost and grafana.port.",
+            "URL of the Grafana whose boards alerts link to; empty: grafana.url.",
             form="http_url",
         ),
     ] = ""

@@ -125,12 +125,12 @@ def runbooks(settings: Settings) -> str:
 
 def boards(settings: Settings) -> str:
     """Where alerts link to for boards."""
-    return settings.prometheus.board_base.rstrip("/") or f"http://localhost:{settings.grafana.port}"
+    return settings.prometheus.board_base.rstrip("/") or settings.grafana.address
 
 
 def write_configurations(settings: Settings) -> None:
     """Write what the programs read, for the addresses of these settings."""
-    from dashboards import provisioning
+    from dashboards.provisioning import board_files, board_provider, datasource
     from prometheus.generate import alertmanager_config, rule_files, scrape_config
 
     own, exporter = settings.prometheus, settings.exporter
@@ -146,11 +146,11 @@ def write_configurations(settings: Settings) -> None:
             rules_dir=rules,
         ),
         configuration(settings, "alertmanager"): alertmanager_config(),
-        _provisioning(settings) / "datasources" / "windsock.yaml": provisioning.datasource(
+        _provisioning(settings) / "datasources" / "windsock.yaml": datasource(
             f"http://{reachable(own.host)}:{own.port}"
         ),
-        _provisioning(settings) / "dashboards" / "windsock.yaml": provisioning.board_provider(_boards(settings)),
-        **{_boards(settings) / name: text for name, text in provisioning.boards(settings.webserver.url).items()},
+        _provisioning(settings) / "dashboards" / "windsock.yaml": board_provider(_boards(settings)),
+        **{_boards(settings) / name: text for name, text in board_files(settings.webserver.url).items()},
     }
     for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)

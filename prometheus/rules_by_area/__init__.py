@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus.rules_by_area import (
     backends,
+    boards,
     delivery,
     golden_signals,
     machines,
@@ -31,6 +32,7 @@ AREAS: Final[Mapping[str, tuple[Group, ...]]] = {
     "slo": slo.GROUPS,
     "machines": machines.GROUPS,
     "backends": backends.GROUPS,
+    "boards": boards.GROUPS,
 }
 
 ALERTS: Final[tuple[Alert, ...]] = tuple(

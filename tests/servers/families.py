@@ -89,7 +89,7 @@ FOREIGN: Final[Mapping[str, frozenset[str]]] = {
 }
 """Scrape job → the families of its exporter that rules and runbooks ask for."""
 
-EVERYWHERE: Final = frozenset({"up", "ALERTS"})
+EVERYWHERE: Final = frozenset({"up", "ALERTS", "ALERTS_FOR_STATE"})
 """What Prometheus itself adds."""
 
 _NO_FAMILY: Final = (

@@ -15,6 +15,7 @@ from dashboards.links import TITLES, Uid
 from dashboards.promql import RECORDED_ALERTS, RECORDED_SLOS
 from dashboards.selectors import selectors
 from exporters.catalogue import CATALOGUE, METASTORE, SignalType
+from prometheus.rules_by_area.boards import SHOWN
 from tests.unit.dashboards.boards import BOARDS, FOLDER, data_panels, panels
 
 ROOT = Path(__file__).parents[3]
@@ -133,6 +134,10 @@ def test_every_series_is_one_that_somebody_gives(uid: str) -> None:
         if target["datasource"]["type"] == "prometheus"
     }
     assert asked - known == set()
+
+
+def test_the_recordings_that_boards_ask_for_are_made() -> None:
+    assert {rule.record for rule in SHOWN} == {RECORDED_ALERTS, RECORDED_SLOS}
 
 
 @EACH

@@ -1,0 +1,36 @@
+"""Recordings for boards: what rules make, with the labels ``job`` and ``instance``.
+
+Every query of a board narrows by both, so that its variables choose; an alert or an SLO has them only by chance. What
+has none gets those of the rules themselves. An alert's value is since when (Unix time) its condition has held.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus.promql import EXPORTER_JOB
+from prometheus.spec import Group, Recording
+
+INSTANCE: Final = "rules"
+"""The instance of what no target gave."""
+
+_SLOS: Final = "windsock:slo_(objective|errors|burn_rate|error_budget_remaining):.+"
+
+
+def _with_target(expr: str) -> str:
+    job = f'label_replace({expr}, "job", "{EXPORTER_JOB}", "job", "")'
+    return f'label_replace({job}, "instance", "{INSTANCE}", "instance", "")'
+
+
+SHOWN: Final = (
+    Recording(
+        record="windsock:alerts:shown",
+        expr=_with_target("ALERTS * ignoring (alertstate) group_left () ALERTS_FOR_STATE"),
+    ),
+    Recording(
+        record="windsock:slos:shown",
+        expr=_with_target(f'label_replace({{__name__=~"{_SLOS}"}}, "measure", "$1", "__name__", "windsock:(slo_.+)")'),
+    ),
+)
+
+GROUPS: Final = (Group(name="windsock-boards", rules=SHOWN),)
