@@ -67,9 +67,10 @@ def _alertmanager() -> str:
         "require_tls": False,
         "send_resolved": True,
     }
-    for receiver in document["receivers"]:
-        if receiver["name"] == document["route"]["receiver"]:
-            receiver["email_configs"] = [mail]
+    silent = document["route"]["receiver"]
+    document["route"]["receiver"] = "mail"
+    others = [receiver for receiver in document["receivers"] if receiver["name"] != silent]
+    document["receivers"] = [{"name": "mail", "email_configs": [mail]}, *others]
     return _text(document)
 
 

@@ -57,6 +57,15 @@ def test_alertmanager_accepts_its_configuration() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("alert", "receiver"), [("WindsockAlertmanagerDown", "mail"), ("WindsockWatchdog", "watchdog")]
+)
+def test_alerts_are_mailed_and_the_watchdog_is_not(alert: str, receiver: str) -> None:
+    file = f"--config.file={GENERATED / 'alertmanager' / 'alertmanager.yml'}"
+    done = run(require("amtool"), "config", "routes", "test", file, f"alertname={alert}", "severity=critical")
+    assert done.stdout.strip() == receiver
+
+
 def test_the_blackbox_exporter_accepts_its_modules() -> None:
     program = require("prometheus-blackbox-exporter")
     done = run(program, "--config.check", f"--config.file={GENERATED / 'blackbox' / 'blackbox.yml'}")
