@@ -94,6 +94,17 @@ def test_every_panel_with_data_says_what_is_normal_and_what_to_do(uid: str) -> N
 
 
 @EACH
+def test_a_number_that_is_unknown_has_no_colour_of_a_known_one(uid: str) -> None:
+    for panel in data_panels(BOARDS[uid]):
+        if panel["type"] == "stat":
+            defaults = panel["fieldConfig"]["defaults"]
+            (nothing,) = [each["options"] for each in defaults["mappings"] if each["type"] == "special"]
+            assert nothing["match"] == "null+nan"
+            assert nothing["result"]["text"] == defaults["noValue"]
+            assert nothing["result"]["color"] not in {step["color"] for step in defaults["thresholds"]["steps"]}
+
+
+@EACH
 def test_every_link_leads_somewhere(uid: str) -> None:
     board = BOARDS[uid]
     for url in links(board):
