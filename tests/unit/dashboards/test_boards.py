@@ -12,7 +12,7 @@ import pytest
 from dashboards.families import THIRD_PARTY
 from dashboards.generate import documents
 from dashboards.links import TITLES, Uid
-from dashboards.promql import RECORDED_ALERTS, RECORDED_SLOS
+from dashboards.promql import RECORDED_ALERTS, RECORDED_LOSSES, RECORDED_SLOS
 from dashboards.selectors import selectors
 from exporters.catalogue import CATALOGUE, METASTORE, SignalType
 from prometheus.rules_by_area.boards import SHOWN
@@ -132,7 +132,7 @@ def links(board: dict[str, Any]) -> list[str]:
 
 @EACH
 def test_every_series_is_one_that_somebody_gives(uid: str) -> None:
-    known = {"up", "process_start_time_seconds", RECORDED_ALERTS, RECORDED_SLOS}
+    known = {"up", "process_start_time_seconds", RECORDED_ALERTS, RECORDED_LOSSES, RECORDED_SLOS}
     known |= {f"{name}{suffix}" for names in THIRD_PARTY.values() for name in names for suffix in ("", "_bucket")}
     for row in (*CATALOGUE.values(), *METASTORE.values()):
         suffixes = ("_bucket", "_sum", "_count") if row.type is SignalType.TIMER else ("",)
@@ -148,7 +148,7 @@ def test_every_series_is_one_that_somebody_gives(uid: str) -> None:
 
 
 def test_the_recordings_that_boards_ask_for_are_made() -> None:
-    assert {rule.record for rule in SHOWN} == {RECORDED_ALERTS, RECORDED_SLOS}
+    assert {rule.record for rule in SHOWN} == {RECORDED_ALERTS, RECORDED_LOSSES, RECORDED_SLOS}
 
 
 @EACH
