@@ -85,7 +85,9 @@ class MetastoreExporter:
     def __init__(self, config: MetastoreConfig) -> None:
         """Understand the URL and bind the port; raises DatabaseUrlError, AddressError."""
         self.shared = SharedRead(
-            MetastoreReader(config), cache_seconds=config.cache_seconds, patience_seconds=config.timeout_seconds
+            lambda: MetastoreReader(config),
+            cache_seconds=config.cache_seconds,
+            patience_seconds=config.timeout_seconds,
         )
         pages = MetastorePages(metrics_page(self.shared.newest))
         self._web = WebServer(config.host, config.port, cast("Pages", pages))  # it serves any WSGI application

@@ -47,7 +47,7 @@ dag_run = table(
 task_instance = table(
     "task_instance",
     *(column(name) for name in ("run_pk", "dag_id", "task_id", "state", "pool")),
-    *_instants("scheduled_at", "start_date"),
+    *_instants("scheduled_at", "start_date", "end_date"),
 )
 process = table("process", column("kind"), column("hostname"), *_instants("heartbeat_at", "ended_at"))
 alert_event = table("alert_event", *_instants("occurred_at", "routed_at"))

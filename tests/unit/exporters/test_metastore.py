@@ -17,6 +17,7 @@ from exporters.metastore.page import metrics_page
 from exporters.metastore.samples import Samples
 from exporters.metastore.service import MetastoreConfig, MetastoreReader
 from exporters.metastore.sharing import Reading, SharedRead
+from tests.servers.processes import wait_until
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Values = Mapping[str, Mapping[tuple[str, ...], float]]
@@ -32,7 +33,7 @@ class Clock:
 
 
 def shared(read: Callable[[], Values], clock: Clock | None = None, patience: float = 20) -> SharedRead:
-    return SharedRead(read, cache_seconds=5, patience_seconds=patience, clock=clock or Clock())
+    return SharedRead(lambda: read, cache_seconds=5, patience_seconds=patience, clock=clock or Clock())
 
 
 def refuse() -> Values:
@@ -108,6 +109,26 @@ def test_a_read_that_hangs_is_left_alone_and_not_begun_twice() -> None:
     assert source.newest().fault
     assert source.reads == 1
     go.set()
+
+
+def test_a_read_that_hangs_for_good_is_given_up_for_a_new_one() -> None:
+    never = threading.Event()
+
+    def hang() -> Values:
+        assert never.wait(20)
+        return {}
+
+    reads = iter([hang, lambda: WELL])
+    clock = Clock()
+    source = SharedRead(lambda: next(reads), cache_seconds=5, patience_seconds=0.05, clock=clock)
+    assert source.newest().fault
+    clock.now += 0.49
+    assert source.newest().fault
+    clock.now += 0.02
+    wait_until(lambda: source.newest().values == WELL, "the second read")
+    never.set()
+    assert source.newest().values == WELL
+    assert source.reads == 2
 
 
 def test_the_page_of_a_failed_read_says_only_that_it_failed() -> None:
