@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from exporters.metastore.errors import ReadError
+from exporters.errors import ExporterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +34,8 @@ class Reading:
 class SharedRead:
     """Gives the newest reading, at most `cache_seconds` old; scrapes that come at once share one read.
 
-    `make_read` is called for the first read, and anew when one was given up, so that the two have nothing in common.
+    `make_read` is called for the first read, and anew when one was given up, so that the two have nothing in common. It
+    may raise ExporterError too.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class SharedRead:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._make_read = make_read
-        self._read = make_read()
+        self._read: Read | None = None
         self._cache_seconds = cache_seconds
         self._patience = patience_seconds
         self._clock = clock
@@ -69,12 +70,11 @@ class SharedRead:
             if last is not None and self._serves(last, now):
                 return last
             if last is not None and not last.done.is_set():
-                self._read = self._make_read()
+                self._read = None
             self._flight = flight = _Flight(now)
             self.reads += 1
-            read = self._read
         # A daemon: a driver that hangs for good must not keep the process from ending.
-        threading.Thread(target=self._fly, args=(flight, read), name="read", daemon=True).start()
+        threading.Thread(target=self._fly, args=(flight,), name="read", daemon=True).start()
         return flight
 
     def _serves(self, flight: _Flight, now: float) -> bool:
@@ -83,10 +83,11 @@ class SharedRead:
             return now - flight.ended < self._cache_seconds
         return now - flight.began < self._patience * GIVE_UP_AFTER
 
-    def _fly(self, flight: _Flight, read: Read) -> None:
+    def _fly(self, flight: _Flight) -> None:
         try:
+            self._read = read = self._read or self._make_read()
             flight.reading = Reading(read())
-        except ReadError as error:
+        except ExporterError as error:
             flight.reading = Reading(fault=str(error))
         except Exception as error:  # a defect of ours: the page says "down", the log says where
             logger.exception("A read of the metastore failed")

@@ -13,7 +13,8 @@ from sqlalchemy import Engine, MetaData, create_engine, event, insert, text, upd
 
 from exporters.catalogue import METASTORE, Emitter
 from exporters.metastore.errors import UnknownSchemaError
-from exporters.metastore.service import MetastoreConfig, MetastoreReader
+from exporters.metastore.reader import MetastoreReader
+from exporters.metastore.service import MetastoreConfig
 from tests.contract.exporters.airflow_tables import airflow_tables
 from tests.servers.databases import DatabaseServer
 

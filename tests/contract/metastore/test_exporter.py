@@ -19,7 +19,8 @@ from exporters.catalogue import METASTORE
 from exporters.metastore import windsock
 from exporters.metastore.database import ReadOnlyDatabase
 from exporters.metastore.errors import ReadError
-from exporters.metastore.service import MetastoreConfig, MetastoreReader
+from exporters.metastore.reader import MetastoreReader
+from exporters.metastore.service import MetastoreConfig
 from tests.contract.metastore.stage import FAILURE, SUCCESS, Stage, bash, empty
 
 Values = Mapping[str, Mapping[tuple[str, ...], float]]

@@ -78,6 +78,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         tmp_path_factory.mktemp("home"),
         WINDSOCK__CORE__LOAD_EXAMPLES="false",
         WINDSOCK__EXPORTER__METASTORE_CACHE_SECONDS="0.01",
+        WINDSOCK__EXPORTER__METASTORE_TIMEOUT_SECONDS="9",
     )
     made.write_dag("dags.py", GATED.format(gate=made.home / "gate"))
     made.write_dag("broken.py", "import nothing_of_this_name\nfrom engine import DAG\n")

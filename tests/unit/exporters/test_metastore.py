@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -14,8 +16,9 @@ from exporters.metastore.database import ReadOnlyDatabase
 from exporters.metastore.errors import DatabaseUrlError, ReadError, UnknownSchemaError
 from exporters.metastore.families import relative
 from exporters.metastore.page import metrics_page
+from exporters.metastore.reader import MetastoreReader
 from exporters.metastore.samples import Samples
-from exporters.metastore.service import MetastoreConfig, MetastoreReader
+from exporters.metastore.service import MetastoreConfig
 from exporters.metastore.sharing import Reading, SharedRead
 from tests.servers.processes import wait_until
 
@@ -129,6 +132,16 @@ def test_a_read_that_hangs_for_good_is_given_up_for_a_new_one() -> None:
     never.set()
     assert source.newest().values == WELL
     assert source.reads == 2
+
+
+def test_sqlalchemy_is_not_loaded_before_the_first_scrape() -> None:
+    code = (
+        "import sys; from exporters.metastore.service import *;"
+        "MetastoreExporter(MetastoreConfig(url='sqlite:////none.db', port=0));"
+        "print('sqlalchemy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_the_page_of_a_failed_read_says_only_that_it_failed() -> None:
