@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 import prometheus
 from prometheus.generate import scrape_config
+from tests.servers import binaries
 
 FOLDER = Path(prometheus.__file__).parent
 
 
 def run(tool: str, *arguments: str) -> None:
-    """Run a tool that must succeed; its absence fails the run in CI and skips it elsewhere."""
-    binary = shutil.which(tool)
-    if binary is None:
-        message = f"{tool} is missing: apt-get install prometheus prometheus-alertmanager"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    result = subprocess.run([binary, *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        [binaries.require(tool), *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=60
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
