@@ -18,12 +18,7 @@ EVERY_TARGET: Final = ("up", "process_start_time_seconds")
 
 THIRD_PARTY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "windsock": (
-            "statsd_exporter_lines_total",
-            "statsd_exporter_sample_errors_total",
-            "statsd_exporter_events_error_total",
-            "statsd_exporter_udp_packet_drops_total",
-        ),
+        "windsock": ("statsd_exporter_lines_total",),
         "prometheus": (
             "prometheus_notifications_dropped_total",
             "prometheus_notifications_errors_total",

@@ -28,6 +28,7 @@ GREEN: Final = "green"
 AMBER: Final = "orange"
 RED: Final = "red"
 BLUE: Final = "blue"
+GREY: Final = "#6e7687"
 Step = tuple[float | None, str]
 NEUTRAL: Final[tuple[Step, ...]] = ((None, BLUE),)
 NONE_IS_GOOD: Final[tuple[Step, ...]] = ((None, GREEN), (1, RED))
@@ -110,7 +111,7 @@ class Kit:
                 common.BigValueColorMode.BACKGROUND_SOLID if steps != NEUTRAL else common.BigValueColorMode.VALUE
             )
             .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields(""))
-            .mappings(_mappings(mappings))
+            .mappings([*_mappings(mappings), _nothing(empty)])
         )
         if decimals is not None:
             panel = panel.decimals(decimals)
@@ -243,6 +244,13 @@ def _mappings(mappings: Sequence[tuple[str, str, str]]) -> list[models.ValueMapp
         for place, (value, shown, colour) in enumerate(mappings)
     }
     return [models.ValueMap(options=results)] if results else []
+
+
+def _nothing(text: str) -> models.ValueMapping:
+    """No answer is grey: Grafana would give it the colour of the lowest step, and what is unknown is not green."""
+    result = models.ValueMappingResult(text=text, color=GREY)
+    options = models.DashboardSpecialValueMapOptions(match=models.SpecialValueMatch.NULL_AND_NAN, result=result)
+    return models.SpecialValueMap(options=options)
 
 
 def _legend() -> common_builders.VizLegendOptions:

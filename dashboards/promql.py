@@ -29,6 +29,10 @@ RECORDED_SLOS: Final = "windsock:slos:shown"
 """Every ``windsock:slo_*`` recording, its name in the label ``measure``."""
 
 
+RECORDED_LOSSES: Final = "windsock:samples_lost:increase10m"
+"""How many lines, events and packets the StatsD exporters lost in ten minutes, by target and reason."""
+
+
 def selector(family: str, where: str = "") -> str:
     """The family as the variables ask for it; `where` holds more matchers."""
     return f'{family}{{job=~"$job",instance=~"$instance"{"," if where else ""}{where}}}'

@@ -7,14 +7,20 @@ from typing import Final
 from dashboards.board import Board, Row
 from dashboards.links import Uid, board, runbook
 from dashboards.panels import AMBER, GREEN, NONE_IS_GOOD, RED, Ask, Kit, Words
-from dashboards.promql import RANGE, age, grown, level, per_second, quantile, third_party, total
+from dashboards.promql import (
+    RATE_INTERVAL,
+    RECORDED_LOSSES,
+    age,
+    grown,
+    level,
+    per_second,
+    quantile,
+    selector,
+    third_party,
+    total,
+)
 
 _KIT: Final = Kit()
-_LOSSES: Final = (
-    "statsd_exporter_sample_errors_total",
-    "statsd_exporter_events_error_total",
-    "statsd_exporter_udp_packet_drops_total",
-)
 
 _NOW: Final = Row(
     "Now",
@@ -68,15 +74,14 @@ _NOW: Final = Row(
             steps=NONE_IS_GOOD,
         ),
         _KIT.number(
-            "StatsD lines lost",
+            "StatsD samples lost",
             Words(
-                "Lines that the exporter could not read, refused, or that the kernel dropped, in the time shown.",
+                "Lines that the exporter could not read or use, and packets that the kernel dropped, in ten minutes.",
                 "0.",
                 "rates and latencies on all boards are too low by what was lost; counts of the metastore are not.",
             ),
-            " + ".join(
-                f"sum(increase({third_party(family)}[{RANGE}]) or {third_party('up')} * 0)" for family in _LOSSES
-            ),
+            f"sum({selector(RECORDED_LOSSES)}) "
+            f"or max(rate({third_party('statsd_exporter_lines_total')}[{RATE_INTERVAL}])) * 0",
             links=[runbook("WindsockSamplesLost"), runbook("WindsockSenderDropsLines")],
             steps=NONE_IS_GOOD,
             decimals=0,

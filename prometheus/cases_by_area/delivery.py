@@ -27,6 +27,13 @@ CASES: Final = (
     )[:2],
     Case("WindsockAlertsDead", Kind.SILENT, "more than an hour ago", {_DEAD: "3x6 4x800"}, "130m"),
     Case("WindsockAlertsDead", Kind.SILENT, "the history was pruned", {_DEAD: "9x400 3x60"}, "68m"),
+    Case(
+        "WindsockAlertsDead",
+        Kind.SILENT,
+        "what was dead is sent again",
+        {**SCRAPED, _DEAD_COUNTED: "_x400 1x30", _DEAD: "_x400 1x3 stale"},
+        "68m",
+    ),
     Case("WindsockAlertsDead", Kind.MISSING, "never", SCRAPED, "70m"),
     Case(
         "WindsockAlertsDead",

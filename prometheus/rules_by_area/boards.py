@@ -8,13 +8,26 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus.promql import EXPORTER_JOB
+from prometheus.promql import EXPORTER_JOB, increased
 from prometheus.spec import Group, Recording
 
 INSTANCE: Final = "rules"
 """The instance of what no target gave."""
 
 _SLOS: Final = "windsock:slo_(objective|errors|burn_rate|error_budget_remaining):.+"
+
+
+_LOSSES: Final = {
+    "line": "statsd_exporter_sample_errors_total",
+    "event": "statsd_exporter_events_error_total",
+    "packet": "statsd_exporter_udp_packet_drops_total",
+}
+"""What was lost → the counter of the StatsD exporter that tells of it."""
+
+
+def _lost(what: str, family: str) -> str:
+    by_target = increased(family, "10m", ("job", "instance", "reason"))
+    return f'label_replace({by_target}, "lost", "{what}", "", "")'
 
 
 def _with_target(expr: str) -> str:
@@ -30,6 +43,10 @@ SHOWN: Final = (
     Recording(
         record="windsock:slos:shown",
         expr=_with_target(f'label_replace({{__name__=~"{_SLOS}"}}, "measure", "$1", "__name__", "windsock:(slo_.+)")'),
+    ),
+    Recording(
+        record="windsock:samples_lost:increase10m",
+        expr=" or ".join(_lost(what, family) for what, family in _LOSSES.items()),
     ),
 )
 

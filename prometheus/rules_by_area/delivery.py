@@ -16,10 +16,12 @@ _WAITED: Final = "The oldest undelivered alert to {{ $labels.channel }} has wait
 ALERTS: Final = (
     Alert(
         name="WindsockAlertsDead",
-        # The outbox's history is the truth; the counter sees the first dead alert of a channel without a history.
+        # The outbox's history is the truth. The counter sees the first dead alert of a channel without a history; a
+        # replay takes the alert back.
         expr=(
-            f"max by (channel) ({_DEAD} - min_over_time({_DEAD}[1h])) > 0 or "
+            f"(max by (channel) ({_DEAD} - min_over_time({_DEAD}[1h])) > 0 or "
             + increased(series("alerts.dead"), "1h", ("channel",))
+            + f") and on (channel) max by (channel) ({_DEAD}) > 0"
         ),
         severity=Severity.CRITICAL,
         board=Board.ALERTS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -54,18 +55,23 @@ class Prometheus:
         """What the query answers from `start` to `end`: ``metric`` and ``values`` of each series."""
         return self._ask("query_range", query=query, start=start, end=end, step=step)["result"]  # type: ignore[no-any-return]
 
+    def firing(self) -> set[tuple[str, str]]:
+        """Name and DAG of every alert that fires."""
+        found = self._ask("alerts")["alerts"]
+        labels = [alert["labels"] for alert in found if alert["state"] == "firing"]
+        return {(each["alertname"], each.get("dag_id", "")) for each in labels}
+
     def read(self, query: str) -> None:
         """Read a query without answering it; raises ValueError where it is none."""
         self._ask("format_query", query=query)
 
     def _ask(self, path: str, **parameters: str | float) -> Any:
-        form = urllib.parse.urlencode(parameters).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/v1/{path}", data=form)
+        url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(url, timeout=20) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
-            raise ValueError(f"{json.load(error)['error']}: {parameters['query']}") from None
+            raise ValueError(f"{json.load(error)['error']}: {parameters.get('query', path)}") from None
 
     def _ready(self) -> bool:
         try:

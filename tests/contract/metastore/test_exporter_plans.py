@@ -12,7 +12,8 @@ from sqlalchemy import Engine, Select, event, text
 from engine.metastore.store import Store
 from exporters.metastore import windsock
 from exporters.metastore.deadlines import Deadlines
-from exporters.metastore.service import MetastoreConfig, MetastoreReader
+from exporters.metastore.reader import MetastoreReader
+from exporters.metastore.service import MetastoreConfig
 from tests.contract.metastore.stage import Stage, bash
 from tests.servers.databases import DatabaseServer
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -490,3 +491,25 @@ def test_a_panel_shows_what_the_metastore_holds(world: World, equal: Equal) -> N
 
 def same(shown: Numbers, truth: Numbers, within: float) -> bool:
     return shown == pytest.approx(truth, rel=0, abs=within)
+
+
+def test_the_alerts_shown_are_those_that_prometheus_holds_to_be_firing(world: World) -> None:
+    (target,) = [each for each in targets("windsock-overview") if each.panel == "Alerts that fire now"]
+
+    def shown() -> set[tuple[str, str]]:
+        found = world.prometheus.instant(world.filled(target.expr))
+        return {(series["metric"]["alertname"], series["metric"].get("dag_id", "")) for series in found}
+
+    def fires() -> set[tuple[str, str]]:
+        return world.prometheus.firing() - {("WindsockWatchdog", "")}
+
+    wait_until(lambda: fires() and shown() == fires(), "the same alerts")
+
+
+def test_a_line_that_cannot_be_read_is_shown_as_lost(world: World) -> None:
+    (target,) = [each for each in targets("windsock-scheduler") if each.panel == "StatsD samples lost"]
+    query = world.filled(target.expr)
+    wait_until(lambda: [each["value"][1] for each in world.prometheus.instant(query)] == ["0"], "no loss", timeout=30)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"no sample", ("127.0.0.1", world.machine.ports["WINDSOCK__EXPORTER__STATSD_PORT"]))
+    wait_until(lambda: float(world.prometheus.instant(query)[0]["value"][1]) >= 1, "the lost line")

@@ -12,7 +12,7 @@ import pytest
 from dashboards.families import THIRD_PARTY
 from dashboards.generate import documents
 from dashboards.links import TITLES, Uid
-from dashboards.promql import RECORDED_ALERTS, RECORDED_SLOS
+from dashboards.promql import RECORDED_ALERTS, RECORDED_LOSSES, RECORDED_SLOS
 from dashboards.selectors import selectors
 from exporters.catalogue import CATALOGUE, METASTORE, SignalType
 from prometheus.rules_by_area.boards import SHOWN
@@ -94,6 +94,17 @@ def test_every_panel_with_data_says_what_is_normal_and_what_to_do(uid: str) -> N
 
 
 @EACH
+def test_a_number_that_is_unknown_has_no_colour_of_a_known_one(uid: str) -> None:
+    for panel in data_panels(BOARDS[uid]):
+        if panel["type"] == "stat":
+            defaults = panel["fieldConfig"]["defaults"]
+            (nothing,) = [each["options"] for each in defaults["mappings"] if each["type"] == "special"]
+            assert nothing["match"] == "null+nan"
+            assert nothing["result"]["text"] == defaults["noValue"]
+            assert nothing["result"]["color"] not in {step["color"] for step in defaults["thresholds"]["steps"]}
+
+
+@EACH
 def test_every_link_leads_somewhere(uid: str) -> None:
     board = BOARDS[uid]
     for url in links(board):
@@ -121,7 +132,7 @@ def links(board: dict[str, Any]) -> list[str]:
 
 @EACH
 def test_every_series_is_one_that_somebody_gives(uid: str) -> None:
-    known = {"up", "process_start_time_seconds", RECORDED_ALERTS, RECORDED_SLOS}
+    known = {"up", "process_start_time_seconds", RECORDED_ALERTS, RECORDED_LOSSES, RECORDED_SLOS}
     known |= {f"{name}{suffix}" for names in THIRD_PARTY.values() for name in names for suffix in ("", "_bucket")}
     for row in (*CATALOGUE.values(), *METASTORE.values()):
         suffixes = ("_bucket", "_sum", "_count") if row.type is SignalType.TIMER else ("",)
@@ -137,7 +148,7 @@ def test_every_series_is_one_that_somebody_gives(uid: str) -> None:
 
 
 def test_the_recordings_that_boards_ask_for_are_made() -> None:
-    assert {rule.record for rule in SHOWN} == {RECORDED_ALERTS, RECORDED_SLOS}
+    assert {rule.record for rule in SHOWN} == {RECORDED_ALERTS, RECORDED_LOSSES, RECORDED_SLOS}
 
 
 @EACH
