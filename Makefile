@@ -30,7 +30,7 @@ lint: ## Check style, types and layers
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@if command -v shellcheck >/dev/null; then shellcheck scripts/bootstrap scripts/lock .ci/run; fi
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/bootstrap scripts/lock .ci/run deploy/postgres/10-monitor.sh; fi
 
 format: ## Format the code
 	@scripts/bootstrap dev

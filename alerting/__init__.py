@@ -42,6 +42,6 @@ confirming, while the database is away     tried until the lease ends, then as a
 So every event ends as delivered, dead or suppressed, each visible in ``outbox.listing``, and none disappears.
 
 Modules, in the order of the flow: ``events``, ``outbox`` (on ``tables``, ``database``, ``clock``), ``routes``,
-``render`` (on ``cleaning``, ``templates``), ``channels`` (``email``, ``chat``), ``deliver`` (on ``lanes``,
+``render`` (on ``cleaning``, ``templates``), ``channels`` (``email``, ``chat``, ``grafana``), ``deliver`` (on ``lanes``,
 ``pace``, ``meters``).
 """

@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Insert, Table, case, func, lit
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from alerting.events import AlertEvent, EventKind
-from alerting.routes import EMAIL, Plan, Suppressed, Target, match
+from alerting.routes import EMAIL, GRAFANA, Plan, Suppressed, Target, match
 from alerting.tables import alert_delivery, alert_event
 
 _HOLDER: Final = 18  # characters of a token that name the holder
@@ -29,6 +29,7 @@ BATCH: Final = 500  # rows per INSERT: SQLite allows 32 766 parameters in one st
 RESTART: Final = "restart (windsock down, windsock up --detach)"
 REPLAY: Final = f"{RESTART}, then windsock alerts replay"
 MAIL_OFF: Final = "mail is off because no SMTP server is set: set WINDSOCK__SMTP__SMTP_HOST"
+ANNOTATIONS_OFF: Final = "annotations are off because no token is set: set WINDSOCK__GRAFANA__TOKEN"
 _ELSEWHERE: Final = (
     "send it to another one (windsock alerts replay --to NAME), or put its URL back into "
     "WINDSOCK__ALERTING__APPRISE_URLS"
@@ -391,7 +392,7 @@ def bury_orphans(connection: Connection, now: datetime, channels: Sequence[str])
 
 def _missing() -> ColumnElement[str]:
     gone = literal("receiver ") + _d.channel + literal(" is no longer in the settings: ") + literal(_ELSEWHERE)
-    return case((_d.channel == EMAIL, MAIL_OFF), else_=gone)
+    return case((_d.channel == EMAIL, MAIL_OFF), (_d.channel == GRAFANA, ANNOTATIONS_OFF), else_=gone)
 
 
 def replay(
@@ -422,7 +423,7 @@ def replay(
 def _movable(connection: Connection, chosen: ColumnElement[bool], to: str) -> list[int]:
     """One delivery of each event that `to` has none of; its own dead ones too."""
     told = select(_d.event_id).where(_d.channel == to)
-    others = (_d.channel != EMAIL) & _d.event_id.not_in(told)
+    others = _d.channel.not_in((EMAIL, GRAFANA)) & _d.event_id.not_in(told)
     rows = connection.execute(select(_d.id, _d.event_id).where(chosen, others | (_d.channel == to)))
     return list({row.event_id: row.id for row in rows}.values())
 

@@ -65,7 +65,14 @@ class Renderer:
             chat=self._chat(event, values),
             failed=event.kind in (EventKind.TASK_FAILED, EventKind.RUN_FAILED),
             recipients=recipients,
+            tags=self._tags(event),
+            url=one_line(event.url) if event.url else "",
         )
+
+    def _tags(self, event: AlertEvent) -> tuple[str, ...]:
+        """Few and bounded, whatever the kind of event: no run, no time, no text."""
+        known = (("event", event.kind.value), ("dag", event.dag_id), ("task", event.task_id))
+        return tuple(f"{name}:{self._line(value)}" for name, value in known if value)
 
     def _subject(self, event: AlertEvent) -> str:
         """Without attempt and time of day, so that a client files all mails of one run's task as one conversation."""

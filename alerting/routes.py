@@ -12,13 +12,14 @@ import msgspec
 from alerting.events import AlertEvent, EventKind
 
 EMAIL: Final = "email"
+GRAFANA: Final = "grafana"
 # What a run_failed event carries as its cause where its tasks' own failures say it all.
 CAUSED_BY_TASKS: Final = "task_failures"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the settings say: the chat receivers' names, and how long a delivery is tried."""
+    """What the settings say: who hears of everything (chat receivers, Grafana), and how long a delivery is tried."""
 
     receivers: tuple[str, ...] = ()
     give_up_after: timedelta = timedelta(days=1)

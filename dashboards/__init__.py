@@ -1,3 +1,3 @@
-"""What Grafana is given: for now its data source; boards are made here from the catalogue of signals."""
+"""What Grafana is given: its data source, and boards made from the catalogue of signals."""
 
 from __future__ import annotations

@@ -35,6 +35,8 @@ class Message:
     chat: str  # plain text, short; the subject is its title
     failed: bool  # False for a retry or a test
     recipients: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()  # event:task_failed, dag:daily, task:load: for receivers that file what they get
+    url: str = ""  # the page that it is about
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def _require_receivers(settings: Settings, emails: tuple[str, ...]) -> None:
         raise Misuse(f"this is no mail address: {', '.join(wrong)}")
     if emails and not settings.smtp.smtp_host:
         raise Failure("mail is off: set WINDSOCK__SMTP__SMTP_HOST (see windsock config list --section smtp)")
-    if not emails and not settings.alerting.apprise_urls:
+    if not emails and not settings.alerting.apprise_urls and not settings.grafana.token:
         raise Failure(
             "there is nobody to tell: set WINDSOCK__ALERTING__APPRISE_URLS, or name a mail address with --email"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -14,6 +14,9 @@ from engine.config import load, prepare_home
 if TYPE_CHECKING:
     from engine.config import Settings
     from engine.metastore.store import Store
+
+
+_BEATING: Final = ("scheduler", "dag-processor", "notifier")  # kinds of processes, as the commands are called
 
 
 @click.group()
@@ -34,10 +37,17 @@ def upgrade() -> None:
 
 
 @db.command()
-def check() -> None:
-    """Say whether the metastore can be used; exit status 1 where it cannot."""
-    with open_store() as store:
+@click.option("--alive", "kind", type=click.Choice(_BEATING), help="Ask also for this process's heartbeat.")
+def check(kind: str | None) -> None:
+    """Say whether the metastore can be used; exit status 1 where it cannot.
+
+    With --alive, exit status 1 also where no such process of this host (or container) beats.
+    """
+    settings = load()
+    with open_store(settings) as store:
         store.check()
+        if kind:
+            _require_heartbeat(store, settings, kind)
         click.echo(f"{store} is ready.")
 
 
@@ -67,6 +77,17 @@ def _refuse_while_in_use(store: Store, settings: Settings) -> None:
     if kinds:
         names = ", ".join(kind.replace("_", "-") for kind in kinds)
         raise Failure(f"{names} {'is' if len(kinds) == 1 else 'are'} running; first: windsock down")
+
+
+def _require_heartbeat(store: Store, settings: Settings, kind: str) -> None:
+    from engine.stack.heartbeats import read_beats
+
+    ages = [beat.age_seconds for beat in read_beats(store).get(kind.replace("-", "_"), ())]
+    threshold = settings.scheduler.scheduler_health_check_threshold
+    if not ages:
+        raise Failure(f"no {kind} of this host has a heartbeat; start it: windsock {kind}")
+    if min(ages) >= threshold:
+        raise Failure(f"the {kind} of this host was last heard of {min(ages):.0f} s ago; its log says more")
 
 
 def _upgrade() -> None:

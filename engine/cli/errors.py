@@ -17,6 +17,7 @@ _WORDED = (
     ("engine.authoring.errors", "AuthoringError"),
     ("exporters.errors", "ExporterError"),
     ("alerting.errors", "AlertingError"),
+    ("dashboards.grafana", "GrafanaError"),
 )
 
 

@@ -19,7 +19,8 @@ _MARK = "pyproject.toml"
 def generate(check: bool, root: Path | None) -> None:
     """Write the generated files into the checkout, or check them.
 
-    They are the StatsD mappings, the Prometheus rules and configuration, and the reference pages.
+    They are the StatsD mappings, the Prometheus rules and configuration, the boards, what docker-compose.yml mounts,
+    and the reference pages.
     """
     root = root or Path(__file__).parents[2]
     if not (root / _MARK).exists():
@@ -38,13 +39,17 @@ def generate(check: bool, root: Path | None) -> None:
 
 def documents() -> Mapping[str, str]:
     """Every generated file: its path below the root, and its text."""
+    import dashboards.generate
     import exporters.generate
     import prometheus.generate
     from engine.config import reference_page
+    from engine.stack import compose
 
     sources = (
         exporters.generate.documents(),
+        dashboards.generate.documents(),
         prometheus.generate.documents(),
+        compose.documents(),
         {"docs/configuration.md": reference_page()},
     )
     return {str(path): text for source in sources for path, text in source.items()}

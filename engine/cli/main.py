@@ -19,6 +19,7 @@ COMMANDS = {
     "tasks": Lazy("engine.cli.tasks:tasks", "List tasks, their states and logs."),
     "pools": Lazy("engine.cli.pools:pools", "List, set, delete pools: slots that tasks share."),
     "alerts": Lazy("engine.cli.alerts:alerts", "List, test and replay alerts."),
+    "dashboards": Lazy("engine.cli.dashboards:dashboards", "Push boards into Grafana; mark deploys in it."),
     "config": Lazy("engine.cli.config:config", "Show the settings and where they come from."),
     "db": Lazy("engine.cli.db:db", "Create, upgrade, check, reset the metastore."),
     "users": Lazy("engine.cli.users:users", "Manage who may sign in."),
@@ -26,7 +27,7 @@ COMMANDS = {
     "dag-processor": Lazy("engine.cli.services:dag_processor", "Run the DAG processor."),
     "notifier": Lazy("engine.cli.services:notifier", "Run the delivery of alerts and callbacks."),
     "webserver": Lazy("engine.cli.services:webserver", "Run the web server."),
-    "exporter": Lazy("engine.cli.services:exporter", "Run the StatsD to Prometheus bridge."),
+    "exporter": Lazy("engine.cli.services:exporter", "Run the StatsD to Prometheus bridge, or the metastore exporter."),
     "generate": Lazy("engine.cli.generate:generate", "Write the generated files, or check them."),
     "version": Lazy("engine.cli.version:version", "Show the version."),
 }

@@ -14,7 +14,7 @@ from typing import Final
 
 from engine.config.sections import Settings, all_keys
 
-DELIVERY: Final = ("alerting", "smtp")  # the sections that decide whom an alert reaches
+DELIVERY: Final = ("alerting", "smtp", "grafana")  # the sections that decide whom an alert reaches
 _SALT_BYTES: Final = 16
 
 

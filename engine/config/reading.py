@@ -26,6 +26,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?\]?")
 _METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
 _SPAN = re.compile(r"([0-9]+(ms|[smhdwy]))+")
+_TARGET = re.compile(r"(?:[^\s/:\[\]]+|\[[0-9a-fA-F:.]+\]):\d{1,5}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 
@@ -182,6 +183,8 @@ def _items(key: Key, raw: Any) -> tuple[str, ...]:
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise RefusedError('a list of texts: ["...", "..."]')
     stripped = tuple(item.strip() for item in items if item.strip())
+    if key.about.form != "apprise_url":
+        return tuple(_formed_text(key, item) for item in stripped)
     for position, item in enumerate(stripped, start=1):
         if not _SCHEME.fullmatch(_text(key, item)):
             raise RefusedError(
@@ -231,6 +234,12 @@ def _metric(text: str) -> str:
     return text
 
 
+def _target(text: str) -> str:
+    if not _TARGET.fullmatch(text):
+        raise RefusedError("addresses of the form host:port, without scheme and path")
+    return text
+
+
 def _span(text: str) -> str:
     if not _SPAN.fullmatch(text):
         raise RefusedError("a duration such as 15d, 12h or 1h30m")
@@ -250,6 +259,7 @@ _FORMS: Mapping[str, Callable[[str], str]] = {
     "address": _address,
     "metric": _metric,
     "span": _span,
+    "target": _target,
 }
 _SCALARS: Mapping[Any, Callable[[Key, Any], Any]] = {
     bool: _boolean,

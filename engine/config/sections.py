@@ -33,9 +33,9 @@ class About:
     help: str
     aliases: tuple[str, ...] = ()
     mask: Callable[[str], str] | None = None
-    form: Literal["any", "host", "http_url", "database_url", "apprise_url", "timezone", "address", "metric", "span"] = (
-        "any"
-    )
+    form: Literal[
+        "any", "host", "http_url", "database_url", "apprise_url", "timezone", "address", "metric", "span", "target"
+    ] = "any"
 
 
 Port = Annotated[int, Limits(at_least=1, at_most=65535)]
@@ -197,11 +197,22 @@ class Webserver(Section, frozen=True):
 
 
 class Exporter(Section, frozen=True):
-    """The StatsD bridge that Prometheus reads."""
+    """What Prometheus reads: the StatsD bridge and the metastore exporter."""
 
     host: Annotated[str, About("Address to listen on, for StatsD and for Prometheus.", form="host")] = "127.0.0.1"
     statsd_port: Annotated[Port, About("Port for StatsD, UDP and TCP.")] = 9125
     port: Annotated[Port, About("Port of /metrics.")] = 9102
+    metastore_port: Annotated[Port, About("Port of the metastore exporter's /metrics.")] = 9103
+    metastore_cache_seconds: Annotated[
+        Seconds, About("Seconds for which a read of the metastore answers every scrape.")
+    ] = 5.0
+    metastore_timeout_seconds: Annotated[
+        Seconds,
+        About("Seconds that a read of the metastore may take; keep it below Prometheus' scrape time-out."),
+    ] = 5.0
+    metastore_max_series: Annotated[
+        Count, About("Series of one family that the metastore exporter shows at most; the rest is counted.")
+    ] = 10_000
 
 
 class Prometheus(Section, frozen=True):
@@ -210,7 +221,10 @@ class Prometheus(Section, frozen=True):
     host: Annotated[str, About("Address that both listen on.", form="host")] = "127.0.0.1"
     port: Annotated[Port, About("Port of Prometheus.")] = 9090
     alertmanager_port: Annotated[Port, About("Port of Alertmanager.")] = 9093
-    retention: Annotated[str, About("How long samples are kept, such as 15d or 12h.", form="span")] = "15d"
+    retention: Annotated[
+        str,
+        About("How long samples are kept, such as 35d or 12h; error budgets look back for 30 days.", form="span"),
+    ] = "35d"
     runbook_base: Annotated[
         str,
         About(
@@ -218,12 +232,55 @@ class Prometheus(Section, frozen=True):
             form="http_url",
         ),
     ] = ""
+    board_base: Annotated[
+        str,
+        About(
+            "URL of the Grafana whose boards alerts link to; empty: grafana.url.",
+            form="http_url",
+        ),
+    ] = ""
+    node_targets: Annotated[
+        tuple[str, ...],
+        About("Node exporters to scrape, host:port; in the environment separated by commas.", form="target"),
+    ] = ()
+    postgres_targets: Annotated[
+        tuple[str, ...], About("PostgreSQL exporters to scrape, host:port.", form="target")
+    ] = ()
+    mysql_targets: Annotated[tuple[str, ...], About("MySQL exporters to scrape, host:port.", form="target")] = ()
+    redis_targets: Annotated[tuple[str, ...], About("Redis exporters to scrape, host:port.", form="target")] = ()
+    celery_targets: Annotated[tuple[str, ...], About("Flowers to scrape, host:port.", form="target")] = ()
+    blackbox_targets: Annotated[
+        tuple[str, ...], About("Addresses to probe from outside, in the form that blackbox_module wants.")
+    ] = ()
+    blackbox_module: Annotated[str, About("How to probe: a module of the blackbox exporter.")] = "http_2xx"
+    blackbox_exporter: Annotated[str, About("The blackbox exporter that probes, host:port.", form="target")] = (
+        "localhost:9115"
+    )
 
 
 class Grafana(Section, frozen=True):
-    """The Grafana that `windsock up` starts where it is installed."""
+    """The Grafana that `windsock up` starts where it is installed, or another that boards and annotations go to."""
 
-    port: Annotated[Port, About("Port of Grafana.")] = 3000
+    port: Annotated[Port, About("Port of the Grafana that is started here.")] = 3000
+    url: Annotated[
+        str,
+        About(
+            "URL of the Grafana for `windsock dashboards` and for annotations; empty: http://localhost and the port.",
+            form="http_url",
+        ),
+    ] = ""
+    token: Annotated[
+        str,
+        About(
+            "Token of a service account with the role Editor: failures become annotations in Grafana. Empty: none do.",
+            mask=masking.hide,
+        ),
+    ] = ""
+
+    @property
+    def address(self) -> str:
+        """`url`, or what it is by default; without a slash at the end."""
+        return self.url or f"http://localhost:{self.port}"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -57,8 +57,9 @@ class Redactor:
 
 
 def setting_secrets(settings: Settings) -> Iterator[str]:
-    """The mail password, the metastore's password, and apprise URLs with the tokens in them."""
+    """The mail password, Grafana's token, the metastore's password, and apprise URLs with the tokens in them."""
     yield settings.smtp.smtp_password
+    yield settings.grafana.token
     yield from _url_password(settings.database.sql_alchemy_conn)
     for url in settings.alerting.apprise_urls:
         _, _, rest = url.partition("://")

@@ -13,6 +13,7 @@ from pathlib import Path
 from alerting import outbox
 from alerting.channels.chat import receivers
 from alerting.channels.email import SmtpConfig, mail_channels
+from alerting.channels.grafana import annotation_channels
 from alerting.deliver import Deliverer
 from alerting.render import Renderer
 from alerting.routes import Plan
@@ -48,7 +49,10 @@ def build_deliverer(settings: Settings, store: Store, metrics: Metrics | None = 
         starttls=smtp.smtp_starttls,
         timeout=smtp.smtp_timeout,
     )
-    chats = receivers(settings.alerting.apprise_urls)
+    told = [
+        *receivers(settings.alerting.apprise_urls),
+        *annotation_channels(settings.grafana.address, settings.grafana.token),
+    ]
     redactor = Redactor.from_settings(settings)
     renderer = Renderer(
         partial(_log_tail, settings.logging.base_log_folder), redactor.redact, settings.alerting.log_lines
@@ -56,9 +60,9 @@ def build_deliverer(settings: Settings, store: Store, metrics: Metrics | None = 
     give_up_after = timedelta(seconds=settings.alerting.give_up_after)
     return Deliverer(
         store.engine,
-        [*mail_channels(mail), *chats],
+        [*mail_channels(mail), *told],
         renderer,
-        Plan(tuple(chat.name for chat in chats), give_up_after),
+        Plan(tuple(channel.name for channel in told), give_up_after),
         lease_for=timedelta(seconds=settings.alerting.lease_seconds),
         meter=metrics,
         holder=holder,

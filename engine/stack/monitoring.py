@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.config import Settings
+from engine.config.sections import Prometheus as PrometheusSettings
 from engine.links import runbooks_url
 from engine.stack.component import Component, Http, Port
+
+if TYPE_CHECKING:
+    from prometheus.scrape import OptionalTargets
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "[::1]"}  # noqa: S104
 _HOST = "WINDSOCK__PROMETHEUS__HOST"
@@ -82,7 +87,7 @@ def alertmanager(settings: Settings) -> Component:
 
 
 def grafana(settings: Settings) -> Component:
-    """Grafana, where it is installed, with Prometheus as its data source."""
+    """Grafana, where it is installed, with Prometheus as its data source and the boards."""
     port, program = settings.grafana.port, find_program("grafana", "grafana-server")
     home = _grafana_home(program)
     return Component(
@@ -118,29 +123,55 @@ def runbooks(settings: Settings) -> str:
     return runbooks_url(settings.webserver.url) if RUNBOOKS_DIR.is_dir() else RUNBOOKS
 
 
+def boards(settings: Settings) -> str:
+    """Where alerts link to for boards."""
+    return settings.prometheus.board_base.rstrip("/") or settings.grafana.address
+
+
 def write_configurations(settings: Settings) -> None:
     """Write what the programs read, for the addresses of these settings."""
-    from dashboards.provisioning import datasource
+    from dashboards.provisioning import board_files, board_provider, datasource
     from prometheus.generate import alertmanager_config, rule_files, scrape_config
 
-    own = settings.prometheus
+    own, exporter = settings.prometheus, settings.exporter
     rules = configuration(settings, "prometheus").with_name("rules")
     texts = {
-        **{rules / name: text for name, text in rule_files(runbooks(settings)).items()},
+        **{rules / name: text for name, text in rule_files(runbooks(settings), boards(settings)).items()},
         configuration(settings, "prometheus"): scrape_config(
-            exporter_address=f"{reachable(settings.exporter.host)}:{settings.exporter.port}",
+            exporter_address=f"{reachable(exporter.host)}:{exporter.port}",
+            metastore_address=f"{reachable(exporter.host)}:{exporter.metastore_port}",
             alertmanager_address=f"{reachable(own.host)}:{own.alertmanager_port}",
             prometheus_address=f"{reachable(own.host)}:{own.port}",
+            targets=_targets(own),
             rules_dir=rules,
         ),
         configuration(settings, "alertmanager"): alertmanager_config(),
-        _datasource(settings): datasource(f"http://{reachable(own.host)}:{own.port}"),
+        _provisioning(settings) / "datasources" / "windsock.yaml": datasource(
+            f"http://{reachable(own.host)}:{own.port}"
+        ),
+        _provisioning(settings) / "dashboards" / "windsock.yaml": board_provider(_boards(settings)),
+        **{_boards(settings) / name: text for name, text in board_files(settings.webserver.url).items()},
     }
     for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     for name in ("prometheus", "alertmanager", "grafana"):
         data_folder(settings, name).mkdir(parents=True, exist_ok=True)
+
+
+def _targets(own: PrometheusSettings) -> OptionalTargets:
+    from prometheus.scrape import OptionalTargets
+
+    return OptionalTargets(
+        node=own.node_targets,
+        postgres=own.postgres_targets,
+        mysql=own.mysql_targets,
+        redis=own.redis_targets,
+        celery=own.celery_targets,
+        blackbox=own.blackbox_targets,
+        blackbox_module=own.blackbox_module,
+        blackbox_exporter=own.blackbox_exporter,
+    )
 
 
 def _grafana_home(program: str | None) -> Path | None:
@@ -162,12 +193,17 @@ def _grafana_environment(settings: Settings) -> dict[str, str]:
         "GF_PATHS_DATA": str(data),
         "GF_PATHS_LOGS": str(settings.logging.base_log_folder / "grafana"),
         "GF_PATHS_PLUGINS": str(data / "plugins"),
-        "GF_PATHS_PROVISIONING": str(settings.home / "run" / "grafana" / "provisioning"),
+        "GF_PATHS_PROVISIONING": str(_provisioning(settings)),
+        "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(_boards(settings) / "windsock-overview.json"),
         "GF_SECURITY_ADMIN_PASSWORD": f"$__file{{{settings.home / 'admin-password'}}}",  # Grafana reads the file
         "GF_ANALYTICS_REPORTING_ENABLED": "false",
         "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
     }
 
 
-def _datasource(settings: Settings) -> Path:
-    return settings.home / "run" / "grafana" / "provisioning" / "datasources" / "windsock.yaml"
+def _provisioning(settings: Settings) -> Path:
+    return settings.home / "run" / "grafana" / "provisioning"
+
+
+def _boards(settings: Settings) -> Path:
+    return settings.home / "run" / "grafana" / "boards"

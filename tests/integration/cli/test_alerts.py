@@ -181,3 +181,9 @@ def test_a_test_waits_until_it_is_delivered(windsock: Command, store: Store) -> 
     thread.join(20)
     assert results[0].exit_code == 0, results[0].output
     assert results[0].stdout == "json: delivered\n"
+
+
+def test_grafana_alone_is_somebody_to_tell(windsock: Command) -> None:
+    result = windsock("alerts", "test", "--timeout", "0", WINDSOCK__GRAFANA__TOKEN="glsa_token")
+    assert result.exit_code == 1
+    assert "no notifier is running" in result.stderr

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,29 @@ def test_an_unknown_user_is_told(windsock: Command, store: Store) -> None:
     result = windsock("users", "reset-password", "nobody")
     assert result.exit_code == 1
     assert "there is no user 'nobody'" in result.stderr
+
+
+def test_check_asks_for_the_heartbeat_of_this_host_only(windsock: Command, store: Store) -> None:
+    silent = windsock("db", "check", "--alive", "dag-processor")
+    assert (silent.exit_code, "start it: windsock dag-processor" in silent.stderr) == (1, True)
+    identity = processes.identify(ProcessKind.DAG_PROCESSOR)
+    store.run(lambda tx: processes.register(tx, identity))
+    assert windsock("db", "check", "--alive", "dag-processor").exit_code == 0
+    assert windsock("db", "check", "--alive", "scheduler").exit_code == 1
+    store.run(
+        lambda tx: processes.register(tx, replace(identity, id="elsewhere", hostname="another", kind="scheduler"))
+    )
+    assert windsock("db", "check", "--alive", "scheduler").exit_code == 1
+    store.run(lambda tx: processes.end(tx, [identity.id]))
+    assert windsock("db", "check", "--alive", "dag-processor").exit_code == 1
+
+
+def test_check_tells_of_a_heartbeat_that_is_too_old(windsock: Command, store: Store) -> None:
+    identity = processes.identify(ProcessKind.NOTIFIER)
+    store.run(lambda tx: processes.register(tx, identity))
+    long_ago = "2026-01-01 00:00:00.000000"
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE process SET heartbeat_at = ?", (long_ago,))
+    done = windsock("db", "check", "--alive", "notifier")
+    assert done.exit_code == 1
+    assert "the notifier of this host was last heard of" in done.stderr

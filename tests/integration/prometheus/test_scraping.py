@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import prometheus
 from exporters.bridge import Bridge, BridgeConfig
-from prometheus.generate import scrape_config
-from prometheus.rules_spec import ALERTS
+from prometheus.generate import rule_files
+from prometheus.pace import NORMAL, Pace
+from prometheus.rules_by_area import ALERTS
+from prometheus.scrape import scrape_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +68,21 @@ class Queries:
 
 
 @pytest.fixture
-def queries(bridge: Bridge, tmp_path: Path, prometheus_binary: Path) -> Iterator[Queries]:
+def pace() -> Pace:
+    return NORMAL
+
+
+@pytest.fixture
+def rules_dir(pace: Pace, tmp_path: Path) -> Path:
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    for name, text in rule_files(pace=pace).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def queries(bridge: Bridge, rules_dir: Path, tmp_path: Path, prometheus_binary: Path) -> Iterator[Queries]:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -76,7 +91,7 @@ def queries(bridge: Bridge, tmp_path: Path, prometheus_binary: Path) -> Iterator
         scrape_config(
             exporter_address=f"127.0.0.1:{bridge.web_port}",
             prometheus_address=f"127.0.0.1:{port}",
-            rules_dir=prometheus.RULES_DIR,
+            rules_dir=rules_dir,
             scrape_interval=timedelta(seconds=1),
         ),
         encoding="utf-8",
@@ -124,6 +139,8 @@ def test_signals_are_answered_in_promql_with_the_labels_of_the_catalogue(bridge:
     wait_for(lambda: bool(queries.series(firing)), "the watchdog")
 
 
+# Hurried, because the slowest group is evaluated every five minutes.
+@pytest.mark.parametrize("pace", [Pace(faster=60, shortest_range=timedelta(seconds=5))], ids=["hurried"])
 def test_every_rule_is_loaded_and_healthy(queries: Queries) -> None:
     def rules() -> list[dict[str, Any]]:
         return [rule for group in queries.get("/api/v1/rules")["groups"] for rule in group["rules"]]

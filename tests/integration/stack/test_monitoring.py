@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -9,13 +10,19 @@ import pytest
 import yaml
 
 from engine.config import Settings, load
-from engine.stack.monitoring import configuration, write_configurations
+from engine.stack.monitoring import configuration, grafana, write_configurations
 from prometheus import RUNBOOKS_DIR
+
+ENVIRONMENT = {
+    "WINDSOCK__EXPORTER__PORT": "19102",
+    "WINDSOCK__PROMETHEUS__PORT": "19090",
+    "WINDSOCK__WEBSERVER__WEB_SERVER_PORT": "18080",
+}
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    made = load({"WINDSOCK__EXPORTER__PORT": "19102", "WINDSOCK__PROMETHEUS__PORT": "19090"}, tmp_path)
+    made = load(ENVIRONMENT, tmp_path)
     write_configurations(made)
     return made
 
@@ -48,10 +55,47 @@ def test_alerts_link_to_a_runbook_that_can_be_followed(tmp_path: Path, base: str
     made = load(environment, tmp_path)
     write_configurations(made)
     (folder,) = yaml.safe_load(configuration(made, "prometheus").read_text())["rule_files"]
-    alerts = yaml.safe_load((Path(folder).parent / "alerts.yml").read_text())
-    links = {rule["alert"]: rule["annotations"]["runbook_url"] for rule in alerts["groups"][0]["rules"]}
+    documents = [yaml.safe_load(path.read_text()) for path in Path(folder).parent.glob("*.yml")]
+    rules = [rule for document in documents for group in document["groups"] for rule in group["rules"]]
+    links = {rule["alert"]: rule["annotations"]["runbook_url"] for rule in rules if "alert" in rule}
     assert links["WindsockWatchdog"] == f"{expected}/WindsockWatchdog.md"
     assert {f"{name}.md" for name in links} <= {path.name for path in RUNBOOKS_DIR.iterdir()}
+
+
+def jobs(settings: Settings) -> dict[str, list[str]]:
+    document = yaml.safe_load(configuration(settings, "prometheus").read_text())
+    return {
+        job["job_name"]: [target for part in job["static_configs"] for target in part["targets"]]
+        for job in document["scrape_configs"]
+    }
+
+
+def test_what_is_deployed_besides_is_scraped(tmp_path: Path, promtool: Path) -> None:
+    environment = {
+        "WINDSOCK__EXPORTER__METASTORE_PORT": "19103",
+        "WINDSOCK__PROMETHEUS__NODE_TARGETS": "a:9100,b:9100",
+        "WINDSOCK__PROMETHEUS__BLACKBOX_TARGETS": "https://windsock.example",
+    }
+    made = load(environment, tmp_path)
+    write_configurations(made)
+    found = jobs(made)
+    assert found["windsock-metastore"] == ["127.0.0.1:19103"]
+    assert found["node"] == ["a:9100", "b:9100"]
+    assert found["blackbox"] == ["https://windsock.example"]
+    assert "postgres" not in found
+    done = subprocess.run([promtool, "check", "config", configuration(made, "prometheus")], capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [("", "http://localhost:13000"), ("https://grafana.example/", "https://grafana.example")],
+)
+def test_alerts_link_to_their_board(tmp_path: Path, base: str, expected: str) -> None:
+    made = load({"WINDSOCK__GRAFANA__PORT": "13000", "WINDSOCK__PROMETHEUS__BOARD_BASE": base}, tmp_path)
+    write_configurations(made)
+    rules = (configuration(made, "prometheus").with_name("rules") / "services.yml").read_text()
+    assert f"dashboard_url: {expected}/d/windsock-scheduler\n" in rules
 
 
 def test_grafana_gets_prometheus_as_its_data_source(settings: Settings) -> None:
@@ -59,6 +103,25 @@ def test_grafana_gets_prometheus_as_its_data_source(settings: Settings) -> None:
     (source,) = yaml.safe_load(path.read_text())["datasources"]
     assert source["url"] == "http://127.0.0.1:19090"
     assert source["isDefault"] is True
+
+
+def test_grafana_gets_the_boards_with_links_to_the_web_pages_of_these_settings(settings: Settings) -> None:
+    (path,) = (settings.home / "run" / "grafana" / "provisioning" / "dashboards").iterdir()
+    (provider,) = yaml.safe_load(path.read_text())["providers"]
+    written = {board.stem: json.loads(board.read_text()) for board in Path(provider["options"]["path"]).iterdir()}
+    assert len(written) == 10
+    assert {name: board["uid"] for name, board in written.items()} == {name: name for name in written}
+    assert {
+        variable["query"]
+        for board in written.values()
+        for variable in board["templating"]["list"]
+        if variable["name"] == "web"
+    } == {settings.webserver.url}
+
+
+def test_grafana_shows_the_overview_first(settings: Settings) -> None:
+    home = Path(dict(grafana(settings).env)["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert json.loads(home.read_text())["uid"] == "windsock-overview"
 
 
 def test_writing_again_changes_nothing(settings: Settings) -> None:

@@ -92,6 +92,7 @@ def test_a_tilde_is_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("smtp.smtp_user", "a\nb", r"text without line breaks and control characters, not 'a\nb' (*)."),
         ("webserver.base_url", "flow.example.org", "empty or a URL that starts with http:// or https://, not 'flow.example.org' (*)."),
         ("prometheus.retention", "two weeks", "a duration such as 15d, 12h or 1h30m, not 'two weeks' (*)."),
+        ("prometheus.node_targets", "a:9100,http://b:9100", "addresses of the form host:port, without scheme and path, not 'a:9100,http://b:9100' (*)."),
         ("database.sql_alchemy_conn", "postgres://me:pw@h/d", "a URL that starts with sqlite://, postgresql://, mysql:// or mariadb://, not postgres://me:********@h/d (*); did you mean postgresql?"),
         ("database.sql_alchemy_conn", "postgresql+psycopg2://h/d", "a URL that starts with postgresql:// (there is no driver psycopg2 here), not postgresql+psycopg2://h/d (*)."),
         ("database.sql_alchemy_conn", "mysql://me:pw@h", "a URL that names a database: mysql://user:password@host/database, not mysql://me:********@h (*)."),

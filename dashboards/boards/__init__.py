@@ -1,0 +1,3 @@
+"""The boards, one module each."""
+
+from __future__ import annotations

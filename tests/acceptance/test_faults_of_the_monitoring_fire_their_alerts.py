@@ -1,0 +1,191 @@
+"""Faults of exporters, Prometheus, Alertmanager and the database are made on a running system; and budgets are burned.
+
+Their alerts fire, no other does, and all resolve. Time is hurried thirtyfold, and for budgets three hundredfold. The
+table in docs/alerts.md tells what was seen.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from prometheus.pace import Pace
+from tests.servers.hurried import Fault, Hurried
+from tests.servers.machine import Machine
+from tests.servers.processes import free_port, wait_until
+from tests.servers.webhook import Answer, WebhookServer
+
+pytestmark = pytest.mark.timeout(240)
+
+BURNING = """
+from datetime import datetime, timedelta, timezone
+from engine import DAG, BashOperator, EmptyOperator
+
+with DAG("burns", schedule=None):
+    for number in range(25):
+        BashOperator(task_id=f"t_{number}", bash_command="exit 1")
+
+now = datetime.now(timezone.utc).replace(second=0, microsecond=0)
+start = now - timedelta(minutes=32)
+with DAG("catches_up", schedule=timedelta(minutes=1), start_date=start, catchup=True, max_active_runs=1):
+    BashOperator(task_id="t", bash_command="sleep 0.5")
+"""
+DOUBLED = """
+groups:
+  - name: doubled
+    rules:
+      - record: ambiguous:up:sum
+        expr: up * on (nothing) up
+"""
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[WebhookServer]:
+    server = WebhookServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    made = Machine(
+        tmp_path_factory.mktemp("home"),
+        WINDSOCK__CORE__LOAD_EXAMPLES="false",
+        WINDSOCK__SCHEDULER__SCHEDULER_HEARTBEAT_SEC="1",
+        WINDSOCK__SCHEDULER__JOB_HEARTBEAT_SEC="1",
+        WINDSOCK__SCHEDULER__DAG_DIR_LIST_INTERVAL="1",
+        WINDSOCK__EXPORTER__METASTORE_CACHE_SECONDS="0.5",
+    )
+    made.call("up", "--detach")
+    yield made
+    made.call("down")
+
+
+@pytest.fixture(scope="module")
+def prometheus(machine: Machine) -> Hurried:
+    hurried = Hurried(machine)
+    hurried.settle()
+    return hurried
+
+
+def flood(machine: Machine) -> None:
+    """More datagrams than the exporter's socket holds while nobody reads it."""
+    payload = b"\n".join(b"airflow.scheduler_heartbeat:0|c" for _ in range(1500))
+    with socket.socket(type=socket.SOCK_DGRAM) as sender:
+        for _ in range(1500):
+            sender.sendto(payload, ("127.0.0.1", machine.ports["WINDSOCK__EXPORTER__STATSD_PORT"]))
+
+
+def test_exporters_that_hang_and_lose_what_is_sent(machine: Machine, prometheus: Hurried) -> None:
+    fault = Fault(
+        prometheus,
+        ("WindsockExporterDown", "WindsockMetastoreExporterDown", "WindsockSchedulerMetricsMissing"),
+        ("WindsockSamplesLost",),
+    )
+    hanging = ("exporter", "metastore-exporter")
+    for component in hanging:
+        prometheus.signal(component, signal.SIGSTOP)
+    try:
+        fault.fires(40)
+        wait_until(lambda: "WindsockSchedulerMetricsMissing" in prometheus.muted(), "what follows to be muted", 30)
+        flood(machine)
+    finally:
+        lost = Fault(
+            prometheus,
+            ("WindsockSamplesLost",),
+            ("WindsockExporterDown", "WindsockMetastoreExporterDown", "WindsockSchedulerMetricsMissing"),
+        )
+        for component in hanging:
+            prometheus.signal(component, signal.SIGCONT)
+    lost.fires(60)
+    lost.resolves(60)
+
+
+def test_a_database_that_refuses(machine: Machine, prometheus: Hurried) -> None:
+    fault = Fault(
+        prometheus,
+        ("WindsockMetastoreUnreadable", "WindsockHeartbeatWritesFail"),
+        ("WindsockSchedulerMetricsMissing",),
+    )
+    machine.query("ALTER TABLE process RENAME TO away")
+    try:
+        fault.fires(40)
+    finally:
+        machine.query("ALTER TABLE away RENAME TO process")
+    fault.resolves(60)
+
+
+def test_a_receiver_that_refuses(prometheus: Hurried, receiver: WebhookServer) -> None:
+    fault = Fault(prometheus, ("WindsockNotificationsFail",))
+    receiver.answers.extend([Answer(status=404)] * 1000)
+
+    def tell(config: dict[str, Any]) -> None:
+        config["route"] |= {"group_wait": "1s", "group_interval": "1s", "repeat_interval": "1s"}
+        for each in config["receivers"]:
+            each["webhook_configs"] = [{"url": receiver.url}]
+
+    prometheus.configure_alertmanager(tell)
+    fault.fires(40)
+    receiver.answers.clear()
+    fault.resolves(60)
+
+
+def test_a_hanging_alertmanager(prometheus: Hurried) -> None:
+    fault = Fault(prometheus, ("WindsockAlertmanagerDown", "WindsockPrometheusDropsAlerts"))
+    prometheus.signal("alertmanager", signal.SIGSTOP)
+    try:
+        fault.fires(60)
+    finally:
+        prometheus.signal("alertmanager", signal.SIGCONT)
+    fault.resolves(60)
+
+
+def test_configurations_that_are_wrong(prometheus: Hurried) -> None:
+    fault = Fault(
+        prometheus,
+        (
+            "WindsockPrometheusWithoutAlertmanager",
+            "WindsockTargetDown",
+            "WindsockRuleFailures",
+            "WindsockMonitoringConfigRejected",
+        ),
+        ("WindsockPrometheusDropsAlerts",),
+    )
+
+    def change(config: dict[str, Any]) -> None:
+        del config["alerting"]
+        gone = {"targets": [f"127.0.0.1:{free_port()}"]}
+        config["scrape_configs"].append({"job_name": "node", "static_configs": [gone]})
+
+    prometheus.add_rules("doubled.yml", DOUBLED)
+    prometheus.configure(change)
+    prometheus.spoil()
+    fault.fires(60)
+    prometheus.remove_rules("doubled.yml")
+    prometheus.configure(lambda config: None)
+    fault.resolves(60)
+
+
+def test_budgets_that_burn(machine: Machine, prometheus: Hurried) -> None:
+    prometheus.use_rules(Pace(faster=300, shortest_range=timedelta(seconds=4)), ("slo",))
+    prometheus.configure(lambda config: None)
+    fault = Fault(
+        prometheus,
+        (
+            "WindsockTaskSuccessBurnsFast",
+            "WindsockTaskSuccessBurns",
+            "WindsockScheduleDelayBurnsFast",
+            "WindsockScheduleDelayBurns",
+        ),
+    )
+    machine.write_dag("burning.py", BURNING)
+    wait_until(lambda: machine.query("SELECT 1 FROM dag WHERE dag_id = 'burns'"), "the DAG", 30)
+    machine.trigger("burns")
+    fault.fires(60)
+    fault.resolves(120)
