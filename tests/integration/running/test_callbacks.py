@@ -38,8 +38,8 @@ def linger(context):
 
 
 class World:
-    def __init__(self) -> None:
-        self.home = Home(WINDSOCK__CORE__CALLBACK_TIMEOUT="1.5", WINDSOCK__SMTP__SMTP_PASSWORD="hidden-from-callbacks")
+    def __init__(self, **settings: str) -> None:
+        self.home = Home(WINDSOCK__SMTP__SMTP_PASSWORD="hidden-from-callbacks", **settings)
         self.told_path, self.gate = self.home.folder / "told", self.home.folder / "gate"
         self.home.scheduler()
         self.start_notifier()
@@ -82,6 +82,14 @@ def world() -> Iterator[World]:
     made.home.close()
 
 
+@pytest.fixture
+def hasty_world() -> Iterator[World]:
+    """One in which a callback that takes its time is ended for it."""
+    made = World(WINDSOCK__CORE__CALLBACK_TIMEOUT="5")
+    yield made
+    made.home.close()
+
+
 def test_each_callback_runs_once_in_a_process_of_its_own_with_its_context(world: World) -> None:
     run_id = world.run("both", "on_failure_callback=tell", "schedule=None, on_failure_callback=tell")
     assert [row.state for row in world.settled("both")] == ["done", "done"]
@@ -118,13 +126,12 @@ def test_a_callback_that_raises_is_told_and_not_repeated(world: World) -> None:
     wait_until(lambda: world.home.statsd.total("callbacks.finished", outcome="failed") >= 1, "the metric")
 
 
-def test_a_callback_that_overruns_is_killed(world: World) -> None:
-    world.gate.touch()
-    world.run("lingering", "on_failure_callback=linger")
-    (request,) = world.settled("lingering")
-    assert (request.state, request.error) == ("dead", "ran longer than core.callback_timeout of 1.5 s")
-    wait_until(lambda: not Path(f"/proc/{world.told('lingering')[0]['pid']}").exists(), "its process's end")
-    world.gate.unlink()
+def test_a_callback_that_overruns_is_killed(hasty_world: World) -> None:
+    hasty_world.gate.touch()
+    hasty_world.run("lingering", "on_failure_callback=linger")
+    (request,) = hasty_world.settled("lingering")
+    assert (request.state, request.error) == ("dead", "ran longer than core.callback_timeout of 5 s")
+    wait_until(lambda: not Path(f"/proc/{hasty_world.told('lingering')[0]['pid']}").exists(), "its process's end")
 
 
 def test_a_callback_whose_notifier_is_killed_runs_again_with_the_next(world: World) -> None:
