@@ -83,7 +83,7 @@ def test_what_was_claimed_but_never_dispatched_is_given_back_without_charge(home
     home.scheduler()
     assert home.wait("d", run_id) == "success"
     assert told(home) == {f"t{n} 1": 1 for n in range(5)}
-    assert "gave back 5 attempts" in home.output("dying")
+    wait_until(lambda: "gave back 5 attempts" in home.output("dying"), "its supervisor's word")
 
 
 def test_what_was_claimed_by_a_commit_without_an_answer_is_given_back_without_charge(home: Home) -> None:
@@ -218,6 +218,7 @@ def test_orders_that_a_stopped_supervisor_finds_after_its_schedulers_death_run_o
     kill(scheduler.pid)
     scheduler.wait()
     home.scheduler()
+    wait_until(lambda: home.statsd.total("scheduler.orphaned_tasks.adopted") == 20, "the new scheduler's first sweep")
     assert home.running("d") == 20  # a stopped supervisor is not a dead one
     os.kill(supervisor, signal.SIGCONT)
     assert home.wait("d", run_id) == "success"
