@@ -6,10 +6,8 @@ import json
 import socket
 import subprocess
 import threading
-import time
 import urllib.parse
 import urllib.request
-from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,20 +17,13 @@ import prometheus
 from exporters.bridge import Bridge, BridgeConfig
 from prometheus.generate import scrape_config
 from prometheus.rules_spec import ALERTS
+from tests.servers.processes import free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 DEADLINE_SECONDS = 30.0
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + DEADLINE_SECONDS
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        pause.wait(0.05)
 
 
 @pytest.fixture
@@ -68,9 +59,7 @@ class Queries:
 
 @pytest.fixture
 def queries(bridge: Bridge, tmp_path: Path, prometheus_binary: Path) -> Iterator[Queries]:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config = tmp_path / "prometheus.yml"
     config.write_text(
         scrape_config(
@@ -91,7 +80,7 @@ def queries(bridge: Bridge, tmp_path: Path, prometheus_binary: Path) -> Iterator
         process = subprocess.Popen(command, stdout=log, stderr=log)
     asked = Queries(port)
     try:
-        wait_for(asked.ready, f"prometheus, see {tmp_path}")
+        wait_until(asked.ready, f"prometheus, see {tmp_path}", DEADLINE_SECONDS)
         yield asked
     finally:
         process.terminate()
@@ -111,22 +100,23 @@ def test_signals_are_answered_in_promql_with_the_labels_of_the_catalogue(bridge:
         "airflow.operator_failures,dag_id=etl,task_id=load,operator=BashOperator:1|c",
         "airflow.ti_failures,dag_id=etl,task_id=load:1|c",
     )
-    wait_for(lambda: bool(queries.series("airflow_ti_failures")), "the first scrape")
+    wait_until(lambda: queries.series("airflow_ti_failures"), "the first scrape", DEADLINE_SECONDS)
     (slots,) = queries.series("airflow_executor_open_slots")
     (failures,) = queries.series("airflow_operator_failures")
     assert (slots.get("executor_class_name"), slots.get("name")) == ("LocalExecutor", None)
     assert (failures.get("operator_name"), failures.get("operator")) == ("BashOperator", None)
-    wait_for(
+    wait_until(
         lambda: [each["dag_id"] for each in queries.series("dag_task:ti_failures:increase10m")] == ["etl"],
         "the recorded failure",
+        DEADLINE_SECONDS,
     )
     firing = 'ALERTS{alertname="WindsockWatchdog",alertstate="firing"}'
-    wait_for(lambda: bool(queries.series(firing)), "the watchdog")
+    wait_until(lambda: queries.series(firing), "the watchdog", DEADLINE_SECONDS)
 
 
 def test_every_rule_is_loaded_and_healthy(queries: Queries) -> None:
     def rules() -> list[dict[str, Any]]:
         return [rule for group in queries.get("/api/v1/rules")["groups"] for rule in group["rules"]]
 
-    wait_for(lambda: bool(rules()) and all(rule["health"] == "ok" for rule in rules()), "healthy rules")
+    wait_until(lambda: rules() and all(rule["health"] == "ok" for rule in rules()), "healthy rules", DEADLINE_SECONDS)
     assert {rule["name"] for rule in rules() if rule["type"] == "alerting"} == {alert.name for alert in ALERTS}
