@@ -363,7 +363,7 @@ def test_a_timeout_stays_a_timeout_when_windsock_is_shut_down_meanwhile(home: Ho
 _OTHER_USER = """
 def other():
     os.setuid(65534)
-    time.sleep(3)
+    time.sleep(8)
 """
 
 
@@ -372,14 +372,14 @@ def test_an_attempt_that_became_another_user_is_left_alone_and_told_in_its_log(h
     home.add(
         "d",
         """
-        PythonOperator(task_id='t', python_callable=other, execution_timeout=timedelta(seconds=1))
+        PythonOperator(task_id='t', python_callable=other, execution_timeout=timedelta(seconds=4))
         PythonOperator(task_id='beside', python_callable=lambda: time.sleep(3))
         """,
         preamble=_OTHER_USER,
     )
     unable = ["setpriv", "--bounding-set=-kill", sys.executable, "-m", "engine.cli", "scheduler"]
     home.run(unable, "scheduler")
-    assert home.finish("d") == "failed"
+    assert home.finish("d", timeout=30) == "failed"
     assert home.states("d") == {"t": "failed", "beside": "success"}
     assert home.last("d").cause == "timeout"
     assert home.log("d").count("it runs as another user and cannot be ended from here") == 1
