@@ -71,15 +71,15 @@ class World:
 
     def start_notifier(self) -> subprocess.Popen[bytes]:
         process = self.home.start("notifier")
-        wait_until(lambda: process.pid in self.home.alive(ProcessKind.NOTIFIER), "the notifier", 15)
+        wait_until(lambda: process.pid in self.home.alive(ProcessKind.NOTIFIER), "the notifier", 30)
         return process
 
     def middle(self, count: int = TASKS // 4) -> None:
         """Wait until so many attempts have ended."""
-        wait_until(lambda: self.home.ended(DAG) >= count, f"{count} ended attempts", 30)
+        wait_until(lambda: self.home.ended(DAG) >= count, f"{count} ended attempts", 60)
 
     def end(self) -> None:
-        self.home.wait(DAG, self.run_id, 60)
+        self.home.wait(DAG, self.run_id, 120)
 
     # -- what must hold afterwards
 

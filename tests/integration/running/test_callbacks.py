@@ -47,7 +47,7 @@ class World:
     def start_notifier(self) -> None:
         (self.home.folder / "notifier.log").unlink(missing_ok=True)
         process = self.home.start("notifier")
-        wait_until(lambda: "delivering alerts" in self.home.output("notifier"), "the notifier", 15)
+        wait_until(lambda: "delivering alerts" in self.home.output("notifier"), "the notifier", 30)
         self.notifier = process
 
     def run(self, dag_id: str, task: str, arguments: str = "schedule=None") -> str:
@@ -71,7 +71,7 @@ class World:
 
     def settled(self, dag_id: str) -> list[Row[Any]]:
         """The requests of a DAG, once none is open."""
-        wait_until(lambda: {row.state for row in self.requests(dag_id)} <= {"done", "dead"}, "the callbacks", 15)
+        wait_until(lambda: {row.state for row in self.requests(dag_id)} <= {"done", "dead"}, "the callbacks", 30)
         return self.requests(dag_id)
 
 

@@ -41,7 +41,7 @@ def test_failures_are_told_and_their_callbacks_called_when_they_happen_not_when_
     )
     home.scheduler()
     home.run([sys.executable, "-c", _WAITING], "notifier")
-    wait_until(lambda: home.alive(ProcessKind.NOTIFIER), "the notifier", 20)
+    wait_until(lambda: home.alive(ProcessKind.NOTIFIER), "the notifier", 30)
     for count in (1, 2, 3):  # the first may be found by its first look
         home.finish("d")
         assert len(smtp_server.wait_for(count, 20)) == count
