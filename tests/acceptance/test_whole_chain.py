@@ -172,7 +172,7 @@ def running(machine: Machine, dag_id: str) -> bool:
 def start(machine: Machine, dag_id: str) -> None:
     """Trigger a DAG and wait until its task runs."""
     machine.trigger(dag_id)
-    wait_until(lambda: running(machine, dag_id), f"{dag_id} to run", timeout=20)
+    wait_until(lambda: running(machine, dag_id), f"{dag_id} to run", timeout=60)
 
 
 def heartbeats(machine: Machine, count: int) -> None:
@@ -184,7 +184,7 @@ def heartbeats(machine: Machine, count: int) -> None:
         seen.update(row["heartbeat_at"] for row in machine.query(f"SELECT heartbeat_at {living}"))
         return len(seen) > count
 
-    wait_until(beaten, f"{count} heartbeats of the scheduler", timeout=30)
+    wait_until(beaten, f"{count} heartbeats of the scheduler", timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -202,23 +202,23 @@ def told(machine: Machine, tap: StatsdTap, gates: Path) -> StatsdTap:
         "WHERE dag_id = 'taken_away'"
     )
     (gates / "taken_away").touch()
-    wait_until(lambda: "scheduler.late_finishes" in tap.moved(), "the late finish")
+    wait_until(lambda: "scheduler.late_finishes" in tap.moved(), "the late finish", timeout=60)
 
     # The supervisor dies with its attempt; then a scheduler dies, and its attempt goes on.
     start(machine, "endless")
     os.kill(pid_of(machine, "supervisor"), signal.SIGKILL)
-    wait_until(lambda: "task_instances_without_heartbeats_killed" in tap.moved(), "the lost attempt", timeout=20)
+    wait_until(lambda: "task_instances_without_heartbeats_killed" in tap.moved(), "the lost attempt", timeout=60)
     start(machine, "endless")
     os.kill(pid_of(machine, "scheduler"), signal.SIGKILL)
-    wait_until(lambda: "scheduler.orphaned_tasks.adopted" in tap.moved(), "the adoption", timeout=20)
+    wait_until(lambda: "scheduler.orphaned_tasks.adopted" in tap.moved(), "the adoption", timeout=60)
     # The metastore fails for a moment.
     machine.query("ALTER TABLE process RENAME TO away")
     with contextlib.suppress(TimeoutError):
-        wait_until(lambda: "job_heartbeat_failure" in tap.moved(), "a failed heartbeat", timeout=20)
+        wait_until(lambda: "job_heartbeat_failure" in tap.moved(), "a failed heartbeat", timeout=60)
     machine.query("ALTER TABLE away RENAME TO process")
 
     os.kill(pid_of(machine, "scheduler"), signal.SIGTERM)
-    wait_until(lambda: "job_end" in tap.moved(), "the scheduler's end", timeout=20)
+    wait_until(lambda: "job_end" in tap.moved(), "the scheduler's end", timeout=60)
     # Nobody listens for a moment. A sender hears of it with its second packet, and each heartbeat is one at least.
     tap.stop()
     heartbeats(machine, 3)
