@@ -410,7 +410,7 @@ def replay(
     """
     chosen = _d.state == DeliveryState.DEAD
     if to is not None:
-        chosen |= (_d.state == DeliveryState.PENDING) & _d.channel.not_in([*receivers, to, EMAIL])
+        chosen |= (_d.state == DeliveryState.PENDING) & _d.channel.not_in([*receivers, to, EMAIL, GRAFANA])
     if ids is not None:
         chosen &= _d.id.in_(list(ids))
     values: dict[str, Any] = {"state": "pending", "due_at": now, "attempts": 0, "give_up_at": now + give_up_after}

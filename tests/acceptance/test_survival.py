@@ -60,7 +60,7 @@ class World:
             WINDSOCK__SMTP__SMTP_PORT=str(mail.port),
             WINDSOCK__SMTP__SMTP_TIMEOUT="2",
             WINDSOCK__ALERTING__APPRISE_URLS=f"json://127.0.0.1:{webhook.port}/hook",
-            WINDSOCK__ALERTING__LEASE_SECONDS="3",
+            WINDSOCK__ALERTING__LEASE_SECONDS="20",
         )
         self.told_path = self.home.folder / "told"
         told = str(self.told_path)
@@ -71,15 +71,15 @@ class World:
 
     def start_notifier(self) -> subprocess.Popen[bytes]:
         process = self.home.start("notifier")
-        wait_until(lambda: process.pid in self.home.alive(ProcessKind.NOTIFIER), "the notifier", 15)
+        wait_until(lambda: process.pid in self.home.alive(ProcessKind.NOTIFIER), "the notifier", 30)
         return process
 
     def middle(self, count: int = TASKS // 4) -> None:
         """Wait until so many attempts have ended."""
-        wait_until(lambda: self.home.ended(DAG) >= count, f"{count} ended attempts", 30)
+        wait_until(lambda: self.home.ended(DAG) >= count, f"{count} ended attempts", 60)
 
     def end(self) -> None:
-        self.home.wait(DAG, self.run_id, 60)
+        self.home.wait(DAG, self.run_id, 120)
 
     # -- what must hold afterwards
 
@@ -203,15 +203,25 @@ def test_scheduler_and_supervisor_are_killed_at_once(world: World) -> None:
     world.check(lost=PARALLELISM)
 
 
+LASTING = "BashOperator(task_id='t', bash_command={command!r}, retries=1, retry_delay=timedelta(0), priority_weight=9)"
+
+
 def test_the_scheduler_is_told_to_stop(world: World) -> None:
+    command = "[ {{ ti.try_number }} = 2 ] || sleep 1000; true"
+    world.home.add("lasting", LASTING.format(command=command))
+    lasting = world.home.trigger("lasting")
+    wait_until(lambda: world.home.running("lasting"), "the task that is certain to run")
     world.middle()
     assert world.home.stop(world.scheduler) == 0
-    stopped = [attempt for attempt in world.home.attempts(DAG) if attempt.cause == "signal"]
-    assert {attempt.error for attempt in stopped} <= {"stopped because Windsock was shut down while it ran"}
+    assert [attempt.cause for attempt in world.home.attempts("lasting")] == ["stopped"]
+    attempts = [*world.home.attempts(DAG), *world.home.attempts("lasting")]
+    stopped = [attempt for attempt in attempts if attempt.cause == "stopped"]
+    assert {attempt.error for attempt in stopped} == {"stopped because Windsock was shut down while it ran"}
     assert len(stopped) <= PARALLELISM
     assert world.home.running(DAG) == 0
     world.home.scheduler()
     world.end()
+    assert world.home.wait("lasting", lasting) == "success"
     wait_until(lambda: not world._open_deliveries(), "every delivery", 30)
     assert sorted(world._keys("task_failed").values()) == sorted(world._failed_tasks())
 

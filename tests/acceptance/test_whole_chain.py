@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -47,7 +47,7 @@ with DAG("fails", schedule=None, on_failure_callback=raises, default_args={"emai
 
 with DAG("sleeps", schedule=None):
     for number in range(3):
-        BashOperator(task_id=f"sleep_{number}", bash_command="sleep 12")
+        BashOperator(task_id=f"sleep_{number}", bash_command="until [ -e GATES/sleeps ]; do sleep .1; done")
 
 with DAG("greedy", schedule=None):
     BashOperator(task_id="all_of_the_pool", bash_command="true", pool_slots=128)
@@ -70,7 +70,7 @@ with DAG("lasting", schedule=None):
     BashOperator(task_id="t", bash_command="sleep 60")
 
 with DAG("taken_away", schedule=None):
-    BashOperator(task_id="t", bash_command="sleep 2")
+    BashOperator(task_id="t", bash_command="until [ -e GATES/taken_away ]; do sleep .1; done")
 """
 HANG = "from engine import DAG\nimport time\ntime.sleep(1000)\n"
 ONE_MORE = "from engine import DAG\nDAG('one_more')\n"
@@ -104,7 +104,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory, tap: StatsdTap, chat: Webh
         WINDSOCK__SCHEDULER__JOB_HEARTBEAT_SEC="1",
         WINDSOCK__SCHEDULER__DAG_DIR_LIST_INTERVAL="1",
         WINDSOCK__SCHEDULER__MIN_FILE_PROCESS_INTERVAL="5",
-        WINDSOCK__CORE__DAGBAG_IMPORT_TIMEOUT="2.5",
+        WINDSOCK__CORE__DAGBAG_IMPORT_TIMEOUT="8",
         WINDSOCK__SMTP__SMTP_HOST="127.0.0.1",
         WINDSOCK__SMTP__SMTP_PORT=str(free_port()),
         WINDSOCK__ALERTING__APPRISE_URLS=f"json://127.0.0.1:{chat.port}/",
@@ -114,6 +114,12 @@ def machine(tmp_path_factory: pytest.TempPathFactory, tap: StatsdTap, chat: Webh
     made.call("up", "--detach")
     yield made
     made.call("down")
+
+
+@pytest.fixture(scope="module")
+def gates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the files appear that tasks wait for."""
+    return tmp_path_factory.mktemp("gates")
 
 
 def test_hello_world_ends_in_success(machine: Machine) -> None:
@@ -126,17 +132,18 @@ def test_the_named_series_are_on_the_metrics_page(machine: Machine) -> None:
         wait_until(lambda name=name: machine.series(name), f"{name} on /metrics")  # type: ignore[misc]
 
 
-def test_the_named_series_move_with_the_work(machine: Machine) -> None:
+def test_the_named_series_move_with_the_work(machine: Machine, tap: StatsdTap, gates: Path) -> None:
     wait_until(lambda: machine.promql("sum(airflow_ti_failures)") == [0], "Prometheus's first look", timeout=30)
     idle = {name: machine.total(name) for name in NAMED}
-    machine.write_dag("stories.py", STORIES)
+    machine.write_dag("stories.py", STORIES.replace("GATES", str(gates)))
     wait_until(lambda: machine.total("airflow_dagbag_size") == idle["airflow_dagbag_size"] + 9, "nine more DAGs")
     machine.trigger("crowd")  # takes one slot at a time
     machine.trigger("sleeps")
     machine.trigger("greedy")  # while those have three of the pool's 128 slots
     busy = idle["airflow_executor_open_slots"] - 3
     wait_until(lambda: machine.total("airflow_executor_open_slots") <= busy, "three slots to be taken")
-    assert machine.total("airflow_executor_running_tasks") >= idle["airflow_executor_running_tasks"] + 3
+    busy = idle["airflow_executor_running_tasks"] + 3
+    wait_until(lambda: machine.total("airflow_executor_running_tasks") >= busy, "three tasks to run")
     machine.call("dags", "trigger", "fails", "--wait", "--timeout", "30", status=1)
     wait_until(lambda: machine.total("airflow_ti_failures", dag_id="fails") == 2, "both attempts to be counted")
     machine.write_dag("broken.py", BROKEN)
@@ -147,6 +154,8 @@ def test_the_named_series_move_with_the_work(machine: Machine) -> None:
         ),
         "another round of parsing",
     )
+    wait_until(lambda: "pool.starving_tasks" in tap.moved(), "the greedy task to be told as starving")
+    (gates / "sleeps").touch()
 
 
 def pid_of(machine: Machine, kind: str) -> int:
@@ -163,11 +172,23 @@ def running(machine: Machine, dag_id: str) -> bool:
 def start(machine: Machine, dag_id: str) -> None:
     """Trigger a DAG and wait until its task runs."""
     machine.trigger(dag_id)
-    wait_until(lambda: running(machine, dag_id), f"{dag_id} to run", timeout=20)
+    wait_until(lambda: running(machine, dag_id), f"{dag_id} to run", timeout=60)
+
+
+def heartbeats(machine: Machine, count: int) -> None:
+    """Wait until the newest scheduler has written so many more heartbeats."""
+    seen: set[str] = set()
+
+    def beaten() -> bool:
+        living = "FROM process WHERE kind = 'scheduler' AND ended_at IS NULL ORDER BY started_at DESC LIMIT 1"
+        seen.update(row["heartbeat_at"] for row in machine.query(f"SELECT heartbeat_at {living}"))
+        return len(seen) > count
+
+    wait_until(beaten, f"{count} heartbeats of the scheduler", timeout=60)
 
 
 @pytest.fixture(scope="module")
-def told(machine: Machine, tap: StatsdTap) -> StatsdTap:
+def told(machine: Machine, tap: StatsdTap, gates: Path) -> StatsdTap:
     """The tap, after everything that signals tell of has happened."""
     for name in ("hang_1.py", "hang_2.py"):  # both parse processes are busy, and the others wait
         machine.write_dag(name, HANG)
@@ -180,29 +201,31 @@ def told(machine: Machine, tap: StatsdTap) -> StatsdTap:
         "UPDATE task_instance SET state = 'failed', token = NULL, owner = NULL, end_date = start_date "
         "WHERE dag_id = 'taken_away'"
     )
-    wait_until(lambda: "scheduler.late_finishes" in tap.moved(), "the late finish")
+    (gates / "taken_away").touch()
+    wait_until(lambda: "scheduler.late_finishes" in tap.moved(), "the late finish", timeout=60)
 
     # The supervisor dies with its attempt; then a scheduler dies, and its attempt goes on.
     start(machine, "endless")
     os.kill(pid_of(machine, "supervisor"), signal.SIGKILL)
-    wait_until(lambda: "task_instances_without_heartbeats_killed" in tap.moved(), "the lost attempt", timeout=15)
+    wait_until(lambda: "task_instances_without_heartbeats_killed" in tap.moved(), "the lost attempt", timeout=60)
     start(machine, "endless")
     os.kill(pid_of(machine, "scheduler"), signal.SIGKILL)
-    wait_until(lambda: "scheduler.orphaned_tasks.adopted" in tap.moved(), "the adoption", timeout=20)
+    wait_until(lambda: "scheduler.orphaned_tasks.adopted" in tap.moved(), "the adoption", timeout=60)
     # The metastore fails for a moment.
     machine.query("ALTER TABLE process RENAME TO away")
     with contextlib.suppress(TimeoutError):
-        wait_until(lambda: "job_heartbeat_failure" in tap.moved(), "a failed heartbeat", timeout=5)
+        wait_until(lambda: "job_heartbeat_failure" in tap.moved(), "a failed heartbeat", timeout=60)
     machine.query("ALTER TABLE away RENAME TO process")
 
     os.kill(pid_of(machine, "scheduler"), signal.SIGTERM)
-    wait_until(lambda: "job_end" in tap.moved(), "the scheduler's end", timeout=20)
+    wait_until(lambda: "job_end" in tap.moved(), "the scheduler's end", timeout=60)
+    # Nobody listens for a moment. A sender hears of it with its second packet, and each heartbeat is one at least.
     tap.stop()
-    time.sleep(1)
+    heartbeats(machine, 3)
     tap.start()
 
     with contextlib.suppress(TimeoutError):  # the tests say which ones
-        wait_until(lambda: not names() - STILL.keys() - tap.moved(), "every signal to move", timeout=20)
+        wait_until(lambda: not names() - STILL.keys() - tap.moved(), "every signal to move", timeout=60)
     return tap
 
 
@@ -244,4 +267,4 @@ def lasting(machine: Machine, told: StatsdTap) -> None:
 def test_the_named_series_have_moved_in_prometheus(machine: Machine, lasting: None, name: str) -> None:
     over = f"(sum({name}))[10m:1s]"
     spread = f"max_over_time({over}) - min_over_time({over})"
-    wait_until(lambda: any(value > 0 for value in machine.promql(spread)), f"{name} to move in Prometheus", timeout=25)
+    wait_until(lambda: any(value > 0 for value in machine.promql(spread)), f"{name} to move in Prometheus", timeout=40)

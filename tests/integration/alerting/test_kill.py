@@ -30,7 +30,7 @@ DELIVERER = textwrap.dedent(
     from alerting.render import Renderer
     from alerting.routes import Plan
 
-    url, port, step = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    url, port, step, lease_seconds = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 
     def die(*_):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -54,15 +54,15 @@ DELIVERER = textwrap.dedent(
     config = SmtpConfig(host="127.0.0.1", port=port, mail_from="alerts@example.org", timeout=5)
     stop = threading.Event()
     deliverer = Deliverer(connect(url), [Deadly(config)], Renderer(lambda *_: [], str), Plan(),
-                          lease_for=timedelta(seconds=1), poll_seconds=0.1)
+                          lease_for=timedelta(seconds=lease_seconds), poll_seconds=0.1)
     deliverer.run(stop.wait, stop)
     """
 )
 
 
-def start(engine: Engine, port: int, step: str) -> subprocess.Popen[bytes]:
+def start(engine: Engine, port: int, step: str, lease_seconds: int) -> subprocess.Popen[bytes]:
     url = engine.url.render_as_string(hide_password=False)
-    return subprocess.Popen([sys.executable, "-c", DELIVERER, url, str(port), step])
+    return subprocess.Popen([sys.executable, "-c", DELIVERER, url, str(port), step, str(lease_seconds)])
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_a_deliverer_killed_at_any_step_loses_nothing(
     outbox_engine: Engine, failure: Failing, smtp_server: MailServer, step: str, times_sent: int
 ) -> None:
     record(outbox_engine, failure())
-    assert start(outbox_engine, smtp_server.port, step).wait(20) == -signal.SIGKILL
+    assert start(outbox_engine, smtp_server.port, step, lease_seconds=1).wait(20) == -signal.SIGKILL
     assert states_of(outbox_engine) == [{"while routing": "recorded"}.get(step, "sending")]
-    successor = start(outbox_engine, smtp_server.port, "never")
+    successor = start(outbox_engine, smtp_server.port, "never", lease_seconds=60)
     try:
         wait_until(lambda: states_of(outbox_engine) == ["delivered"], "delivery by the successor", 20)
     finally:

@@ -6,37 +6,23 @@ import re
 import socket
 import subprocess
 import threading
-import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from exporters.bridge import Bridge, BridgeConfig
+from tests.servers.processes import free_port
+from tests.servers.processes import wait_until as wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 DEADLINE_SECONDS = 10.0
 # prometheus-client's parser would add _total to the names of counters.
 _LINE = re.compile(r"^([a-zA-Z_]\w*)(?:{(.*)})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Return when the condition holds; fail after the deadline."""
-    end = time.monotonic() + DEADLINE_SECONDS
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        pause.wait(0.01)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def get(port: int, path: str, method: str = "GET") -> tuple[int, str]:

@@ -6,10 +6,8 @@ import json
 import socket
 import subprocess
 import threading
-import time
 import urllib.parse
 import urllib.request
-from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,20 +18,13 @@ from prometheus.generate import rule_files
 from prometheus.pace import NORMAL, Pace
 from prometheus.rules_by_area import ALERTS
 from prometheus.scrape import scrape_config
+from tests.servers.processes import free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 DEADLINE_SECONDS = 30.0
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + DEADLINE_SECONDS
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        pause.wait(0.05)
 
 
 @pytest.fixture
@@ -83,9 +74,7 @@ def rules_dir(pace: Pace, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def queries(bridge: Bridge, rules_dir: Path, tmp_path: Path, prometheus_binary: Path) -> Iterator[Queries]:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config = tmp_path / "prometheus.yml"
     config.write_text(
         scrape_config(
@@ -106,7 +95,7 @@ def queries(bridge: Bridge, rules_dir: Path, tmp_path: Path, prometheus_binary: 
         process = subprocess.Popen(command, stdout=log, stderr=log)
     asked = Queries(port)
     try:
-        wait_for(asked.ready, f"prometheus, see {tmp_path}")
+        wait_until(asked.ready, f"prometheus, see {tmp_path}", DEADLINE_SECONDS)
         yield asked
     finally:
         process.terminate()
@@ -126,17 +115,18 @@ def test_signals_are_answered_in_promql_with_the_labels_of_the_catalogue(bridge:
         "airflow.operator_failures,dag_id=etl,task_id=load,operator=BashOperator:1|c",
         "airflow.ti_failures,dag_id=etl,task_id=load:1|c",
     )
-    wait_for(lambda: bool(queries.series("airflow_ti_failures")), "the first scrape")
+    wait_until(lambda: queries.series("airflow_ti_failures"), "the first scrape", DEADLINE_SECONDS)
     (slots,) = queries.series("airflow_executor_open_slots")
     (failures,) = queries.series("airflow_operator_failures")
     assert (slots.get("executor_class_name"), slots.get("name")) == ("LocalExecutor", None)
     assert (failures.get("operator_name"), failures.get("operator")) == ("BashOperator", None)
-    wait_for(
+    wait_until(
         lambda: [each["dag_id"] for each in queries.series("dag_task:ti_failures:increase10m")] == ["etl"],
         "the recorded failure",
+        DEADLINE_SECONDS,
     )
     firing = 'ALERTS{alertname="WindsockWatchdog",alertstate="firing"}'
-    wait_for(lambda: bool(queries.series(firing)), "the watchdog")
+    wait_until(lambda: queries.series(firing), "the watchdog", DEADLINE_SECONDS)
 
 
 # Hurried, because the slowest group is evaluated every five minutes.
@@ -145,5 +135,5 @@ def test_every_rule_is_loaded_and_healthy(queries: Queries) -> None:
     def rules() -> list[dict[str, Any]]:
         return [rule for group in queries.get("/api/v1/rules")["groups"] for rule in group["rules"]]
 
-    wait_for(lambda: bool(rules()) and all(rule["health"] == "ok" for rule in rules()), "healthy rules")
+    wait_until(lambda: rules() and all(rule["health"] == "ok" for rule in rules()), "healthy rules", DEADLINE_SECONDS)
     assert {rule["name"] for rule in rules() if rule["type"] == "alerting"} == {alert.name for alert in ALERTS}

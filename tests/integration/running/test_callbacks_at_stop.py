@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,7 @@ def requests(home: Home) -> list[Row[Any]]:
 
 
 def test_a_callback_that_runs_when_the_notifier_is_stopped_may_end(home: Home) -> None:
-    told = add(home, "d", 1.5)
+    told = add(home, "d", 1)
     home.scheduler()
     notifier = home.start("notifier")
     home.finish("d")
@@ -75,14 +74,13 @@ def test_a_callback_that_runs_when_the_notifier_is_stopped_may_end(home: Home) -
 
 
 def test_a_callback_that_does_not_end_in_time_is_given_to_the_next_notifier_at_once(home: Home) -> None:
-    told = add(home, "d", 60)
+    told = add(home, "d", 600)
     home.scheduler()
     notifier = home.start("notifier")
     home.finish("d")
     wait_until(lambda: lines(told) == ["began"], "the callback", 30)
-    began = time.monotonic()
-    assert home.stop(notifier) == 0
-    assert time.monotonic() - began < 15
+    assert home.stop(notifier, timeout=60) == 0
+    assert lines(told) == ["began"]
     (request,) = requests(home)
     assert (request.state, request.attempts, request.lease_until) == ("pending", 0, None)
     home.start("notifier")

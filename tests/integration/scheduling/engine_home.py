@@ -127,7 +127,7 @@ class Home:
         before = set(self.alive(ProcessKind.SUPERVISOR))
         process = self.start("scheduler")
         wait_until(
-            lambda: set(self.alive(ProcessKind.SUPERVISOR)) - before or process.poll() is not None, "a scheduler", 15
+            lambda: set(self.alive(ProcessKind.SUPERVISOR)) - before or process.poll() is not None, "a scheduler", 30
         )
         assert process.poll() is None, self.output("scheduler")
         return process

@@ -83,7 +83,7 @@ def test_what_was_claimed_but_never_dispatched_is_given_back_without_charge(home
     home.scheduler()
     assert home.wait("d", run_id) == "success"
     assert told(home) == {f"t{n} 1": 1 for n in range(5)}
-    assert "gave back 5 attempts" in home.output("dying")
+    wait_until(lambda: "gave back 5 attempts" in home.output("dying"), "its supervisor's word")
 
 
 def test_what_was_claimed_by_a_commit_without_an_answer_is_given_back_without_charge(home: Home) -> None:
@@ -218,6 +218,7 @@ def test_orders_that_a_stopped_supervisor_finds_after_its_schedulers_death_run_o
     kill(scheduler.pid)
     scheduler.wait()
     home.scheduler()
+    wait_until(lambda: home.statsd.total("scheduler.orphaned_tasks.adopted") == 20, "the new scheduler's first sweep")
     assert home.running("d") == 20  # a stopped supervisor is not a dead one
     os.kill(supervisor, signal.SIGCONT)
     assert home.wait("d", run_id) == "success"
@@ -362,7 +363,7 @@ def test_a_timeout_stays_a_timeout_when_windsock_is_shut_down_meanwhile(home: Ho
 _OTHER_USER = """
 def other():
     os.setuid(65534)
-    time.sleep(3)
+    time.sleep(8)
 """
 
 
@@ -371,14 +372,14 @@ def test_an_attempt_that_became_another_user_is_left_alone_and_told_in_its_log(h
     home.add(
         "d",
         """
-        PythonOperator(task_id='t', python_callable=other, execution_timeout=timedelta(seconds=1))
+        PythonOperator(task_id='t', python_callable=other, execution_timeout=timedelta(seconds=4))
         PythonOperator(task_id='beside', python_callable=lambda: time.sleep(3))
         """,
         preamble=_OTHER_USER,
     )
     unable = ["setpriv", "--bounding-set=-kill", sys.executable, "-m", "engine.cli", "scheduler"]
     home.run(unable, "scheduler")
-    assert home.finish("d") == "failed"
+    assert home.finish("d", timeout=30) == "failed"
     assert home.states("d") == {"t": "failed", "beside": "success"}
     assert home.last("d").cause == "timeout"
     assert home.log("d").count("it runs as another user and cannot be ended from here") == 1

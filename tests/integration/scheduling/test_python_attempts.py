@@ -12,12 +12,19 @@ from engine.config.masking import MASK
 from tests.integration.scheduling.engine_home import Home, store_dag
 from tests.servers.processes import wait_until
 
-IMPORT_TIMEOUT = 2
-
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Home]:
-    made = Home(WINDSOCK__CORE__DAGBAG_IMPORT_TIMEOUT=str(IMPORT_TIMEOUT))
+    made = Home()
+    made.scheduler()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def hasty_home() -> Iterator[Home]:
+    """One that gives no import the time to end: nothing that should succeed can run in it."""
+    made = Home(WINDSOCK__CORE__DAGBAG_IMPORT_TIMEOUT="2")
     made.scheduler()
     yield made
     made.close()
@@ -251,13 +258,13 @@ def test_a_file_that_has_vanished_is_told_by_name(home: Home) -> None:
     assert "vanishes.py cannot be imported: FileNotFoundError" in attempt.error
 
 
-def test_an_import_that_hangs_fails_what_waits_for_it_and_leaves_no_process(home: Home) -> None:
-    path = home.add("hangs", "PythonOperator(task_id='t', python_callable=lambda: None)")
+def test_an_import_that_hangs_fails_what_waits_for_it_and_leaves_no_process(hasty_home: Home) -> None:
+    path = hasty_home.add("hangs", "PythonOperator(task_id='t', python_callable=lambda: None)")
     path.write_text("import subprocess, time\nsubprocess.Popen(['sleep', '991'])\ntime.sleep(600)\n")
-    assert home.finish("hangs") == "failed"
-    attempt = home.last("hangs")
-    assert (attempt.cause, attempt.error) == ("import", f"{path} did not finish importing within {IMPORT_TIMEOUT} s")
-    wait_until(lambda: not [p for p in home.everything() if "991" in p.cmdline()], "the end of what it started")
+    assert hasty_home.finish("hangs") == "failed"
+    attempt = hasty_home.last("hangs")
+    assert (attempt.cause, attempt.error) == ("import", f"{path} did not finish importing within 2 s")
+    wait_until(lambda: not [p for p in hasty_home.everything() if "991" in p.cmdline()], "the end of what it started")
 
 
 def test_an_import_that_exits_is_told(home: Home) -> None:

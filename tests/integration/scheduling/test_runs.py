@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,11 @@ from tests.integration.scheduling.engine_home import Home, cpu_seconds, holds_fo
 from tests.servers.processes import wait_until
 
 MakeHome = Callable[..., Home]
+# The sweep that finds whatever was missed is hours away: what happens was woken by what it waited for.
+NO_SWEEP = {
+    "WINDSOCK__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "7200",
+    "WINDSOCK__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10000",
+}
 
 
 @pytest.fixture
@@ -31,7 +39,7 @@ def make_home() -> Iterator[MakeHome]:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Home]:
-    made = Home()
+    made = Home(**NO_SWEEP)
     made.scheduler()
     yield made
     made.close()
@@ -46,8 +54,7 @@ def test_a_retry_comes_when_its_delay_is_over(shared: Home) -> None:
     attempts = shared.attempts("r")
     assert [attempt.state for attempt in attempts] == ["up_for_retry", "up_for_retry", "success"]
     for before, after in pairwise(attempts):
-        gap = (after.start_date - before.end_date).total_seconds()
-        assert 0.5 <= gap < 1.0  # no waiting for the next sweep
+        assert after.start_date - before.end_date >= timedelta(seconds=0.5)
 
 
 def test_a_run_ends_as_its_leaves_do(shared: Home) -> None:
@@ -114,12 +121,11 @@ def test_scheduled_runs_are_created_when_their_interval_is_over(shared: Home) ->
         arguments="schedule=timedelta(seconds=1), catchup=True, end_date=UNTIL",
         preamble=f"START, UNTIL = map(datetime.fromisoformat, [{start.isoformat()!r}, {until.isoformat()!r}])\n",
     )
-    wait_until(lambda: len(shared.runs("ticking")) == 3, "three runs", 10)
+    wait_until(lambda: len(shared.runs("ticking")) == 3, "three runs", 20)
     for number, run in enumerate(shared.runs("ticking")):
         assert run.data_interval_start == start + timedelta(seconds=number)
         assert run.data_interval_end == start + timedelta(seconds=number + 1)
-        late = (run.queued_at - max(run.run_after, shared.runs("ticking")[0].queued_at)).total_seconds()
-        assert 0 <= late < 0.5
+        assert run.queued_at >= run.run_after == run.data_interval_end
     assert holds_for(lambda: len(shared.runs("ticking")) == 3, 1.5)
 
 
@@ -147,9 +153,11 @@ def test_a_paused_dag_starts_no_run_until_it_is_unpaused(shared: Home) -> None:
     assert shared.finish("pausing") == "success"
     pause(shared, "pausing", paused=True)
     run_id = shared.trigger("pausing")
-    assert holds_for(lambda: shared.run_state("pausing", run_id) == "queued", 0.5)
+    shared.add("beside", "BashOperator(task_id='t', bash_command='true')")
+    assert shared.finish("beside") == "success"  # so the scheduler has looked at the older run too
+    assert shared.run_state("pausing", run_id) == "queued"
     pause(shared, "pausing", paused=False)
-    assert shared.wait("pausing", run_id, 3) == "success"
+    assert shared.wait("pausing", run_id) == "success"
 
 
 def test_five_hundred_attempts_leak_no_file_and_leave_no_zombie(make_home: MakeHome) -> None:
@@ -175,14 +183,25 @@ def test_five_hundred_attempts_leak_no_file_and_leave_no_zombie(make_home: MakeH
     wait_until(lambda: not [z for p in home.everything() for z in zombies_of(p.pid)], "the reaping", 8)
 
 
-def test_idle_processes_use_no_cpu(make_home: MakeHome) -> None:
+def _naps(pid: int) -> int:
+    """How often the threads of a process went to sleep: once for each time that something woke one."""
+    texts = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    return sum(int(found) for text in texts for found in re.findall(r"\nvoluntary_ctxt_switches:\s*(\d+)", text))
+
+
+def test_idle_processes_sleep(make_home: MakeHome) -> None:
     home = make_home()
     home.add(
         "warm", "BashOperator(task_id='t', bash_command='true')\nPythonOperator(task_id='p', python_callable=print)"
     )
     assert home.finish("warm") == "success"
+    wait_until(lambda: len(home.everything()) == 4, "quiet")  # scheduler, supervisor, and a zygote for each operator
     pids = [process.pid for process in home.everything()]
-    before = {pid: cpu_seconds(pid) for pid in pids}
+    before = {pid: (_naps(pid), cpu_seconds(pid)) for pid in pids}
+    began = time.monotonic()
     assert holds_for(lambda: True, 4.0)  # measured over a span of time
-    used = {pid: round(cpu_seconds(pid) - before[pid], 2) for pid in pids}
-    assert sum(used.values()) <= 0.12, used
+    naps = {pid: _naps(pid) - before[pid][0] for pid in pids}
+    used = {pid: round(cpu_seconds(pid) - before[pid][1], 2) for pid in pids}
+    elapsed = time.monotonic() - began
+    assert sum(naps.values()) <= 15 * elapsed, naps  # four times a second the metrics are sent; all else is rarer
+    assert sum(used.values()) <= 0.03 * elapsed, used

@@ -54,6 +54,8 @@ class Stack:
         return wait_until_healthy(self.home, self.processes[-1], dict, within)
 
     def component(self, name: str) -> ComponentState:
+        """What the state says of one, once there is a state: it is written when all have been started."""
+        wait_until(lambda: read_state(self.home), "the state")
         state = read_state(self.home)
         assert state is not None
         return next(found for found in state.components if found.component.name == name)

@@ -110,7 +110,8 @@ def test_a_database_that_goes_away_and_comes_back(settings: Settings, postgresql
 
 
 @pytest.mark.postgresql
-def test_staleness_is_told_by_the_databases_clock(settings: Settings, postgresql_url: str) -> None:
+def test_staleness_is_told_by_the_databases_clock(tmp_path: Path, postgresql_url: str) -> None:
+    settings = load({"WINDSOCK__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "600"}, home=tmp_path)
     store = Store(postgresql_url)
     world = World(store, settings.logging.base_log_folder)
     with store.begin() as tx:
@@ -118,7 +119,7 @@ def test_staleness_is_told_by_the_databases_clock(settings: Settings, postgresql
     for kind in KINDS:
         world.process(kind, 0)
     with store.begin() as tx:
-        tx.connection.execute(text("UPDATE process SET heartbeat_at = clock_timestamp() - interval '29 seconds'"))
+        tx.connection.execute(text("UPDATE process SET heartbeat_at = clock_timestamp() - interval '540 seconds'"))
     with served(create_app(settings, store)) as address:
         assert httpx.get(f"{address}/health").json()["status"] == "healthy"
     store.close()

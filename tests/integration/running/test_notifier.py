@@ -1,0 +1,49 @@
+"""The notifier as a process: who wakes it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from engine.metastore.states import ProcessKind
+from tests.integration.scheduling.engine_home import Home
+from tests.servers.mail import MailServer
+from tests.servers.processes import wait_until
+
+# A notifier that looks by itself once an hour: what it does sooner, somebody has woken it for.
+_WAITING = """
+from alerting.deliver import Deliverer
+from engine.config import load
+from engine.running import callback_requests, notifier
+Deliverer.__init__.__kwdefaults__['poll_seconds'] = callback_requests._POLL_SECONDS = 3600.0
+notifier.run(load())
+"""
+_TELLING = "def cb(context):\n    open({told!r}, 'a').close()\n"
+
+
+@pytest.fixture
+def home(smtp_server: MailServer) -> Iterator[Home]:
+    made = Home(WINDSOCK__SMTP__SMTP_HOST="127.0.0.1", WINDSOCK__SMTP__SMTP_PORT=str(smtp_server.port))
+    yield made
+    made.close()
+
+
+def test_failures_are_told_and_their_callbacks_called_when_they_happen_not_when_somebody_looks(
+    home: Home, smtp_server: MailServer
+) -> None:
+    called = home.folder / "called"
+    home.add(
+        "d",
+        "BashOperator(task_id='t', bash_command='false', email='oncall@example.org', on_failure_callback=cb)",
+        preamble=_TELLING.format(told=str(called)),
+    )
+    home.scheduler()
+    home.run([sys.executable, "-c", _WAITING], "notifier")
+    wait_until(lambda: home.alive(ProcessKind.NOTIFIER), "the notifier", 30)
+    for count in (1, 2, 3):  # the first may be found by its first look
+        home.finish("d")
+        assert len(smtp_server.wait_for(count, 20)) == count
+        wait_until(called.exists, "the callback", 20)
+        called.unlink()
