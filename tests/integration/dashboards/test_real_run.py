@@ -23,6 +23,8 @@ from tests.servers.prometheus import Prometheus
 from tests.servers.webhook import WebhookServer
 from tests.unit.dashboards.boards import BOARDS, data_panels
 
+pytestmark = pytest.mark.timeout(300)  # the first test waits for the whole run
+
 DAGS = """
 from datetime import datetime, timedelta, timezone
 from engine import DAG, BashOperator
