@@ -25,7 +25,6 @@ THIRD_PARTY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "prometheus_rule_evaluation_failures_total",
         ),
         "alertmanager": (
-            "alertmanager_alerts",
             "alertmanager_notifications_total",
             "alertmanager_notifications_failed_total",
         ),

@@ -15,6 +15,7 @@ from dashboards.links import TITLES, Uid
 from dashboards.promql import RECORDED_ALERTS, RECORDED_LOSSES, RECORDED_SLOS
 from dashboards.selectors import selectors
 from exporters.catalogue import CATALOGUE, METASTORE, SignalType
+from prometheus.rules_by_area import ALERTS
 from prometheus.rules_by_area.boards import SHOWN
 from tests.unit.dashboards.boards import BOARDS, FOLDER, data_panels, panels
 
@@ -145,6 +146,21 @@ def test_every_series_is_one_that_somebody_gives(uid: str) -> None:
         if target["datasource"]["type"] == "prometheus"
     }
     assert asked - known == set()
+
+
+def test_no_series_of_another_program_is_listed_that_no_board_shows() -> None:
+    asked = {
+        each.name.removesuffix("_bucket")
+        for board in BOARDS.values()
+        for panel in data_panels(board)
+        for target in panel["targets"]
+        for each in selectors(target["expr"])
+    }
+    assert {name for names in THIRD_PARTY.values() for name in names} - asked == set()
+
+
+def test_every_board_that_an_alert_leads_to_is_there() -> None:
+    assert {alert.board.value for alert in ALERTS} <= set(BOARDS)
 
 
 def test_the_recordings_that_boards_ask_for_are_made() -> None:
