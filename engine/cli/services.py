@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -59,11 +60,20 @@ def webserver() -> None:
 
 
 @click.command()
-def exporter() -> None:
+@click.option(
+    "--mapping",
+    type=click.Path(path_type=Path),
+    help="Mapping file, as of statsd_exporter. Default: [exporter] mapping, else the one for Airflow's names.",
+)
+@click.option("--check-config", is_flag=True, help="Check the settings and the mapping, and end.")
+def exporter(mapping: Path | None, check_config: bool) -> None:
     """Run the exporter, in the foreground: StatsD in, Prometheus out."""
     settings = _begin()
-    from exporters.bridge import BridgeConfig, run
+    from engine.cli.bridging import bridge_config
+    from exporters.bridge import load_mapping, run
 
-    own = settings.exporter
-    prefix = settings.metrics.statsd_prefix
-    sys.exit(run(BridgeConfig(host=own.host, statsd_port=own.statsd_port, web_port=own.port, prefix=prefix)))
+    config = bridge_config(settings, mapping)
+    if check_config:
+        click.echo(f"The mapping is in order: {len(load_mapping(config).rules)} rules.")
+        return
+    sys.exit(run(config))

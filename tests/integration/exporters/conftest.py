@@ -11,25 +11,26 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from typing import TYPE_CHECKING
 
-from statsd_wire import serving
-
-from exporters.bridge import Bridge, BridgeConfig
+from statsd_wire import ROOT, configured, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from exporters.bridge import Bridge
+
 
 @pytest.fixture
 def bridge() -> Iterator[Bridge]:
-    with serving(BridgeConfig(statsd_port=0, web_port=0)) as running:
+    with serving(configured()) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def statsd_exporter() -> Path:
     """prom/statsd_exporter 0.30; its absence fails the run in CI and skips it elsewhere."""
-    beside_go = Path.home() / "go" / "bin" / "statsd_exporter"
-    binary = shutil.which("statsd_exporter") or (str(beside_go) if beside_go.exists() else None)
+    places = (ROOT / ".tools/bin/statsd_exporter", Path.home() / "go/bin/statsd_exporter")
+    found = next((str(place) for place in places if place.exists()), None)
+    binary = shutil.which("statsd_exporter") or found
     if binary is None:
         message = "statsd_exporter is missing: go install github.com/prometheus/statsd_exporter@v0.30.0"
         if os.environ.get("CI") == "true":

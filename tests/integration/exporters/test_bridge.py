@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from statsd_wire import Wire, free_port, get, samples, serving, wait_for
+from statsd_wire import Wire, configured, free_port, get, samples, serving, wait_for
 
-from exporters.bridge import Bridge, BridgeConfig
+from exporters.bridge import Bridge
 from exporters.errors import AddressError, MappingError, WebServerDiedError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def test_the_bridge_tells_what_it_took_and_what_it_refused(bridge: Bridge) -> No
 
 
 def test_packets_that_find_the_buffer_full_are_counted() -> None:
-    config = BridgeConfig(statsd_port=0, web_port=0, receive_buffer_bytes=4096)
+    config = configured(receive_buffer_bytes=4096)
     bridge = Bridge(config)  # it listens, and nobody reads
     wire = Wire(bridge.statsd_port)
     wire.udp(*["a:1|c"] * 200)
@@ -100,7 +100,7 @@ def mapping(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_reload_takes_the_new_mapping_and_keeps_the_old_series(mapping: Path) -> None:
-    with serving(BridgeConfig(statsd_port=0, web_port=0, mapping=mapping)) as bridge:
+    with serving(configured(mapping=mapping)) as bridge:
         wire = Wire(bridge.statsd_port)
         wire.udp("a.b:1|c")
         wait_for_value(bridge, 1, "before")
@@ -113,7 +113,7 @@ def test_a_reload_takes_the_new_mapping_and_keeps_the_old_series(mapping: Path) 
 
 
 def test_a_reload_of_a_bad_mapping_says_why_and_keeps_the_old_one(mapping: Path) -> None:
-    with serving(BridgeConfig(statsd_port=0, web_port=0, mapping=mapping)) as bridge:
+    with serving(configured(mapping=mapping)) as bridge:
         mapping.write_text("mappings: [{match: a.b, nmae: after}]", encoding="utf-8")
         status, text = get(bridge.web_port, "/-/reload", "POST")
         assert status == 500
@@ -135,21 +135,21 @@ def test_a_taken_port_is_one_clear_error(which: str) -> None:
         port = occupant.getsockname()[1]
         ports = {"statsd_port": 0, "web_port": 0} | {which: port}
         with pytest.raises(AddressError, match=rf"port {port} on 127.0.0.1 is taken.*choose another port"):
-            Bridge(BridgeConfig(**ports))
+            Bridge(configured(**ports))
 
 
 def test_an_address_that_is_not_ours_is_one_clear_error() -> None:
     with pytest.raises(AddressError, match=r"cannot listen for StatsD on 192\.0\.2\.1"):
-        Bridge(BridgeConfig(host="192.0.2.1", statsd_port=0, web_port=0))
+        Bridge(configured(host="192.0.2.1"))
 
 
 def test_a_missing_mapping_file_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(MappingError, match=r"cannot read the mapping file .*none.yml.*check the path"):
-        Bridge(BridgeConfig(statsd_port=0, web_port=0, mapping=tmp_path / "none.yml"))
+        Bridge(configured(mapping=tmp_path / "none.yml"))
 
 
 def test_a_dead_web_server_ends_the_bridge_with_an_error() -> None:
-    other = Bridge(BridgeConfig(statsd_port=0, web_port=0))
+    other = Bridge(configured())
     stopper = threading.Thread(target=other._web._server.shutdown)
     stopper.start()
     with pytest.raises(WebServerDiedError, match="start the bridge again"):
@@ -162,7 +162,9 @@ import sys
 import threading
 from pathlib import Path
 from exporters.bridge import BridgeConfig, run
-config = BridgeConfig(statsd_port=int(sys.argv[1]), web_port=int(sys.argv[2]), mapping=Path(sys.argv[3]))
+from exporters.listener import Endpoints
+statsd = Endpoints(port=int(sys.argv[1]))
+config = BridgeConfig(statsd=statsd, web_port=int(sys.argv[2]), mapping=Path(sys.argv[3]))
 sys.exit(run(config))
 """
 
@@ -198,7 +200,7 @@ def test_it_stops_cleanly_on_a_signal_and_frees_its_ports(
     wait_for(lambda: is_ready(web), "the bridge")
     process.send_signal(number)
     assert process.wait(10) == 0
-    with serving(BridgeConfig(statsd_port=statsd, web_port=web)):
+    with serving(configured(statsd, web)):
         wait_for(lambda: is_ready(web), "its successor")
 
 

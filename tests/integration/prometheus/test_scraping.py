@@ -19,6 +19,7 @@ import pytest
 
 import prometheus
 from exporters.bridge import Bridge, BridgeConfig
+from exporters.listener import Endpoints
 from prometheus.generate import scrape_config
 from prometheus.rules_spec import ALERTS
 
@@ -39,7 +40,7 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 @pytest.fixture
 def bridge() -> Iterator[Bridge]:
-    running = Bridge(BridgeConfig(statsd_port=0, web_port=0))
+    running = Bridge(BridgeConfig(statsd=Endpoints(port=0), web_port=0))
     thread = threading.Thread(target=running.serve)
     thread.start()
     yield running
