@@ -143,7 +143,8 @@ class Ingest:
         told.cache_misses += len(parsed.samples)
         told.tagged += parsed.tagged
         told.tag_errors += parsed.tag_errors
-        told.refusals.update(parsed.refusals)
+        if parsed.refusals:
+            told.refusals.update(parsed.refusals)
         if parsed.sampled_away:
             told.event_errors[EventError.SAMPLED_AWAY] += parsed.sampled_away
         plain = parsed.sent == len(parsed.samples) == 1 and not parsed.refusals and not parsed.tag_errors

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from tests.statsd_conformance import REASONS_OF_THE_BRIDGE
+
 OF_THE_PROCESS = ("go_", "process_", "promhttp_", "python_")
 """Each tells of its own runtime."""
 OWN_INSIDES = (
@@ -17,8 +19,6 @@ ONLY_THE_BRIDGES = (
     "statsd_exporter_unixstream_",  # statsd_exporter has no such socket
 )
 _LEFT_OUT = re.compile("|".join(map(re.escape, (*OF_THE_PROCESS, *OWN_INSIDES, *ONLY_THE_BRIDGES))))
-REASONS_OF_THE_BRIDGE = ("sampled_away", "reserved_label", "series_limit", "not_finite")
-"""What statsd_exporter loses in silence, or breaks at, the bridge counts in a family that both have."""
 _SHARED = "statsd_exporter_events_error_total"
 _COUNTED_MORE = re.compile(rf'{_SHARED}{{reason="(?:{"|".join(REASONS_OF_THE_BRIDGE)})"}}')
 _OWN_HELP = re.compile(r"# HELP statsd_exporter_")  # each in its own words

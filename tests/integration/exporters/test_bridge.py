@@ -65,7 +65,7 @@ def test_the_bridge_tells_what_it_took_and_what_it_refused(bridge: Bridge) -> No
     assert value(bridge, "statsd_exporter_events_total", type="gauge") == 1
     assert value(bridge, "statsd_exporter_events_total", type="counter") == 2
     assert value(bridge, "statsd_exporter_events_actions_total", action="map") == 1
-    assert value(bridge, "statsd_exporter_events_unmapped_total") == 2
+    assert value(bridge, "statsd_exporter_events_unmapped_total") == 4
     assert value(bridge, "statsd_exporter_sample_errors_total", reason="malformed_component") == 1
     assert value(bridge, "statsd_exporter_sample_errors_total", reason="malformed_line") == 1
     assert value(bridge, "statsd_exporter_events_error_total", reason="illegal_negative_counter") == 1
@@ -84,6 +84,101 @@ def test_packets_that_find_the_buffer_full_are_counted() -> None:
     bridge._web.close()
     bridge._listener.close()
     assert 0 < lost < 200
+
+
+def test_lines_over_a_unix_datagram_socket(tmp_path: Path) -> None:
+    path = tmp_path / "gram.sock"
+    with serving(configured(unixgram=path)) as bridge, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"a:1|c\na:2|c", str(path))
+        sender.sendto(b"\n".join([b"many:1|c"] * 10_000), str(path))  # larger than any UDP packet
+        wait_for_value(bridge, 3, "a")
+        wait_for_value(bridge, 10_000, "many")
+        assert value(bridge, "statsd_exporter_unixgram_packets_total") == 2
+
+
+def test_lines_over_a_unix_stream_socket(tmp_path: Path) -> None:
+    path = tmp_path / "stream.sock"
+    with serving(configured(unixstream=path)) as bridge:
+        with socket.socket(socket.AF_UNIX) as sender:
+            sender.connect(str(path))
+            sender.sendall(b"a:1|c\r\na:2|")
+            wait_for_value(bridge, 1, "a")
+            sender.sendall(b"c\na:4|c")
+        wait_for_value(bridge, 7, "a")
+        with socket.socket(socket.AF_UNIX) as sender:
+            sender.connect(str(path))
+            sender.sendall(b"x" * 5000)
+            assert sender.recv(1) == b""
+        assert value(bridge, "statsd_exporter_unixstream_connections_total") == 2
+        assert value(bridge, "statsd_exporter_unixstream_too_long_lines_total") == 1
+        assert value(bridge, "statsd_exporter_tcp_connections_total") == 0
+
+
+def test_unix_sockets_alone_open_no_port(tmp_path: Path) -> None:
+    path = tmp_path / "gram.sock"
+    with serving(configured(unixgram=path, udp=False, tcp=False)) as bridge:
+        assert bridge.statsd_port == 0
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"a:1|c", str(path))
+        wait_for_value(bridge, 1, "a")
+
+
+@pytest.mark.parametrize("only", ["udp", "tcp"])
+def test_one_of_udp_and_tcp_may_be_off(only: str) -> None:
+    off = "tcp" if only == "udp" else "udp"
+    with serving(configured(**{off: False})) as bridge:
+        getattr(Wire(bridge.statsd_port), only)("a:1|c" if only == "udp" else b"a:1|c")
+        wait_for_value(bridge, 1, "a")
+        with socket.socket(type=socket.SOCK_STREAM if off == "tcp" else socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", bridge.statsd_port))
+
+
+def test_nothing_to_listen_to_is_one_clear_error() -> None:
+    with pytest.raises(AddressError, match="switch on UDP or TCP, or name a Unix socket"):
+        Bridge(configured(udp=False, tcp=False))
+
+
+@pytest.mark.parametrize(("kind", "type_"), [("unixgram", socket.SOCK_DGRAM), ("unixstream", socket.SOCK_STREAM)])
+def test_a_socket_that_a_dead_process_left_is_replaced(tmp_path: Path, kind: str, type_: socket.SocketKind) -> None:
+    path = tmp_path / "left.sock"
+    with socket.socket(socket.AF_UNIX, type_) as left:
+        left.bind(str(path))
+    with serving(configured(**{kind: path})):
+        assert path.is_socket()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(("kind", "type_"), [("unixgram", socket.SOCK_DGRAM), ("unixstream", socket.SOCK_STREAM)])
+def test_a_socket_that_is_in_use_is_one_clear_error(tmp_path: Path, kind: str, type_: socket.SocketKind) -> None:
+    path = tmp_path / "used.sock"
+    with socket.socket(socket.AF_UNIX, type_) as used:
+        used.bind(str(path))
+        if type_ is socket.SOCK_STREAM:
+            used.listen()
+        with pytest.raises(AddressError, match=r"used.sock is in use; `ss -lxp src .*` shows by whom"):
+            Bridge(configured(**{kind: path}))
+    assert path.exists()
+
+
+def test_a_file_where_the_socket_should_be_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("precious", encoding="utf-8")
+    with pytest.raises(AddressError, match="is no socket; move it away"):
+        Bridge(configured(unixgram=path))
+    assert path.read_text(encoding="utf-8") == "precious"
+
+
+def test_a_socket_in_no_folder_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(AddressError, match="check its folder"):
+        Bridge(configured(unixstream=tmp_path / "none" / "x.sock"))
+
+
+def test_a_line_over_tcp_may_be_4095_bytes_long_and_no_longer(bridge: Bridge) -> None:
+    for length, counted in ((4095, 1), (4096, 1)):
+        Wire(bridge.statsd_port).tcp(b"a:1|c\n" + b"b" * (length - 4) + b":1|c\n")
+        wait_for_value(bridge, counted, "b" * 4091)
+    wait_for_value(bridge, 2, "a")
+    wait_for_value(bridge, 1, "statsd_exporter_tcp_too_long_lines_total")
 
 
 def test_pages_say_healthy_and_ready(bridge: Bridge) -> None:
@@ -121,6 +216,10 @@ def test_a_reload_of_a_bad_mapping_says_why_and_keeps_the_old_one(mapping: Path)
         Wire(bridge.statsd_port).udp("a.b:1|c")
         wait_for_value(bridge, 1, "before")
         assert value(bridge, "statsd_exporter_config_reloads_total", outcome="failure") == 1
+
+
+def test_a_reload_may_be_put(bridge: Bridge) -> None:
+    wait_for(lambda: get(bridge.web_port, "/-/reload", "PUT")[0] == 200, "an answer")
 
 
 def test_reading_the_reload_page_reloads_nothing(bridge: Bridge) -> None:
