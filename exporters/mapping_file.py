@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import yaml
@@ -98,6 +98,7 @@ _NESTED: Final[Mapping[str, type[msgspec.Struct]]] = {
     "histogram_options": HistogramOptions,
     "quantiles": Quantile,
 }
+_TEXTS: Final = frozenset({"match", "name", "help"})
 _TEXT: Final = "tag:yaml.org,2002:str"
 _NULL: Final = "tag:yaml.org,2002:null"
 _MERGE: Final = "tag:yaml.org,2002:merge"
@@ -121,7 +122,7 @@ def read_mapping(text: str, source: str) -> tuple[MappingFile, Places]:
     finally:
         loader.dispose()
     try:
-        return msgspec.convert({} if document is None else document, MappingFile), places
+        return msgspec.convert(_without_nulls(document) or {}, MappingFile), places
     except msgspec.ValidationError as error:
         raise MappingError(_located(str(error), places)) from error
 
@@ -153,8 +154,10 @@ def _check(node: yaml.Node, model: type[msgspec.Struct], path: Path, places: Pla
         if key not in model.__struct_fields__:
             where = places.where(*path, key)
             raise MappingError(f"{where}: unknown key{did_you_mean(key, model.__struct_fields__)}")
-        if key == "labels":
-            _keep_text(value, (*path, key), places)
+        if key in _TEXTS and isinstance(value, yaml.ScalarNode):
+            _take_as_text(value)
+        elif key == "labels":
+            _check_labels(value, (*path, key), places)
         elif key in _NESTED and isinstance(value, yaml.SequenceNode):
             for number, item in enumerate(value.value):
                 _check(item, _NESTED[key], (*path, key, number), places)
@@ -176,8 +179,8 @@ def _pairs(node: yaml.MappingNode, path: Path, places: Places) -> Iterator[tuple
         yield name, value
 
 
-def _keep_text(labels: yaml.Node, path: Path, places: Places) -> None:
-    """Keep every label, key and value, the text that was written: ``on`` is a word here, not a truth."""
+def _check_labels(labels: yaml.Node, path: Path, places: Places) -> None:
+    """Every label, key and value, is the text that was written: ``on`` is a word here, not a truth."""
     if not isinstance(labels, yaml.MappingNode):
         return
     for _ in _pairs(labels, path, places):
@@ -185,8 +188,19 @@ def _keep_text(labels: yaml.Node, path: Path, places: Places) -> None:
     for key, value in labels.value:
         key.tag = _TEXT
         if isinstance(value, yaml.ScalarNode):
-            value.value = "" if value.tag == _NULL else value.value
-            value.tag = _TEXT
+            _take_as_text(value)
+
+
+def _take_as_text(scalar: yaml.ScalarNode) -> None:
+    scalar.value = "" if scalar.tag == _NULL else scalar.value
+    scalar.tag = _TEXT
+
+
+def _without_nulls(value: Any) -> Any:
+    """A key without a value is not there, as in Go."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(below) for key, below in value.items() if below is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _located(message: str, places: Places) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,14 +28,14 @@ def bridge_config(settings: Settings, mapping: Path | None = None) -> BridgeConf
             port=own.statsd_port,
             udp=own.statsd_udp,
             tcp=own.statsd_tcp,
-            unixgram=_path(own.unixgram),
-            unixstream=_path(own.unixstream),
+            unixgram=_path(settings, own.unixgram),
+            unixstream=_path(settings, own.unixstream),
             unix_mode=_mode(own.unix_socket_mode),
             receive_buffer_bytes=own.receive_buffer_bytes,
         ),
         web_host=own.host,
         web_port=own.port,
-        mapping=mapping or _path(own.mapping),
+        mapping=mapping or _path(settings, own.mapping),
         prefix=settings.metrics.statsd_prefix,
         ingest=IngestOptions(
             dialect=Dialect(
@@ -55,8 +56,9 @@ def bridge_config(settings: Settings, mapping: Path | None = None) -> BridgeConf
     )
 
 
-def _path(text: str) -> Path | None:
-    return Path(text).expanduser() if text else None
+def _path(settings: Settings, text: str) -> Path | None:
+    """As for every path among the settings: from $WINDSOCK_HOME on, ``~`` and $VARIABLES filled in."""
+    return settings.home / Path(os.path.expandvars(text)).expanduser() if text else None
 
 
 def _mode(text: str) -> int:

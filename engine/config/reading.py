@@ -182,6 +182,8 @@ def _items(key: Key, raw: Any) -> tuple[str, ...]:
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise RefusedError('a list of texts: ["...", "..."]')
     stripped = tuple(item.strip() for item in items if item.strip())
+    if key.about.form != "apprise_url":
+        return stripped
     for position, item in enumerate(stripped, start=1):
         if not _SCHEME.fullmatch(_text(key, item)):
             raise RefusedError(

@@ -144,6 +144,18 @@ def test_a_label_written_as_a_number_keeps_its_text() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "text", ["mappings:", "defaults:\nmappings:", "mappings: [{match: a, name: a, ttl: , scale: }]"]
+)
+def test_a_key_without_a_value_is_not_there(text: str) -> None:
+    assert len(rules(text).rules) == text.count("match")
+
+
+def test_texts_may_look_like_numbers() -> None:
+    (rule,) = rules("mappings: [{match: yes, name: on, help: 404}]").rules
+    assert (rule.match, rule.name, rule.help) == ("yes", "on", "404")
+
+
 def test_an_empty_file_maps_nothing() -> None:
     assert found(rules(""), "a") is None
 
