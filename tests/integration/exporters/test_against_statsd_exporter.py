@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import random
 import re
+import socket
 import subprocess
 import textwrap
 from pathlib import Path
@@ -161,3 +162,39 @@ def test_statsd_exporter_accepts_the_generated_mapping(statsd_exporter: Path, fl
     command = [statsd_exporter, f"--statsd.mapping-config={PACKAGE_DIR / flavour}", "--check-config"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert result.returncode == 0, result.stderr
+
+
+def test_datagrams_over_udp_and_a_unix_socket_give_the_same_page(statsd_exporter: Path, tmp_path: Path) -> None:
+    """Blank lines, packets without a newline at their end and with two, an empty packet, carriage returns, garbage."""
+    packets = [
+        b"a:1|c",
+        b"a:2|c\n",
+        b"a:3|c\n\n",
+        b"\n\n",
+        b"",
+        b"a:4|c\r\nb:1|c\r",
+        b"\xff:1|c\n\x00",
+        b"c:1|ms\nd:x|c",
+    ]
+    paths = [tmp_path / "theirs.sock", tmp_path / "ours.sock"]
+    with (
+        statsd_exporter_serving(
+            statsd_exporter, STATSD_MAPPING, tmp_path / "log", f"--statsd.listen-unixgram={paths[0]}"
+        ) as (statsd, web),
+        serving(configured(unixgram=paths[1])) as bridge,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as network,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as local,
+    ):
+        pages = []
+        for port, path, page in ((statsd, paths[0], web), (bridge.statsd_port, paths[1], bridge.web_port)):
+            for packet in [*packets, b"mark.network:1|c"]:
+                network.sendto(packet, ("127.0.0.1", port))
+            wait_for(lambda page=page: "mark_network" in get(page, "/metrics")[1], "the last packet")
+            for packet in [*packets, b"mark.local:1|c"]:
+                local.sendto(packet, str(path))
+            wait_for(lambda page=page: "mark_local" in get(page, "/metrics")[1], "the last packet")
+            pages.append(get(page, "/metrics")[1])
+    theirs, ours = (comparable(page) for page in pages)
+    assert ours == theirs
+    assert "statsd_exporter_unixgram_packets_total 9" in ours
+    assert "a 12" in ours

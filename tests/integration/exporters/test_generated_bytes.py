@@ -150,7 +150,7 @@ def pair(statsd_exporter: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield Pair(theirs, (bridge.statsd_port, bridge.web_port))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(LINES, LINES, LINES, NOISE), min_size=1, max_size=60))
 def test_generated_lines_give_the_same_page(pair: Pair, lines: list[bytes]) -> None:
     example = f"x{next(numbers)}"
@@ -177,7 +177,7 @@ def reloadable(statsd_exporter: Path, tmp_path_factory: pytest.TempPathFactory) 
         yield Pair(theirs, (bridge.statsd_port, bridge.web_port)), mapping
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(RULES, st.booleans(), st.lists(NAMES, min_size=1, max_size=30))
 def test_generated_globs_find_the_same_rules(
     reloadable: tuple[Pair, Path], rules: list[tuple[str, str]], disordered: bool, names: list[str]
