@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from exporters.line import DEFAULT_DIALECT, Dialect, Kind, Sample, parse_line
 from exporters.mapping_rules import DEFAULT_HELP, MappingRules, Match, Observation
@@ -56,8 +56,7 @@ class IngestOptions:
     refuse_non_finite: bool = False  # NaN and Inf reach no counter, histogram or summary
 
 
-@dataclass(frozen=True, slots=True)
-class _Route:
+class _Route(NamedTuple):
     """Where a sample goes, before anything is begun for it."""
 
     name: str

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
 from exporters.naming import escape_metric_name
 
@@ -43,8 +43,7 @@ class Refusal(StrEnum):
     ILLEGAL_EVENT = "illegal_event"
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One measurement. ``value`` is as sent: the series gets ``value / divisor``, ``times`` times.
 
     ``labels`` is one dict for all samples of a line, as in statsd_exporter.
@@ -64,7 +63,7 @@ class Parsed:
     """What a line gave. ``sent`` counts the samples it held, refused ones too."""
 
     samples: list[Sample] = field(default_factory=list)
-    refusals: Counter[Refusal] = field(default_factory=Counter)
+    refusals: defaultdict[Refusal, int] = field(default_factory=lambda: defaultdict(int))
     sent: int = 0
     tagged: int = 0  # samples that carried labels
     tag_errors: int = 0
@@ -198,7 +197,10 @@ class _Extras:
     refusal: Refusal | None = None
 
 
-@dataclass(frozen=True, slots=True)
+_NO_EXTRAS: Final = _Extras()
+
+
+@dataclass(slots=True)
 class _Reader:
     """Reads what stands behind a line's name."""
 
@@ -241,7 +243,7 @@ class _Reader:
         if "" in fields[1:]:
             parsed.refusals[Refusal.MALFORMED_COMPONENT] += len(numbers)
             return
-        extras = self._read_extras(fields[1:])
+        extras = self._read_extras(fields[1:]) if len(fields) > 1 else _NO_EXTRAS
         self._count(extras, len(numbers))
         if extras.refusal is None:
             for text, number in numbers:
