@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks import bridge_run
 from benchmarks.engine_run import Measured, engine, run_shape
 from benchmarks.machine import bash_rate, fork_wait_rate
 from benchmarks.shapes import Shape, chain, fan_out
@@ -29,14 +30,26 @@ SHAPES = (fan_out("bash", 200), fan_out("python", 200), CHAIN)
 
 
 def main() -> int:
-    """Run every shape on every database that is there; exit status 1 where SQLite's are not fast enough."""
+    """Run every shape on every database that is there, then the bridge; exit status 1 where one is too slow."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="runs of each shape; the median counts (default 3)")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append", help="default: both")
+    parser.add_argument("--part", choices=["engine", "bridge"], action="append", help="default: both")
     parser.add_argument("--no-gate", action="store_true", help="end with status 0, however slow it was")
     arguments = parser.parse_args()
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         print("note: PYTHONDONTWRITEBYTECODE is set; every import is compiled anew", file=sys.stderr)
+    folder = Path("bench-results")
+    folder.mkdir(exist_ok=True)
+    parts = arguments.part or ["engine", "bridge"]
+    slow = _engine(arguments, folder) if "engine" in parts else []
+    slow += _bridge(arguments, folder) if "bridge" in parts else []
+    for sentence in slow:
+        print(sentence, file=sys.stderr)
+    return 1 if slow and not arguments.no_gate else 0
+
+
+def _engine(arguments: argparse.Namespace, folder: Path) -> list[str]:
     machine = {"fork_wait_per_second": fork_wait_rate(), "bash_per_second": bash_rate()}
     results = []
     for name in arguments.database or ["sqlite", "postgresql"]:
@@ -44,14 +57,17 @@ def main() -> int:
             url = _database(name, stack)
             results += list(_measure(name, url, arguments.rounds))
     _print(machine, results)
-    folder = Path("bench-results")
-    folder.mkdir(exist_ok=True)
     (folder / "engine.json").write_text(json.dumps({"machine": machine, "results": results}, indent=1))
     print(f"\nwritten to {folder / 'engine.json'}")
-    slow = too_slow(results)
-    for sentence in slow:
-        print(sentence, file=sys.stderr)
-    return 1 if slow and not arguments.no_gate else 0
+    return too_slow(results)
+
+
+def _bridge(arguments: argparse.Namespace, folder: Path) -> list[str]:
+    results = bridge_run.measure(arguments.rounds)
+    bridge_run.show(results)
+    (folder / "bridge.json").write_text(json.dumps(results, indent=1))
+    print(f"\nwritten to {folder / 'bridge.json'}")
+    return bridge_run.slow_words(results)
 
 
 def too_slow(results: Sequence[dict[str, Any]]) -> list[str]:

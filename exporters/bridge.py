@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
@@ -20,14 +20,14 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from exporters import mapping_rules
 from exporters.catalogue import NAMESPACE
 from exporters.errors import MappingError, WebServerDiedError
-from exporters.exposition import render
+from exporters.exposition import render, render_readings
 from exporters.generate import STATSD_MAPPING
-from exporters.ingest import Ingest
-from exporters.listener import Listener
+from exporters.ingest import Ingest, IngestOptions
+from exporters.listener import Endpoints, Listener
 from exporters.mapping import statsd_mapping
-from exporters.series import SeriesStore
-from exporters.telemetry import Telemetry, TelemetryCollector
-from exporters.web import Pages, WebServer
+from exporters.series import SeriesStore, StoreOptions
+from exporters.telemetry import OWN_NAMES, Telemetry, readings
+from exporters.web import Pages, SharedPage, WebServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,13 +45,13 @@ logger = logging.getLogger(__name__)
 class BridgeConfig:
     """Where to listen and what to do. Port 0 takes a free one."""
 
-    host: str = "127.0.0.1"
-    statsd_port: int = 9125
+    statsd: Endpoints = field(default_factory=Endpoints)
+    web_host: str = "127.0.0.1"
     web_port: int = 9102
     mapping: Path | None = None  # None: the built-in one, made from the catalogue
     prefix: str = NAMESPACE  # first word of the names on the wire; used by the built-in mapping
-    max_series: int = 100_000
-    receive_buffer_bytes: int = 8 << 20
+    ingest: IngestOptions = field(default_factory=IngestOptions)
+    store: StoreOptions = field(default_factory=StoreOptions)
 
 
 class Bridge:
@@ -62,18 +62,18 @@ class Bridge:
         self._config = config
         self._stopping = False
         self._reloads: list[_Reload] = []
+        self._registry = _own_registry()
         self.telemetry = Telemetry()
-        self.store = SeriesStore(clock, config.max_series)
-        self.ingest = Ingest(self._load_mapping(), self.store, self.telemetry)
-        self._listener = Listener(
-            config.host, config.statsd_port, self.ingest.feed, self.telemetry, config.receive_buffer_bytes
-        )
+        reserved = OWN_NAMES | _names_in(self._registry)
+        self.store = SeriesStore(clock, replace(config.store, reserved_names=reserved))
+        self.ingest = Ingest(load_mapping(config), self.store, self.telemetry, config.ingest)
+        self._listener = Listener(config.statsd, self.ingest.feed, self.telemetry)
+        pages = Pages(SharedPage(self.metrics), self._ready, self.reload)
         try:
-            self._web = WebServer(config.host, config.web_port, Pages(self.metrics, self._ready, self.reload))
+            self._web = WebServer(config.web_host, config.web_port, pages)
         except BaseException:
             self._listener.close()
             raise
-        self._registry = self._own_registry()
 
     @property
     def statsd_port(self) -> int:
@@ -121,8 +121,11 @@ class Bridge:
 
     def metrics(self) -> str:
         """The page: the senders' series, then the bridge's own."""
-        own = generate_latest(self._registry).decode()
-        return render(list(self.store.families.values()), self.store.clock()) + own
+        if not self._stopping:
+            self.telemetry.udp_packet_drops = self._listener.udp_drops()
+        senders = render(list(self.store.families.values()), self.store.clock())
+        own = render_readings(readings(self.telemetry, self.store))
+        return senders + own + generate_latest(self._registry).decode()
 
     def _ready(self) -> bool:
         return not self._stopping
@@ -131,14 +134,6 @@ class Bridge:
         self.ingest.sweep()
         if not self._web.alive:
             raise WebServerDiedError("the thread that serves /metrics died; start the bridge again")
-
-    def _load_mapping(self) -> MappingRules:
-        config = self._config
-        if config.mapping is not None:
-            return mapping_rules.load(config.mapping)
-        if config.prefix == NAMESPACE:
-            return mapping_rules.load(STATSD_MAPPING)
-        return mapping_rules.parse(statsd_mapping(prefix=config.prefix), "the built-in mapping")
 
     def _serve_reloads(self) -> None:
         while self._reloads:
@@ -149,7 +144,7 @@ class Bridge:
     def _reload_now(self) -> str:
         """A mapping that cannot be used leaves the old one in place."""
         try:
-            self.ingest.use(self._load_mapping())
+            self.ingest.use(load_mapping(self._config))
         except MappingError as error:
             self.telemetry.reloads["failure"] += 1
             logger.error("The old mapping stays: %s", error)
@@ -157,17 +152,6 @@ class Bridge:
         self.telemetry.reloads["success"] += 1
         logger.info("The mapping is reloaded")
         return ""
-
-    def _own_registry(self) -> CollectorRegistry:
-        registry = CollectorRegistry()
-        registry.register(TelemetryCollector(self.telemetry, self.store, self._refresh))
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        return registry
-
-    def _refresh(self) -> None:
-        if not self._stopping:
-            self.telemetry.udp_packet_drops = self._listener.udp_drops()
 
 
 class _Reload:
@@ -178,19 +162,34 @@ class _Reload:
         self.fault = ""
 
 
+def load_mapping(config: BridgeConfig) -> MappingRules:
+    """The rules that the bridge will use; raises MappingError."""
+    if config.mapping is not None:
+        return mapping_rules.load(config.mapping)
+    if config.prefix == NAMESPACE:
+        return mapping_rules.load(STATSD_MAPPING)
+    return mapping_rules.parse(statsd_mapping(prefix=config.prefix), "the built-in mapping")
+
+
 def run(config: BridgeConfig) -> int:
     """Serve until SIGTERM or SIGINT, reload on SIGHUP; returns the exit status. Raises ExporterError."""
     bridge = Bridge(config)
     with _signals(bridge):
-        logger.info(
-            "StatsD on %s:%d (UDP and TCP), metrics on http://%s:%d/metrics",
-            config.host,
-            bridge.statsd_port,
-            config.host,
-            bridge.web_port,
-        )
+        where = replace(config.statsd, port=bridge.statsd_port).described()
+        logger.info("StatsD on %s, metrics on http://%s:%d/metrics", where, config.web_host, bridge.web_port)
         bridge.serve()
     return 0
+
+
+def _own_registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry
+
+
+def _names_in(registry: CollectorRegistry) -> frozenset[str]:
+    return frozenset(sample.name for family in registry.collect() for sample in family.samples)
 
 
 @contextmanager

@@ -1,8 +1,13 @@
-"""Reading a mapping file: YAML text → checked data. What is not understood is refused, by place and name."""
+"""Reading a mapping file: YAML text → checked data. What is not understood is refused, by line and key.
+
+statsd_exporter 0.30 passes over unknown keys and takes the last of two equal ones; here both are errors, since a
+misspelt key there changes silently what a rule does.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -12,48 +17,51 @@ from exporters.errors import MappingError
 from exporters.naming import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Iterator, Mapping
+
+Path = tuple[str | int, ...]
+"""Keys and, counted from 0, numbers of items."""
 
 
-class Quantile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Quantile(msgspec.Struct, frozen=True):
     quantile: float
     error: float
 
 
-class SummaryOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SummaryOptions(msgspec.Struct, frozen=True):
     quantiles: tuple[Quantile, ...] = ()
     max_age: str | int = 0
     age_buckets: int = 0
     buf_cap: int = 0  # statsd_exporter's buffer size: accepted, without a meaning here
 
 
-class HistogramOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class HistogramOptions(msgspec.Struct, frozen=True):
     buckets: tuple[float, ...] = ()
     native_histogram_bucket_factor: float = 0.0  # accepted; the text format carries classic buckets only
     native_histogram_max_buckets: int = 0
 
 
-class Defaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    observer_type: str = ""
-    timer_type: str = ""
+class Defaults(msgspec.Struct, frozen=True):
+    observer_type: str | None = None
+    timer_type: str | None = None
     match_type: str = ""
     glob_disable_ordering: bool = False
     ttl: str | int = 0
-    summary_options: SummaryOptions | None = None
-    histogram_options: HistogramOptions | None = None
+    summary_options: SummaryOptions = SummaryOptions()
+    histogram_options: HistogramOptions = HistogramOptions()
     buckets: tuple[float, ...] = ()
     quantiles: tuple[Quantile, ...] = ()
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Entry(msgspec.Struct, frozen=True):
     match: str
     name: str
     labels: dict[str, str] = {}
     honor_labels: bool = False
-    observer_type: str = ""
-    timer_type: str = ""
+    observer_type: str | None = None
+    timer_type: str | None = None
     match_type: str = ""
-    match_metric_type: str = ""
+    match_metric_type: str | None = None
     help: str = ""
     action: str = ""
     ttl: str | int = 0
@@ -64,9 +72,23 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantiles: tuple[Quantile, ...] = ()
 
 
-class MappingFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MappingFile(msgspec.Struct, frozen=True):
     defaults: Defaults = Defaults()
     mappings: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where in the file each key stands, to begin error messages with."""
+
+    source: str
+    lines: dict[Path, int] = field(default_factory=dict)
+
+    def where(self, *path: str | int) -> str:
+        """``mapping.yml:7: mappings 2: name``; the line is that of the nearest key that is written."""
+        line = next((self.lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in self.lines), None)
+        source = f"{self.source}:{line}" if line else self.source
+        return ": ".join([source, *_spoken(path)])
 
 
 _NESTED: Final[Mapping[str, type[msgspec.Struct]]] = {
@@ -76,22 +98,33 @@ _NESTED: Final[Mapping[str, type[msgspec.Struct]]] = {
     "histogram_options": HistogramOptions,
     "quantiles": Quantile,
 }
+_TEXTS: Final = frozenset({"match", "name", "help"})
 _TEXT: Final = "tag:yaml.org,2002:str"
+_NULL: Final = "tag:yaml.org,2002:null"
+_MERGE: Final = "tag:yaml.org,2002:merge"
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
+_STEP: Final = re.compile(r"\.(\w+)|\[(\d+)\]")
+_PLACE_IN_MESSAGE: Final = re.compile(r" - at `(?:key in )?\$?([^`]*)`$")
 
 
-def read_mapping(text: str, source: str) -> MappingFile:
-    """Parse and check; raises MappingError that names the ``source`` and the place."""
+def read_mapping(text: str, source: str) -> tuple[MappingFile, Places]:
+    """Parse and check; raises MappingError that names the ``source``, the line and the key."""
+    loader = yaml.SafeLoader(text)
     try:
-        document = yaml.load(text, Loader=_StrictLoader) or {}  # noqa: S506  # a SafeLoader below
-    except yaml.YAMLError as error:
+        root = loader.get_single_node()
+        places = Places(source)
+        if root is not None:
+            _check(root, MappingFile, (), places)
+        document = {} if root is None else loader.construct_document(root)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise MappingError(f"{source}: not readable as YAML: {error}") from error
-    _check_keys(document, MappingFile, source)
+    finally:
+        loader.dispose()
     try:
-        return msgspec.convert(document, MappingFile)
+        return msgspec.convert(_without_nulls(document) or {}, MappingFile), places
     except msgspec.ValidationError as error:
-        raise MappingError(f"{source}: {error}") from error
+        raise MappingError(_located(str(error), places)) from error
 
 
 def seconds(duration: str | int, where: str) -> float:
@@ -112,34 +145,74 @@ def choice(value: str, allowed: Mapping[str, str], where: str) -> str:
     return allowed[value]
 
 
-def _check_keys(value: Any, model: type[msgspec.Struct], where: str) -> None:
-    """Refuse unknown keys, deepest level included, with the nearest known one."""
-    if not isinstance(value, dict):
+def _check(node: yaml.Node, model: type[msgspec.Struct], path: Path, places: Places) -> None:
+    """Note each key's line, deepest level included; refuse unknown keys and those given twice."""
+    places.lines[path] = node.start_mark.line + 1
+    if not isinstance(node, yaml.MappingNode):
         return
-    known = model.__struct_fields__
-    for key, below in value.items():
-        if key not in known:
-            raise MappingError(f'{where}: unknown key "{key}"{did_you_mean(str(key), known)}')
-        if key in _NESTED:
-            items = below if isinstance(below, list) else [below]
-            for number, item in enumerate(items, 1):
-                place = f"{where}: {key} {number}" if isinstance(below, list) else f"{where}: {key}"
-                _check_keys(item, _NESTED[key], place)
+    for key, value in _pairs(node, path, places):
+        if key not in model.__struct_fields__:
+            where = places.where(*path, key)
+            raise MappingError(f"{where}: unknown key{did_you_mean(key, model.__struct_fields__)}")
+        if key in _TEXTS and isinstance(value, yaml.ScalarNode):
+            _take_as_text(value)
+        elif key == "labels":
+            _check_labels(value, (*path, key), places)
+        elif key in _NESTED and isinstance(value, yaml.SequenceNode):
+            for number, item in enumerate(value.value):
+                _check(item, _NESTED[key], (*path, key, number), places)
+        elif key in _NESTED:
+            _check(value, _NESTED[key], (*path, key), places)
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, and keeps every label value the text that was written."""
+def _pairs(node: yaml.MappingNode, path: Path, places: Places) -> Iterator[tuple[str, yaml.Node]]:
+    """Key and value of each entry but merges, with the key's line noted."""
+    seen: set[str] = set()
+    for key, value in node.value:
+        if key.tag == _MERGE:
+            continue
+        name = str(key.value)
+        places.lines[*path, name] = key.start_mark.line + 1
+        if name in seen:
+            raise MappingError(f"{places.where(*path, name)}: given twice; remove one")
+        seen.add(name)
+        yield name, value
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f'the key "{key.value}" is given twice', key.start_mark
-                )
-            seen.add(key.value)
-            key.tag = _TEXT  # `on` is a word here, not a truth
-            if key.value == "labels" and isinstance(value, yaml.MappingNode):
-                for _, label in value.value:
-                    label.tag = _TEXT
-        return super().construct_mapping(node, deep)
+
+def _check_labels(labels: yaml.Node, path: Path, places: Places) -> None:
+    """Every label, key and value, is the text that was written: ``on`` is a word here, not a truth."""
+    if not isinstance(labels, yaml.MappingNode):
+        return
+    for _ in _pairs(labels, path, places):
+        pass
+    for key, value in labels.value:
+        key.tag = _TEXT
+        if isinstance(value, yaml.ScalarNode):
+            _take_as_text(value)
+
+
+def _take_as_text(scalar: yaml.ScalarNode) -> None:
+    scalar.value = "" if scalar.tag == _NULL else scalar.value
+    scalar.tag = _TEXT
+
+
+def _without_nulls(value: Any) -> Any:
+    """A key without a value is not there, as in Go."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(below) for key, below in value.items() if below is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _located(message: str, places: Places) -> str:
+    """Msgspec's message, with its place as line and keys in front."""
+    found = _PLACE_IN_MESSAGE.search(message)
+    path: Path = tuple(key or int(number) for key, number in _STEP.findall(found[1])) if found else ()
+    return f"{places.where(*path)}: {message[: found.start()] if found else message}"
+
+
+def _spoken(path: Path) -> Iterator[str]:
+    """``mappings 2`` for the item that Python numbers 1; every other step by its name."""
+    for place, step in enumerate(path):
+        if isinstance(step, str):
+            following = path[place + 1] if place + 1 < len(path) else None
+            yield f"{step} {following + 1}" if isinstance(following, int) else step

@@ -19,22 +19,41 @@ _TEXT: Final = "text/plain; charset=utf-8"
 _INDEX: Final = '<!doctype html><title>Windsock StatsD bridge</title><a href="/metrics">Metrics</a>\n'
 
 
+class SharedPage:
+    """A page that is rendered by one thread at a time, and once for all who asked before it was begun."""
+
+    def __init__(self, render: Callable[[], str]) -> None:
+        self._render = render
+        self._lock = threading.Lock()
+        self._begun = 0
+        self._page = b""
+
+    def __call__(self) -> bytes:
+        begun_before_me = self._begun
+        with self._lock:
+            if self._begun == begun_before_me:
+                self._begun += 1
+                self._page = b""  # the old page goes before the new one takes its room
+                self._page = self._render().encode()
+            return self._page
+
+
 @dataclass(frozen=True)
 class Pages:
     """What the pages say and do."""
 
-    metrics: Callable[[], str]
+    metrics: Callable[[], bytes]
     ready: Callable[[], bool]
     reload: Callable[[], str]
     """Loads the mapping anew; returns an empty string, or what is wrong with it."""
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         status, content_type, body = self._answer(environ["REQUEST_METHOD"], environ["PATH_INFO"])
-        payload = body.encode()
+        payload = body if isinstance(body, bytes) else body.encode()
         start_response(status, [("Content-Type", content_type), ("Content-Length", str(len(payload)))])
         return [payload]
 
-    def _answer(self, method: str, path: str) -> tuple[str, str, str]:
+    def _answer(self, method: str, path: str) -> tuple[str, str, str | bytes]:
         match method, path:
             case "GET" | "HEAD", "/metrics":
                 return "200 OK", CONTENT_TYPE, self.metrics()
@@ -45,7 +64,7 @@ class Pages:
             case "POST" | "PUT", "/-/reload":
                 return self._reloaded()
             case _, "/-/reload":
-                return "405 Method Not Allowed", _TEXT, "Reload with POST.\n"
+                return "405 Method Not Allowed", _TEXT, "Reload with POST or PUT.\n"
             case "GET" | "HEAD", "/":
                 return "200 OK", "text/html; charset=utf-8", _INDEX
             case _:
@@ -67,6 +86,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     # A second server on the port would take half of the scrapes; only a port in TIME_WAIT may be reused.
     allow_reuse_address = True
+    request_queue_size = 128
 
     def server_bind(self) -> None:
         """As the base class does, but without asking the name service who we are: that may take seconds."""

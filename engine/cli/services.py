@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -70,18 +71,31 @@ def webserver() -> None:
     "env:NAME takes the URL from an environment variable.",
 )
 @click.option("--dags-folder", metavar="PATH", help="With --airflow: show the paths of DAG files as seen from here.")
-def exporter(metastore: bool, airflow: str | None, dags_folder: str | None) -> None:
+@click.option(
+    "--mapping",
+    type=click.Path(path_type=Path),
+    help="Mapping file, as of statsd_exporter. Default: [exporter] mapping, else the one for Airflow's names.",
+)
+@click.option("--check-config", is_flag=True, help="Check the settings and the mapping, and end.")
+def exporter(
+    metastore: bool, airflow: str | None, dags_folder: str | None, mapping: Path | None, check_config: bool
+) -> None:
     """Run an exporter, in the foreground: StatsD in, Prometheus out; or what the metastore holds."""
     if metastore:
+        if mapping is not None or check_config:
+            raise Misuse("--mapping and --check-config are for StatsD; leave them out, or leave out --metastore")
         _export_metastore(airflow and _url(airflow), dags_folder)
     if airflow is not None or dags_folder is not None:
         raise Misuse("--airflow and --dags-folder go with --metastore: windsock exporter --metastore --airflow URL")
     settings = _begin()
-    from exporters.bridge import BridgeConfig, run
+    from engine.cli.bridging import bridge_config
+    from exporters.bridge import load_mapping, run
 
-    own = settings.exporter
-    prefix = settings.metrics.statsd_prefix
-    sys.exit(run(BridgeConfig(host=own.host, statsd_port=own.statsd_port, web_port=own.port, prefix=prefix)))
+    config = bridge_config(settings, mapping)
+    if check_config:
+        click.echo(f"The mapping is in order: {len(load_mapping(config).rules)} rules.")
+        return
+    sys.exit(run(config))
 
 
 def _export_metastore(airflow: str | None, dags_folder: str | None) -> NoReturn:

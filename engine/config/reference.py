@@ -81,7 +81,7 @@ def _allowed(key: Key) -> str:
     if typing.get_origin(key.type) is Literal:
         return ", ".join(f"`{choice}`" for choice in typing.get_args(key.type))
     if typing.get_origin(key.type) is tuple:
-        return "list of URLs"
+        return "list of URLs" if key.about.form == "apprise_url" else "list of texts"
     return f"{_NOUNS[key.type]}{range_words(key)}"
 
 

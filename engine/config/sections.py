@@ -213,6 +213,32 @@ class Exporter(Section, frozen=True):
     metastore_max_series: Annotated[
         Count, About("Series of one family that the metastore exporter shows at most; the rest is counted.")
     ] = 10_000
+    statsd_udp: Annotated[bool, About("Take StatsD over UDP.")] = True
+    statsd_tcp: Annotated[bool, About("Take StatsD over TCP.")] = True
+    unixgram: Annotated[str, About("Path of a Unix datagram socket for StatsD; empty: none.")] = ""
+    unixstream: Annotated[str, About("Path of a Unix stream socket for StatsD; empty: none.")] = ""
+    unix_socket_mode: Annotated[str, About("Mode of these sockets, in octal digits.")] = "755"
+    receive_buffer_bytes: Annotated[
+        Count, About("Bytes that the kernel keeps for the bridge; beyond them it drops packets, and that is counted.")
+    ] = 8_388_608
+    mapping: Annotated[str, About("Mapping file, as of statsd_exporter; empty: the one for Airflow's names.")] = ""
+    dogstatsd_tags: Annotated[bool, About("Read tags as DogStatsD's: name:1|c|#key:value.")] = True
+    influxdb_tags: Annotated[bool, About("Read tags as InfluxDB's: name,key=value:1|c.")] = True
+    librato_tags: Annotated[bool, About("Read tags as Librato's: name#key=value:1|c.")] = True
+    signalfx_tags: Annotated[bool, About("Read tags as SignalFX's: name[key=value]:1|c.")] = True
+    dogstatsd_extensions: Annotated[
+        bool, About("Accept DogStatsD's T, e: and card: fields, that statsd_exporter refuses.")
+    ] = False
+    up_down_counters: Annotated[
+        tuple[str, ...],
+        About("Families, by their names on /metrics, whose counts may be negative; they become gauges."),
+    ] = ()
+    refuse_non_finite: Annotated[bool, About("Let no NaN or Inf into a counter, histogram or summary.")] = False
+    merge_empty_labels: Annotated[bool, About("Take a label without a value for none, as Prometheus does.")] = False
+    ttl_on_reload: Annotated[bool, About("Let a changed ttl hold for series that exist.")] = False
+    max_series: Annotated[
+        CountOrNone, About("Series above which no new one begins, and what is lost is counted; 0: no end.")
+    ] = 100_000
 
 
 class Prometheus(Section, frozen=True):

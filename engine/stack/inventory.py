@@ -70,6 +70,8 @@ def _metrics_warnings(settings: Settings) -> list[str]:
     if not told.statsd_on:
         return []
     is_here = told.statsd_host in ("localhost", "127.0.0.1", "::1")
+    if is_here and not heard.statsd_udp:
+        return ["metrics are sent over UDP, and exporter.statsd_udp is off, so nothing is measured. Switch it on"]
     if is_here and told.statsd_port != heard.statsd_port:
         both = " ".join(f"{name}={heard.statsd_port}" for name in _STATSD)
         where = f"metrics are sent to port {told.statsd_port}, and the exporter listens at {heard.statsd_port}"
@@ -158,16 +160,19 @@ def _webserver(settings: Settings) -> Component:
 def _exporter(settings: Settings) -> Component:
     exporter = settings.exporter
     host = reachable(exporter.host)
+    udp = Port(exporter.statsd_port, _STATSD, exporter.host, "udp", _EXPORTER_HOST)
+    tcp = Port(exporter.statsd_port, _STATSD, exporter.host, "tcp", _EXPORTER_HOST)
+    ready = Http(f"http://{host}:{exporter.port}/-/ready")
     return Component(
         name="exporter",
         argv=python("engine.cli", "exporter"),
         env=environment(settings),
         address=f"http://{shown(exporter.host)}:{exporter.port}",
-        checks=(Http(f"http://{host}:{exporter.port}/-/ready"), Udp(host, exporter.statsd_port)),
+        checks=(ready, Udp(host, exporter.statsd_port)) if exporter.statsd_udp else (ready,),
         ports=(
             Port(exporter.port, ("WINDSOCK__EXPORTER__PORT",), exporter.host, host_setting=_EXPORTER_HOST),
-            Port(exporter.statsd_port, _STATSD, exporter.host, "udp", _EXPORTER_HOST),
-            Port(exporter.statsd_port, _STATSD, exporter.host, host_setting=_EXPORTER_HOST),
+            *((udp,) if exporter.statsd_udp else ()),
+            *((tcp,) if exporter.statsd_tcp else ()),
         ),
         why="metrics are sent into the void",
         next_step=f"curl localhost:{exporter.port}/metrics",

@@ -9,15 +9,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from typing import TYPE_CHECKING
 
-from statsd_wire import serving
-
-from exporters.bridge import Bridge, BridgeConfig
+from statsd_wire import configured, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from exporters.bridge import Bridge
+
 
 @pytest.fixture
 def bridge() -> Iterator[Bridge]:
-    with serving(BridgeConfig(statsd_port=0, web_port=0)) as running:
+    with serving(configured()) as running:
         yield running

@@ -1,25 +1,30 @@
-"""Real sockets: a bridge in a thread, and prom/statsd_exporter as a process beside it."""
+"""Real sockets: a bridge in a thread or a process, and prom/statsd_exporter as a process beside it."""
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporters.bridge import Bridge, BridgeConfig
-from tests.servers.processes import free_port
-from tests.servers.processes import wait_until as wait_for
+from exporters.listener import Endpoints
+from tests.servers.processes import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-DEADLINE_SECONDS = 10.0
+ROOT = Path(__file__).parents[3]
+DEADLINE_SECONDS = 30.0
+wait_for = partial(wait_until, timeout=DEADLINE_SECONDS)
 # prometheus-client's parser would add _total to the names of counters.
 _LINE = re.compile(r"^([a-zA-Z_]\w*)(?:{(.*)})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -36,11 +41,10 @@ def get(port: int, path: str, method: str = "GET") -> tuple[int, str]:
 
 
 def samples(page: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Every line of a page: name and labels, empty labels left out, → value."""
+    """Every line of a page: name and labels → value."""
     found = {}
     for name, labels, value in _LINE.findall(page):
-        pairs = tuple(sorted((key, text) for key, text in _LABEL.findall(labels) if text))
-        found[name, pairs] = float(value)
+        found[name, tuple(sorted(_LABEL.findall(labels)))] = float(value)
     return found
 
 
@@ -60,6 +64,16 @@ class Wire:
             sender.sendall(payload)
 
 
+def configured(
+    statsd_port: int = 0,
+    web_port: int = 0,
+    mapping: Path | None = None,
+    **endpoints: object,
+) -> BridgeConfig:
+    """A bridge on free ports of this machine."""
+    return BridgeConfig(statsd=Endpoints(port=statsd_port, **endpoints), web_port=web_port, mapping=mapping)
+
+
 @contextmanager
 def serving(config: BridgeConfig) -> Iterator[Bridge]:
     bridge = Bridge(config)
@@ -74,7 +88,7 @@ def serving(config: BridgeConfig) -> Iterator[Bridge]:
 
 
 @contextmanager
-def statsd_exporter_serving(binary: Path, mapping: Path, log: Path) -> Iterator[tuple[int, int]]:
+def statsd_exporter_serving(binary: Path, mapping: Path, log: Path, *flags: str) -> Iterator[tuple[int, int]]:
     """Its StatsD port and its web port."""
     statsd, web = free_port(), free_port()
     with log.open("wb") as output:
@@ -85,19 +99,40 @@ def statsd_exporter_serving(binary: Path, mapping: Path, log: Path) -> Iterator[
                 f"--statsd.listen-udp=127.0.0.1:{statsd}",
                 f"--statsd.listen-tcp=127.0.0.1:{statsd}",
                 f"--web.listen-address=127.0.0.1:{web}",
+                *flags,
             ],
             stdout=output,
             stderr=output,
         )
     try:
-        wait_for(lambda: _answers(web), f"statsd_exporter, see {log}")
+        wait_for(lambda: answers(web) or process.poll() is not None, f"statsd_exporter, see {log}")
+        assert process.poll() is None, log.read_text()
         yield statsd, web
     finally:
         process.terminate()
         process.wait(DEADLINE_SECONDS)
 
 
-def _answers(port: int) -> bool:
+@contextmanager
+def exporter_process(home: Path, **settings: object) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
+    """`windsock exporter` as people run it, with these settings; its StatsD port and its web port."""
+    statsd, web = free_port(), free_port()
+    given = {"statsd_port": statsd, "port": web, **settings}
+    environ = {f"WINDSOCK__EXPORTER__{name}".upper(): str(value) for name, value in given.items()}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "engine.cli", "exporter"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "WINDSOCK_HOME": str(home), **environ},
+    )
+    try:
+        wait_for(lambda: answers(web), "the exporter")
+        yield process, statsd, web
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(port: int) -> bool:
     try:
         return get(port, "/-/ready")[0] == 200
     except OSError:

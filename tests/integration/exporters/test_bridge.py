@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from statsd_wire import Wire, free_port, get, samples, serving, wait_for
+from statsd_wire import Wire, configured, free_port, get, samples, serving, wait_for
 
-from exporters.bridge import Bridge, BridgeConfig
+from exporters.bridge import Bridge
 from exporters.errors import AddressError, MappingError, WebServerDiedError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def test_the_bridge_tells_what_it_took_and_what_it_refused(bridge: Bridge) -> No
     assert value(bridge, "statsd_exporter_events_total", type="gauge") == 1
     assert value(bridge, "statsd_exporter_events_total", type="counter") == 2
     assert value(bridge, "statsd_exporter_events_actions_total", action="map") == 1
-    assert value(bridge, "statsd_exporter_events_unmapped_total") == 2
+    assert value(bridge, "statsd_exporter_events_unmapped_total") == 4
     assert value(bridge, "statsd_exporter_sample_errors_total", reason="malformed_component") == 1
     assert value(bridge, "statsd_exporter_sample_errors_total", reason="malformed_line") == 1
     assert value(bridge, "statsd_exporter_events_error_total", reason="illegal_negative_counter") == 1
@@ -76,7 +76,7 @@ def test_the_bridge_tells_what_it_took_and_what_it_refused(bridge: Bridge) -> No
 
 
 def test_packets_that_find_the_buffer_full_are_counted() -> None:
-    config = BridgeConfig(statsd_port=0, web_port=0, receive_buffer_bytes=4096)
+    config = configured(receive_buffer_bytes=4096)
     bridge = Bridge(config)  # it listens, and nobody reads
     wire = Wire(bridge.statsd_port)
     wire.udp(*["a:1|c"] * 200)
@@ -84,6 +84,101 @@ def test_packets_that_find_the_buffer_full_are_counted() -> None:
     bridge._web.close()
     bridge._listener.close()
     assert 0 < lost < 200
+
+
+def test_lines_over_a_unix_datagram_socket(tmp_path: Path) -> None:
+    path = tmp_path / "gram.sock"
+    with serving(configured(unixgram=path)) as bridge, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"a:1|c\na:2|c", str(path))
+        sender.sendto(b"\n".join([b"many:1|c"] * 10_000), str(path))  # larger than any UDP packet
+        wait_for_value(bridge, 3, "a")
+        wait_for_value(bridge, 10_000, "many")
+        assert value(bridge, "statsd_exporter_unixgram_packets_total") == 2
+
+
+def test_lines_over_a_unix_stream_socket(tmp_path: Path) -> None:
+    path = tmp_path / "stream.sock"
+    with serving(configured(unixstream=path)) as bridge:
+        with socket.socket(socket.AF_UNIX) as sender:
+            sender.connect(str(path))
+            sender.sendall(b"a:1|c\r\na:2|")
+            wait_for_value(bridge, 1, "a")
+            sender.sendall(b"c\na:4|c")
+        wait_for_value(bridge, 7, "a")
+        with socket.socket(socket.AF_UNIX) as sender:
+            sender.connect(str(path))
+            sender.sendall(b"x" * 5000)
+            assert sender.recv(1) == b""
+        assert value(bridge, "statsd_exporter_unixstream_connections_total") == 2
+        assert value(bridge, "statsd_exporter_unixstream_too_long_lines_total") == 1
+        assert value(bridge, "statsd_exporter_tcp_connections_total") == 0
+
+
+def test_unix_sockets_alone_open_no_port(tmp_path: Path) -> None:
+    path = tmp_path / "gram.sock"
+    with serving(configured(unixgram=path, udp=False, tcp=False)) as bridge:
+        assert bridge.statsd_port == 0
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"a:1|c", str(path))
+        wait_for_value(bridge, 1, "a")
+
+
+@pytest.mark.parametrize("only", ["udp", "tcp"])
+def test_one_of_udp_and_tcp_may_be_off(only: str) -> None:
+    off = "tcp" if only == "udp" else "udp"
+    with serving(configured(**{off: False})) as bridge:
+        getattr(Wire(bridge.statsd_port), only)("a:1|c" if only == "udp" else b"a:1|c")
+        wait_for_value(bridge, 1, "a")
+        with socket.socket(type=socket.SOCK_STREAM if off == "tcp" else socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", bridge.statsd_port))
+
+
+def test_nothing_to_listen_to_is_one_clear_error() -> None:
+    with pytest.raises(AddressError, match="switch on UDP or TCP, or name a Unix socket"):
+        Bridge(configured(udp=False, tcp=False))
+
+
+@pytest.mark.parametrize(("kind", "type_"), [("unixgram", socket.SOCK_DGRAM), ("unixstream", socket.SOCK_STREAM)])
+def test_a_socket_that_a_dead_process_left_is_replaced(tmp_path: Path, kind: str, type_: socket.SocketKind) -> None:
+    path = tmp_path / "left.sock"
+    with socket.socket(socket.AF_UNIX, type_) as left:
+        left.bind(str(path))
+    with serving(configured(**{kind: path})):
+        assert path.is_socket()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(("kind", "type_"), [("unixgram", socket.SOCK_DGRAM), ("unixstream", socket.SOCK_STREAM)])
+def test_a_socket_that_is_in_use_is_one_clear_error(tmp_path: Path, kind: str, type_: socket.SocketKind) -> None:
+    path = tmp_path / "used.sock"
+    with socket.socket(socket.AF_UNIX, type_) as used:
+        used.bind(str(path))
+        if type_ is socket.SOCK_STREAM:
+            used.listen()
+        with pytest.raises(AddressError, match=r"used.sock is in use; `ss -lxp src .*` shows by whom"):
+            Bridge(configured(**{kind: path}))
+    assert path.exists()
+
+
+def test_a_file_where_the_socket_should_be_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("precious", encoding="utf-8")
+    with pytest.raises(AddressError, match="is no socket; move it away"):
+        Bridge(configured(unixgram=path))
+    assert path.read_text(encoding="utf-8") == "precious"
+
+
+def test_a_socket_in_no_folder_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(AddressError, match="check its folder"):
+        Bridge(configured(unixstream=tmp_path / "none" / "x.sock"))
+
+
+def test_a_line_over_tcp_may_be_4095_bytes_long_and_no_longer(bridge: Bridge) -> None:
+    for length, counted in ((4095, 1), (4096, 1)):
+        Wire(bridge.statsd_port).tcp(b"a:1|c\n" + b"b" * (length - 4) + b":1|c\n")
+        wait_for_value(bridge, counted, "b" * 4091)
+    wait_for_value(bridge, 2, "a")
+    wait_for_value(bridge, 1, "statsd_exporter_tcp_too_long_lines_total")
 
 
 def test_pages_say_healthy_and_ready(bridge: Bridge) -> None:
@@ -100,7 +195,7 @@ def mapping(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_reload_takes_the_new_mapping_and_keeps_the_old_series(mapping: Path) -> None:
-    with serving(BridgeConfig(statsd_port=0, web_port=0, mapping=mapping)) as bridge:
+    with serving(configured(mapping=mapping)) as bridge:
         wire = Wire(bridge.statsd_port)
         wire.udp("a.b:1|c")
         wait_for_value(bridge, 1, "before")
@@ -113,7 +208,7 @@ def test_a_reload_takes_the_new_mapping_and_keeps_the_old_series(mapping: Path) 
 
 
 def test_a_reload_of_a_bad_mapping_says_why_and_keeps_the_old_one(mapping: Path) -> None:
-    with serving(BridgeConfig(statsd_port=0, web_port=0, mapping=mapping)) as bridge:
+    with serving(configured(mapping=mapping)) as bridge:
         mapping.write_text("mappings: [{match: a.b, nmae: after}]", encoding="utf-8")
         status, text = get(bridge.web_port, "/-/reload", "POST")
         assert status == 500
@@ -121,6 +216,10 @@ def test_a_reload_of_a_bad_mapping_says_why_and_keeps_the_old_one(mapping: Path)
         Wire(bridge.statsd_port).udp("a.b:1|c")
         wait_for_value(bridge, 1, "before")
         assert value(bridge, "statsd_exporter_config_reloads_total", outcome="failure") == 1
+
+
+def test_a_reload_may_be_put(bridge: Bridge) -> None:
+    wait_for(lambda: get(bridge.web_port, "/-/reload", "PUT")[0] == 200, "an answer")
 
 
 def test_reading_the_reload_page_reloads_nothing(bridge: Bridge) -> None:
@@ -135,21 +234,21 @@ def test_a_taken_port_is_one_clear_error(which: str) -> None:
         port = occupant.getsockname()[1]
         ports = {"statsd_port": 0, "web_port": 0} | {which: port}
         with pytest.raises(AddressError, match=rf"port {port} on 127.0.0.1 is taken.*choose another port"):
-            Bridge(BridgeConfig(**ports))
+            Bridge(configured(**ports))
 
 
 def test_an_address_that_is_not_ours_is_one_clear_error() -> None:
     with pytest.raises(AddressError, match=r"cannot listen for StatsD on 192\.0\.2\.1"):
-        Bridge(BridgeConfig(host="192.0.2.1", statsd_port=0, web_port=0))
+        Bridge(configured(host="192.0.2.1"))
 
 
 def test_a_missing_mapping_file_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(MappingError, match=r"cannot read the mapping file .*none.yml.*check the path"):
-        Bridge(BridgeConfig(statsd_port=0, web_port=0, mapping=tmp_path / "none.yml"))
+        Bridge(configured(mapping=tmp_path / "none.yml"))
 
 
 def test_a_dead_web_server_ends_the_bridge_with_an_error() -> None:
-    other = Bridge(BridgeConfig(statsd_port=0, web_port=0))
+    other = Bridge(configured())
     stopper = threading.Thread(target=other._web._server.shutdown)
     stopper.start()
     with pytest.raises(WebServerDiedError, match="start the bridge again"):
@@ -162,7 +261,9 @@ import sys
 import threading
 from pathlib import Path
 from exporters.bridge import BridgeConfig, run
-config = BridgeConfig(statsd_port=int(sys.argv[1]), web_port=int(sys.argv[2]), mapping=Path(sys.argv[3]))
+from exporters.listener import Endpoints
+statsd = Endpoints(port=int(sys.argv[1]))
+config = BridgeConfig(statsd=statsd, web_port=int(sys.argv[2]), mapping=Path(sys.argv[3]))
 sys.exit(run(config))
 """
 
@@ -198,7 +299,7 @@ def test_it_stops_cleanly_on_a_signal_and_frees_its_ports(
     wait_for(lambda: is_ready(web), "the bridge")
     process.send_signal(number)
     assert process.wait(10) == 0
-    with serving(BridgeConfig(statsd_port=statsd, web_port=web)):
+    with serving(configured(statsd, web)):
         wait_for(lambda: is_ready(web), "its successor")
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporters.bridge import Bridge, BridgeConfig
+from exporters.listener import Endpoints
 from prometheus.generate import rule_files
 from prometheus.pace import NORMAL, Pace
 from prometheus.rules_by_area import ALERTS
@@ -29,7 +30,7 @@ DEADLINE_SECONDS = 30.0
 
 @pytest.fixture
 def bridge() -> Iterator[Bridge]:
-    running = Bridge(BridgeConfig(statsd_port=0, web_port=0))
+    running = Bridge(BridgeConfig(statsd=Endpoints(port=0), web_port=0))
     thread = threading.Thread(target=running.serve)
     thread.start()
     yield running

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from exporters.line import Kind, Refusal, Sample, TagStyles, parse_line
+from exporters.line import Dialect, Kind, Refusal, Sample, parse_line
 
 COUNTER, GAUGE, OBSERVER = Kind.COUNTER, Kind.GAUGE, Kind.OBSERVER
 
@@ -22,6 +22,8 @@ COUNTER, GAUGE, OBSERVER = Kind.COUNTER, Kind.GAUGE, Kind.OBSERVER
         ("foo:200|d", Sample("foo", OBSERVER, 200, {})),
         ("foo:1e3|g", Sample("foo", GAUGE, 1000, {})),
         ("foo:0x1p4|g", Sample("foo", GAUGE, 16, {})),
+        ("foo:0x_1p4|g", Sample("foo", GAUGE, 16, {})),
+        ("foo:1_0|g", Sample("foo", GAUGE, 10, {})),
         ("foo:.5|g", Sample("foo", GAUGE, 0.5, {})),
         ("foo:10|c|@0.1", Sample("foo", COUNTER, 10, {}, divisor=0.1)),
         ("foo:10|c|@0", Sample("foo", COUNTER, 10, {})),
@@ -33,8 +35,6 @@ COUNTER, GAUGE, OBSERVER = Kind.COUNTER, Kind.GAUGE, Kind.OBSERVER
         ("foo:2|c|#a:1,#b:x:y", Sample("foo", COUNTER, 2, {"a": "1", "b": "x:y"})),
         ("foo:2|c|@0.5|#a:1", Sample("foo", COUNTER, 2, {"a": "1"}, divisor=0.5)),
         ("foo:2|c|#a:1|c:pod", Sample("foo", COUNTER, 2, {"a": "1", "container_id": "pod"})),
-        ("foo:2|c|#a:1|T1656581400", Sample("foo", COUNTER, 2, {"a": "1"})),
-        ("foo:2|c|#a:1|e:in-init,card:low|card:low", Sample("foo", COUNTER, 2, {"a": "1"})),
         ("foo,a-b=1,2c=3:2|c", Sample("foo", COUNTER, 2, {"a_b": "1", "_2c": "3"})),
         ("foo,a=1,:2|c", Sample("foo", COUNTER, 2, {"a": "1"})),
     ],
@@ -42,7 +42,7 @@ COUNTER, GAUGE, OBSERVER = Kind.COUNTER, Kind.GAUGE, Kind.OBSERVER
 def test_a_line_becomes_a_sample(line: str, sample: Sample) -> None:
     parsed = parse_line(line.encode())
     assert parsed.samples == [sample]
-    assert (parsed.refusals, parsed.tag_errors, parsed.sent) == ([], 0, 1)
+    assert (parsed.refusals, parsed.tag_errors, parsed.sent) == ({}, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,20 @@ def test_a_line_becomes_a_sample(line: str, sample: Sample) -> None:
         ("foo:1|x", Refusal.ILLEGAL_EVENT),
         ("foo:one|c", Refusal.MALFORMED_VALUE),
         ("foo: 1|c", Refusal.MALFORMED_VALUE),
-        ("foo:1_0|c", Refusal.MALFORMED_VALUE),
+        ("foo:1__0|c", Refusal.MALFORMED_VALUE),
+        ("foo:1_|c", Refusal.MALFORMED_VALUE),
+        ("foo:0x1|c", Refusal.MALFORMED_VALUE),
+        ("foo:0x1p99999|c", Refusal.MALFORMED_VALUE),
+        ("foo:x|c|", Refusal.MALFORMED_VALUE),
         ("foo:1e999|c", Refusal.MALFORMED_VALUE),
         ("foo:|c", Refusal.MALFORMED_VALUE),
         ("foo:1|c|", Refusal.MALFORMED_COMPONENT),
         ("foo:1|c||@0.1", Refusal.MALFORMED_COMPONENT),
         ("foo:1|c|0.1", Refusal.INVALID_SAMPLE_FACTOR),
-        ("foo:1|ms|@2", Refusal.INVALID_SAMPLE_FACTOR),
+        ("foo:1|c|#a:1|T1656581400", Refusal.INVALID_SAMPLE_FACTOR),
+        ("foo:1|c|#a:1|e:in-init", Refusal.INVALID_SAMPLE_FACTOR),
+        ("foo:1|c|#a:1|card:low", Refusal.MALFORMED_CONTAINER_ID),
+        ("foo:1|c|@1|@1|@1|@1", Refusal.MALFORMED_COMPONENT),
         ("foo:1|c|#a:1|c:", Refusal.MALFORMED_CONTAINER_ID),
         ("foo,a=1:1|c|#b:2", Refusal.MIXED_TAGGING_STYLES),
         ("foo:1:2|c", Refusal.INVALID_EXTENDED_AGGREGATE_TYPE),
@@ -71,16 +78,16 @@ def test_a_line_becomes_a_sample(line: str, sample: Sample) -> None:
 def test_what_cannot_be_read_is_refused_with_its_reason(line: str, reason: Refusal) -> None:
     parsed = parse_line(line.encode())
     assert parsed.samples == []
-    assert parsed.refusals == [reason]
+    assert parsed.refusals == {reason: 1}
 
 
 def test_bytes_that_are_no_text_are_refused() -> None:
-    assert parse_line(b"foo\xff:1|c").refusals == [Refusal.MALFORMED_LINE]
+    assert parse_line(b"foo\xff:1|c").refusals == {Refusal.MALFORMED_LINE: 1}
 
 
 def test_a_bad_rate_is_counted_and_the_sample_kept() -> None:
     parsed = parse_line(b"foo:1|c|@x")
-    assert parsed.refusals == [Refusal.INVALID_SAMPLE_FACTOR]
+    assert parsed.refusals == {Refusal.INVALID_SAMPLE_FACTOR: 1}
     assert parsed.samples == [Sample("foo", COUNTER, 1, {})]
 
 
@@ -98,7 +105,7 @@ def test_several_samples_on_a_line_are_all_taken() -> None:
         (GAUGE, 2),
         (OBSERVER, 3),
     ]
-    assert parsed.refusals == [Refusal.MALFORMED_VALUE]
+    assert parsed.refusals == {Refusal.MALFORMED_VALUE: 1}
     assert parsed.sent == 4
 
 
@@ -113,21 +120,42 @@ def test_special_numbers_are_read_as_go_does() -> None:
     assert parse_line(b"foo:+Inf|g").samples[0].value == math.inf
 
 
+@pytest.mark.parametrize("rate", ["2", "-0.5", "NaN", "Inf", "1e-300"])
+def test_a_rate_that_lets_no_observation_count_is_told(rate: str) -> None:
+    parsed = parse_line(f"foo:1|ms|@{rate}".encode())
+    assert (parsed.samples, parsed.sampled_away, parsed.refusals) == ([], 1, {})
+
+
+@pytest.mark.parametrize("extra", ["T1656581400", "e:in-init", "card:low", "c:pod|e:x|card:low|T1|@0.5"])
+def test_the_newest_fields_are_accepted_on_request(extra: str) -> None:
+    parsed = parse_line(f"foo:2|c|#a:1|{extra}".encode(), Dialect(extensions=True))
+    assert len(parsed.samples) == 1
+    assert not parsed.refusals
+
+
+def test_a_long_line_of_values_and_tags_costs_its_length_and_not_their_product() -> None:
+    tags = ",".join(f"t{number}:1" for number in range(4000))
+    values = ":".join(["1"] * 16_000)
+    parsed = parse_line(f"foo:{values}|ms|#{tags},bad".encode())
+    assert len(parsed.samples) == parsed.tag_errors == 16_000
+    assert len({id(sample.labels) for sample in parsed.samples}) == 1
+
+
 def test_an_empty_line_is_nothing() -> None:
     parsed = parse_line(b"")
-    assert (parsed.samples, parsed.refusals, parsed.sent) == ([], [], 0)
+    assert (parsed.samples, parsed.refusals, parsed.sent) == ([], {}, 0)
 
 
 @pytest.mark.parametrize(
     ("styles", "line"),
     [
-        (TagStyles(influxdb=False), "foo,a=1:1|c"),
-        (TagStyles(librato=False), "foo#a=1:1|c"),
-        (TagStyles(signalfx=False, influxdb=False), "foo[a=1]:1|c"),
-        (TagStyles(dogstatsd=False), "foo:1|c|#a:1"),
+        (Dialect(influxdb=False), "foo,a=1:1|c"),
+        (Dialect(librato=False), "foo#a=1:1|c"),
+        (Dialect(signalfx=False, influxdb=False), "foo[a=1]:1|c"),
+        (Dialect(dogstatsd=False), "foo:1|c|#a:1"),
     ],
 )
-def test_a_style_that_is_off_is_left_in_the_name_or_ignored(styles: TagStyles, line: str) -> None:
+def test_a_style_that_is_off_is_left_in_the_name_or_ignored(styles: Dialect, line: str) -> None:
     (sample,) = parse_line(line.encode(), styles).samples
     assert sample.labels == {}
     assert sample.name == line.partition(":")[0]

@@ -29,7 +29,7 @@ def test_stars_stand_for_whole_fields_and_fill_references() -> None:
           labels: {first: $1, second: "${2}-$1", none: "$3", dollar: "$$"}
         """
     )
-    assert found(mapping, "a.1.c.2") == ("a_2_x", {"first": "1", "second": "2-1", "none": "", "dollar": "$"})
+    assert found(mapping, "a.1.c.2") == ("a_2_x", {"first": "1", "second": "2-1", "none": "", "dollar": ""})
     assert found(mapping, "a.1.c.2.3") is None
     assert found(mapping, "a.1.c") is None
     assert found(mapping, "a.1.d.2") is None
@@ -66,9 +66,9 @@ def test_globs_come_before_regexes_and_regexes_are_not_anchored() -> None:
     assert found(mapping, "a.b.d.e") == ("by_regex", {"last": "d.e", "whole": "b.d.e"})
 
 
-def test_a_glob_that_is_the_beginning_of_an_earlier_one_matches() -> None:
+def test_a_glob_that_is_the_beginning_of_an_earlier_one_is_never_found_as_in_statsd_exporter() -> None:
     mapping = rules("mappings: [{match: a.b.*, name: long}, {match: a.b, name: short}]")
-    assert found(mapping, "a.b") == ("short", {})
+    assert found(mapping, "a.b") is None
 
 
 def test_a_rule_for_one_type_leaves_the_others() -> None:
@@ -144,6 +144,18 @@ def test_a_label_written_as_a_number_keeps_its_text() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "text", ["mappings:", "defaults:\nmappings:", "mappings: [{match: a, name: a, ttl: , scale: }]"]
+)
+def test_a_key_without_a_value_is_not_there(text: str) -> None:
+    assert len(rules(text).rules) == text.count("match")
+
+
+def test_texts_may_look_like_numbers() -> None:
+    (rule,) = rules("mappings: [{match: yes, name: on, help: 404}]").rules
+    assert (rule.match, rule.name, rule.help) == ("yes", "on", "404")
+
+
 def test_an_empty_file_maps_nothing() -> None:
     assert found(rules(""), "a") is None
 
@@ -151,18 +163,18 @@ def test_an_empty_file_maps_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mappings: [{match: a, nmae: b}]", r'test.yml: mappings 1: unknown key "nmae"; did you mean "name"'),
-        ("mapping: []", r'unknown key "mapping"; did you mean "mappings"'),
+        ("mappings: [{match: a, nmae: b}]", r'^test.yml:1: mappings 1: nmae: unknown key; did you mean "name"\?$'),
+        ("mapping: []", r'test.yml:1: mapping: unknown key; did you mean "mappings"'),
         ("defaults: {histogram_options: {bucket: [1]}}", 'did you mean "buckets"'),
         ("mappings: [{match: a}]", "name"),
         ("mappings: [{match: a, action: drop}]", "name"),
-        ("mappings: [{match: a, name: a, name: b}]", 'the key "name" is given twice'),
-        ("mappings: [{match: a, name: a-b}]", r'mappings 1 \("a"\): the name "a-b"'),
+        ("mappings: [{match: a, name: a, name: b}]", "name: given twice"),
+        ("mappings: [{match: a, name: a-b}]", r'test.yml:1: mappings 1 \("a"\): name: "a-b" is no metric name'),
         ("mappings: [{match: a, name: a, labels: {x: y}}]", "label name; use two or more"),
         ("mappings: [{match: a.b*, name: a}]", "not a glob"),
         ("mappings: [{match: 1a, name: a}]", "not a glob"),
         ("mappings: [{match: '(', match_type: regex, name: a}]", "not a regular expression"),
-        ("mappings: [{match: '(?=a)', match_type: regex, name: a}]", "no RE2"),
+        ("mappings: [{match: '(?=a)', match_type: regex, name: a}]", "not a regular expression of RE2: .*look-around"),
         ("mappings: [{match: a, name: a, match_type: globe}]", 'did you mean "glob"'),
         ("mappings: [{match: a, name: a, match_metric_type: count}]", 'did you mean "counter"'),
         ("mappings: [{match: a, name: a, action: dorp}]", 'did you mean "drop"'),
@@ -175,13 +187,27 @@ def test_an_empty_file_maps_nothing() -> None:
             "summary_options on a histogram",
         ),
         (
-            "mappings: [{match: a, name: a, histogram_options: {buckets: [1]}}]",
+            "mappings: [{match: a, name: a, observer_type: summary, histogram_options: {buckets: [1]}}]",
             "histogram_options on a summary",
         ),
         (
             "mappings: [{match: a, name: a, observer_type: histogram, histogram_options: {buckets: [2, 1]}}]",
             "buckets must rise",
         ),
+        ("mappings: [{match: a, name: a, labels: {who: a, who: b}}]", "mappings 1: labels: who: given twice"),
+        (
+            "mappings:\n- match: a\n  name: a\n- match: b\n  name: b\n  scale: x",
+            r"^test.yml:6: mappings 2: scale: .*float",
+        ),
+        ("mappings:\n- match: a\n  name: a\n\n  action: dorp", r'^test.yml:5: mappings 1 \("a"\): action: "dorp"'),
+        ("defaults:\n  ttl: 3d", r"^test.yml:2: defaults: ttl: .*write a number with a unit"),
+        ("mappings: [{match: a, name: a, match_metric_type: ''}]", "none of counter, gauge"),
+        (
+            "mappings: [{match: a, name: a, summary_options: {quantiles: [{quantile: 99, error: 0}]}}]",
+            "the quantile 99 is not between 0 and 1",
+        ),
+        ("mappings: [{match: a, name: a, observer_type: histogram, buckets: [.nan, 1]}]", "buckets must rise"),
+        ("mappings: [{match: 'a{2000}', match_type: regex, name: a}]", "not a regular expression"),
         ("mappings: [{match: a", "not readable as YAML"),
         ("- a", "object"),
     ],

@@ -123,6 +123,15 @@ def test_metrics_sent_past_the_exporter_are_warned_of(tmp_path: Path) -> None:
     assert warnings(settings(tmp_path, EXPORTER__STATSD_PORT="19125", METRICS__STATSD_HOST="192.0.2.1")) == []
 
 
+def test_an_exporter_without_udp_is_warned_of_and_not_asked_over_udp(tmp_path: Path) -> None:
+    off = settings(tmp_path, EXPORTER__STATSD_UDP="false")
+    (warning,) = warnings(off)
+    assert "exporter.statsd_udp is off" in warning
+    exporter = named(core_components(off))["exporter"]
+    assert not any(isinstance(check, Udp) for check in exporter.checks)
+    assert [port.protocol for port in exporter.ports] == ["tcp", "tcp"]
+
+
 def test_a_statsd_host_that_does_not_resolve_is_warned_of(tmp_path: Path) -> None:
     (warning,) = warnings(settings(tmp_path, METRICS__STATSD_HOST="no-such-host.invalid"))
     assert "'no-such-host.invalid' does not resolve" in warning
