@@ -13,7 +13,7 @@ from exporters.listener import address_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from wsgiref.types import StartResponse, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _INDEX: Final = '<!doctype html><title>Windsock StatsD bridge</title><a href="/metrics">Metrics</a>\n'
@@ -103,7 +103,7 @@ class _QuietHandler(WSGIRequestHandler):
 class WebServer:
     """Serves the pages from a thread of its own."""
 
-    def __init__(self, host: str, port: int, pages: Pages) -> None:
+    def __init__(self, host: str, port: int, pages: WSGIApplication) -> None:
         """Bind; raises AddressError."""
         try:
             self._server = make_server(host, port, pages, _Server, _QuietHandler)

@@ -7,7 +7,7 @@ import signal
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from exporters.errors import WebServerDiedError
 from exporters.metastore.page import MetastorePages, metrics_page
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from exporters.metastore.sharing import Read
-    from exporters.web import Pages
 
 LOOK_SECONDS: Final = 1.0
 
@@ -52,7 +51,7 @@ class MetastoreExporter:
             patience_seconds=config.timeout_seconds,
         )
         pages = MetastorePages(metrics_page(self.shared.newest))
-        self._web = WebServer(config.host, config.port, cast("Pages", pages))  # it serves any WSGI application
+        self._web = WebServer(config.host, config.port, pages)
         self._stopping = threading.Event()
 
     @property
