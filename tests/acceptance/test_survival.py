@@ -58,7 +58,7 @@ class World:
             WINDSOCK__SCHEDULER__SCHEDULER_HEARTBEAT_SEC="2",
             WINDSOCK__SMTP__SMTP_HOST="127.0.0.1",
             WINDSOCK__SMTP__SMTP_PORT=str(mail.port),
-            WINDSOCK__SMTP__SMTP_TIMEOUT="2",
+            WINDSOCK__SMTP__SMTP_TIMEOUT="10",
             WINDSOCK__ALERTING__APPRISE_URLS=f"json://127.0.0.1:{webhook.port}/hook",
             WINDSOCK__ALERTING__LEASE_SECONDS="20",
         )
