@@ -44,7 +44,7 @@ generate: ## Write the files that are generated from the catalogue and the setti
 lock: ## Pin the dependencies anew (needs uv)
 	@scripts/lock
 
-bench: ## Measure tasks per second, chains and the machine itself
+bench: ## Measure tasks per second, alerts, the StatsD bridge and the machine itself
 	@scripts/bootstrap dev
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
 

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import bridge_run
+from benchmarks import alerts_run, bridge_run
 from benchmarks.engine_run import Measured, engine, run_shape
 from benchmarks.machine import bash_rate, fork_wait_rate
 from benchmarks.shapes import Shape, chain, fan_out
@@ -25,24 +25,26 @@ AIRFLOW_TASKS_PER_SECOND = 6.8
 AIRFLOW_CHAIN_SECONDS = 44.0
 
 FASTER_THAN_AIRFLOW = 20.0  # what every shape must reach on SQLite
+PARTS = ("engine", "alerts", "bridge")
 CHAIN = chain(40)
 SHAPES = (fan_out("bash", 200), fan_out("python", 200), CHAIN)
 
 
 def main() -> int:
-    """Run every shape on every database that is there, then the bridge; exit status 1 where one is too slow."""
+    """Run every shape on every database that is there, alerts, the bridge; exit status 1 where one is too slow."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="runs of each shape; the median counts (default 3)")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append", help="default: both")
-    parser.add_argument("--part", choices=["engine", "bridge"], action="append", help="default: both")
+    parser.add_argument("--part", choices=PARTS, action="append", help="default: all")
     parser.add_argument("--no-gate", action="store_true", help="end with status 0, however slow it was")
     arguments = parser.parse_args()
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         print("note: PYTHONDONTWRITEBYTECODE is set; every import is compiled anew", file=sys.stderr)
     folder = Path("bench-results")
     folder.mkdir(exist_ok=True)
-    parts = arguments.part or ["engine", "bridge"]
+    parts = arguments.part or PARTS
     slow = _engine(arguments, folder) if "engine" in parts else []
+    slow += _alerts(folder) if "alerts" in parts else []
     slow += _bridge(arguments, folder) if "bridge" in parts else []
     for sentence in slow:
         print(sentence, file=sys.stderr)
@@ -60,6 +62,14 @@ def _engine(arguments: argparse.Namespace, folder: Path) -> list[str]:
     (folder / "engine.json").write_text(json.dumps({"machine": machine, "results": results}, indent=1))
     print(f"\nwritten to {folder / 'engine.json'}")
     return too_slow(results)
+
+
+def _alerts(folder: Path) -> list[str]:
+    results = alerts_run.measure()
+    alerts_run.show(results)
+    (folder / "alerts.json").write_text(json.dumps(results, indent=1))
+    print(f"\nwritten to {folder / 'alerts.json'}")
+    return alerts_run.slow_words(results)
 
 
 def _bridge(arguments: argparse.Namespace, folder: Path) -> list[str]:
@@ -98,10 +108,10 @@ def _database(name: str, stack: ExitStack) -> str | None:
 
 
 def _measure(database: str, url: str | None, rounds: int) -> Iterator[dict[str, Any]]:
-    with engine(url) as (settings, store):
-        run_shape(settings, store, chain(3))  # the first run pays for imports and connections
+    with engine(url) as home:
+        run_shape(home, chain(3))  # the first run pays for imports and connections
         for shape in SHAPES:
-            runs = [run_shape(settings, store, shape) for _ in range(rounds)]
+            runs = [run_shape(home, shape) for _ in range(rounds)]
             yield {"database": database, **_summary(shape, runs)}
 
 

@@ -24,7 +24,6 @@ from engine.metastore import transitions
 from engine.metastore.states import FINAL_RUN_STATES, RunState
 from engine.metastore.store import Store, Tx
 from engine.metastore.tables import Dag, DagRun, DagVersion, TaskInstance
-from engine.metastore.wakeups import Listener
 
 TIMEOUT_SECONDS = 300.0
 
@@ -39,11 +38,20 @@ class Measured:
     gap_p95: float
 
 
+@dataclass(frozen=True)
+class Home:
+    """A home with a scheduler at work. Other processes of it are started with `environment`."""
+
+    settings: Settings
+    store: Store
+    environment: dict[str, str]
+
+
 @contextmanager
-def engine(database_url: str | None = None) -> Iterator[tuple[Settings, Store]]:
-    """A scheduler with its executor in a home of its own; on SQLite, or on `database_url`."""
+def engine(database_url: str | None = None, **more: str) -> Iterator[Home]:
+    """A scheduler with its executor in a home of its own; on SQLite, or on `database_url`. `more` are variables."""
     with tempfile.TemporaryDirectory(prefix="wsb-") as folder:
-        environment = {**os.environ, "WINDSOCK_HOME": folder, "WINDSOCK__CORE__LOAD_EXAMPLES": "false"}
+        environment = {**os.environ, "WINDSOCK_HOME": folder, "WINDSOCK__CORE__LOAD_EXAMPLES": "false", **more}
         environment["WINDSOCK__METRICS__STATSD_ON"] = "false"  # nobody's graphs shall show our figures
         environment["WINDSOCK__LOGGING__LOGGING_LEVEL"] = "WARNING"
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -55,33 +63,39 @@ def engine(database_url: str | None = None) -> Iterator[tuple[Settings, Store]]:
         store.upgrade()
         process = subprocess.Popen([sys.executable, "-m", "engine.cli", "scheduler"], env=environment)
         try:
-            yield settings, store
+            yield Home(settings, store, environment)
         finally:
             process.terminate()
             process.wait(timeout=30)
             store.close()
 
 
-def run_shape(settings: Settings, store: Store, shape: Shape) -> Measured:
+def run_shape(home: Home, shape: Shape) -> Measured:
     """Trigger the shape once and wait for its end."""
-    file = settings.core.dags_folder / f"{shape.dag_id}.py"
+    store = home.store
+    file = home.settings.core.dags_folder / f"{shape.dag_id}.py"
     file.write_text(shape.source)
-    store.run(lambda tx: _store_dag(tx, file))
-    listener = Listener(store, "scheduler")
-    run_id = store.run(lambda tx: transitions.create_run(tx, shape.dag_id))
-    began = time.perf_counter()
-    store.wake("scheduler")
-    state = _wait(store, shape.dag_id, run_id)
+    store.run(lambda tx: store_dags(tx, file))
+    began, run_id = queue(store, shape.dag_id)
+    state = wait_for_end(store, shape.dag_id, run_id)
     wall = time.perf_counter() - began
-    listener.close()
     if state != RunState.SUCCESS:
-        raise SystemExit(f"{shape.title} ended as {state}; see {settings.logging.base_log_folder}")
+        raise SystemExit(f"{shape.title} ended as {state}; see {home.settings.logging.base_log_folder}")
     gaps = _gaps(store, shape.dag_id, run_id)
     middle, late = gaps[len(gaps) // 2], gaps[int(len(gaps) * 0.95)]
     return Measured(wall, shape.tasks / wall, middle, late)
 
 
-def _store_dag(tx: Tx, file: Path) -> None:
+def queue(store: Store, dag_id: str) -> tuple[float, str]:
+    """Queue a run and wake the scheduler; returns the moment of the commit (perf_counter) and the run_id."""
+    run_id = store.run(lambda tx: transitions.create_run(tx, dag_id))
+    queued_at = time.perf_counter()
+    store.wake("scheduler")
+    return queued_at, run_id
+
+
+def store_dags(tx: Tx, file: Path) -> None:
+    """Put the DAGs of a file into the metastore, as its processor does."""
     for dag in load_file(file).dags:
         data = encode_dag(serialize(dag))
         version = version_of(data)
@@ -93,7 +107,8 @@ def _store_dag(tx: Tx, file: Path) -> None:
             tx.connection.execute(insert(Dag).values(values))
 
 
-def _wait(store: Store, dag_id: str, run_id: str) -> str:
+def wait_for_end(store: Store, dag_id: str, run_id: str) -> str:
+    """The final state of a run; SystemExit when that does not come."""
     statement = select(DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < deadline:
