@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from prometheus.faults import FAULTS, NOT_MADE
 from prometheus.inhibitions import INHIBITIONS
 from prometheus.rules_by_area import AREAS
 from prometheus.rules_by_area.slo import MIN_EVENTS, OBJECTIVES, PAGE, TICKET
@@ -40,6 +41,21 @@ So the critical alert also wants the metastore to agree: the last run of a DAG f
 minute, or queued. Where it does not agree, the same burn is a warning.
 """
 
+_MADE: Final = """
+## Faults that are made, and when their alerts fire
+
+Tests break these things on a running system, in groups. The alerts of the group fire, no other does, and all resolve
+after the repair. Time is hurried: thirtyfold, and three hundredfold for budgets. So a hold of ten minutes lasts twenty
+seconds, while an import that takes eleven seconds still does. The seconds are those of one run on two busy cores.
+
+```sh
+.venv/bin/python -m pytest tests/acceptance -k fire_their_alerts -o log_cli=true --log-cli-level=INFO
+```
+"""
+_LEFT: Final = """\
+No test makes the fault of these; the cases of `prometheus/tests/` test their rules.
+"""
+
 _TITLES: Final = {
     "monitoring": "The monitoring itself",
     "services": "Processes",
@@ -54,7 +70,14 @@ _TITLES: Final = {
 
 def alerts_page() -> str:
     """The whole page."""
-    parts = [_HEAD, *(_area(area, title) for area, title in _TITLES.items()), _budgets(), _muted()]
+    parts = [
+        _HEAD,
+        *(_area(area, title) for area, title in _TITLES.items()),
+        _budgets(),
+        _muted(),
+        _faults(),
+        _not_made(),
+    ]
     return "\n".join(parts)
 
 
@@ -101,6 +124,20 @@ def _muted() -> str:
 
 def _inhibition(inhibition: Inhibition) -> tuple[str, ...]:
     return ", ".join(inhibition.causes), ", ".join(inhibition.consequences), ", ".join(inhibition.equal)
+
+
+def _faults() -> str:
+    rows = [
+        (fault.what, alert, f"{seconds:g}", fault.repair)
+        for faults in FAULTS.values()
+        for fault in faults
+        for alert, seconds in fault.seconds.items()
+    ]
+    return "\n".join([_MADE, *_table(("fault", "alert", "seconds", "repair"), rows), ""])
+
+
+def _not_made() -> str:
+    return "\n".join([_LEFT, *_table(("alert", "it would take"), NOT_MADE.items()), ""])
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:

@@ -10,14 +10,16 @@ import signal
 import socket
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from prometheus.pace import Pace
+from tests.servers.binaries import require
 from tests.servers.hurried import Fault, Hurried
 from tests.servers.machine import Machine
-from tests.servers.processes import free_port, wait_until
+from tests.servers.processes import ServerProcess, free_port, wait_until
 from tests.servers.webhook import Answer, WebhookServer
 
 pytestmark = pytest.mark.timeout(240)
@@ -146,7 +148,7 @@ def test_a_hanging_alertmanager(prometheus: Hurried) -> None:
     fault.resolves(60)
 
 
-def test_configurations_that_are_wrong(prometheus: Hurried) -> None:
+def test_configurations_that_are_wrong_and_an_exporter_that_is_away(prometheus: Hurried, tmp_path: Path) -> None:
     fault = Fault(
         prometheus,
         (
@@ -157,19 +159,28 @@ def test_configurations_that_are_wrong(prometheus: Hurried) -> None:
         ),
         ("WindsockPrometheusDropsAlerts",),
     )
+    address = f"127.0.0.1:{free_port()}"
 
-    def change(config: dict[str, Any]) -> None:
+    def node(config: dict[str, Any]) -> None:
+        config["scrape_configs"].append({"job_name": "node", "static_configs": [{"targets": [address]}]})
+
+    def node_and_nobody_to_tell(config: dict[str, Any]) -> None:
+        node(config)
         del config["alerting"]
-        gone = {"targets": [f"127.0.0.1:{free_port()}"]}
-        config["scrape_configs"].append({"job_name": "node", "static_configs": [gone]})
 
     prometheus.add_rules("doubled.yml", DOUBLED)
-    prometheus.configure(change)
+    prometheus.configure(node_and_nobody_to_tell)
     prometheus.spoil()
     fault.fires(60)
     prometheus.remove_rules("doubled.yml")
-    prometheus.configure(lambda config: None)
-    fault.resolves(60)
+    prometheus.configure(node)
+    # Without collectors: how this machine fares is not the matter here.
+    command = (require("prometheus-node-exporter"), "--collector.disable-defaults", f"--web.listen-address={address}")
+    exporter = ServerProcess(command, tmp_path)
+    try:
+        fault.resolves(60)
+    finally:
+        exporter.stop()
 
 
 def test_budgets_that_burn(machine: Machine, prometheus: Hurried) -> None:

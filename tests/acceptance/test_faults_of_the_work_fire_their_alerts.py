@@ -182,6 +182,8 @@ def test_a_full_pool_a_full_executor_and_a_promise_that_is_broken(machine: Machi
     machine.trigger("crowd")
     fault.fires(60)
     fault.resolves(90)  # each task ends by itself
+    over = ("narrow", "late", "crowd")
+    wait_until(lambda: not any(runs(machine, dag_id, "running") for dag_id in over), "the last tasks", 60)
 
 
 def test_work_that_fails_and_mail_that_cannot_be_delivered(

@@ -160,11 +160,11 @@ class Fault:
         while time.monotonic() < end:
             self._look()
 
-    def resolves(self, within: float) -> float:
-        """Wait until nothing fires any more; returns the seconds."""
+    def resolves(self, within: float, but: Collection[str] = ()) -> float:
+        """Wait until nothing fires any more, `but` what fires all the time; returns the seconds."""
         began = time.monotonic()
         try:
-            wait_until(lambda: not self._look(), "alerts to resolve", within)
+            wait_until(lambda: not self._look() - set(but), "alerts to resolve", within)
         except TimeoutError:
             raise TimeoutError(f"in {within:g} s these did not resolve: {self._look()}") from None
         logger.info("resolved after seconds: %.1f", time.monotonic() - began)

@@ -1,0 +1,144 @@
+"""What is broken on a running system, and which alerts fire then. The tables at the end of ``docs/alerts.md``.
+
+The seconds are those of one run on two busy cores, with time hurried thirtyfold (budgets: three hundredfold). They
+last from the making of the fault until the alert fired: the scrape, the evaluation, the rule's hold, and the thing's
+own time, which is not hurried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is broken and repaired."""
+
+    what: str
+    seconds: Mapping[str, float]  # alert → seconds until it fired
+    repair: str
+
+
+WORK: Final = (
+    Fault("a DAG file has a syntax error", {"WindsockImportErrors": 5.4}, "the file is removed"),
+    Fault("a DAG file sleeps for 11 s at import", {"WindsockParseSlow": 38.5}, "the file is removed"),
+    Fault("a DAG file hangs at import, until 14 s", {"WindsockParseTimeouts": 17.4}, "the file is removed"),
+    Fault(
+        "the scheduler hangs (SIGSTOP), while a DAG is due every 5 s",
+        {
+            "WindsockSchedulerHeartbeatMissing": 5.4,
+            "WindsockSchedulerMetricsMissing": 6.4,
+            "WindsockProcessSilent": 9.4,
+            "WindsockRunOverdue": 15.8,
+        },
+        "SIGCONT",
+    ),
+    Fault("the DAG processor hangs", {"WindsockDagProcessorHeartbeatMissing": 8.4}, "SIGCONT"),
+    Fault("the notifier hangs", {"WindsockNotifierHeartbeatMissing": 8.4}, "SIGCONT"),
+    Fault("two tasks want the one slot of a pool", {"WindsockPoolStarving": 23.7}, "the first one ends"),
+    Fault(
+        "more tasks than the executor has slots",
+        {"WindsockExecutorNoFreeSlots": 32.7, "WindsockQueueStuck": 35.7},
+        "tasks end",
+    ),
+    Fault("a task with an SLA of 20 s sleeps", {"WindsockSlaAtRisk": 23.7, "WindsockSlaMissed": 27.7}, "it ends"),
+    Fault(
+        "a task fails, and its callback raises",
+        {"WindsockRunFailed": 9.5, "WindsockTaskFailures": 9.5, "WindsockCallbacksFail": 9.5},
+        "the next run succeeds",
+    ),
+    Fault("a DAG that runs every 6 s fails again and again", {"WindsockNoRecentSuccess": 27.3}, "it succeeds"),
+    Fault("a supervisor is killed (SIGKILL) while its task runs", {"WindsockTasksLost": 9.5}, "the next run succeeds"),
+    Fault("the mail server refuses for good (550)", {"WindsockAlertsDead": 9.5}, "`windsock alerts replay`"),
+    Fault(
+        "the mail server is away",
+        {"WindsockDeliveryFails": 11.1, "WindsockAlertsDelayed": 24.2, "WindsockAlertsStuck": 74.1},
+        "it is back",
+    ),
+)
+MONITORING: Final = (
+    Fault(
+        "the StatsD exporter hangs (SIGSTOP)",
+        {"WindsockExporterDown": 4.4, "WindsockSchedulerMetricsMissing": 6.6},
+        "SIGCONT",
+    ),
+    Fault(
+        "1 500 datagrams of 48 KB, while it hangs; from SIGCONT on",
+        {"WindsockSamplesLost": 10.7},
+        "none are lost any more",
+    ),
+    Fault("the metastore exporter hangs", {"WindsockMetastoreExporterDown": 4.4}, "SIGCONT"),
+    Fault(
+        "the table of processes is gone",
+        {"WindsockMetastoreUnreadable": 4.9, "WindsockHeartbeatWritesFail": 7.1},
+        "it is back",
+    ),
+    Fault("a receiver of Alertmanager answers 404", {"WindsockNotificationsFail": 4.9}, "it answers 200"),
+    Fault(
+        "Alertmanager hangs",
+        {"WindsockAlertmanagerDown": 6.0, "WindsockPrometheusDropsAlerts": 20.9},
+        "SIGCONT",
+    ),
+    Fault("Prometheus is told of no Alertmanager", {"WindsockPrometheusWithoutAlertmanager": 10.8}, "it is told"),
+    Fault("a node exporter does not run", {"WindsockTargetDown": 11.6}, "it is started"),
+    Fault("a rule matches many series to many", {"WindsockRuleFailures": 5.9}, "the rule is removed"),
+    Fault("Prometheus' configuration cannot be read", {"WindsockMonitoringConfigRejected": 4.9}, "it is corrected"),
+    Fault(
+        "25 task attempts fail (budgets: 300 times the pace)",
+        {"WindsockTaskSuccessBurnsFast": 6.0, "WindsockTaskSuccessBurns": 6.0},
+        "no more fail",
+    ),
+    Fault(
+        "a DAG catches up 32 runs, one at a time",
+        {"WindsockScheduleDelayBurnsFast": 18.0, "WindsockScheduleDelayBurns": 18.0},
+        "it has caught up",
+    ),
+)
+INFRASTRUCTURE: Final = (
+    Fault("165 of 200 connections to PostgreSQL", {"WindsockPostgresConnectionsFull": 19.7}, "they are closed"),
+    Fault("a transaction is left open", {"WindsockPostgresLongTransaction": 43.6}, "it is closed"),
+    Fault("two transactions wait for each other", {"WindsockPostgresDeadlocks": 9.6}, "time passes"),
+    Fault("26 of 30 connections to MariaDB", {"WindsockMysqlConnectionsFull": 14.7}, "they are closed"),
+    Fault("PostgreSQL is killed", {"WindsockPostgresDown": 6.4}, "it is started"),
+    Fault("MariaDB is killed", {"WindsockMysqlDown": 3.4}, "it is started"),
+    Fault("Redis is stopped", {"WindsockRedisDown": 3.9}, "it is started"),
+    Fault("Redis has 3 % of its memory left", {"WindsockRedisMemoryFull": 11.4}, "its limit is lifted"),
+    Fault("eight clients want three places of Redis", {"WindsockRedisRefusesConnections": 1.5}, "they go"),
+    Fault("a site that is probed is stopped", {"WindsockProbeFails": 5.7}, "it is started"),
+    Fault("a site's certificate is good for ten days", {"WindsockCertificateExpires": 16.1}, "none: it stays"),
+)
+
+FAULTS: Final[Mapping[str, tuple[Fault, ...]]] = {
+    "work": WORK,
+    "monitoring": MONITORING,
+    "infrastructure": INFRASTRUCTURE,
+}
+"""Part of ``tests/acceptance/test_faults_of_the_…_fire_their_alerts.py`` → what it breaks."""
+
+NOT_MADE: Final[Mapping[str, str]] = {
+    "WindsockWatchdog": "it always fires; a test sees it in a real Prometheus",
+    "WindsockMetastoreReadSlow": "a database that takes more than two seconds for a read of milliseconds",
+    "WindsockSeriesLimitNear": "90 000 series, scraped every second",
+    "WindsockMappingReloadFailed": "the stack's exporter uses the built-in mapping, which cannot be wrong",
+    "WindsockSenderDropsLines": "a socket that refuses",
+    "WindsockSchedulerLoopSlow": "turns of more than five seconds, which are work and cannot be hurried",
+    "WindsockParseRoundSlow": "a round of more than a minute, which is work and cannot be hurried",
+    "WindsockDagFileStale": "a processor that lives and leaves out a file",
+    "WindsockAlertBacklog": "more than a hundred alerts that wait",
+    "WindsockCallbacksDelayed": "callbacks that wait while the notifier lives",
+    "WindsockDiskFull": "a full disk of the test machine",
+    "WindsockDiskFilling": "the same",
+    "WindsockInodesFilling": "the same",
+    "WindsockMemoryLow": "the test machine without memory",
+    "WindsockOutOfMemoryKills": "the same",
+    "WindsockCpuSaturated": "the test machine without processor time for a quarter of an hour",
+    "WindsockClockOff": "the test machine's clock set wrong",
+    "WindsockCeleryNoWorkers": "a Celery executor, which Windsock does not have yet",
+    "WindsockCeleryWorkerOffline": "the same",
+    "WindsockCeleryTasksFail": "the same",
+}
+"""Alerts whose fault no test makes, and what it would take; promtool's cases test their rules."""
