@@ -34,7 +34,7 @@ def increased(family: str, window: str, by: tuple[str, ...]) -> str:
     """How much a counter grew in the window, the first sample of a new series included.
 
     ``increase()`` cannot see a series begin: the first failure of a task would pass unseen. So a series
-    that is there now and was not at the window's start counts with its value, provided that the exporter
+    that is there now and was not at the window's start counts with its whole value, provided that the exporter
     itself was scraped then or began since; else everything would look new after Prometheus was away.
     """
     watched = (
@@ -44,8 +44,8 @@ def increased(family: str, window: str, by: tuple[str, ...]) -> str:
     grouped = f"sum by ({', '.join(by)})" if by else "sum"
     return (
         f"{grouped} ("
-        f"increase({family}[{window}]) > 0 "
-        f"or ({family} unless {family} offset {window}) > 0 and on (job, instance) ({watched})"
+        f"({family} unless {family} offset {window}) > 0 and on (job, instance) ({watched}) "
+        f"or increase({family}[{window}]) > 0"
         ")"
     )
 

@@ -99,6 +99,14 @@ FAILURES: Final = (
         "18m",
         (Firing(_TOLD_ONE, _ETL),),
     ),
+    Case(
+        "WindsockTaskFailures",
+        Kind.FIRING,
+        "a task fails for the first time, and twice more",
+        {**SCRAPED, _FAILED: "_x90 1x10 3x20"},
+        "18m",
+        (Firing("3 attempt(s) of etl failed in ten minutes.", _ETL),),
+    ),
     Case("WindsockTaskFailures", Kind.NOT_YET, "half a minute ago", {**SCRAPED, _FAILED: "_x90 1x30"}, "15m40s"),
     Case("WindsockTaskFailures", Kind.SILENT, "the failures are old", {**SCRAPED, _FAILED: "5x200"}, "30m"),
     Case(
