@@ -1,6 +1,6 @@
 """What is broken on a running system, and which alerts fire then. The tables at the end of ``docs/alerts.md``.
 
-The seconds are those of one run on two busy cores, with time hurried thirtyfold (budgets: three hundredfold). They
+The seconds are those of single runs on two busy cores, with time hurried thirtyfold (budgets: three hundredfold). They
 last from the making of the fault until the alert fired: the scrape, the evaluation, the rule's hold, and the thing's
 own time, which is not hurried.
 """
