@@ -11,9 +11,10 @@ so recording it again changes nothing.
 one delivery per target. Where nobody is told there is a row too, suppressed, with the reason.
 
 **Who sends?** Any number of deliverers. ``outbox.lease`` gives one of them a delivery: a token, one attempt charged,
-and a moment at which the lease ends. The message is sent with no transaction open, and ``confirm``, ``retry`` or
-``bury`` are guarded by the token, so whoever lost the lease changes nothing. Whoever knows that a deliverer died may
-end its leases at once (``outbox.end_leases_of``).
+and a moment at which the lease ends. The message is sent with no transaction open. ``retry`` and ``bury`` are guarded
+by the token, so whoever lost the lease changes nothing; ``confirm`` counts whoever has the lease now, for what a
+receiver has accepted must not be sent again. Whoever knows that a deliverer died may end its leases at once
+(``outbox.end_leases_of``).
 
 **Which clock?** The database's, for everything that is stored: due times, leases, ages. The machine's monotonic clock
 only paces this process: breakers, time limits.
@@ -28,7 +29,8 @@ rendering                                  retried, since it is our fault; after
 sending: not now (4xx, 429, 5xx of HTTP)   retried: full jitter, 1 s doubling to 5 min, or when the receiver said
 sending: nobody there                      the lane's breaker opens after three; one probe at a time, at most 15 s
                                            apart; the other messages wait and do not burn attempts
-sending: no answer at all                  the thread is written off within the lease and replaced; then as a death
+sending: no answer at all                  the thread is written off within the lease and replaced; then as a death.
+                                           An acceptance that comes late still counts
 sending: never (5xx of SMTP, 4xx of HTTP)  dead, with the reason; ``replay`` tries again
 the receiver is not in the settings        it stays pending, no attempt charged, and says what to set; after the
                                            give-up age dead. Mail without an SMTP host is such a receiver

@@ -118,7 +118,7 @@ class Deliverer:
         """lease → render → send, with no transaction open → confirm, retry or bury. False where nothing was due."""
         leases, leased_at = self._lease(lane.name)
         for lease in leases:
-            outcome = self._send(lane.channel, lease, leased_at)
+            outcome = self._send(lane, lease, leased_at)
             self._settle(lane, worker, lease, outcome)
         return bool(leases)
 
@@ -132,16 +132,16 @@ class Deliverer:
             log.debug("nothing can be leased: %s", _first_line(error))
             return [], datetime.now(UTC)
 
-    def _send(self, channel: Channel, lease: Lease, leased_at: datetime) -> Outcome:
+    def _send(self, lane: Lane, lease: Lease, leased_at: datetime) -> Outcome:
         if lease.event is None:
             return Permanent(Failure.INTERNAL, "this version cannot read the event; upgrade, then replay")
         if leased_at > lease.give_up_at:
-            return Permanent(Failure.TIMEOUT, f"given up after {lease.attempts - 1} attempts without an outcome")
+            return Permanent(Failure.TIMEOUT, _given_up(lease.attempts - 1, lease.error or lane.last_reason))
         try:
-            return channel.send(self._renderer.render(lease.event, lease.addresses))
+            return lane.channel.send(self._renderer.render(lease.event, lease.addresses))
         except Exception as error:
             # The message of an unexpected error may hold anything, so only its type is kept.
-            log.error("cannot send delivery %d to %s: %s", lease.id, channel.name, type(error).__name__)
+            log.error("cannot send delivery %d to %s: %s", lease.id, lane.name, type(error).__name__)
             return Retry(Failure.INTERNAL, f"unexpected {type(error).__name__} while rendering or sending")
 
     def _settle(self, lane: Lane, worker: Worker, lease: Lease, outcome: Outcome) -> None:
@@ -166,7 +166,7 @@ class Deliverer:
 
         ours, accepted_at = self._write(confirm)
         if not ours:
-            log.warning("delivery %d to %s was accepted after its lease; it may arrive twice", lease.id, lane.name)
+            log.warning("delivery %d to %s was accepted twice, since its lease ran out in between", lease.id, lane.name)
             return
         self._meter.incr("alerts.delivered", channel=lane.name)
         if outcome.never:
@@ -191,7 +191,7 @@ class Deliverer:
             self._meter.incr("alerts.attempt_failures", channel=lane.name, reason=outcome.failure.value)
             lane.nudge_after(pause_seconds)
         else:
-            self._bury(lane, lease, outcome, f"given up after {lease.attempts} attempts; the last: {outcome.reason}")
+            self._bury(lane, lease, outcome, _given_up(lease.attempts, outcome.reason))
 
     def _bury(self, lane: Lane, lease: Lease, outcome: Retry | Permanent, reason: str) -> None:
         ours = self._write(lambda connection, _now: outbox.bury(connection, lease, reason))
@@ -235,6 +235,12 @@ def _heard_of(lane: Lane, worker: Worker, outcome: Retry | Permanent) -> None:
         lane.untouched(worker)
     else:
         lane.succeeded(worker)
+
+
+def _given_up(attempts: int, last: str) -> str:
+    """Why a delivery is dead at its age limit. One that never was tried waited for a receiver that did not answer."""
+    tried = f"given up after {attempts} attempts" if attempts else "given up untried, for the receiver was away"
+    return f"{tried}; the last: {last}" if last else tried
 
 
 def _first_line(error: Exception) -> str:

@@ -29,6 +29,10 @@ BATCH: Final = 500  # rows per INSERT: SQLite allows 32 766 parameters in one st
 RESTART: Final = "restart (windsock down, windsock up --detach)"
 REPLAY: Final = f"{RESTART}, then windsock alerts replay"
 MAIL_OFF: Final = "mail is off because no SMTP server is set: set WINDSOCK__SMTP__SMTP_HOST"
+_ELSEWHERE: Final = (
+    "send it to another one (windsock alerts replay --to NAME), or put its URL back into "
+    "WINDSOCK__ALERTING__APPRISE_URLS"
+)
 LEASE_RAN_OUT: Final = "no outcome before the lease ran out: the deliverer died, or the receiver did not answer"
 
 _d, _e = alert_delivery.c, alert_event.c
@@ -58,6 +62,7 @@ class Lease:
     attempts: int  # this one included
     give_up_at: datetime
     event: AlertEvent | None
+    error: str | None = None  # of the attempt before
 
 
 @dataclass(frozen=True)
@@ -280,7 +285,7 @@ def end_leases_of(connection: Connection, now: datetime, holder: str) -> int:
 
 def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Lease]:
     query = (
-        select(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _e.payload)
+        select(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error, _e.payload)
         .join(alert_event, _e.id == _d.event_id)
         .where(_d.id.in_(ids), _d.token == token)
         .order_by(_d.id)
@@ -294,6 +299,7 @@ def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Leas
             attempts=row.attempts,
             give_up_at=row.give_up_at,
             event=_decode(row.payload),
+            error=row.error,
         )
         for row in connection.execute(query)
     ]
@@ -307,12 +313,17 @@ def confirm(
     later: Sequence[Refusal] = (),
     never: Sequence[Refusal] = (),
 ) -> bool:
-    """The receiver has accepted it. False where the lease was lost meanwhile, and nothing is changed.
+    """The receiver has accepted it. False where it is confirmed already, and nothing is changed.
+
+    That counts also after the lease: what was accepted is not to be sent again, whoever holds it now or gave it up. The
+    holder's token is taken away, so his outcome changes nothing.
 
     Mail addresses that refused while others accepted live on in rows of their own, pending or dead, so that those who
     have it are not written to again and those who have not are not forgotten.
     """
-    if not _settle(connection, lease, DeliveryState.DELIVERED, due_at=None, error=None, delivered_at=now):
+    guard = (_d.id == lease.id, _d.channel == lease.channel, _d.state != DeliveryState.DELIVERED)
+    delivered = {"state": DeliveryState.DELIVERED.value, "token": None, "due_at": None, "error": None}
+    if connection.execute(update(alert_delivery).where(*guard).values(delivered_at=now, **delivered)).rowcount != 1:
         return False
     rows = [_refused_row(lease, refusal, DeliveryState.PENDING, now) for refusal in later]
     rows += [_refused_row(lease, refusal, DeliveryState.DEAD, None) for refusal in never]
@@ -379,8 +390,8 @@ def bury_orphans(connection: Connection, now: datetime, channels: Sequence[str])
 
 
 def _missing() -> ColumnElement[str]:
-    gone = literal("receiver ") + _d.channel + literal(" is no longer in the settings: put its URL back into ")
-    return case((_d.channel == EMAIL, MAIL_OFF), else_=gone + literal("WINDSOCK__ALERTING__APPRISE_URLS"))
+    gone = literal("receiver ") + _d.channel + literal(" is no longer in the settings: ") + literal(_ELSEWHERE)
+    return case((_d.channel == EMAIL, MAIL_OFF), else_=gone)
 
 
 def replay(
@@ -389,12 +400,16 @@ def replay(
     give_up_after: timedelta,
     ids: Iterable[int] | None = None,
     to: str | None = None,
+    receivers: Sequence[str] = (),
 ) -> int:
     """Makes dead deliveries pending again, these or all; returns how many.
 
-    With `to`, those of chat receivers go to that receiver, unless it was to be told of the same event already.
+    With `to`, those of chat receivers go to that receiver, unless it was to be told of the same event already; and with
+    them what waits for a receiver that is none of `receivers` any more.
     """
     chosen = _d.state == DeliveryState.DEAD
+    if to is not None:
+        chosen |= (_d.state == DeliveryState.PENDING) & _d.channel.not_in([*receivers, to, EMAIL])
     if ids is not None:
         chosen &= _d.id.in_(list(ids))
     values: dict[str, Any] = {"state": "pending", "due_at": now, "attempts": 0, "give_up_at": now + give_up_after}

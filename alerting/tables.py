@@ -105,4 +105,5 @@ alert_delivery = Table(
     CheckConstraint("(state = 'delivered') = (delivered_at IS NOT NULL)", name="ck_alert_delivery_delivered_at"),
     Index("ix_alert_delivery_due", "channel", "due_at"),  # lease(), next_due()
     Index("ix_alert_delivery_state", "state", "id"),  # backlog(), replay(), alerts list --state
+    Index("ix_alert_delivery_count", "channel", "state", "created_at"),  # metastore exporter: counts and oldest
 )

@@ -77,7 +77,11 @@ class Metrics:
 
     def _run(self) -> None:
         while not self._stop.wait(FLUSH_SECONDS):
-            self.flush()
+            try:
+                self.flush()
+            except Exception:  # one odd value must not end all measuring
+                log.exception("Some metrics could not be sent and are lost; the next ones will be.")
+                self.incr("statsd.lines_dropped", reason="unsendable")
 
     def flush(self) -> None:
         """Send what has gathered."""

@@ -55,9 +55,19 @@ class OperatorType(ABCMeta):
             kwargs["params"] = {**defaults["params"], **kwargs["params"]}
         if dag:
             dag.used_default_args.update(filled)
-        operator = super().__call__(**filled, **kwargs)
+        try:
+            operator = super().__call__(**filled, **kwargs)
+        except TypeError:  # something is missing: perhaps because its name was mistyped
+            _refuse_misspelt(cls.__name__, kwargs.keys() - accepted, accepted - kwargs.keys())
+            raise
         operator.wire_references()
         return operator
+
+
+def _refuse_misspelt(owner: str, strangers: Iterable[str], left_out: Iterable[str]) -> None:
+    for name in strangers:
+        if hint := did_you_mean(name, left_out):
+            raise AuthoringError(f"{owner} has no argument {name!r}.", hint.strip())
 
 
 def accepted_arguments(cls: type) -> frozenset[str]:

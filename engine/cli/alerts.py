@@ -76,27 +76,30 @@ def test(emails: tuple[str, ...], timeout: float) -> None:
 @click.option("--all", "everything", is_flag=True, hidden=True, help="What it does without ids anyway.")
 @click.option("--to", metavar="CHANNEL", help="Send those of chat receivers to this one: its URL was corrected.")
 def replay(ids: tuple[int, ...], everything: bool, to: str | None) -> None:
-    """Try dead deliveries again: all, or these ids (see alerts list)."""
+    """Try dead deliveries again: all, or these ids (see alerts list).
+
+    With --to also those that wait for a receiver which is no longer in the settings.
+    """
     from alerting.outbox import replay as replay_rows
 
     if ids and everything:
         raise Misuse("name ids or use --all, not both")
     settings = load()
     age = timedelta(seconds=settings.alerting.give_up_after)
-    if to is not None:
-        _require_channel(settings, to)
+    receivers = [] if to is None else _receivers(settings, to)
     with open_store(settings) as store:
-        count = store.run(lambda tx: replay_rows(tx.connection, tx.now, age, ids or None, to))
+        count = store.run(lambda tx: replay_rows(tx.connection, tx.now, age, ids or None, to, receivers))
         store.wake("notifier")
     if ids and count < len(set(ids)):
-        raise Failure(_not_dead(sorted(set(ids)), count))
-    click.echo(f"{count} dead {'delivery is' if count == 1 else 'deliveries are'} tried again.")
+        raise Failure(_not_dead(sorted(set(ids)), count, to))
+    click.echo(f"{count} {'delivery is' if count == 1 else 'deliveries are'} tried again.")
 
 
-def _not_dead(ids: list[int], replayed: int) -> str:
+def _not_dead(ids: list[int], replayed: int, to: str | None) -> str:
+    told = f", or {to} was to be told of the same event already" if to else ""
     if len(ids) == 1:
-        return f"there is no dead delivery {ids[0]}; see: windsock alerts list --state dead"
-    return f"{replayed} of {len(ids)} were dead and are tried again; see: windsock alerts list"
+        return f"there is no dead delivery {ids[0]}{told}; see: windsock alerts list --state dead"
+    return f"{replayed} of {len(ids)} were dead and are tried again{told}; see: windsock alerts list"
 
 
 def _require_same_settings(store: Store, settings: Settings) -> None:
@@ -116,13 +119,15 @@ def _require_same_settings(store: Store, settings: Settings) -> None:
         )
 
 
-def _require_channel(settings: Settings, name: str) -> None:
+def _receivers(settings: Settings, name: str) -> list[str]:
+    """The chat receivers that there are; raises Misuse unless `name` is one."""
     from alerting.channels.chat import receivers
 
     names = [channel.name for channel in receivers(settings.alerting.apprise_urls)]
     if name not in names:
         there = f"there are: {', '.join(names)}" if names else "WINDSOCK__ALERTING__APPRISE_URLS is empty"
         raise Misuse(f"there is no chat receiver {name}; {there}")
+    return names
 
 
 def _require_receivers(settings: Settings, emails: tuple[str, ...]) -> None:

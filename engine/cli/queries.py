@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, func, inspect, select
 
+from alerting import outbox
+from alerting.clock import database_now
+from alerting.tables import alert_delivery
 from engine.authoring.serialized import SerializedDag, decode_dag
 from engine.metastore.processes import find_dead
 from engine.metastore.states import ProcessKind
@@ -48,6 +51,14 @@ def list_dags(connection: Connection) -> list[Row]:
         {**row, "is_paused": bool(row["is_paused"]), "next_run": None if row["is_paused"] else row["next_run"]}
         for row in rows
     ]
+
+
+def undelivered(connection: Connection) -> tuple[int, timedelta, int]:
+    """How many alerts wait, the age of the oldest of them, and how many deliveries were given up."""
+    waiting = outbox.backlog(connection)
+    age = database_now(connection) - waiting.oldest if waiting.oldest else timedelta(0)
+    given_up = select(func.count()).where(alert_delivery.c.state == outbox.DeliveryState.DEAD)
+    return waiting.count, age, connection.execute(given_up).scalar_one()
 
 
 def active_dag_ids(connection: Connection) -> list[str]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,7 +16,7 @@ import click
 
 from engine.cli.errors import Failure
 from engine.cli.output import output_option
-from engine.config import load
+from engine.config import find_home, load
 from engine.config.fingerprint import fingerprint, matches
 from engine.stack.component import Component, Plan
 from engine.stack.control import Ended, Outcome, block_taken, launch, stop, take_stack, wait_until_healthy
@@ -26,6 +27,9 @@ from engine.stack.supervise import last_lines, log_path
 if TYPE_CHECKING:
     from engine.config import Settings
     from engine.metastore.store import Store
+
+
+_PROMPT = timedelta(seconds=10)  # what is delivered within it is no news
 
 
 class Interrupted(Exception):
@@ -58,8 +62,7 @@ def standalone() -> None:
 @click.command()
 def down() -> None:
     """Stop what up started, and wait until it is gone."""
-    settings = load()
-    if stop(settings.home):
+    if stop(find_home()):  # whatever became of the settings since the start
         click.echo("Windsock is stopped.")
     else:
         click.echo("Windsock is not running.")
@@ -78,13 +81,14 @@ def status(output: str) -> None:
         click.echo(json.dumps([_as_json(report) for report in reports], indent=2))
     else:
         _show(settings, reports, with_uptime=True)
+        _tell_undelivered(settings)
         _tell_other_settings(settings)
+        _warn(settings)
     sys.exit(0 if all_core_healthy(reports) else 1)
 
 
 def _up(settings: Settings, components: Sequence[Component], *, detach: bool) -> None:
-    from engine.config import prepare_home, suspicions
-    from engine.stack.inventory import warnings
+    from engine.config import prepare_home
     from engine.stack.prepare import prepare
 
     prepare_home(settings)
@@ -92,8 +96,7 @@ def _up(settings: Settings, components: Sequence[Component], *, detach: bool) ->
     if lock is None:
         _already_running(settings, detach=detach)
         return
-    for warning in (*suspicions(), *warnings(settings)):
-        click.echo(f"windsock: {warning}", err=True)
+    _warn(settings)
     plan = _plan(settings, block_taken(components), detach=detach)
     store = prepare(settings)
     with _stops(), contextlib.closing(store):
@@ -177,6 +180,34 @@ def _already_running(settings: Settings, *, detach: bool) -> None:
     _tell_other_settings(settings)
     if not detach:
         raise Failure("to run it in the foreground, stop it first: windsock down")
+
+
+def _warn(settings: Settings) -> None:
+    from engine.config import suspicions
+    from engine.stack.inventory import warnings
+
+    for warning in (*suspicions(), *warnings(settings)):
+        click.echo(f"windsock: {warning}", err=True)
+
+
+def _tell_undelivered(settings: Settings) -> None:
+    """A line for alerts that wait for longer than a delivery takes, and one for those that were given up."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from engine.cli.queries import undelivered
+    from engine.metastore.errors import MetastoreError
+    from engine.metastore.store import Store
+
+    with contextlib.closing(Store.from_settings(settings)) as store:
+        try:
+            with store.read() as connection:
+                waiting, age, dead = undelivered(connection)
+        except (SQLAlchemyError, MetastoreError):
+            return  # the table says already that there is no metastore
+    if waiting and age > _PROMPT:
+        click.echo(f"Alerts that wait: {waiting}, the oldest for {age.total_seconds():.0f} s: windsock alerts list")
+    if dead:
+        click.echo(f"Alerts given up undelivered: {dead}: windsock alerts list --state dead")
 
 
 def _tell_other_settings(settings: Settings) -> None:

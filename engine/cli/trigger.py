@@ -56,12 +56,10 @@ def create(
     store: Store, dag_id: str, *, run_id: str | None, logical_date: datetime | None, conf: dict[str, Any]
 ) -> str:
     """Queue the run and wake the scheduler; return its run id. Raises Duplicate where it exists already."""
-    from engine.metastore.transitions import create_run
+    from engine.metastore.triggering import trigger
 
     who = f"cli:{getpass.getuser()}"
-    made = store.run(
-        lambda tx: create_run(tx, dag_id, run_id=run_id, logical_date=logical_date, conf=conf, triggered_by=who)
-    )
+    made = trigger(store, dag_id, run_id=run_id, logical_date=logical_date, conf=conf, triggered_by=who)
     store.wake("scheduler")
     return made
 

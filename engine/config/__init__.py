@@ -9,8 +9,18 @@ The package stays slim (standard library and msgspec), because attempt processes
 from __future__ import annotations
 
 from engine.config.home import prepare_home
-from engine.config.loading import ConfigError, load, suspicions
+from engine.config.loading import ConfigError, find_home, load, suspicions
 from engine.config.reference import Setting, describe, reference_page
 from engine.config.sections import Settings
 
-__all__ = ["ConfigError", "Setting", "Settings", "describe", "load", "prepare_home", "reference_page", "suspicions"]
+__all__ = [
+    "ConfigError",
+    "Setting",
+    "Settings",
+    "describe",
+    "find_home",
+    "load",
+    "prepare_home",
+    "reference_page",
+    "suspicions",
+]

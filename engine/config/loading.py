@@ -44,7 +44,7 @@ def load(environ: Mapping[str, str] | None = None, home: Path | None = None) -> 
     `environ` is the process's environment by default; `home` overrides its ``WINDSOCK_HOME``.
     """
     environ = os.environ if environ is None else environ
-    home = _home(environ) if home is None else home.absolute()
+    home = find_home(environ) if home is None else home.absolute()
     problems: list[str] = []
     given = {
         **_single(_from_file(home / FILE_NAME, problems), problems),
@@ -59,7 +59,9 @@ def load(environ: Mapping[str, str] | None = None, home: Path | None = None) -> 
     return settings
 
 
-def _home(environ: Mapping[str, str]) -> Path:
+def find_home(environ: Mapping[str, str] | None = None) -> Path:
+    """``$WINDSOCK_HOME``, else ``~/windsock``; raises ConfigError where that is no place."""
+    environ = os.environ if environ is None else environ
     text = environ.get("WINDSOCK_HOME") or "~/windsock"
     try:
         home = Path(text).expanduser()

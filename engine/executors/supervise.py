@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from msgspec.structs import replace
+
 from engine import config
 from engine.logs import own
 from engine.logs.redaction import Redactor
@@ -73,12 +75,12 @@ class MetastoreSurvivor:
         except Exception as error:
             sentence = f"its result could not be stored: {first_line(error)}"
             log.error("attempt %s: %s", end.token, sentence)
-            self._finish([Ended(end.token, Outcome(Cause.EXCEPTION, error=sentence))])
+            self._finish([replace(end, outcome=Outcome(Cause.EXCEPTION, error=sentence))])
 
     def _finish(self, ended: list[Ended]) -> None:
         from engine.metastore.changes import Finished
 
-        reports = [Finished(end.token, end.outcome, self._hostname) for end in ended]
+        reports = [Finished(end.token, end.outcome, self._hostname, end.ago()) for end in ended]
 
         def work(tx: Tx) -> Changes:
             self._ledger.begin()

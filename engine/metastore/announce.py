@@ -90,7 +90,7 @@ class Announcer:
             error=change.outcome.sentence,
             log_path=str(path),
             url=self._attempt_url(change),
-            blocked=graph.downstream(change.task_id) if final else (),
+            blocked=graph.blocked_by(change.task_id) if final else (),
             emails=task.email if wants_mail else (),
         )
 

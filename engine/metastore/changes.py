@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from engine.metastore.outcome import Outcome
@@ -43,11 +43,12 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An owner's report: the attempt with this token ended so, on that host."""
+    """An owner's report: the attempt with this token ended so, on that host, and that long before it is written."""
 
     token: str
     outcome: Outcome
     hostname: str
+    ago: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Changes:
     runs: list[RunChange] = field(default_factory=list)
     scheduled: int = 0  # task instances that became ready
     late: list[str] = field(default_factory=list)  # tokens whose report came after somebody else's decision
+    unjudged: list[str] = field(default_factory=list)  # tokens whose DAG version cannot be read; report them again
     announced: int = 0  # alert events and callback requests written with them
 
     def add(self, other: Changes) -> None:
@@ -101,4 +103,5 @@ class Changes:
         self.runs += other.runs
         self.scheduled += other.scheduled
         self.late += other.late
+        self.unjudged += other.unjudged
         self.announced += other.announced

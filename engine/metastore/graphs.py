@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,13 +26,21 @@ class Graph:
     children: dict[str, tuple[str, ...]]
     leaves: frozenset[str]
 
-    def downstream(self, task_id: str) -> tuple[str, ...]:
-        """Every task behind `task_id`, in topological order."""
-        reached = {task_id}
+    def blocked_by(self, task_id: str) -> tuple[str, ...]:
+        """The tasks that will not run since `task_id` failed, whatever becomes of the others; in topological order."""
+        known = {task_id: TaskState.FAILED}
         for task in self.dag.tasks:
-            if reached.intersection(task.upstream):
-                reached.add(task.task_id)
-        return tuple(task.task_id for task in self.dag.tasks if task.task_id in reached and task.task_id != task_id)
+            seen = Counter(known[parent] for parent in task.upstream if parent in known)
+            verdict = judge(
+                task.trigger_rule,
+                len(task.upstream),
+                failed=seen[TaskState.FAILED],
+                blocked=seen[TaskState.UPSTREAM_FAILED],
+                skipped=seen[TaskState.SKIPPED],
+            )
+            if seen and verdict in (TaskState.UPSTREAM_FAILED, TaskState.SKIPPED):
+                known[task.task_id] = verdict
+        return tuple(known)[1:]
 
 
 def build_graph(dag: SerializedDag) -> Graph:

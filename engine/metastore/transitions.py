@@ -526,21 +526,23 @@ def start(tx: Tx, tokens: Collection[str]) -> set[str]:
 def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> Changes:
     """Write how attempts ended, advance what waited for them, close runs that are complete.
 
-    A report whose token is not running any more came late: it changes nothing and is listed in ``Changes.late``.
+    A report whose token is not running any more came late: it changes nothing and is listed in ``Changes.late``. One
+    whose DAG version cannot be read is left for later, in ``Changes.unjudged``, so that it holds up no other.
     """
     if not reports:
         return Changes()
     by_token = {report.token: report for report in reports}
     statement = _locked(tx, _HELD)
     held = tx.connection.execute(statement, {"tokens": list(by_token), "held_state": TaskState.RUNNING}).all()
-    changes = Changes(late=sorted(by_token.keys() - {row.token for row in held}))
+    tasks = _tasks_of(tx, graphs, runs, held)
+    changes = Changes(
+        late=sorted(by_token.keys() - {row.token for row in held}),
+        unjudged=[row.token for row in held if row.id not in tasks],
+    )
+    held = [row for row in held if row.id in tasks]
     if not held:
         return changes
-    facts = runs.get(tx.connection, (row.run_pk for row in held))
-    ended = []
-    for row in held:
-        task = graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id]
-        ended.append(_decide(row, task, by_token[row.token], tx.now))
+    ended = [_decide(row, tasks[row.id], by_token[row.token], tx.now) for row in held]
     _write_ends(tx, held, ended)
     tx.connection.execute(insert(TaskAttempt), [_attempt(row, change) for row, change in zip(held, ended, strict=True)])
     _store_xcoms(tx, ended)
@@ -552,6 +554,7 @@ def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> C
 
 def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime) -> TaskChange:
     outcome = report.outcome
+    end = max(row.start_date, now - report.ago)
     retry_at = None
     match outcome.cause:
         case Cause.SUCCESS:
@@ -563,7 +566,7 @@ def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime
             retry_at = now + task.retry_delay(row.try_number)
         case _:
             state = TaskState.FAILED
-    return _changed(row, state, outcome=outcome, hostname=report.hostname, end_date=now, retry_at=retry_at)
+    return _changed(row, state, outcome=outcome, hostname=report.hostname, end_date=end, retry_at=retry_at)
 
 
 def _changed(row: Row[Any], state: TaskState, **more: Any) -> TaskChange:
@@ -590,11 +593,11 @@ def _changed(row: Row[Any], state: TaskState, **more: Any) -> TaskChange:
 
 
 def _write_ends(tx: Tx, held: Sequence[Row[Any]], ended: Sequence[TaskChange]) -> None:
-    groups: dict[tuple[TaskState, datetime | None], list[str]] = defaultdict(list)
+    groups: dict[tuple[TaskState, datetime | None, datetime | None], list[str]] = defaultdict(list)
     for row, change in zip(held, ended, strict=True):
-        groups[change.state, change.retry_at].append(row.token)
-    for (state, retry_at), tokens in groups.items():
-        end = None if state == TaskState.UP_FOR_RETRY else tx.now
+        end = None if change.state == TaskState.UP_FOR_RETRY else change.end_date
+        groups[change.state, end, change.retry_at].append(row.token)
+    for (state, end, retry_at), tokens in groups.items():
         tx.connection.execute(_END, {"tokens": tokens, "b_state": state, "b_end": end, "b_ready": retry_at})
 
 

@@ -20,6 +20,7 @@ class FileState:
     seconds: float | None = None
     dag_count: int = 0
     error: str | None = None
+    hangs: bool = False  # its last import was stopped by the time limit
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ class Agenda:
             state.file = file
             if self._fingerprint(state) != state.seen:
                 self._changed[path] = None
+                state.hangs = False
         return gone
 
     def again(self, path: str) -> None:
@@ -66,10 +68,15 @@ class Agenda:
         self._fall_due(now)
         return bool(self._changed)
 
-    def take(self, now: float, running: Collection[str] = ()) -> FileState | None:
-        """The file to parse now; None where there is none. What is told later of it counts as new."""
+    def take(self, now: float, running: Collection[str] = (), *, last_place: bool = False) -> FileState | None:
+        """The file to parse now; None where there is none. What is told later of it counts as new.
+
+        Files that hang come after all others, and never into the `last_place` among several: the others need it.
+        """
         self._fall_due(now)
-        path = next((path for path in self._changed if path not in running), None)
+        free = [path for path in self._changed if path not in running]
+        quick = (path for path in free if not self.states[path].hangs)
+        path = next(quick, None if last_place else next(iter(free), None))
         if path is None:
             return None
         del self._changed[path]

@@ -88,6 +88,11 @@ class ParsePool:
         return len(self._jobs) < self._size and not self._on_trial and not self._suspects
 
     @property
+    def has_last_place(self) -> bool:
+        """Whether one place is left of several."""
+        return self._size > 1 and len(self._jobs) == self._size - 1
+
+    @property
     def is_idle(self) -> bool:
         return not self._jobs and not self._suspects
 

@@ -180,8 +180,7 @@ class DagProcessor:
         gone = self._agenda.update(listing)
         self._meter.incr("dag_processing.file_path_queue_update_count")
         self._gone = (self._gone | set(gone)) - self._agenda.states.keys()
-        if listing.missing:
-            self._gone = {path for path in self._gone if not path.startswith(listing.missing)}
+        self._gone = {path for path in self._gone if not listing.is_missing(path)}
         if gone or before != len(self._agenda.states):
             self._next["table"] = 0.0
         if self._is_known and self._gone:
@@ -215,7 +214,9 @@ class DagProcessor:
         return path.lstrip("/")
 
     def _start(self, pool: ParsePool) -> None:
-        while pool.has_room and (state := self._agenda.take(time.monotonic(), pool.running)):
+        while pool.has_room and (
+            state := self._agenda.take(time.monotonic(), pool.running, last_place=pool.has_last_place)
+        ):
             if self._round_began is None:
                 self._round_began = time.monotonic()
             if state.file.fault:
@@ -229,6 +230,7 @@ class DagProcessor:
         if state is None:
             return
         state.seconds = finished.report.seconds
+        state.hangs = finished.timed_out
         metrics.file_parsed(self._meter, state.file.name, state.seconds, timed_out=finished.timed_out)
         report = finished.report
         outcome = Outcome(

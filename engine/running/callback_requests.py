@@ -52,7 +52,7 @@ _CONCURRENCY: Final = 4
 _MOST_ATTEMPTS: Final = 5  # a callback that kills its notifier each time must end
 _POLL_SECONDS: Final = 2.0
 _SPARE_SECONDS: Final = 30.0  # by which a lease is longer than waiting and running may take
-FAREWELL_SECONDS: Final = 5.0  # `windsock up` grants a component ten
+FAREWELL_SECONDS: Final = 5.0  # `windsock up` grants the notifier thirty, and the messages under way may take ten
 
 
 @dataclass(slots=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
+
 import msgspec
 
 from engine.authoring.attempt_context import AttemptContext
@@ -59,10 +62,18 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
-    """Supervisor → scheduler: an attempt ended."""
+    """Supervisor → scheduler: an attempt ended. `at` is this machine's monotonic clock, in seconds."""
 
     token: str
     outcome: Outcome
+    at: float = msgspec.field(default_factory=time.monotonic)
+
+    def ago(self) -> timedelta:
+        """How long ago that was: what the metastore's clock must be set back by.
+
+        In tenths of a second, so that the ends of one batch share their time and are written together.
+        """
+        return timedelta(seconds=max(0.0, time.monotonic() - self.at) // 0.1 / 10)
 
 
 class XComQuestion(msgspec.Struct, frozen=True, tag="xcom_question"):

@@ -19,6 +19,7 @@ from functools import partial
 from types import FrameType
 from typing import Final
 
+from msgspec.structs import replace
 from sqlalchemy.exc import SQLAlchemyError
 
 from engine.config import Settings
@@ -188,9 +189,10 @@ class Scheduler:
             else:
                 self._endure(error)
             return
-        if ended:
-            self._executor.confirm([one.token for one in ended])
-        self._ended, self._sweep, self._look, self._troubled = [], False, False, False
+        unjudged = [one for one in ended if one.token in turn.changes.unjudged]
+        if len(unjudged) < len(ended):
+            self._executor.confirm([one.token for one in ended if one not in unjudged])
+        self._ended, self._sweep, self._look, self._troubled = unjudged, False, False, False
         if turn.orders:
             self._executor.submit(turn.orders)
         self._after(turn, swept=sweep)
@@ -212,7 +214,11 @@ class Scheduler:
                 turn = self._store.run(work)
             except (MetastoreError, SQLAlchemyError) as error:
                 log.error("the end of attempt %s cannot be written: %s", report.token, _first_line(error))
+                if self._store.is_passing(error):
+                    return False  # the database's trouble, not the report's: it stays as it is
                 continue
+            if turn.changes.unjudged:
+                return False
             self._executor.confirm([report.token])
             if turn.orders:
                 self._executor.submit(turn.orders)
@@ -232,7 +238,7 @@ class Scheduler:
         """All of one turn, in one transaction; may run again after a conflict."""
         ledger, turn = self._ledger, Turn(tx.now)
         ledger.begin()
-        reports = [Finished(end.token, end.outcome, self._hostname) for end in ended]
+        reports = [Finished(end.token, end.outcome, self._hostname, end.ago()) for end in ended]
         began = time.monotonic()
         turn.changes.add(ledger.finish(tx, reports))
         turn.decision_seconds = time.monotonic() - began
@@ -414,7 +420,7 @@ class Scheduler:
 def _without_result(report: Ended) -> Ended:
     """The same end without what the attempt left: that is what a database refuses."""
     reason = "its result could not be stored in the metastore; see the scheduler's log"
-    return Ended(report.token, Outcome(Cause.EXCEPTION, error=reason))
+    return replace(report, outcome=Outcome(Cause.EXCEPTION, error=reason))
 
 
 def _first_line(error: Exception) -> str:

@@ -7,10 +7,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from engine.links import dag_url, run_url
+from engine.metastore import triggering
 from engine.metastore.errors import Duplicate, NotFound
 from engine.metastore.pausing import set_paused
-from engine.metastore.states import RunType
-from engine.metastore.transitions import create_run
 from engine.web.local import local_path
 from engine.web.pages import identifier
 from engine.web.site import form_of, session_of, site_of
@@ -35,7 +34,7 @@ def trigger(request: Request) -> Response:
     dag_id, store, session = identifier(request, "dag_id"), site_of(request).store, session_of(request)
     triggered_by = session.username if session else None
     try:
-        run_id = store.run(lambda tx: create_run(tx, dag_id, RunType.MANUAL, triggered_by=triggered_by))
+        run_id = triggering.trigger(store, dag_id, triggered_by=triggered_by)
     except NotFound as error:
         raise HTTPException(404, "There is no DAG of this name, or no file defines it any more.") from error
     except Duplicate as error:

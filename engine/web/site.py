@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse
 from alerting.clock import database_now
 from engine import links
 from engine.web import queries, words
+from engine.web.local import local_path
 from engine.web.sessions import Session
 from engine.web.throttle import Throttle
 
@@ -93,7 +94,7 @@ def render(
             csrf=session.csrf_token if session else "",
             frame=view.frame if view else None,
             now=view.now if view else None,
-            here=here(request),
+            here=local_path(here(request)),  # //host/x is a path to us and another site to a browser
             **context,
         )
     )

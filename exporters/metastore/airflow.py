@@ -1,4 +1,4 @@
-"""What is read from the metadata database of Airflow 2.10 to 3.3: eight statements.
+"""What is read from the metadata database of Airflow 2.10 to 3.3: nine statements.
 
 The schema is told by its columns, not by a version number: ``dag.is_active`` became ``is_stale`` in 3.0, and task
 instances have ``scheduled_dttm`` from there on. Where it is missing, a scheduled task instance is as old as its last
@@ -27,7 +27,8 @@ from sqlalchemy import (
 
 from exporters.metastore import families
 from exporters.metastore.errors import UnknownSchemaError
-from exporters.metastore.families import OPEN_RUNS, among, last_runs
+from exporters.metastore.families import OPEN_RUNS, among
+from exporters.metastore.last_runs import LastRuns
 from exporters.metastore.schema import columns_of, missing
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ dag = table(
     *_instants("next_dagrun_create_after"),
 )
 dag_run = table(
-    "dag_run", *(column(name) for name in ("dag_id", "run_id", "state")), *_instants("start_date", "end_date")
+    "dag_run", *(column(name) for name in ("id", "dag_id", "run_id", "state")), *_instants("start_date", "end_date")
 )
 task_instance = table(
     "task_instance",
@@ -74,10 +75,8 @@ _CHANGED: Final = ("dag.is_active", "dag.is_stale", "task_instance.scheduled_dtt
 """What is in some of the versions only."""
 _OF_WINDSOCK: Final = table("windsock_version")
 
-RUNS: Final = (
-    select(dag_run.c.dag_id, dag_run.c.state, func.count().label("runs"))
-    .where(among(dag_run.c.state, OPEN_RUNS))
-    .group_by(dag_run.c.dag_id, dag_run.c.state)
+RUNS: Final = select(dag_run.c.id, dag_run.c.dag_id, dag_run.c.state, literal_column("1").label("runs")).where(
+    among(dag_run.c.state, OPEN_RUNS)
 )
 TASKS: Final = (
     select(task_instance.c.dag_id, task_instance.c.state, func.count().label("tasks"))
@@ -123,11 +122,13 @@ class AirflowMetastore:
 
     def __init__(self, dags_folder: str = "") -> None:
         self._dags_folder = dags_folder
+        self._last_runs = LastRuns(dag_run)
         self._dags = _dags(dag.c.is_stale.is_(false()))
         self._active = _active(_SCHEDULED_SINCE_3)
 
     def check(self, connection: Connection) -> None:
         """Raise UnknownSchemaError where these are not Airflow's tables; find out of which kind they are."""
+        self._last_runs.forget()
         found = columns_of(connection, (*TABLES, _OF_WINDSOCK))
         if _OF_WINDSOCK.name in found:
             raise UnknownSchemaError("this is a metastore of Windsock; leave out --airflow")
@@ -142,8 +143,13 @@ class AirflowMetastore:
 
     def read(self, connection: Connection, samples: Samples) -> None:
         """Fill `samples` by the statements above."""
-        families.add_runs(samples, connection.execute(RUNS))
-        families.add_dags(samples, connection.execute(self._dags))
+        runs = connection.execute(RUNS).all()
+        dags = connection.execute(self._dags).all()
+        self._last_runs.follow(connection, samples.now, (run.id for run in runs))
+        families.add_runs(samples, runs)
+        families.add_dags(samples, dags)
+        for row in dags:
+            families.add_last_runs(samples, row.dag_id, self._last_runs.of(row.dag_id))
         families.add_tasks(samples, connection.execute(TASKS))
         families.add_pools(samples, connection.execute(POOLS))
         families.add_active(samples, connection.execute(self._active))
@@ -154,7 +160,7 @@ class AirflowMetastore:
 
 def _dags(is_there: ColumnElement[bool]) -> Select[Any]:
     next_run = dag.c.next_dagrun_create_after.label("next_run")
-    return select(dag.c.dag_id, dag.c.is_paused, next_run, *last_runs(dag, dag_run)).where(is_there)
+    return select(dag.c.dag_id, dag.c.is_paused, next_run).where(is_there)
 
 
 def _active(scheduled_since: ColumnElement[Any]) -> Select[Any]:

@@ -29,6 +29,7 @@ _DRIVERS: Final = {
 _EXAMPLES: Final = (
     "sqlite:////path/file.db, postgresql://user:password@host/database or mysql://user:password@host/database"
 )
+_KEEPALIVES: Final = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 _CHECK_EVERY: Final = 10_000  # SQLite's virtual instructions between two looks at the clock
 
 
@@ -60,7 +61,11 @@ class ReadOnlyDatabase:
                 engine = create_engine("sqlite+pysqlite://", creator=self._open_file, poolclass=NullPool)
                 begin = _begin_sqlite
             case "postgresql":
-                arguments = {"connect_timeout": max(2, round(self._timeout)), "application_name": "windsock exporter"}
+                arguments = {
+                    "connect_timeout": max(2, round(self._timeout)),
+                    "application_name": "windsock exporter",
+                    **_KEEPALIVES,
+                }
                 engine = create_engine(self._url, poolclass=NullPool, connect_args=arguments)
                 begin = self._begin_postgresql
             case _:

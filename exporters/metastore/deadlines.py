@@ -12,7 +12,7 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import bindparam, func, select
 
 from exporters.metastore.database import instant
 from exporters.metastore.families import OPEN_RUNS, among
@@ -29,7 +29,6 @@ Version = tuple[str, str]  # dag_id and version
 AT_RISK: Final = 0.8
 """Share of its allowed time after which a task instance is at risk."""
 
-_UNFINISHED: Final = ("scheduled", "queued", "running", "up_for_retry", "up_for_reschedule", "deferred")
 _BATCH: Final = 500  # versions per statement
 
 
@@ -50,7 +49,7 @@ class Deadlines:
             select(*keys[:-1], due_from.label("due_from"), func.count().label("tasks"))
             .select_from(dag_run.join(task_instance, task_instance.c.run_pk == dag_run.c.id))
             .where(among(dag_run.c.state, OPEN_RUNS), dag_run.c.dag_id.in_(bindparam("dag_ids", expanding=True)))
-            .where(or_(task_instance.c.state.is_(None), among(task_instance.c.state, _UNFINISHED)))
+            .where(task_instance.c.end_date.is_(None))
             .group_by(*keys)
         )
 

@@ -6,22 +6,23 @@ Each function says which columns its rows must have. Counts and sums may come as
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import literal_column, or_, select
+from sqlalchemy import literal_column, or_
 
 from exporters.metastore.database import instant
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
+    from datetime import datetime
 
-    from sqlalchemy import ColumnElement, FromClause, Row, ScalarSelect
+    from sqlalchemy import ColumnElement, Row
 
     from exporters.metastore.samples import Samples
 
 OPEN_RUNS: Final = ("queued", "running")
 WAITING: Final = ("scheduled", "queued")
-_FINAL_RUNS: Final = ("success", "failed")
+FINAL_RUNS: Final = ("success", "failed")
 
 
 def among(column: ColumnElement[Any], words: Collection[str]) -> ColumnElement[bool]:
@@ -29,20 +30,16 @@ def among(column: ColumnElement[Any], words: Collection[str]) -> ColumnElement[b
     return or_(*(column == literal_column(f"'{word}'") for word in words))
 
 
-def last_runs(dag: FromClause, dag_run: FromClause) -> list[ColumnElement[Any]]:
-    """Columns ``success_ended``, ``success_started``, ``failed_ended``, ``failed_started`` for a select over `dag`."""
-    return [
-        _of_last_run(dag, dag_run, state, column).label(f"{state}_{name}")
-        for state in _FINAL_RUNS
-        for column, name in (("end_date", "ended"), ("start_date", "started"))
-    ]
+class LastRun(NamedTuple):
+    """When a run that is over began, if it did, and ended."""
 
+    ended: datetime
+    started: datetime | None
 
-def _of_last_run(dag: FromClause, dag_run: FromClause, state: str, column: str) -> ScalarSelect[Any]:
-    run = dag_run.alias(f"{state}_run")
-    newest = select(run.c[column]).where(run.c.dag_id == dag.c.dag_id, run.c.state == literal_column(f"'{state}'"))
-    newest = newest.where(run.c.end_date.is_not(None)).order_by(run.c.end_date.desc()).limit(1)
-    return newest.correlate(dag).scalar_subquery()
+    @classmethod
+    def of(cls, ended: Any, started: Any) -> LastRun:
+        """From two columns' values."""
+        return cls(instant(ended), None if started is None else instant(started))
 
 
 def add_runs(samples: Samples, rows: Iterable[Row[Any]]) -> None:
@@ -78,33 +75,25 @@ def add_active(samples: Samples, rows: Iterable[Row[Any]]) -> None:
 
 
 def add_dags(samples: Samples, rows: Iterable[Row[Any]]) -> None:
-    """``dag_id``, ``is_paused``, ``next_run`` and the columns of `last_runs`."""
+    """``dag_id``, ``is_paused``, ``next_run``."""
     for row in rows:
         samples.set("metastore.dag_paused", float(bool(row.is_paused)), row.dag_id)
         if row.next_run is not None and not row.is_paused:
             samples.set("metastore.next_run_timestamp_seconds", instant(row.next_run).timestamp(), row.dag_id)
-        if row.success_ended is not None:
-            samples.set("metastore.last_success_timestamp_seconds", instant(row.success_ended).timestamp(), row.dag_id)
-        _add_last_run(samples, row)
 
 
-def _add_last_run(samples: Samples, row: Row[Any]) -> None:
-    ends = [
-        (instant(ended), failed, started)
-        for ended, failed, started in (
-            (row.success_ended, 0, row.success_started),
-            (row.failed_ended, 1, row.failed_started),
-        )
-        if ended is not None
-    ]
-    if not ends:
+def add_last_runs(samples: Samples, dag_id: str, runs: Mapping[str, LastRun]) -> None:
+    """Tell of the last run of each outcome; there may be none."""
+    if success := runs.get("success"):
+        samples.set("metastore.last_success_timestamp_seconds", success.ended.timestamp(), dag_id)
+    if not runs:
         return
-    ended, failed, started = max(ends, key=lambda end: end[:2])
-    samples.set("metastore.last_run_timestamp_seconds", ended.timestamp(), row.dag_id)
-    samples.set("metastore.last_run_failed", failed, row.dag_id)
-    if started is not None:
-        seconds = (ended - instant(started)).total_seconds()
-        samples.set("metastore.last_run_duration_seconds", max(0.0, seconds), row.dag_id)
+    state, last = max(runs.items(), key=lambda item: (item[1].ended, item[0] == "failed"))
+    samples.set("metastore.last_run_timestamp_seconds", last.ended.timestamp(), dag_id)
+    samples.set("metastore.last_run_failed", float(state == "failed"), dag_id)
+    if last.started is not None:
+        seconds = (last.ended - last.started).total_seconds()
+        samples.set("metastore.last_run_duration_seconds", max(0.0, seconds), dag_id)
 
 
 def add_heartbeats(samples: Samples, rows: Iterable[Row[Any]]) -> None:

@@ -6,8 +6,6 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from exporters.catalogue import METASTORE
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -45,7 +43,3 @@ class Samples:
         kept = {name: dict(sorted(series.items())[:limit]) for name, series in self.values.items()}
         dropped = sum(len(series) for series in self.values.values()) - sum(len(series) for series in kept.values())
         return {**kept, DROPPED: {(): dropped}}
-
-
-def label_count(name: str) -> int:
-    return len(METASTORE[name].labels)

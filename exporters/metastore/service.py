@@ -5,25 +5,19 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from exporters.errors import WebServerDiedError
-from exporters.metastore.airflow import AirflowMetastore
-from exporters.metastore.database import ReadOnlyDatabase
-from exporters.metastore.errors import ReadError, UnknownSchemaError
 from exporters.metastore.page import MetastorePages, metrics_page
-from exporters.metastore.samples import Samples
 from exporters.metastore.sharing import SharedRead
-from exporters.metastore.windsock import WindsockMetastore
 from exporters.web import WebServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    from exporters.metastore.samples import LabelValues
+    from exporters.metastore.sharing import Read
     from exporters.web import Pages
 
 LOOK_SECONDS: Final = 1.0
@@ -45,47 +39,17 @@ class MetastoreConfig:
     max_series: int = 10_000  # of one family
 
 
-class MetastoreReader:
-    """One read after the other, never two at once."""
-
-    def __init__(self, config: MetastoreConfig) -> None:
-        """Understand the URL; raises DatabaseUrlError."""
-        self._database = ReadOnlyDatabase(config.url, config.timeout_seconds)
-        self._product = (AirflowMetastore if config.airflow else WindsockMetastore)(config.dags_folder)
-        self._max_series = config.max_series
-        self._checked = False
-
-    def __call__(self) -> Mapping[str, Mapping[LabelValues, float]]:
-        """Read; raises ReadError, UnknownSchemaError. A schema that failed us is looked at anew the next time."""
-        began = time.monotonic()
-        try:
-            samples = self._read()
-        except UnknownSchemaError as error:
-            raise UnknownSchemaError(f"{self._database} cannot be read: {error}") from error
-        except ReadError:
-            self._checked = False
-            raise
-        samples.set("metastore.read_duration_seconds", time.monotonic() - began)
-        samples.set("metastore.read_timestamp_seconds", samples.now.timestamp())
-        return samples.capped(self._max_series)
-
-    def _read(self) -> Samples:
-        with self._database.read() as (connection, now):
-            samples = Samples(now)
-            if not self._checked:
-                self._product.check(connection)
-                self._checked = True
-            self._product.read(connection, samples)
-            return samples
-
-
 class MetastoreExporter:
     """One exporter, bound on construction. ``serve`` runs it until ``stop``."""
 
     def __init__(self, config: MetastoreConfig) -> None:
-        """Understand the URL and bind the port; raises DatabaseUrlError, AddressError."""
+        """Bind the port; raises AddressError, and DatabaseUrlError for a URL that no settings have checked."""
+        if config.airflow:
+            _make_read(config)
         self.shared = SharedRead(
-            MetastoreReader(config), cache_seconds=config.cache_seconds, patience_seconds=config.timeout_seconds
+            lambda: _make_read(config),
+            cache_seconds=config.cache_seconds,
+            patience_seconds=config.timeout_seconds,
         )
         pages = MetastorePages(metrics_page(self.shared.newest))
         self._web = WebServer(config.host, config.port, cast("Pages", pages))  # it serves any WSGI application
@@ -108,6 +72,13 @@ class MetastoreExporter:
     def stop(self) -> None:
         """End `serve` soon. Safe in a signal handler and from another thread."""
         self._stopping.set()
+
+
+def _make_read(config: MetastoreConfig) -> Read:
+    # SQLAlchemy takes a while to import. The port answers before that, so that a start does not wait for it.
+    from exporters.metastore.reader import MetastoreReader
+
+    return MetastoreReader(config)
 
 
 def run(config: MetastoreConfig) -> int:

@@ -6,14 +6,19 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from exporters.metastore.errors import ReadError
+from exporters.errors import ExporterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from exporters.metastore.samples import LabelValues
+
+    Read = Callable[[], Mapping[str, Mapping[LabelValues, float]]]
+
+GIVE_UP_AFTER: Final = 10
+"""Times the patience after which a read is given up, so that a connection that hangs for good is not waited for."""
 
 logger = logging.getLogger(__name__)
 
@@ -27,17 +32,22 @@ class Reading:
 
 
 class SharedRead:
-    """Gives the newest reading, at most `cache_seconds` old; scrapes that come at once share one read."""
+    """Gives the newest reading, at most `cache_seconds` old; scrapes that come at once share one read.
+
+    `make_read` is called for the first read, and anew when one was given up, so that the two have nothing in common. It
+    may raise ExporterError too.
+    """
 
     def __init__(
         self,
-        read: Callable[[], Mapping[str, Mapping[LabelValues, float]]],
+        make_read: Callable[[], Read],
         *,
         cache_seconds: float,
         patience_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._read = read
+        self._make_read = make_read
+        self._read: Read | None = None
         self._cache_seconds = cache_seconds
         self._patience = patience_seconds
         self._clock = clock
@@ -56,19 +66,28 @@ class SharedRead:
     def _join(self) -> _Flight:
         """The read under way, or the last one while it is fresh, or a new one."""
         with self._lock:
-            last = self._flight
-            if last is not None and (not last.done.is_set() or self._clock() - last.ended < self._cache_seconds):
+            now, last = self._clock(), self._flight
+            if last is not None and self._serves(last, now):
                 return last
-            self._flight = flight = _Flight()
+            if last is not None and not last.done.is_set():
+                self._read = None
+            self._flight = flight = _Flight(now)
             self.reads += 1
         # A daemon: a driver that hangs for good must not keep the process from ending.
         threading.Thread(target=self._fly, args=(flight,), name="read", daemon=True).start()
         return flight
 
+    def _serves(self, flight: _Flight, now: float) -> bool:
+        """Whether a scrape may have this read's answer: it is fresh, or it may still come."""
+        if flight.done.is_set():
+            return now - flight.ended < self._cache_seconds
+        return now - flight.began < self._patience * GIVE_UP_AFTER
+
     def _fly(self, flight: _Flight) -> None:
         try:
-            flight.reading = Reading(self._read())
-        except ReadError as error:
+            self._read = read = self._read or self._make_read()
+            flight.reading = Reading(read())
+        except ExporterError as error:
             flight.reading = Reading(fault=str(error))
         except Exception as error:  # a defect of ours: the page says "down", the log says where
             logger.exception("A read of the metastore failed")
@@ -91,7 +110,7 @@ class SharedRead:
 class _Flight:
     """A read under way, or over."""
 
-    def __init__(self) -> None:
+    def __init__(self, began: float) -> None:
+        self.began = self.ended = began
         self.done = threading.Event()
-        self.ended = 0.0
         self.reading = Reading(fault="the read has not ended")

@@ -10,13 +10,13 @@ from exporters.metastore import families
 from exporters.metastore.database import instant
 from exporters.metastore.deadlines import Deadlines
 from exporters.metastore.errors import UnknownSchemaError
-from exporters.metastore.families import OPEN_RUNS, among, last_runs
+from exporters.metastore.families import FINAL_RUNS, OPEN_RUNS, LastRun, among
 from exporters.metastore.schema import columns_of, missing
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from sqlalchemy import ColumnClause, Connection
+    from sqlalchemy import ColumnClause, Connection, Row, ScalarSelect
 
     from exporters.metastore.samples import Samples
 
@@ -47,7 +47,7 @@ dag_run = table(
 task_instance = table(
     "task_instance",
     *(column(name) for name in ("run_pk", "dag_id", "task_id", "state", "pool")),
-    *_instants("scheduled_at", "start_date"),
+    *_instants("scheduled_at", "start_date", "end_date"),
 )
 process = table("process", column("kind"), column("hostname"), *_instants("heartbeat_at", "ended_at"))
 alert_event = table("alert_event", *_instants("occurred_at", "routed_at"))
@@ -82,13 +82,24 @@ ACTIVE: Final = (
     .where(among(task_instance.c.state, _ACTIVE))
     .group_by(task_instance.c.pool, task_instance.c.dag_id, task_instance.c.state)
 )
+
+
+def _of_last_run(state: str, wanted: str) -> ScalarSelect[Any]:
+    """A column of a DAG's run that ended last with this outcome: one step in the index ``ix_dag_run_last``."""
+    run = dag_run.alias(f"{state}_run")
+    newest = select(run.c[wanted]).where(run.c.dag_id == dag.c.dag_id, run.c.state == literal_column(f"'{state}'"))
+    newest = newest.where(run.c.end_date.is_not(None)).order_by(run.c.end_date.desc()).limit(1)
+    return newest.correlate(dag).scalar_subquery()
+
+
 DAGS: Final = (
     select(
         dag.c.dag_id,
         dag.c.version,
         dag_schedule.c.is_paused,
         dag_schedule.c.next_run_after.label("next_run"),
-        *last_runs(dag, dag_run),
+        *(_of_last_run(state, "end_date").label(f"{state}_ended") for state in FINAL_RUNS),
+        *(_of_last_run(state, "start_date").label(f"{state}_started") for state in FINAL_RUNS),
     )
     .select_from(dag.outerjoin(dag_schedule, dag_schedule.c.dag_id == dag.c.dag_id))
     .where(dag.c.is_active.is_(true()))
@@ -139,6 +150,8 @@ class WindsockMetastore:
         dags = connection.execute(DAGS).all()
         families.add_runs(samples, runs)
         families.add_dags(samples, dags)
+        for row in dags:
+            families.add_last_runs(samples, row.dag_id, _last_runs(row))
         families.add_tasks(samples, connection.execute(TASKS))
         families.add_pools(samples, connection.execute(POOLS))
         families.add_active(samples, connection.execute(ACTIVE))
@@ -148,6 +161,11 @@ class WindsockMetastore:
         _add_callbacks(connection, samples)
         current = {(row.dag_id, row.version) for row in dags}
         self._deadlines.read(connection, samples, current, {(row.dag_id, row.version) for row in runs})
+
+
+def _last_runs(row: Row[Any]) -> dict[str, LastRun]:
+    columns = ((state, getattr(row, f"{state}_ended"), getattr(row, f"{state}_started")) for state in FINAL_RUNS)
+    return {state: LastRun.of(ended, started) for state, ended, started in columns if ended is not None}
 
 
 def _add_deliveries(connection: Connection, samples: Samples) -> None:

@@ -255,13 +255,33 @@ class TestOutcomes:
         assert settle(engine, outbox.bury, held, "550 no")
         assert [(entry.state, entry.error) for entry in history(engine)] == [("dead", "550 no")]
 
-    @pytest.mark.parametrize("verb", ["confirm", "retry", "release", "bury"])
+    @pytest.mark.parametrize("verb", ["retry", "release", "bury"])
     def test_a_lost_lease_changes_nothing(self, engine: Engine, held: Lease, verb: str) -> None:
         lease(engine, now=NOW + MINUTE)
         before = rows(engine)
-        args = {"confirm": (NOW,), "retry": (NOW, "x"), "release": (NOW,), "bury": ("x",)}[verb]
+        args = {"retry": (NOW, "x"), "release": (NOW,), "bury": ("x",)}[verb]
         assert not settle(engine, getattr(outbox, verb), held, *args)
         assert rows(engine) == before
+
+    @pytest.mark.parametrize("verb", ["retry", "release", "bury"])
+    def test_what_is_accepted_after_the_lease_is_delivered_whatever_the_next_holder_says(
+        self, engine: Engine, held: Lease, verb: str
+    ) -> None:
+        next_held = lease(engine, now=NOW + MINUTE)[0]
+        assert settle(engine, outbox.confirm, held, NOW + MINUTE)
+        args = {"retry": (NOW, "x"), "release": (NOW,), "bury": ("x",)}[verb]
+        assert not settle(engine, getattr(outbox, verb), next_held, *args)
+        assert [(row.state, row.token, row.due_at) for row in rows(engine)] == [("delivered", None, None)]
+
+    def test_what_is_accepted_after_it_was_given_up_is_delivered(self, engine: Engine, held: Lease) -> None:
+        next_held = lease(engine, now=NOW + MINUTE)[0]
+        assert settle(engine, outbox.bury, next_held, "given up")
+        assert settle(engine, outbox.confirm, held, NOW + MINUTE)
+        assert [(entry.state, entry.error) for entry in history(engine)] == [("delivered", None)]
+
+    def test_the_next_holder_knows_the_error_before(self, engine: Engine, held: Lease) -> None:
+        assert settle(engine, outbox.retry, held, NOW, "451 later")
+        assert lease(engine)[0].error == "451 later"
 
     def test_confirming_twice_counts_once(self, engine: Engine, held: Lease) -> None:
         assert settle(engine, outbox.confirm, held, NOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +20,8 @@ from exporters.catalogue import METASTORE
 from exporters.metastore import windsock
 from exporters.metastore.database import ReadOnlyDatabase
 from exporters.metastore.errors import ReadError
-from exporters.metastore.service import MetastoreConfig, MetastoreReader
+from exporters.metastore.reader import MetastoreReader
+from exporters.metastore.service import MetastoreConfig
 from tests.contract.metastore.stage import FAILURE, SUCCESS, Stage, bash, empty
 
 Values = Mapping[str, Mapping[tuple[str, ...], float]]
@@ -260,3 +262,16 @@ def test_nothing_can_be_written_through_the_exporters_connection(store: Store) -
     with pytest.raises(ReadError, match=r"(?i)read.?only"), database.read() as (connection, _):
         connection.execute(text("UPDATE budget SET slots = 1"))
     assert read(store)["pool_slots"] == {("default_pool",): 128}
+
+
+def test_a_statement_that_takes_too_long_is_stopped(store: Store) -> None:
+    slow = {
+        "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n",
+        "postgresql": "SELECT pg_sleep(60)",
+        "mysql": "SELECT SLEEP(60)",
+    }
+    database = ReadOnlyDatabase(store.url.render_as_string(hide_password=False), timeout_seconds=0.5)
+    began = time.monotonic()
+    with pytest.raises(ReadError, match=r"interrupted|statement timeout"), database.read() as (connection, _):
+        connection.execute(text(slow[store.dialect.name]))
+    assert time.monotonic() - began < 20

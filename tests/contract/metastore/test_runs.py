@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from engine.metastore import transitions
 from engine.metastore.errors import Duplicate, NotFound, Refused
 from engine.metastore.states import RunState
-from engine.metastore.tables import Dag, DagSchedule
+from engine.metastore.store import Store, Tx
+from engine.metastore.tables import Dag, DagRun, DagSchedule
+from engine.metastore.triggering import trigger
 from tests.contract.metastore.stage import FAILURE, Stage, bash
+
+T = TypeVar("T")
 
 MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -182,6 +187,28 @@ def test_a_run_that_is_asked_for_twice_is_refused_in_words(stage: Stage) -> None
         ask(stage, run_id="one", logical_date=MONDAY + timedelta(days=1))
     with pytest.raises(Duplicate, match="or one with logical date 2026-11-23T00:00:00"):
         ask(stage, run_id="two", logical_date=MONDAY)
+
+
+class AnswerLost(Store):
+    """Commits, does not hear of it, and does the work again, as after a lost connection."""
+
+    def run(self, work: Callable[[Tx], T]) -> T:
+        with self.begin() as tx:
+            work(tx)
+        with self.begin() as tx:
+            return work(tx)
+
+
+@pytest.mark.parametrize("wanted", [{}, {"run_id": "mine"}, {"logical_date": MONDAY}])
+def test_a_run_is_made_once_though_the_answer_to_its_commit_is_lost(stage: Stage, wanted: dict[str, Any]) -> None:
+    stage.dag("dag", bash("a"))
+    store = AnswerLost(stage.store.url.render_as_string(hide_password=False))
+    run_id = trigger(store, "dag", **wanted)
+    store.close()
+    with stage.store.read() as connection:
+        assert list(connection.execute(select(DagRun.run_id)).scalars()) == [run_id]
+    with pytest.raises(Duplicate):
+        trigger(stage.store, "dag", run_id=run_id)
 
 
 def test_a_run_of_a_dag_that_is_not_there_is_refused_in_words(stage: Stage) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
+from engine.metastore import transitions
+from engine.metastore.changes import Finished
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.states import FINAL_TASK_STATES, TaskState
-from engine.metastore.tables import TaskInstance
+from engine.metastore.tables import DagVersion, TaskInstance
 from tests.contract.metastore.stage import FAILURE, OWNER, SUCCESS, Stage, bash
 
 TOKEN = "a-token"
@@ -275,3 +278,40 @@ def test_a_finished_attempts_values_are_stored_and_replaced_by_the_next_ones(tas
 
 def mysql(stage: Stage) -> bool:
     return stage.store.dialect.name == "mysql"
+
+
+def test_an_attempt_ended_when_its_owner_saw_it_however_late_that_is_written(stage: Stage) -> None:
+    stage.dag("dag", bash("a"), bash("b"))
+    stage.trigger("dag")
+    tokens = stage.begin()
+    with stage.store.begin() as tx:
+        tx.connection.execute(update(TaskInstance).values(start_date=tx.now - timedelta(seconds=30)))
+        reports = [
+            Finished(tokens["a"], SUCCESS, "host", ago=timedelta(seconds=20)),
+            Finished(tokens["b"], SUCCESS, "host", ago=timedelta(hours=1)),
+        ]
+        changes = transitions.finish(tx, stage.graphs, stage.runs, reports)
+    late, impossible = stage.rows()["a"], stage.rows()["b"]
+    assert late.end_date == tx.now - timedelta(seconds=20)
+    assert impossible.end_date == impossible.start_date  # clocks differ: no attempt ends before it began
+    assert [change.end_date for change in changes.tasks] == [late.end_date, impossible.end_date]
+
+
+def test_an_end_whose_dag_version_cannot_be_read_is_left_for_later_and_holds_up_no_other(stage: Stage) -> None:
+    stage.dag("gone", bash("a"))
+    stage.dag("here", bash("b"))
+    stage.trigger("gone", "gone_run")
+    stage.trigger("here", "here_run")
+    tokens = stage.begin()
+    with stage.store.begin() as tx:
+        tx.connection.execute(delete(DagVersion).where(DagVersion.dag_id == "gone"))
+    newcomer = stage.beside()
+    try:
+        changes = newcomer.finish((tokens["a"], SUCCESS), (tokens["b"], SUCCESS))
+    finally:
+        newcomer.store.close()
+    assert changes.unjudged == [tokens["a"]]
+    assert changes.late == []
+    assert [(change.task_id, change.state) for change in changes.tasks] == [("b", TaskState.SUCCESS)]
+    assert stage.states("gone_run") == {"a": TaskState.RUNNING}
+    assert stage.states("here_run") == {"b": TaskState.SUCCESS}

@@ -308,6 +308,41 @@ def test_what_is_accepted_late_still_counts_while_nobody_took_it_over(
     assert len(receiver.sent) == 1
 
 
+def test_a_receiver_that_takes_longer_than_the_lease_is_not_told_for_ever(
+    outbox_engine: Engine, failure: Failing
+) -> None:
+    """Its first acceptance settles it, though somebody else holds the lease by then."""
+    taken_again, over = threading.Event(), threading.Event()
+
+    def accept_once_it_was_taken_again() -> Outcome:
+        taken_again.wait(30)
+        return Delivered()
+
+    def never_answer() -> Outcome:
+        taken_again.set()
+        over.wait(30)
+        return Retry(Failure.BUSY, "503 busy")
+
+    receiver = Scripted(accept_once_it_was_taken_again, never_answer)
+    with running(outbox_engine, receiver, lease_for=timedelta(seconds=2), poll_seconds=0.05) as world:
+        world.record(failure(emails=()))
+        world.until(delivered=1)
+        over.set()
+    assert states_of(outbox_engine) == ["delivered"]
+    assert len(receiver.sent) == 2
+
+
+def test_what_waited_for_a_receiver_that_was_away_until_its_age_says_why(
+    outbox_engine: Engine, failure: Failing
+) -> None:
+    receiver = Scripted(*[Retry(Failure.UNREACHABLE, "nobody listens", channel_down=True)] * 1000)
+    receiver.concurrency = 1
+    with running(outbox_engine, receiver, give_up_after=timedelta(seconds=0.5)) as world:
+        world.record(*(failure(index, emails=()) for index in range(6)))
+        world.until(dead=6)
+    assert all((entry.error or "").endswith("nobody listens") for entry in history(outbox_engine))
+
+
 def test_a_database_that_goes_away_while_sending_costs_no_duplicate(
     postgresql_server: PostgreSQL, failure: Failing
 ) -> None:

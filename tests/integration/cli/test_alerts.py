@@ -72,7 +72,7 @@ def test_list_filters_by_state_and_dag(windsock: Command, dead_delivery: int) ->
 
 
 def test_replay_makes_a_dead_delivery_pending_again(windsock: Command, store: Store, dead_delivery: int) -> None:
-    assert windsock("alerts", "replay", "7").stdout == "1 dead delivery is tried again.\n"
+    assert windsock("alerts", "replay", "7").stdout == "1 delivery is tried again.\n"
     assert state_of(store) == ["pending"]
 
 
@@ -83,7 +83,7 @@ def test_replay_to_a_receiver_that_is_not_configured_names_those_that_are(windso
     assert name.startswith("json-")
     settings = {"WINDSOCK__ALERTING__APPRISE_URLS": "json://a/b"}
     done = windsock("alerts", "replay", "--to", name, **settings)
-    assert done.stdout == "0 dead deliveries are tried again.\n"
+    assert done.stdout == "0 deliveries are tried again.\n"
     assert "APPRISE_URLS is empty" in windsock("alerts", "replay", "--all", "--to", name).stderr
 
 
@@ -95,14 +95,29 @@ def test_replay_of_what_is_not_dead_is_refused(windsock: Command, dead_delivery:
     assert (alone.exit_code, alone.stderr.partition(";")[0]) == (1, "windsock: there is no dead delivery 999")
 
 
+def test_what_waits_for_a_receiver_that_is_gone_can_be_sent_to_another(
+    windsock: Command, store: Store, dead_delivery: int
+) -> None:
+    """Its host was mistyped: a corrected URL is another receiver."""
+    waits = {"state": "pending", "channel": "json-000000", "target": "1" * 64, "due_at": MOMENT}
+    store.run(lambda tx: tx.connection.execute(update(alert_delivery).values(waits)))
+    settings = {"WINDSOCK__ALERTING__APPRISE_URLS": "json://corrected/hook"}
+    known = windsock("alerts", "replay", "--to", "json-1", **settings).stderr.strip().rpartition(" ")[2]
+    assert windsock("alerts", "replay", **settings).stdout == "0 deliveries are tried again.\n"
+    assert windsock("alerts", "replay", "7", "--to", known, **settings).stdout == "1 delivery is tried again.\n"
+    assert json.loads(windsock("alerts", "list", "-o", "json").stdout)[0]["channel"] == known
+    again = windsock("alerts", "replay", "7", "--to", known, **settings)
+    assert "was to be told of the same event already" in again.stderr
+
+
 @pytest.mark.parametrize("words", [(), ("--all",)])
 def test_replay_without_ids_tries_everything_again(
     windsock: Command, store: Store, dead_delivery: int, words: tuple[str, ...]
 ) -> None:
     assert windsock("alerts", "replay", "7", "--all").exit_code == 2
-    assert windsock("alerts", "replay", *words).stdout == "1 dead delivery is tried again.\n"
+    assert windsock("alerts", "replay", *words).stdout == "1 delivery is tried again.\n"
     assert state_of(store) == ["pending"]
-    assert windsock("alerts", "replay", *words).stdout == "0 dead deliveries are tried again.\n"
+    assert windsock("alerts", "replay", *words).stdout == "0 deliveries are tried again.\n"
 
 
 def test_a_test_to_what_is_no_address_is_refused_at_once(windsock: Command, store: Store) -> None:

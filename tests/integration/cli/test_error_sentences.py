@@ -133,6 +133,12 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 def _free_ports() -> dict[str, str]:
     statsd = str(free_port())
-    names = ("EXPORTER__PORT", "PROMETHEUS__PORT", "PROMETHEUS__ALERTMANAGER_PORT", "GRAFANA__PORT")
+    names = (
+        "EXPORTER__PORT",
+        "EXPORTER__METASTORE_PORT",
+        "PROMETHEUS__PORT",
+        "PROMETHEUS__ALERTMANAGER_PORT",
+        "GRAFANA__PORT",
+    )
     ports = {f"WINDSOCK__{name}": str(free_port()) for name in names}
     return {**ports, "WINDSOCK__EXPORTER__STATSD_PORT": statsd, "WINDSOCK__METRICS__STATSD_PORT": statsd}

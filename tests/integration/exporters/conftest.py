@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -23,16 +21,3 @@ if TYPE_CHECKING:
 def bridge() -> Iterator[Bridge]:
     with serving(BridgeConfig(statsd_port=0, web_port=0)) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def statsd_exporter() -> Path:
-    """prom/statsd_exporter 0.30; its absence fails the run in CI and skips it elsewhere."""
-    beside_go = Path.home() / "go" / "bin" / "statsd_exporter"
-    binary = shutil.which("statsd_exporter") or (str(beside_go) if beside_go.exists() else None)
-    if binary is None:
-        message = "statsd_exporter is missing: go install github.com/prometheus/statsd_exporter@v0.30.0"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    return Path(binary)

@@ -198,11 +198,13 @@ def test_each_bad_file_is_told_by_line_and_remedy_and_the_good_ones_run(make_ben
     bench.good("a_good.py", "good")
     bench.good("z_good.py", "also_good")
     (bench.folder / "unreadable.py").symlink_to("/proc/self/mem")
+    for name in ("loop", "loop.py"):
+        (bench.folder / name).symlink_to(name)
     bench.start()
     bench.settled()
     errors = bench.errors()
     assert {dag_id for dag_id, (_, active) in bench.dags().items() if active} == {"good", "also_good"}
-    assert errors.keys() == {*BAD, "unreadable.py"}
+    assert errors.keys() == {*BAD, "unreadable.py", "loop.py"}
     for name, (_, line, summary, remedy) in BAD.items():
         row = errors[name]
         assert summary in row.error_summary, name

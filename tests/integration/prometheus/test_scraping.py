@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -84,13 +82,7 @@ def rules_dir(pace: Pace, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def queries(bridge: Bridge, rules_dir: Path, tmp_path: Path) -> Iterator[Queries]:
-    binary = shutil.which("prometheus")
-    if binary is None:
-        message = "prometheus is missing: apt-get install prometheus"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+def queries(bridge: Bridge, rules_dir: Path, tmp_path: Path, prometheus_binary: Path) -> Iterator[Queries]:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -105,7 +97,7 @@ def queries(bridge: Bridge, rules_dir: Path, tmp_path: Path) -> Iterator[Queries
         encoding="utf-8",
     )
     command = [
-        binary,
+        str(prometheus_binary),
         f"--config.file={config}",
         f"--storage.tsdb.path={tmp_path / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",

@@ -9,11 +9,19 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy import case, update
 
+from alerting import outbox
+from alerting.events import AlertEvent, EventKind
+from alerting.routes import Plan
+from alerting.tables import alert_delivery
+from engine.metastore.store import Store
 from tests.servers.binaries import ROOT
 from tests.servers.machine import Machine
 from tests.servers.processes import wait_until
@@ -108,11 +116,28 @@ def test_a_killed_component_is_healthy_again_soon(machine: Machine, name: str) -
     assert f"{name} was restarted; before, it ended with: killed by SIGKILL" in machine.call("status").stdout
 
 
-def test_down_leaves_no_process(tmp_path: Path) -> None:
+def test_status_tells_of_alerts_that_reached_nobody_and_of_metrics_that_go_nowhere(machine: Machine) -> None:
+    assert "given up" not in machine.call("status").stdout
+    with closing(Store(f"sqlite:///{machine.home / 'windsock.db'}")) as store, store.begin() as tx:
+        event = AlertEvent(kind=EventKind.TEST, occurred_at=tx.now - timedelta(minutes=2))
+        outbox.record(tx.connection, [event])
+        outbox.route(tx.connection, tx.now, Plan(receivers=("json-1", "json-2")))
+        states = case((alert_delivery.c.channel == "json-1", "dead"), else_="pending")
+        due_at = case((alert_delivery.c.channel == "json-1", None), else_=alert_delivery.c.due_at)
+        tx.connection.execute(update(alert_delivery).values(state=states, due_at=due_at))
+    told = machine.run("status", WINDSOCK__METRICS__STATSD_HOST="no-such-host.invalid")
+    assert "Alerts that wait: 1, the oldest for 12" in told.stdout
+    assert "Alerts given up undelivered: 1: windsock alerts list --state dead" in told.stdout
+    assert "does not resolve" in told.stderr
+
+
+def test_down_leaves_no_process_whatever_became_of_the_settings(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.call("up", "--detach")
     pids = [row["pid"] for row in machine.status().values() if row["pid"]]
+    (machine.home / "windsock.toml").write_text("broken =")
     assert machine.call("down").stdout == "Windsock is stopped.\n"
+    (machine.home / "windsock.toml").unlink()
     assert not any(psutil.pid_exists(pid) for pid in pids)
     machine.call("status", status=1)
 

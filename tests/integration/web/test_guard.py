@@ -127,6 +127,13 @@ def test_a_link_from_another_site_is_followed_once_more_with_the_cookie(stranger
     assert browser.get("/dags", headers={"sec-fetch-site": "same-origin"}).status_code == 200
 
 
+def test_a_path_that_a_browser_takes_for_another_site_leads_to_our_own_pages(stranger: Browser) -> None:
+    response = stranger.get(f"{stranger.base_url}//evil.example/x", headers={"sec-fetch-site": "cross-site"})
+    assert response.status_code == 401
+    assert "evil.example" not in response.text
+    assert "url=/dags" in response.text
+
+
 class TestWriting:
     @pytest.fixture(autouse=True)
     def _a_dag(self, world: World) -> None:

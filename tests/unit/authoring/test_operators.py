@@ -108,6 +108,15 @@ def test_an_unknown_argument_is_refused_with_a_suggestion() -> None:
         BashOperator(task_id="a", bash_command="true", bash_comand="true")
 
 
+def test_a_required_argument_whose_name_is_mistyped_is_told_as_that() -> None:
+    with pytest.raises(
+        AuthoringError, match=r"BashOperator has no argument 'bash_comand'.*Did you mean 'bash_command'"
+    ):
+        BashOperator(task_id="a", bash_comand="true")
+    with pytest.raises(TypeError, match="missing 1 required"):
+        BashOperator(task_id="a")
+
+
 @pytest.mark.parametrize("name", ["depends_on_past", "wait_for_downstream", "executor_config"])
 def test_what_is_not_supported_yet_is_refused_when_switched_on_and_accepted_when_off(name: str) -> None:
     with pytest.raises(AuthoringError, match=f"{name} is not supported yet"):

@@ -58,3 +58,28 @@ def test_a_wrong_option_is_misuse(runner: CliRunner) -> None:
     result = runner.invoke(cli, ["status", "--outptu", "json"])
     assert result.exit_code == 2
     assert "--output" in result.stderr
+
+
+def test_an_airflow_database_is_read_by_the_metastore_exporter_only(runner: CliRunner) -> None:
+    result = runner.invoke(cli, ["exporter", "--airflow", "sqlite:////a.db"])
+    assert result.exit_code == 2
+    assert "windsock exporter --metastore --airflow URL" in result.stderr
+
+
+def test_a_variable_that_should_hold_a_url_and_is_not_set_is_told_with_the_nearest_name(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_DATABASE_URL", "sqlite:////a.db")
+    result = runner.invoke(cli, ["exporter", "--metastore", "--airflow", "env:AIRFLOW_DATABASE_UR"])
+    assert result.exit_code == 2
+    assert 'is not set; did you mean "AIRFLOW_DATABASE_URL"?' in result.stderr
+
+
+def test_an_airflow_url_that_cannot_be_used_is_refused_without_its_password(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_DATABASE_URL", "oracle://u:hunter2@h/d")
+    result = runner.invoke(cli, ["exporter", "--metastore", "--airflow", "env:AIRFLOW_DATABASE_URL"])
+    assert result.exit_code == 1
+    assert "this is no database URL" in result.stderr
+    assert "hunter2" not in result.output

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from engine.authoring.serialized import NoSchedule, SerializedDag, SerializedTask
+import pytest
+from msgspec.structs import replace
+
+from engine.authoring.serialized import NoSchedule, SerializedDag, SerializedTask, TriggerRule
 from engine.metastore.graphs import Graph, build_graph
 
 
@@ -22,6 +25,26 @@ def test_a_task_alone_is_a_leaf() -> None:
     assert graph(only="").leaves == {"only"}
 
 
-def test_downstream_reaches_everything_behind_in_order_and_nothing_beside() -> None:
-    assert graph(a="", b="a", beside="", c="b", d="beside c").downstream("a") == ("b", "c", "d")
-    assert graph(a="", b="a").downstream("b") == ()
+def test_a_failed_task_blocks_everything_behind_in_order_and_nothing_beside() -> None:
+    assert graph(a="", b="a", beside="", c="b", d="beside c").blocked_by("a") == ("b", "c", "d")
+    assert graph(a="", b="a").blocked_by("b") == ()
+
+
+@pytest.mark.parametrize(
+    ("rule", "blocked"),
+    [
+        (TriggerRule.ALL_SUCCESS, ("next", "last")),
+        (TriggerRule.NONE_FAILED, ("next", "last")),
+        (TriggerRule.ALL_SKIPPED, ("next", "last")),
+        (TriggerRule.ALL_DONE, ()),
+        (TriggerRule.ONE_FAILED, ()),
+        (TriggerRule.ONE_SUCCESS, ()),  # the other one may still succeed
+        (TriggerRule.ALL_FAILED, ()),
+        (TriggerRule.ALWAYS, ()),
+    ],
+)
+def test_the_trigger_rule_says_whether_a_failure_blocks(rule: TriggerRule, blocked: tuple[str, ...]) -> None:
+    tasks = graph(bad="", other="", next="bad other", last="next").dag.tasks
+    tasks = tuple(replace(task, trigger_rule=rule) if task.task_id == "next" else task for task in tasks)
+    dag = SerializedDag(dag_id="dag", fileloc="/dags/x.py", schedule=NoSchedule(), tasks=tasks)
+    assert build_graph(dag).blocked_by("bad") == blocked

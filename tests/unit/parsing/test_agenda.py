@@ -82,3 +82,18 @@ def test_a_file_parsed_early_is_due_an_interval_later_and_once(agenda: Agenda) -
     agenda.again("a")
     parse(agenda, 20.0)
     assert [parse(agenda, 31.0), parse(agenda, 50.0), parse(agenda, 50.0)] == [None, "a", None]
+
+
+def test_files_that_hang_wait_for_the_others_and_leave_them_a_place(agenda: Agenda) -> None:
+    agenda.update(listing(a=1, b=1, c=1))
+    for _ in range(3):
+        parse(agenda, 0.0)
+    for name in "ab":
+        agenda.states[name].hangs = True
+    taken = [agenda.take(31.0), agenda.take(31.0), agenda.take(31.0, running={"a", "c"}, last_place=True)]
+    assert [state and state.file.name for state in taken] == ["c", "a", None]
+    assert agenda.has_due(31.0)
+    agenda.update(listing(a=1, b=2, c=1))
+    changed = agenda.take(31.0, running={"a"}, last_place=True)
+    assert changed is not None
+    assert changed.file.name == "b"

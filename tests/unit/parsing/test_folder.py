@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,6 +81,43 @@ def test_a_file_that_cannot_be_read_is_told(folder: Folder, tmp_path: Path) -> N
     assert file.fault.summary.startswith("The file cannot be read")
     path.unlink()
     assert names(folder) == []
+
+
+def test_links_that_lead_back_to_themselves_hold_up_nothing_and_a_file_among_them_is_told(
+    folder: Folder, tmp_path: Path
+) -> None:
+    write(tmp_path / "a.py")
+    for name in ("loop", "loop.py"):
+        (tmp_path / name).symlink_to(name)
+    listing = folder.look()
+    assert sorted(file.name for file in listing.files.values()) == ["a.py", "loop.py"]
+    fault = listing.files[str(tmp_path / "loop.py")].fault
+    assert fault is not None
+    assert "Too many levels of symbolic links" in fault.summary
+    assert "leads back to itself" in fault.remedy
+
+
+def test_a_folder_below_that_cannot_be_read_keeps_its_files_as_they_were(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "team" / "a.py")
+    other = write(tmp_path / "team2" / "b.py")
+    folder.look()
+    scandir = os.scandir
+
+    def stale(place: str) -> Any:
+        if str(place).endswith("/team"):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", stale)
+    other.unlink()
+    for _ in range(2):
+        listing = folder.look()
+        assert list(listing.files) == [str(path)]
+        assert listing.is_missing(str(path))
+        assert not listing.is_missing(str(other))
+    assert caplog.text.count("its DAGs stay as they are") == 1
 
 
 def test_a_folder_that_vanished_keeps_its_files_as_they_were(
