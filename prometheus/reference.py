@@ -46,7 +46,7 @@ _MADE: Final = """
 
 Tests break these things on a running system, in groups. The alerts of the group fire, no other does, and all resolve
 after the repair. Time is hurried: thirtyfold, and three hundredfold for budgets. So a hold of ten minutes lasts twenty
-seconds, while an import that takes eleven seconds still does. The seconds are those of one run on two busy cores.
+seconds, while an import that takes eleven seconds still does. The seconds are those of single runs on two busy cores.
 
 ```sh
 .venv/bin/python -m pytest tests/acceptance -k fire_their_alerts -o log_cli=true --log-cli-level=INFO
