@@ -100,6 +100,9 @@ class Emitter(Flag):
         return self.name.removeprefix("AIRFLOW_").replace("_", ".") if self.name else ""
 
 
+_NOBODY: Final = Emitter(0)
+_EVERYBODY: Final = ~Emitter(0)
+
 AIRFLOW_VERSIONS: Final[Mapping[str, Emitter]] = MappingProxyType({each.version: each for each in Emitter.AIRFLOW})
 """The versions that were read, oldest first."""
 
@@ -146,10 +149,10 @@ class LegacyForm:
     """
 
     template: str
-    emitters: Emitter = ~Emitter(0)  # who of the signal's senders sends this form
-    alone: Emitter = Emitter(0)  # who sends this form and no base form
-    sometimes: Emitter = Emitter(0)  # who sends it in place of the base form in some set-ups, and else not at all
-    twice: Emitter = Emitter(0)  # who sends it two times for each event
+    emitters: Emitter = _EVERYBODY  # who of the signal's senders sends this form
+    alone: Emitter = _NOBODY  # who sends this form and no base form
+    sometimes: Emitter = _NOBODY  # who sends it in place of the base form in some set-ups, and else not at all
+    twice: Emitter = _NOBODY  # who sends it two times for each event
 
     @cached_property
     def parts(self) -> tuple[str, ...]:
@@ -204,29 +207,32 @@ class Signal:
     engine_labels: tuple[Label, ...] | None = None  # where Windsock sends fewer labels than Airflow
     stripped: tuple[str, ...] = ()  # tags on the wire that must not become labels: unbounded values
     old_labels: tuple[tuple[str, Label], ...] = ()  # (name in older Airflow, name here)
-    partial: Emitter = Emitter(0)  # who of the emitters sends it for a part of the events only; the note says which
-    listed: Emitter = Emitter(0)  # who documents or holds it in code, while no normal run sends it: never alert on it
-    unread: Emitter = Emitter(0)  # providers: versions that nobody has read
+    partial: Emitter = _NOBODY  # who of the emitters sends it for a part of the events only; the note says which
+    listed: Emitter = _NOBODY  # who documents or holds it in code, while no normal run sends it: never alert on it
+    unread: Emitter = _NOBODY  # providers: versions that nobody has read
     instead: tuple[Instead, ...] = ()  # for the versions of Airflow that do not send it
-    seconds_as_ms: Emitter = Emitter(0)  # timers: who hands seconds to the client, which writes them as milliseconds
-    stopwatch: Emitter = Emitter(0)  # timers: who lets the client measure; Datadog's then writes seconds as milliseconds
-    decremented: Emitter = Emitter(0)  # counters: who takes back each count with a negative one, which exporters refuse
+    seconds_as_ms: Emitter = _NOBODY  # timers: who hands seconds to the client, which writes them as milliseconds
+    stopwatch: Emitter = _NOBODY  # timers: who lets the client measure; Datadog's then writes seconds as milliseconds
+    decremented: Emitter = _NOBODY  # counters: who takes back each count with a negative one, which exporters refuse
     note: str = ""  # what else a reader of the series must know
 
     def instead_for(self, emitter: Emitter) -> Instead | None:
         """What to read from this version; None where it sends the signal, or where nobody knows."""
         return next((each for each in self.instead if emitter in each.emitters), None)
 
-    def wire_scale(self, emitter: Emitter, mode: Mode) -> int:
+    def wire_scale(self, emitter: Emitter, mode: Mode, *, consistent: bool = False) -> int:
         """1000 where this version writes seconds as if they were milliseconds, else 1.
 
-        Airflow 2.x with Datadog writes all timers so: its client's stopwatch counts seconds, and
-        ``SafeDogStatsdLogger.timing`` turns a timedelta into seconds while ``timer_unit_consistency`` is off.
+        2.x hands seconds to the client here and there, and its Datadog client gets them for every timer;
+        ``consistent`` is 2.11 with ``[metrics] timer_unit_consistency``, which ends both. What remains, to this day, is
+        Datadog's stopwatch, which counts seconds.
         """
         if self.type is not SignalType.TIMER:
             return 1
-        datadog = mode is Mode.DATADOG and bool(emitter & (Emitter.AIRFLOW_2 | self.stopwatch))
-        return 1000 if datadog or emitter & self.seconds_as_ms else 1
+        seconds = self.stopwatch if mode is Mode.DATADOG else _NOBODY
+        if not consistent:
+            seconds |= self.seconds_as_ms | (Emitter.AIRFLOW_2 if mode is Mode.DATADOG else _NOBODY)
+        return 1000 if emitter & seconds else 1
 
     def series_name(self, prefix: str = NAMESPACE) -> str:
         """The Prometheus family as statsd_exporter makes it: ``airflow_dagrun_dependency_check``."""

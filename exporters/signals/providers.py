@@ -6,6 +6,7 @@ from typing import Final
 
 from exporters.signal import Emitter, Label, LegacyForm, Signal, Unit
 from exporters.signals.rows import (
+    AIRFLOW,
     AIRFLOW_2,
     AIRFLOW_3_0,
     AIRFLOW_3_1,
@@ -156,7 +157,7 @@ SIGNALS: tuple[Signal, ...] = (
         "Pod adoption",
         AIRFLOW_3_3,
         unread=_UNREAD,
-        stopwatch=AIRFLOW_3_3,
+        stopwatch=AIRFLOW,
         labels=(Label.TEAM_NAME,),
     ),
     timer(
@@ -172,7 +173,7 @@ SIGNALS: tuple[Signal, ...] = (
         "API call time",
         AIRFLOW_3_3,
         unread=_UNREAD,
-        stopwatch=AIRFLOW_3_3,
+        stopwatch=AIRFLOW,
         labels=(Label.TEAM_NAME,),
     ),
     timer(
@@ -180,7 +181,7 @@ SIGNALS: tuple[Signal, ...] = (
         "API call time",
         AIRFLOW_3_3,
         unread=_UNREAD,
-        stopwatch=AIRFLOW_3_3,
+        stopwatch=AIRFLOW,
         labels=(Label.TEAM_NAME,),
     ),
     timer(
@@ -188,7 +189,7 @@ SIGNALS: tuple[Signal, ...] = (
         "API call time",
         AIRFLOW_3_3,
         unread=_UNREAD,
-        stopwatch=AIRFLOW_3_3,
+        stopwatch=AIRFLOW,
         labels=(Label.TEAM_NAME,),
     ),
     timer(
@@ -196,7 +197,7 @@ SIGNALS: tuple[Signal, ...] = (
         "Batch of pod creations",
         AIRFLOW_3_3,
         unread=_UNREAD,
-        stopwatch=AIRFLOW_3_3,
+        stopwatch=AIRFLOW,
         note="not in the registry",
     ),
     timer(
@@ -204,7 +205,7 @@ SIGNALS: tuple[Signal, ...] = (
         "Task adoption",
         AIRFLOW_3_3,
         unread=_UNREAD,
-        stopwatch=AIRFLOW_3_3,
+        stopwatch=AIRFLOW,
         labels=(Label.TEAM_NAME,),
     ),
     timer(
@@ -212,7 +213,7 @@ SIGNALS: tuple[Signal, ...] = (
         "Task adoption",
         AIRFLOW_3_3,
         unread=_UNREAD,
-        stopwatch=AIRFLOW_3_3,
+        stopwatch=AIRFLOW,
         labels=(Label.TEAM_NAME,),
     ),
     timer(
@@ -220,7 +221,7 @@ SIGNALS: tuple[Signal, ...] = (
         "Task adoption",
         AIRFLOW_3_3,
         unread=_UNREAD,
-        stopwatch=AIRFLOW_3_3,
+        stopwatch=AIRFLOW,
         labels=(Label.TEAM_NAME,),
     ),
     timer(
@@ -228,7 +229,7 @@ SIGNALS: tuple[Signal, ...] = (
         "One edge executor sync",
         AIRFLOW_3_3,
         unread=_UNREAD,
-        stopwatch=AIRFLOW_3_3,
+        stopwatch=AIRFLOW,
         labels=(Label.TEAM_NAME,),
     ),
     timer(
@@ -236,7 +237,7 @@ SIGNALS: tuple[Signal, ...] = (
         "One send attempt",
         AIRFLOW_3_3,
         unread=_UNREAD,
-        stopwatch=AIRFLOW_3_3,
+        stopwatch=AIRFLOW,
         labels=(Label.EVENT_TYPE, Label.TRANSPORT_TYPE),
         legacy=(LegacyForm("ol.emit.attempts.{event_type}.{transport_type}"),),
     ),
@@ -245,7 +246,7 @@ SIGNALS: tuple[Signal, ...] = (
         "Metadata extraction",
         AIRFLOW_3_3,
         unread=_UNREAD,
-        stopwatch=AIRFLOW_3_3,
+        stopwatch=AIRFLOW,
         labels=(Label.EVENT_TYPE, Label.OPERATOR_NAME),
         legacy=(LegacyForm("ol.extract.{event_type}.{operator_name}"),),
     ),
