@@ -229,7 +229,7 @@ def _counts_again(signal: Signal, form: LegacyForm, sender: Sender) -> bool:
     """Whether what this form says has been said: by a tagged form, or by this form before."""
     if sender.bare:
         return bool(form.twice & sender.emitters)
-    return sender.tagged and signal.tagged and not (form.alone | form.sometimes) & sender.emitters
+    return sender.tagged and signal.tagged and not (form.alone | form.replacing) & sender.emitters
 
 
 def _dotted_rule(signal: Signal, form: LegacyForm, sender: Sender, prefix: str) -> Rule:

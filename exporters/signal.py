@@ -151,7 +151,8 @@ class LegacyForm:
     template: str
     emitters: Emitter = _EVERYBODY  # who of the signal's senders sends this form
     alone: Emitter = _NOBODY  # who sends this form and no base form
-    sometimes: Emitter = _NOBODY  # who sends it in place of the base form in some set-ups, and else not at all
+    sometimes: Emitter = _NOBODY  # who sends it in some set-ups only
+    replacing: Emitter = _NOBODY  # who sends it in some set-ups without the base form
     twice: Emitter = _NOBODY  # who sends it two times for each event
 
     @cached_property

@@ -27,7 +27,7 @@ SIGNALS: tuple[Signal, ...] = (
         "Free executor slots = parallelism minus running set",
         WINDSOCK | AIRFLOW,
         labels=(Label.STATUS, Label.EXECUTOR_CLASS_NAME),
-        legacy=(LegacyForm("executor.open_slots.{executor_class_name}", sometimes=_BEFORE_3_3),),
+        legacy=(LegacyForm("executor.open_slots.{executor_class_name}", sometimes=_BEFORE_3_3, replacing=AIRFLOW),),
         old_labels=(("name", Label.EXECUTOR_CLASS_NAME),),
         note="can be negative; with several executors only the dotted form is sent, in every version",
     ),
@@ -36,7 +36,7 @@ SIGNALS: tuple[Signal, ...] = (
         "Tasks the executor has not started",
         WINDSOCK | AIRFLOW,
         labels=(Label.STATUS, Label.EXECUTOR_CLASS_NAME),
-        legacy=(LegacyForm("executor.queued_tasks.{executor_class_name}", sometimes=_BEFORE_3_3),),
+        legacy=(LegacyForm("executor.queued_tasks.{executor_class_name}", sometimes=_BEFORE_3_3, replacing=AIRFLOW),),
         old_labels=(("name", Label.EXECUTOR_CLASS_NAME),),
     ),
     gauge(
@@ -44,7 +44,7 @@ SIGNALS: tuple[Signal, ...] = (
         "Tasks in the executor running set",
         WINDSOCK | AIRFLOW,
         labels=(Label.STATUS, Label.EXECUTOR_CLASS_NAME),
-        legacy=(LegacyForm("executor.running_tasks.{executor_class_name}", sometimes=_BEFORE_3_3),),
+        legacy=(LegacyForm("executor.running_tasks.{executor_class_name}", sometimes=_BEFORE_3_3, replacing=AIRFLOW),),
         old_labels=(("name", Label.EXECUTOR_CLASS_NAME),),
     ),
     gauge(

@@ -75,7 +75,9 @@ class RunningAirflow:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop()
 
     def count(self, statement: str) -> float:
@@ -93,7 +95,9 @@ class RunningAirflow:
         def check() -> bool:
             for process in self._processes:
                 if process.process.poll() is not None:
-                    raise RuntimeError(f"a process of Airflow ended:\n{process.log.read_text(errors='replace')[-4000:]}")
+                    raise RuntimeError(
+                        f"a process of Airflow ended:\n{process.log.read_text(errors='replace')[-4000:]}"
+                    )
             time.sleep(0.5)  # each look is a connection; Airflow needs the two cores
             return condition()  # type: ignore[operator, no-any-return]
 

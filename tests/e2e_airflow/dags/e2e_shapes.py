@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from airflow import DAG
 from airflow.exceptions import AirflowSkipException
@@ -15,7 +15,7 @@ except ImportError:  # 2.11 brings its own
     from airflow.operators.bash import BashOperator
     from airflow.operators.python import PythonOperator
 
-START = datetime(2026, 1, 1)
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def skip() -> None:
@@ -27,16 +27,14 @@ def fail_first(ti: object) -> None:
         raise ValueError("the first try fails on purpose")
 
 
-with DAG("e2e_success", schedule="@daily", start_date=START, end_date=datetime(2026, 1, 3), catchup=True):
+with DAG("e2e_success", schedule="@daily", start_date=START, end_date=datetime(2026, 1, 3, tzinfo=UTC), catchup=True):
     BashOperator(task_id="bash", bash_command="true") >> PythonOperator(task_id="python", python_callable=print)
 
 with DAG("e2e_fail", schedule="@once", start_date=START):
     BashOperator(task_id="fails", bash_command="false") >> BashOperator(task_id="waits", bash_command="true")
 
 with DAG("e2e_retry", schedule="@once", start_date=START):
-    PythonOperator(
-        task_id="second_try", python_callable=fail_first, retries=2, retry_delay=timedelta(seconds=1)
-    )
+    PythonOperator(task_id="second_try", python_callable=fail_first, retries=2, retry_delay=timedelta(seconds=1))
 
 with DAG("e2e_skip", schedule="@once", start_date=START):
     PythonOperator(task_id="skips", python_callable=skip)
