@@ -32,7 +32,10 @@ SIGNALS: tuple[Signal, ...] = (
         legacy=(LegacyForm("local_task_job.task_exit.{job_id}.{dag_id}.{task_id}.{return_code}"),),
         stripped=("job_id",),
         listed=AIRFLOW_3_2 | AIRFLOW_3_3,
-        instead=(Instead(AIRFLOW_3, "ti.finish", "how tries ended, without the exit status"),),
+        instead=(
+            Instead(AIRFLOW_3_0, "dagrun.duration.failed", "runs, not tries"),
+            Instead(AIRFLOW_3_1 | AIRFLOW_3_2 | AIRFLOW_3_3, "ti.finish", "how tries ended, without the exit status"),
+        ),
         note="job_id in the dotted name is without bound, so it is left out of the labels",
     ),
     counter(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -7,11 +8,14 @@ import pytest
 from exporters.catalogue import CATALOGUE, Emitter, Signal, SignalType, windsock_signals
 from exporters.generate import STATSD_MAPPING, documents
 from exporters.line import Kind, parse_line
-from exporters.mapping import Flavour, flavour_for, statsd_mapping
+from exporters.mapping import Flavour, flavour_for, rules, statsd_mapping
 from exporters.mapping_rules import MappingRules, Match, parse
 from exporters.signal import AIRFLOW_VERSIONS, Mode
 
-RULES = {flavour: parse(statsd_mapping(flavour)) for flavour in Flavour}
+
+@cache
+def parsed(flavour: Flavour) -> MappingRules:
+    return parse(statsd_mapping(flavour))
 
 
 def ident(value: Any) -> str:
@@ -47,7 +51,7 @@ def test_the_committed_files_are_what_the_catalogue_gives() -> None:
 
 @pytest.mark.parametrize("signal", windsock_signals(), ids=ident)
 def test_a_tagged_line_of_windsock_becomes_its_series(signal: Signal) -> None:
-    match, labels = mapped(RULES[Flavour.SINGLE], tagged_line(signal))
+    match, labels = mapped(parsed(Flavour.SINGLE), tagged_line(signal))
     assert match is not None
     assert match.name == signal.series_name()
     assert labels == values(signal.windsock_labels)
@@ -57,32 +61,31 @@ def test_a_tagged_line_of_windsock_becomes_its_series(signal: Signal) -> None:
 def test_a_dotted_line_of_windsock_becomes_the_same_series(signal: Signal) -> None:
     form = signal.legacy[0]
     embedded = form.embed({name: f"{name}.1" for name in form.variables})
-    match, labels = mapped(RULES[Flavour.SINGLE], f"airflow.{embedded}:1|{signal.type.wire}")
+    match, labels = mapped(parsed(Flavour.SINGLE), f"airflow.{embedded}:1|{signal.type.wire}")
     assert match is not None
     assert match.name == signal.series_name()
     assert labels == {name: f"{name}__1" for name in form.variables if name not in signal.stripped}
 
 
-@pytest.mark.parametrize("flavour", [flavour for flavour in Flavour if not flavour.sender.bare])
+@pytest.mark.parametrize("flavour", [Flavour.SINGLE, Flavour.AIRFLOW_TAGGED, Flavour.AIRFLOW_2_DATADOG])
 def test_every_base_form_maps_to_its_family_less_what_comes_only_to_be_taken_back(flavour: Flavour) -> None:
     for signal in TAGGED_SIGNALS:
-        match = RULES[flavour].find(f"airflow.{signal.name}", Kind(signal.type.match))
+        match = parsed(flavour).find(f"airflow.{signal.name}", Kind(signal.type.match))
         assert match is not None
         taken_back = bool(signal.decremented & flavour.sender.emitters)
         assert (match.name, match.rule.drop) == (signal.series_name(), taken_back)
 
 
 def test_the_bare_twin_of_a_dotted_name_is_dropped_where_no_tags_come_with_it() -> None:
-    rules = RULES[Flavour.AIRFLOW_PLAIN]
     for name in ("pool.open_slots", "executor.open_slots"):
-        bare = rules.find(f"airflow.{name}", Kind.GAUGE)
+        bare = parsed(Flavour.AIRFLOW_PLAIN).find(f"airflow.{name}", Kind.GAUGE)
         assert bare is not None
         assert bare.rule.drop
 
 
 def test_the_bare_name_is_kept_where_its_dotted_twin_comes_with_several_executors_only() -> None:
     for flavour in (Flavour.AIRFLOW_2_PLAIN, Flavour.AIRFLOW_3_0_PLAIN):
-        kept = RULES[flavour].find("airflow.executor.open_slots", Kind.GAUGE)
+        kept = parsed(flavour).find("airflow.executor.open_slots", Kind.GAUGE)
         assert kept is not None
         assert not kept.rule.drop
 
@@ -109,15 +112,14 @@ def test_each_version_and_mode_of_airflow_has_exactly_one_file() -> None:
 
 
 def test_every_series_of_an_object_ends_some_time_after_its_last_sample() -> None:
-    for flavour, rules in RULES.items():
-        for rule in rules.rules:
-            lives_for_ever = rule.labels and not rule.drop and not rule.ttl_seconds
-            assert not lives_for_ever, (flavour, rule.match)
+    for flavour in Flavour:
+        for rule in rules(CATALOGUE.values(), flavour, "airflow"):
+            assert rule.drop or rule.ttl or not any(rule.labels.values()), (flavour, rule.match)
 
 
 def test_tags_without_a_bound_do_not_reach_the_series() -> None:
     _, labels = mapped(
-        RULES[Flavour.AIRFLOW_TAGGED],
+        parsed(Flavour.AIRFLOW_TAGGED),
         "airflow.deadline_alerts.deadline_missed,dag_id=etl,dagrun_id=manual__1:1|c",
     )
     assert labels == {"dag_id": "etl"}
@@ -130,11 +132,11 @@ def test_another_prefix_on_the_wire_leaves_the_families_names() -> None:
 
 
 def test_a_signal_of_another_type_is_not_taken_for_it() -> None:
-    assert RULES[Flavour.SINGLE].find("airflow.ti_failures", Kind.GAUGE) is None
+    assert parsed(Flavour.SINGLE).find("airflow.ti_failures", Kind.GAUGE) is None
 
 
 def test_task_times_are_histograms_that_reach_from_a_no_op_to_a_day() -> None:
-    match = RULES[Flavour.SINGLE].find("airflow.task.duration", Kind.OBSERVER)
+    match = parsed(Flavour.SINGLE).find("airflow.task.duration", Kind.OBSERVER)
     assert match is not None
     assert match.rule.observation.histogram
     assert match.rule.observation.buckets[0] <= 0.1
@@ -142,7 +144,7 @@ def test_task_times_are_histograms_that_reach_from_a_no_op_to_a_day() -> None:
 
 
 def test_loops_are_timed_in_milliseconds() -> None:
-    match = RULES[Flavour.SINGLE].find("airflow.scheduler.scheduler_loop_duration", Kind.OBSERVER)
+    match = parsed(Flavour.SINGLE).find("airflow.scheduler.scheduler_loop_duration", Kind.OBSERVER)
     assert match is not None
     assert match.rule.observation.buckets[0] <= 0.001
 
