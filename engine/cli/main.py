@@ -27,6 +27,7 @@ COMMANDS = {
     "notifier": Lazy("engine.cli.services:notifier", "Run the delivery of alerts and callbacks."),
     "webserver": Lazy("engine.cli.services:webserver", "Run the web server."),
     "exporter": Lazy("engine.cli.services:exporter", "Run the StatsD to Prometheus bridge."),
+    "airflow": Lazy("engine.cli.airflow:airflow", "For an existing Airflow: see whether its metrics arrive."),
     "generate": Lazy("engine.cli.generate:generate", "Write the generated files, or check them."),
     "version": Lazy("engine.cli.version:version", "Show the version."),
 }

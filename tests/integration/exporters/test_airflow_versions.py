@@ -7,17 +7,17 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from statsd_wire import Wire, get, samples, serving, statsd_exporter_serving, wait_for
+from statsd_wire import Wire, get, samples, statsd_exporter_serving, wait_for
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from airflow_wire import COLUMNS, SECONDS, Airflow, Event, events
 
-from exporters.bridge import BridgeConfig
 from exporters.generate import PACKAGE_DIR
 from exporters.mapping import flavour_for
 from exporters.signal import AIRFLOW_VERSIONS, Mode
 from tests.servers.binaries import require
+from tests.servers.bridges import bridge_serving
 
 Labels = tuple[tuple[str, str], ...]
 Page = dict[tuple[str, Labels], float]
@@ -43,16 +43,15 @@ def mapping(airflow: Airflow) -> Path:
 def pages(airflow: Airflow, lines: list[str], tmp_path: Path) -> dict[str, Page]:
     """What statsd_exporter and the bridge show after these lines, fed over TCP, which loses nothing."""
     payload = "\n".join([*lines, "mark:1|c\n"]).encode()
-    config = BridgeConfig(statsd_port=0, web_port=0, mapping=mapping(airflow))
     log = tmp_path / "statsd_exporter.log"
     found = {}
     with (
         statsd_exporter_serving(require("statsd_exporter"), mapping(airflow), log) as (statsd, web),
-        serving(config) as bridge,
+        bridge_serving(mapping(airflow)) as (bridge_statsd, bridge_web),
     ):
-        for port in (statsd, bridge.statsd_port):
+        for port in (statsd, bridge_statsd):
             Wire(port).tcp(payload)
-        for name, port in (("statsd_exporter", web), ("bridge", bridge.web_port)):
+        for name, port in (("statsd_exporter", web), ("bridge", bridge_web)):
             wait_for(lambda port=port: "\nmark 1" in get(port, "/metrics")[1], "the mark")
             found[name] = samples(get(port, "/metrics")[1])
     return found

@@ -1,0 +1,121 @@
+"""What Airflow's own database counts, and the series that must say the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_TRIES = """
+    (SELECT count(*) FROM task_instance WHERE try_number > 0 AND state <> 'upstream_failed')
+    + (SELECT count(*) FROM task_instance_history)
+"""
+_WAITED = """
+    coalesce((SELECT sum(extract(epoch FROM start_date - queued_dttm)) FROM task_instance WHERE try_number > 0
+              AND state <> 'upstream_failed'), 0)
+    + coalesce((SELECT sum(extract(epoch FROM start_date - queued_dttm)) FROM task_instance_history), 0)
+"""
+_WORKED = """
+    (SELECT sum(duration) FROM task_instance) + coalesce((SELECT sum(duration) FROM task_instance_history), 0)
+"""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A number of the database beside the sum of a series.
+
+    ``low`` and ``high`` are the share of the database's number that the series may have: both 1 for counts. Times are
+    measured at other points than those that the database keeps; a wrong unit is off by a thousand.
+    """
+
+    name: str
+    series: str
+    sql: str
+    labels: tuple[tuple[str, str], ...] = ()
+    low: float = 1.0
+    high: float = 1.0
+    only_2: bool = False
+
+    def holds(self, told: float, counted: float) -> bool:
+        """Whether what the series tells agrees with what the database counted."""
+        return counted * self.low - 1e-9 <= told <= counted * self.high + 1e-9
+
+    @property
+    def promql(self) -> str:
+        labels = ",".join(f'{key}="{value}"' for key, value in self.labels)
+        return f"sum({self.series}{{{labels}}})"
+
+
+def _in_state(state: str, sql: str) -> Truth:
+    return Truth(f"tries that ended {state}", "airflow_ti_finish", sql, (("state", state),))
+
+
+def _runs(state: str) -> str:
+    return f"SELECT count(*) FROM dag_run WHERE state = '{state}'"
+
+
+def _run_seconds(state: str) -> str:
+    return f"SELECT sum(extract(epoch FROM end_date - start_date)) FROM dag_run WHERE state = '{state}'"
+
+
+TRUTHS = (
+    Truth("tries that succeeded", "airflow_ti_successes", "SELECT count(*) FROM task_instance WHERE state = 'success'"),
+    Truth(
+        "tries that succeeded, by operator",
+        "airflow_operator_successes",
+        "SELECT count(*) FROM task_instance WHERE state = 'success'",
+    ),
+    Truth(
+        "tries that failed",
+        "airflow_ti_failures",
+        "SELECT (SELECT count(*) FROM task_instance WHERE state = 'failed')"
+        " + (SELECT count(*) FROM task_instance_history WHERE state = 'failed')",
+    ),
+    Truth("tries that began", "airflow_ti_start", f"SELECT {_TRIES}"),
+    _in_state("success", "SELECT count(*) FROM task_instance WHERE state = 'success'"),
+    _in_state("skipped", "SELECT count(*) FROM task_instance WHERE state = 'skipped'"),
+    _in_state("failed", "SELECT count(*) FROM task_instance WHERE state = 'failed'"),
+    _in_state("up_for_retry", "SELECT count(*) FROM task_instance_history WHERE state = 'failed'"),
+    Truth("task instances made", "airflow_task_instance_created", "SELECT count(*) FROM task_instance"),
+    Truth("timed tries", "airflow_task_duration_count", f"SELECT {_TRIES}"),
+    Truth("seconds of tries", "airflow_task_duration_sum", f"SELECT {_WORKED}", low=0.3, high=1.1),
+    Truth("queued tries", "airflow_task_queued_duration_count", f"SELECT {_TRIES}", only_2=True, low=0.9),
+    Truth("seconds queued", "airflow_task_queued_duration_sum", f"SELECT {_WAITED}", only_2=True, low=0.3, high=1.5),
+    Truth("successful runs", "airflow_dagrun_duration_success_count", _runs("success")),
+    Truth("failed runs", "airflow_dagrun_duration_failed_count", _runs("failed")),
+    Truth(
+        "seconds of successful runs",
+        "airflow_dagrun_duration_success_sum",
+        _run_seconds("success"),
+        low=0.99,
+        high=1.01,
+    ),
+    Truth(
+        "runs on a schedule, delay",
+        "airflow_dagrun_schedule_delay_count",
+        "SELECT count(*) FROM dag_run WHERE dag_id = 'e2e_success'",
+    ),
+    Truth(
+        "runs on a schedule, first task",
+        "airflow_dagrun_first_task_scheduling_delay_count",
+        "SELECT count(*) FROM dag_run WHERE dag_id = 'e2e_success'",
+    ),
+    Truth("import errors", "airflow_dag_processing_import_errors", "SELECT count(*) FROM import_error"),
+    Truth("DAGs", "airflow_dagbag_size", "SELECT count(*) FROM dag"),
+    *(
+        Truth(
+            f"free slots of {pool}",
+            "airflow_pool_open_slots",
+            f"SELECT slots FROM slot_pool WHERE pool = '{pool}'",
+            (("pool_name", pool),),
+        )
+        for pool in ("default_pool", "e2e_pool")
+    ),
+    Truth("free slots of all pools", "airflow_pool_open_slots", "SELECT sum(slots) FROM slot_pool"),
+)
+"""Once every run is over, so that no slot is taken."""
+PARALLELISM = 3
+"""Slots of the executor; with nothing running `airflow_executor_open_slots` must say it once."""
+
+
+def truths(*, is_2: bool) -> list[Truth]:
+    """Those that this Airflow has signals for."""
+    return [each for each in TRUTHS if is_2 or not each.only_2]
