@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from exporters.catalogue import CATALOGUE, Signal, SignalType
+from exporters.catalogue import CATALOGUE, Mode, Signal, SignalType
 from tests.servers.binaries import ROOT
 
 BOARDS = ("windsock-overview", "windsock-scheduler", "windsock-dag-processing", "windsock-dag", "windsock-pools")
@@ -46,6 +46,14 @@ class Question:
         rows = [_BY_FAMILY.get(family) for family in self.families]
         found = [row for row in rows if row is not None]
         return found if found and len(found) == len(rows) else None
+
+    def asks_for_lost_labels(self, mode: Mode) -> bool:
+        """Whether it asks by a label that a plain Airflow's dotted names do not hold."""
+        asked = set(re.findall(r"\b(?:dag_id|task_id|file_path)\b", self.promql))
+        return mode is Mode.PLAIN and any(
+            asked & set(row.labels) - {name for form in row.legacy for name in form.variables if not form.twice}
+            for row in self.signals or ()
+        )
 
 
 def questions() -> list[Question]:

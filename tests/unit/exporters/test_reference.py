@@ -70,3 +70,19 @@ def test_versions_are_named_in_words() -> None:
 def test_every_mapping_file_is_named() -> None:
     for flavour in Flavour:
         assert f"| `exporters/{flavour}` |" in PAGE
+
+
+def test_the_page_on_airflow_links_every_mapping_of_airflow() -> None:
+    page = (PACKAGE_DIR.parent / "docs" / "airflow.md").read_text(encoding="utf-8")
+    for flavour in Flavour:
+        assert flavour is Flavour.SINGLE or f"(../exporters/{flavour})" in page, flavour
+
+
+def test_the_series_that_the_page_on_airflow_names_are_the_catalogues() -> None:
+    page = (PACKAGE_DIR.parent / "docs" / "airflow.md").read_text(encoding="utf-8")
+    known = {row.series_name() for row in (*CATALOGUE.values(), *METASTORE.values())}
+    gaps = page[page.index("## What to see") : page.index("## How this is tested")]
+    named = [name for name in re.findall(r"`([a-z_]+)`", gaps) if name.count("_") or name in known]
+    assert named
+    for name in named:
+        assert {name, f"airflow_{name}"} & known, name
