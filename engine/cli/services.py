@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from engine.cli.errors import Misuse
 from engine.config import load, prepare_home
 from engine.logs import own
+from exporters.naming import did_you_mean
 
 if TYPE_CHECKING:
     from engine.config import Settings
@@ -59,11 +62,51 @@ def webserver() -> None:
 
 
 @click.command()
-def exporter() -> None:
-    """Run the exporter, in the foreground: StatsD in, Prometheus out."""
+@click.option("--metastore", is_flag=True, help="Export what the metastore holds instead of StatsD.")
+@click.option(
+    "--airflow",
+    metavar="URL",
+    help="With --metastore: read the metadata database of an Airflow 2.10 to 3.3 (read-only) instead of Windsock's. "
+    "env:NAME takes the URL from an environment variable.",
+)
+@click.option("--dags-folder", metavar="PATH", help="With --airflow: show the paths of DAG files as seen from here.")
+def exporter(metastore: bool, airflow: str | None, dags_folder: str | None) -> None:
+    """Run an exporter, in the foreground: StatsD in, Prometheus out; or what the metastore holds."""
+    if metastore:
+        _export_metastore(airflow and _url(airflow), dags_folder)
+    if airflow is not None or dags_folder is not None:
+        raise Misuse("--airflow and --dags-folder go with --metastore: windsock exporter --metastore --airflow URL")
     settings = _begin()
     from exporters.bridge import BridgeConfig, run
 
     own = settings.exporter
     prefix = settings.metrics.statsd_prefix
     sys.exit(run(BridgeConfig(host=own.host, statsd_port=own.statsd_port, web_port=own.port, prefix=prefix)))
+
+
+def _export_metastore(airflow: str | None, dags_folder: str | None) -> NoReturn:
+    settings = _begin()
+    from exporters.metastore.service import MetastoreConfig, run
+
+    own = settings.exporter
+    config = MetastoreConfig(
+        url=settings.database.sql_alchemy_conn if airflow is None else airflow,
+        airflow=airflow is not None,
+        dags_folder=dags_folder or ("" if airflow else str(settings.core.dags_folder)),
+        host=own.host,
+        port=own.metastore_port,
+        cache_seconds=own.metastore_cache_seconds,
+        timeout_seconds=own.metastore_timeout_seconds,
+        max_series=own.metastore_max_series,
+    )
+    sys.exit(run(config))
+
+
+def _url(given: str) -> str:
+    """The URL itself, or what the environment variable holds that ``env:NAME`` names."""
+    kind, _, name = given.partition(":")
+    if kind != "env":
+        return given
+    if url := os.environ.get(name):
+        return url
+    raise Misuse(f"--airflow {given}: the environment variable {name} is not set{did_you_mean(name, os.environ)}")

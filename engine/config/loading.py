@@ -234,6 +234,7 @@ def _port_conflicts(settings: Settings) -> Iterator[str]:
         "webserver.web_server_port": settings.webserver.web_server_port,
         "exporter.port": settings.exporter.port,
         "exporter.statsd_port": settings.exporter.statsd_port,
+        "exporter.metastore_port": settings.exporter.metastore_port,
         "prometheus.port": settings.prometheus.port,
         "prometheus.alertmanager_port": settings.prometheus.alertmanager_port,
         "grafana.port": settings.grafana.port,

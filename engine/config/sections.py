@@ -197,11 +197,22 @@ class Webserver(Section, frozen=True):
 
 
 class Exporter(Section, frozen=True):
-    """The StatsD bridge that Prometheus reads."""
+    """What Prometheus reads: the StatsD bridge and the metastore exporter."""
 
     host: Annotated[str, About("Address to listen on, for StatsD and for Prometheus.", form="host")] = "127.0.0.1"
     statsd_port: Annotated[Port, About("Port for StatsD, UDP and TCP.")] = 9125
     port: Annotated[Port, About("Port of /metrics.")] = 9102
+    metastore_port: Annotated[Port, About("Port of the metastore exporter's /metrics.")] = 9103
+    metastore_cache_seconds: Annotated[
+        Seconds, About("Seconds for which a read of the metastore answers every scrape.")
+    ] = 5.0
+    metastore_timeout_seconds: Annotated[
+        Seconds,
+        About("Seconds that a read of the metastore may take; keep it below Prometheus' scrape time-out."),
+    ] = 5.0
+    metastore_max_series: Annotated[
+        Count, About("Series of one family that the metastore exporter shows at most; the rest is counted.")
+    ] = 10_000
 
 
 class Prometheus(Section, frozen=True):

@@ -157,6 +157,7 @@ class DagRun(Base):
         CheckConstraint(f"(end_date IS NOT NULL) = (state IN {RUN_FINAL_SQL})", name="ck_dag_run_end"),
         Index("ix_dag_run_state", "state", "id"),  # start_runs(), gauges
         Index("ix_dag_run_dag", "dag_id", "id"),  # pages: the latest runs of a DAG
+        Index("ix_dag_run_last", "dag_id", "state", "end_date"),  # metastore exporter: last success, last failure
     )
 
 

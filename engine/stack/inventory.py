@@ -27,6 +27,7 @@ def core_components(settings: Settings) -> tuple[Component, ...]:
     return (
         _exporter(settings),
         _webserver(settings),
+        _metastore_exporter(settings),
         _worker(
             settings,
             "notifier",
@@ -170,4 +171,19 @@ def _exporter(settings: Settings) -> Component:
         ),
         why="metrics are sent into the void",
         next_step=f"curl localhost:{exporter.port}/metrics",
+    )
+
+
+def _metastore_exporter(settings: Settings) -> Component:
+    exporter = settings.exporter
+    host, port = exporter.host, exporter.metastore_port
+    return Component(
+        name="metastore-exporter",
+        argv=python("engine.cli", "exporter", "--metastore"),
+        env=environment(settings),
+        address=f"http://{shown(host)}:{port}",
+        checks=(Http(f"http://{reachable(host)}:{port}/-/ready"),),
+        ports=(Port(port, ("WINDSOCK__EXPORTER__METASTORE_PORT",), host, host_setting=_EXPORTER_HOST),),
+        why="states, ages and heartbeats reach no rule and no board",
+        next_step=f"curl localhost:{port}/metrics",
     )

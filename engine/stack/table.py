@@ -31,6 +31,7 @@ _ORDER = (
     "dag-processor",
     "notifier",
     "exporter",
+    "metastore-exporter",
     "prometheus",
     "alertmanager",
     "grafana",

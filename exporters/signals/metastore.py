@@ -92,7 +92,8 @@ SIGNALS: tuple[Signal, ...] = (
         _BOTH,
         labels=(Label.COMPONENT, Label.HOSTNAME),
         unit=Unit.SECONDS,
-        note="a dead process is the series that stands still; one that signed off in order is absent",
+        note="a dead process is the series that stands still; one that signed off in order is absent, and one of "
+        "Airflow's that has been silent for a day",
     ),
     gauge("metastore.pool_slots", "Slots of the pool; -1 when unlimited", _BOTH, labels=(Label.POOL_NAME,)),
     gauge("metastore.pool_used_slots", "Slots of the pool in use", _BOTH, labels=(Label.POOL_NAME,)),
@@ -109,7 +110,13 @@ SIGNALS: tuple[Signal, ...] = (
         labels=(Label.FILE_PATH,),
         note="the path is relative to the DAG folder where it lies below it",
     ),
-    gauge("metastore.outbox_backlog", "Deliveries that wait", WINDSOCK, labels=(Label.CHANNEL,)),
+    gauge(
+        "metastore.outbox_backlog",
+        "Deliveries that wait",
+        WINDSOCK,
+        labels=(Label.CHANNEL,),
+        note="the channel unrouted holds the alerts that no route was looked up for yet; all, while no notifier runs",
+    ),
     gauge(
         "metastore.outbox_oldest_seconds",
         "Age of the oldest delivery that waits, 0 if none",
@@ -122,7 +129,7 @@ SIGNALS: tuple[Signal, ...] = (
         "Deliveries in the outbox's history, by outcome",
         WINDSOCK,
         labels=(Label.CHANNEL, Label.OUTCOME),
-        note="falls when the history is pruned",
+        note="falls when the history is pruned; the channel of what was routed to nobody is none",
     ),
     gauge("metastore.callback_backlog", "User callbacks that wait to be run", WINDSOCK),
     gauge(
@@ -139,8 +146,13 @@ SIGNALS: tuple[Signal, ...] = (
     ),
     gauge(
         "metastore.sla_at_risk_tasks",
-        "Unfinished task instances that have used four fifths of their allowed time",
+        "Unfinished task instances that have used four fifths of their allowed time, and not all of it",
         WINDSOCK,
         labels=(Label.DAG_ID,),
+    ),
+    gauge(
+        "metastore.series_dropped",
+        "Series that the last read left out, since their family has more than exporter.metastore_max_series",
+        _BOTH,
     ),
 )

@@ -32,6 +32,7 @@ class Machine:
         self.ports = {
             "WINDSOCK__WEBSERVER__WEB_SERVER_PORT": free_port(),
             "WINDSOCK__EXPORTER__PORT": free_port(),
+            "WINDSOCK__EXPORTER__METASTORE_PORT": free_port(),
             "WINDSOCK__EXPORTER__STATSD_PORT": statsd,
             "WINDSOCK__METRICS__STATSD_PORT": statsd,
             "WINDSOCK__PROMETHEUS__PORT": free_port(),

@@ -29,9 +29,20 @@ def execute(store: Store, statement: str) -> None:
 
 
 def test_upgrade_makes_the_tables_and_does_nothing_the_second_time(empty_store: Store) -> None:
-    assert empty_store.upgrade() == ["0001"]
+    assert empty_store.upgrade() == ["0001", "0002"]
     assert empty_store.upgrade() == []
     empty_store.check()
+
+
+def test_a_metastore_of_the_first_schema_gets_what_came_later(empty_store: Store) -> None:
+    empty_store.upgrade()
+    with empty_store.begin() as tx:
+        index = next(index for index in Base.metadata.tables["dag_run"].indexes if index.name == "ix_dag_run_last")
+        index.drop(tx.connection)
+    execute(empty_store, f"UPDATE {schema.VERSION_TABLE} SET version_num = '0001'")
+    assert empty_store.upgrade() == ["0002"]
+    with empty_store.engine.connect() as connection:
+        assert "ix_dag_run_last" in {index["name"] for index in inspect(connection).get_indexes("dag_run")}
 
 
 def test_an_empty_database_is_told_to_be_initialised(empty_store: Store) -> None:
@@ -117,5 +128,5 @@ def test_processes_that_upgrade_together_migrate_once(empty_store: Store) -> Non
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert sorted(told, key=str) == [["0001"], [], []]
+    assert sorted(told, key=str) == [["0001", "0002"], [], []]
     empty_store.check()

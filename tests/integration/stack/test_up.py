@@ -18,7 +18,7 @@ from tests.servers.binaries import ROOT
 from tests.servers.machine import Machine
 from tests.servers.processes import wait_until
 
-CORE = {"scheduler", "dag-processor", "notifier", "webserver", "exporter"}
+CORE = {"scheduler", "dag-processor", "notifier", "webserver", "exporter", "metastore-exporter"}
 
 
 GREETING = """
@@ -94,7 +94,7 @@ def test_the_password_and_the_state_are_for_their_owner_only(machine: Machine) -
         assert path.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("name", ["scheduler", "notifier", "exporter"])
+@pytest.mark.parametrize("name", ["scheduler", "notifier", "exporter", "metastore-exporter"])
 def test_a_killed_component_is_healthy_again_soon(machine: Machine, name: str) -> None:
     pid = machine.status()[name]["pid"]
     os.kill(pid, signal.SIGKILL)

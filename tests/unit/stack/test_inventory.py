@@ -23,7 +23,7 @@ def named(components: tuple[Component, ...]) -> dict[str, Component]:
 
 def test_the_core_is_what_a_run_needs_from_file_to_inbox(tmp_path: Path) -> None:
     names = [component.name for component in core_components(settings(tmp_path))]
-    assert set(names) == {"scheduler", "dag-processor", "notifier", "webserver", "exporter"}
+    assert set(names) == {"scheduler", "dag-processor", "notifier", "webserver", "exporter", "metastore-exporter"}
     assert names[0] == "exporter"
     assert names[-1] == "scheduler"
 
@@ -48,11 +48,18 @@ def test_a_program_that_is_not_on_the_path_says_how_to_get_it(tmp_path: Path, mo
 
 
 def test_the_ports_follow_the_settings(tmp_path: Path) -> None:
-    moved = settings(tmp_path, WEBSERVER__WEB_SERVER_PORT="18080", EXPORTER__STATSD_PORT="19125", PROMETHEUS__PORT="19")
+    moved = settings(
+        tmp_path,
+        WEBSERVER__WEB_SERVER_PORT="18080",
+        EXPORTER__STATSD_PORT="19125",
+        EXPORTER__METASTORE_PORT="19103",
+        PROMETHEUS__PORT="19",
+    )
     found = named(all_components(moved))
     assert found["webserver"].checks == (Http("http://127.0.0.1:18080/health"),)
     assert found["webserver"].address == "http://localhost:18080"
     assert Udp("127.0.0.1", 19125) in found["exporter"].checks
+    assert found["metastore-exporter"].checks == (Http("http://127.0.0.1:19103/-/ready"),)
     assert found["prometheus"].ports[0].number == 19
 
 

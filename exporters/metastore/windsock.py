@@ -1,0 +1,191 @@
+"""What is read from Windsock's own metastore: ten statements, and one or two for deadlines where a DAG has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import DateTime, column, func, literal_column, select, table, true
+
+from exporters.metastore import families
+from exporters.metastore.database import instant
+from exporters.metastore.deadlines import Deadlines
+from exporters.metastore.errors import UnknownSchemaError
+from exporters.metastore.families import FINAL_RUNS, OPEN_RUNS, LastRun, among
+from exporters.metastore.schema import columns_of, missing
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sqlalchemy import ColumnClause, Connection, Row, ScalarSelect
+
+    from exporters.metastore.samples import Samples
+
+UNROUTED: Final = "unrouted"
+"""The channel of alerts that no route was looked up for yet: where the notifier is dead, all of them stay there."""
+NOBODY: Final = "none"
+"""The channel of alerts that were routed to nobody."""
+
+_ACTIVE: Final = ("scheduled", "queued", "running")
+_UNFINISHED_DELIVERIES: Final = ("pending", "sending")
+_OF_AIRFLOW: Final = table("slot_pool")
+
+
+def _instants(*names: str) -> list[ColumnClause[Any]]:
+    return [column(name, DateTime()) for name in names]
+
+
+dag = table("dag", column("dag_id"), column("version"), column("is_active"))
+dag_schedule = table("dag_schedule", column("dag_id"), column("is_paused"), *_instants("next_run_after"))
+dag_version = table("dag_version", column("dag_id"), column("version"), column("data"))
+dag_file = table("dag_file", column("path"), column("error"))
+budget = table("budget", column("kind"), column("name"), column("slots"), column("used"))
+dag_run = table(
+    "dag_run",
+    *(column(name) for name in ("id", "dag_id", "state", "version")),
+    *_instants("data_interval_end", "run_after", "start_date", "end_date"),
+)
+task_instance = table(
+    "task_instance",
+    *(column(name) for name in ("run_pk", "dag_id", "task_id", "state", "pool")),
+    *_instants("scheduled_at", "start_date"),
+)
+process = table("process", column("kind"), column("hostname"), *_instants("heartbeat_at", "ended_at"))
+alert_event = table("alert_event", *_instants("occurred_at", "routed_at"))
+alert_delivery = table("alert_delivery", column("channel"), column("state"), *_instants("created_at"))
+callback_request = table("callback_request", column("state"), *_instants("created_at"))
+
+TABLES: Final = (
+    dag, dag_schedule, dag_version, dag_file, budget, dag_run, task_instance, process, alert_event, alert_delivery,
+    callback_request,
+)  # fmt: skip
+
+RUNS: Final = (
+    select(dag_run.c.dag_id, dag_run.c.state, dag_run.c.version, func.count().label("runs"))
+    .where(among(dag_run.c.state, OPEN_RUNS))
+    .group_by(dag_run.c.dag_id, dag_run.c.state, dag_run.c.version)
+)
+TASKS: Final = (
+    select(task_instance.c.dag_id, task_instance.c.state, func.count().label("tasks"))
+    .select_from(dag_run.join(task_instance, task_instance.c.run_pk == dag_run.c.id))
+    .where(among(dag_run.c.state, OPEN_RUNS))
+    .group_by(task_instance.c.dag_id, task_instance.c.state)
+)
+ACTIVE: Final = (
+    select(
+        task_instance.c.pool,
+        task_instance.c.dag_id,
+        task_instance.c.state,
+        func.count().label("tasks"),
+        func.min(task_instance.c.scheduled_at).label("ready_since"),
+        func.min(task_instance.c.start_date).label("running_since"),
+    )
+    .where(among(task_instance.c.state, _ACTIVE))
+    .group_by(task_instance.c.pool, task_instance.c.dag_id, task_instance.c.state)
+)
+
+
+def _of_last_run(state: str, wanted: str) -> ScalarSelect[Any]:
+    """A column of a DAG's run that ended last with this outcome: one step in the index ``ix_dag_run_last``."""
+    run = dag_run.alias(f"{state}_run")
+    newest = select(run.c[wanted]).where(run.c.dag_id == dag.c.dag_id, run.c.state == literal_column(f"'{state}'"))
+    newest = newest.where(run.c.end_date.is_not(None)).order_by(run.c.end_date.desc()).limit(1)
+    return newest.correlate(dag).scalar_subquery()
+
+
+DAGS: Final = (
+    select(
+        dag.c.dag_id,
+        dag.c.version,
+        dag_schedule.c.is_paused,
+        dag_schedule.c.next_run_after.label("next_run"),
+        *(_of_last_run(state, "end_date").label(f"{state}_ended") for state in FINAL_RUNS),
+        *(_of_last_run(state, "start_date").label(f"{state}_started") for state in FINAL_RUNS),
+    )
+    .select_from(dag.outerjoin(dag_schedule, dag_schedule.c.dag_id == dag.c.dag_id))
+    .where(dag.c.is_active.is_(true()))
+)
+HEARTBEATS: Final = (
+    select(process.c.kind.label("component"), process.c.hostname, func.max(process.c.heartbeat_at).label("beat"))
+    .where(process.c.ended_at.is_(None))
+    .group_by(process.c.kind, process.c.hostname)
+)
+POOLS: Final = select(budget.c.name.label("pool"), budget.c.slots, budget.c.used).where(
+    budget.c.kind == literal_column("'pool'")
+)
+IMPORT_ERRORS: Final = select(dag_file.c.path).where(dag_file.c.error.is_not(None))
+DELIVERIES: Final = select(
+    alert_delivery.c.channel,
+    alert_delivery.c.state,
+    func.count().label("deliveries"),
+    func.min(alert_delivery.c.created_at).label("since"),
+).group_by(alert_delivery.c.channel, alert_delivery.c.state)
+UNROUTED_EVENTS: Final = select(func.count().label("events"), func.min(alert_event.c.occurred_at).label("since")).where(
+    alert_event.c.routed_at.is_(None)
+)
+CALLBACKS: Final = select(func.count().label("requests"), func.min(callback_request.c.created_at).label("since")).where(
+    callback_request.c.state == literal_column("'pending'")
+)
+
+
+class WindsockMetastore:
+    """Reads the signals of Windsock's metastore; remembers the deadlines of the DAG versions that it has seen."""
+
+    def __init__(self, dags_folder: str = "") -> None:
+        self._dags_folder = dags_folder
+        self._deadlines = Deadlines(dag_run, task_instance, dag_version)
+
+    def check(self, connection: Connection) -> None:
+        """Raise UnknownSchemaError where this is no metastore of Windsock."""
+        found = columns_of(connection, (*TABLES, _OF_AIRFLOW))
+        if _OF_AIRFLOW.name in found:
+            raise UnknownSchemaError("this is an Airflow metadata database; give its URL with --airflow")
+        if not found:
+            raise UnknownSchemaError("it has no tables yet; run `windsock db init`")
+        if lost := missing(found, TABLES):
+            raise UnknownSchemaError(f"it lacks {', '.join(lost)}; run `windsock db upgrade`")
+
+    def read(self, connection: Connection, samples: Samples) -> None:
+        """Fill `samples` by the statements above."""
+        runs = connection.execute(RUNS).all()
+        dags = connection.execute(DAGS).all()
+        families.add_runs(samples, runs)
+        families.add_dags(samples, dags)
+        for row in dags:
+            families.add_last_runs(samples, row.dag_id, _last_runs(row))
+        families.add_tasks(samples, connection.execute(TASKS))
+        families.add_pools(samples, connection.execute(POOLS))
+        families.add_active(samples, connection.execute(ACTIVE))
+        families.add_heartbeats(samples, connection.execute(HEARTBEATS))
+        families.add_import_errors(samples, connection.execute(IMPORT_ERRORS), self._dags_folder)
+        _add_deliveries(connection, samples)
+        _add_callbacks(connection, samples)
+        current = {(row.dag_id, row.version) for row in dags}
+        self._deadlines.read(connection, samples, current, {(row.dag_id, row.version) for row in runs})
+
+
+def _last_runs(row: Row[Any]) -> dict[str, LastRun]:
+    columns = ((state, getattr(row, f"{state}_ended"), getattr(row, f"{state}_started")) for state in FINAL_RUNS)
+    return {state: LastRun.of(ended, started) for state, ended, started in columns if ended is not None}
+
+
+def _add_deliveries(connection: Connection, samples: Samples) -> None:
+    for row in connection.execute(DELIVERIES):
+        channel = row.channel or NOBODY
+        if row.state in _UNFINISHED_DELIVERIES:
+            samples.add("metastore.outbox_backlog", row.deliveries, channel)
+            samples.raise_to("metastore.outbox_oldest_seconds", samples.age(instant(row.since)), channel)
+        else:
+            samples.add("metastore.deliveries", row.deliveries, channel, row.state)
+        if channel != NOBODY:
+            samples.add("metastore.outbox_backlog", 0, channel)
+            samples.raise_to("metastore.outbox_oldest_seconds", 0, channel)
+    unrouted = connection.execute(UNROUTED_EVENTS).one()
+    samples.set("metastore.outbox_backlog", unrouted.events, UNROUTED)
+    age = samples.age(instant(unrouted.since)) if unrouted.since else 0
+    samples.set("metastore.outbox_oldest_seconds", age, UNROUTED)
+
+
+def _add_callbacks(connection: Connection, samples: Samples) -> None:
+    waiting = connection.execute(CALLBACKS).one()
+    samples.set("metastore.callback_backlog", waiting.requests)
+    samples.set("metastore.callback_oldest_seconds", samples.age(instant(waiting.since)) if waiting.since else 0)
