@@ -1,4 +1,4 @@
-"""A real Airflow, its StatsD through the bridge into a real Prometheus, held against its own database.
+"""A real Airflow, its StatsD and its database read into a real Prometheus, held against its database's own counts.
 
 Run by `make e2e-airflow`, not by `make test`: it installs two Airflows (1.5 GB) and takes about fifteen minutes.
 With WINDSOCK_E2E_RECORD=folder it keeps what was sent and counted, as tests/data/ has it.
@@ -10,28 +10,27 @@ import gzip
 import json
 import logging
 import os
+import sys
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-import prometheus
 from exporters.generate import PACKAGE_DIR
 from exporters.mapping import flavour_for
 from exporters.signal import Mode
-from prometheus.generate import scrape_config
 from tests.e2e_airflow.boards import Question, questions
 from tests.e2e_airflow.installation import RELEASES, Release
 from tests.e2e_airflow.running import Recorder, RunningAirflow
-from tests.e2e_airflow.truth import PARALLELISM, Truth, truths
-from tests.servers.binaries import require
+from tests.e2e_airflow.truth import METASTORE_TRUTHS, PARALLELISM, Truth, truths
+from tests.servers.binaries import ROOT, require
 from tests.servers.bridges import bridge_serving
 from tests.servers.databases import PostgreSQL
 from tests.servers.processes import ServerProcess, free_port
@@ -85,18 +84,38 @@ class Observed:
 
 
 @contextmanager
-def prometheus_serving(exporter_port: int, folder: Path) -> Iterator[Queries]:
+def metastore_exporter_serving(database: str, folder: Path) -> Iterator[int]:
+    """The port of `windsock exporter --metastore --airflow`."""
+    port = free_port()
+    settings = (
+        f"WINDSOCK_HOME={folder}",
+        f"PYTHONPATH={ROOT}",
+        f"WINDSOCK__EXPORTER__METASTORE_PORT={port}",
+        "WINDSOCK__EXPORTER__METASTORE_CACHE_SECONDS=1",
+    )
+    command = [sys.executable, "-m", "engine.cli", "exporter", "--metastore", "--airflow", database]
+    server = ServerProcess(["/usr/bin/env", *settings, *command], folder)
+    try:
+        server.wait_ready(lambda: _answers(port), "the metastore exporter")
+        yield port
+    finally:
+        server.stop()
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@contextmanager
+def prometheus_serving(statsd_port: int, metastore_port: int, folder: Path) -> Iterator[Queries]:
+    """A Prometheus with the committed configuration and rules, which scrapes these two exporters."""
     port = free_port()
     config = folder / "prometheus.yml"
-    config.write_text(
-        scrape_config(
-            exporter_address=f"127.0.0.1:{exporter_port}",
-            prometheus_address=f"127.0.0.1:{port}",
-            rules_dir=prometheus.RULES_DIR,
-            scrape_interval=timedelta(seconds=2),
-        ),
-        encoding="utf-8",
-    )
+    config.write_text(_configuration(statsd_port, metastore_port), encoding="utf-8")
     command = [
         require("prometheus"),
         f"--config.file={config}",
@@ -110,6 +129,20 @@ def prometheus_serving(exporter_port: int, folder: Path) -> Iterator[Queries]:
         yield queries
     finally:
         server.stop()
+
+
+def _configuration(statsd_port: int, metastore_port: int) -> str:
+    document = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+    (statsd,) = [job for job in document["scrape_configs"] if job["job_name"] == "windsock"]
+    statsd["static_configs"] = [{"targets": [f"127.0.0.1:{statsd_port}"]}]
+    metastore = {"job_name": "windsock-metastore", "static_configs": [{"targets": [f"127.0.0.1:{metastore_port}"]}]}
+    return yaml.safe_dump(
+        {
+            "global": {"scrape_interval": "2s", "evaluation_interval": "2s"},
+            "rule_files": [str(ROOT / "prometheus" / "rules" / "*.yml")],
+            "scrape_configs": [statsd, metastore],
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -128,15 +161,18 @@ def observed(
     release = RELEASES[name]
     release.install()
     home = tmp_path_factory.mktemp(f"airflow-{name}-{mode}")
-    (home / "prometheus").mkdir()
-    mapping = PACKAGE_DIR / flavour_for(release.emitter, mode)
-    with (
-        bridge_serving(mapping) as (statsd_port, web_port),
-        prometheus_serving(web_port, home / "prometheus") as queries,
-    ):
+    folders = [home / folder for folder in ("airflow", "exporter", "prometheus")]
+    for folder in folders:
+        folder.mkdir()
+    database = postgresql.create()
+    with bridge_serving(PACKAGE_DIR / flavour_for(release.emitter, mode)) as (statsd_port, web_port):
         recorder = Recorder(statsd_port)
         try:
-            with RunningAirflow(release, mode, home, postgresql.create(), recorder.port) as airflow:
+            with (
+                RunningAirflow(release, mode, folders[0], database, recorder.port) as airflow,
+                metastore_exporter_serving(database, folders[1]) as metastore_port,
+                prometheus_serving(web_port, metastore_port, folders[2]) as queries,
+            ):
                 airflow.wait_for_runs()
                 seen = observe(airflow, mode, queries)
         finally:
@@ -148,7 +184,7 @@ def observed(
 
 def observe(airflow: RunningAirflow, mode: Mode, queries: Queries) -> Observed:
     """Wait until the series agree with the database, or for as long as they have; then read everything once."""
-    expected = truths(is_2=airflow.release.is_2)
+    expected = everything(airflow.release)
     counted = {each.name: airflow.count(each.sql) for each in expected}
     wait_patiently(lambda: agree(expected, counted, queries) and _idle(queries))
     told = {each.name: queries.number(each.promql) for each in expected}
@@ -165,6 +201,10 @@ def observe(airflow: RunningAirflow, mode: Mode, queries: Queries) -> Observed:
             "sum(airflow_scheduler_scheduler_loop_duration_sum) / sum(airflow_scheduler_scheduler_loop_duration_count)"
         ),
     )
+
+
+def everything(release: Release) -> list[Truth]:
+    return [*truths(is_2=release.is_2), *METASTORE_TRUTHS]
 
 
 def agree(expected: list[Truth], counted: dict[str, float], queries: Queries) -> bool:
@@ -187,11 +227,12 @@ def keep(folder: Path, seen: Observed, recorder: Recorder) -> None:
     stem = folder / f"airflow-{seen.release.name}-{seen.mode}"
     text = "".join(f"{at:.3f} {line}\n" for at, line in recorder.lines)
     stem.with_name(f"{stem.name}.txt.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
-    stem.with_name(f"{stem.name}.counts.json").write_text(json.dumps(seen.counted, indent=2) + "\n", encoding="utf-8")
+    counted = {each.name: seen.counted[each.name] for each in truths(is_2=seen.release.is_2)}
+    stem.with_name(f"{stem.name}.counts.json").write_text(json.dumps(counted, indent=2) + "\n", encoding="utf-8")
 
 
 def test_the_series_say_what_airflows_database_counts(observed: Observed) -> None:
-    expected = truths(is_2=observed.release.is_2)
+    expected = everything(observed.release)
     for each in expected:
         logger.info(
             "%-36s told %12.3f, counted %12.3f", each.name, observed.told[each.name], observed.counted[each.name]
@@ -223,7 +264,7 @@ def test_every_panel_answers_that_this_airflow_has_signals_for(observed: Observe
     for question, answers in observed.boards.items():
         signals = question.signals
         if signals is None or not question.families <= observed.names or question.asks_for_lost_labels(observed.mode):
-            continue  # the metastore's, or of events that this run does not make, or by what plain mode does not tell
+            continue  # of events that this run does not make, or by what plain mode does not tell
         if all(observed.release.emitter & signal.emitters for signal in signals) and not answers:
             silent[question.board, question.panel] = question.promql
     asked = sum(bool(answers) for answers in observed.boards.values())

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from exporters.catalogue import CATALOGUE, Mode, Signal, SignalType
+from exporters.catalogue import CATALOGUE, METASTORE, Mode, Signal, SignalType
 from tests.servers.binaries import ROOT
 
 BOARDS = ("windsock-overview", "windsock-scheduler", "windsock-dag-processing", "windsock-dag", "windsock-pools")
@@ -17,13 +17,13 @@ _VALUES = {
     "__range": "30m",
     "__range_s": "1800",
     "__interval": "15s",
-    "job": "windsock",
+    "job": ".+",
     "instance": ".+",
 }
 _FAMILY = re.compile(r"\bairflow_\w+")
 _BY_FAMILY = {
     row.series_name() + suffix: row
-    for row in CATALOGUE.values()
+    for row in (*CATALOGUE.values(), *METASTORE.values())
     for suffix in (("_bucket", "_sum", "_count") if row.type is SignalType.TIMER else ("",))
 }
 
@@ -42,7 +42,7 @@ class Question:
 
     @property
     def signals(self) -> list[Signal] | None:
-        """What it reads; None where that is not StatsD's alone."""
+        """What it reads; None where that is something else too, as recordings and other exporters."""
         rows = [_BY_FAMILY.get(family) for family in self.families]
         found = [row for row in rows if row is not None]
         return found if found and len(found) == len(rows) else None

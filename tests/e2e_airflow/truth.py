@@ -34,12 +34,16 @@ class Truth:
     high: float = 1.0
     only_2: bool = False
 
+    question: str = ""  # PromQL, where it is not the sum of the series
+
     def holds(self, told: float, counted: float) -> bool:
         """Whether what the series tells agrees with what the database counted."""
         return counted * self.low - 1e-9 <= told <= counted * self.high + 1e-9
 
     @property
     def promql(self) -> str:
+        if self.question:
+            return self.question
         labels = ",".join(f'{key}="{value}"' for key, value in self.labels)
         return f"sum({self.series}{{{labels}}})"
 
@@ -111,7 +115,49 @@ TRUTHS = (
     ),
     Truth("free slots of all pools", "airflow_pool_open_slots", "SELECT sum(slots) FROM slot_pool"),
 )
-"""Once every run is over, so that no slot is taken."""
+"""Once every run is over, so that no slot is taken. What StatsD says."""
+
+
+def _metastore(name: str, question: str, sql: str, low: float = 1.0, high: float = 1.0) -> Truth:
+    return Truth(name, "", sql, question=question, low=low, high=high)
+
+
+METASTORE_TRUTHS = (
+    _metastore("the database is read", "airflow_metastore_up", "SELECT 1"),
+    _metastore(
+        "DAGs that have succeeded",
+        "count(airflow_metastore_last_success_timestamp_seconds)",
+        "SELECT count(DISTINCT dag_id) FROM dag_run WHERE state = 'success'",
+    ),
+    _metastore(
+        "DAGs whose last run failed",
+        "sum(airflow_metastore_last_run_failed)",
+        "SELECT count(DISTINCT dag_id) FROM dag_run WHERE state = 'failed'",
+    ),
+    _metastore(
+        "newest success",
+        "max(airflow_metastore_last_success_timestamp_seconds)",
+        "SELECT extract(epoch FROM max(end_date)) FROM dag_run WHERE state = 'success'",
+        low=0.9999999,
+        high=1.0000001,
+    ),
+    _metastore(
+        "seconds of the failed run",
+        'sum(airflow_metastore_last_run_duration_seconds{dag_id="e2e_fail"})',
+        "SELECT extract(epoch FROM end_date - start_date) FROM dag_run WHERE dag_id = 'e2e_fail'",
+        low=0.999,
+        high=1.001,
+    ),
+    _metastore("files with errors", "count(airflow_metastore_import_errors)", "SELECT count(*) FROM import_error"),
+    _metastore("slots of all pools", "sum(airflow_metastore_pool_slots)", "SELECT sum(slots) FROM slot_pool"),
+    _metastore(
+        "processes that live",
+        "count(airflow_metastore_heartbeat_timestamp_seconds)",
+        "SELECT count(*) FROM job WHERE state = 'running' AND job_type <> 'LocalTaskJob'",
+    ),
+    _metastore("paused DAGs", "sum(airflow_metastore_dag_paused)", "SELECT count(*) FROM dag WHERE is_paused"),
+)
+"""What the metastore exporter says of the same database."""
 PARALLELISM = 3
 """Slots of the executor; with nothing running `airflow_executor_open_slots` must say it once."""
 
