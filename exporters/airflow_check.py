@@ -5,9 +5,10 @@ Pure: what was heard → a report. The explanations name the settings of Airflow
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import reduce
 from operator import or_
@@ -108,7 +109,7 @@ class Report:
     mode: Mode | None
     findings: tuple[Finding, ...]
     remarks: tuple[str, ...] = ()
-    mappings: tuple[str, ...] = field(default=())
+    mappings: tuple[str, ...] = ()
 
     @property
     def anything(self) -> bool:
@@ -151,14 +152,19 @@ class Shown:
                 reason = re.search(r'reason="([^"]+)"', labels)
                 own[f"{family}: {reason[1]}" if reason else family] += float(value)
             elif (name := _BY_SERIES.get(family)) is not None:
-                counts[name] += 1 if CATALOGUE[name].type is SignalType.GAUGE else int(float(value))
-                tags[name] |= set(_LABEL.findall(labels))
+                counts[name] += _times(CATALOGUE[name], float(value))
+                tags[name] |= set(_LABEL.findall(labels)) & _ONLY_TAGS
             elif family.startswith(f"{NAMESPACE}_") and family not in _PARTS:
                 foreign.add(family)
         sending = Emitter.AIRFLOW
         for name in counts:
             sending &= _sending(CATALOGUE[name], tags[name])
         return cls(dict(+counts), sending, tuple(sorted(foreign)), own)
+
+
+def _times(row: Signal, value: float) -> int:
+    """How often a sample of the page says that the signal came; a gauge does not say it, so once."""
+    return 1 if row.type is SignalType.GAUGE or not math.isfinite(value) else int(value)
 
 
 def possible(heard: Heard) -> Emitter:
@@ -195,6 +201,8 @@ _TAGS: Final = {
     ("operator_", "operator_name"): Emitter.AIRFLOW_3_2 | Emitter.AIRFLOW_3_3,
 }
 """Tags that were renamed: (beginning of the signal's name, tag) → who sends it so."""
+_ONLY_TAGS: Final = frozenset({"name", "task_type"})
+"""Labels of a page that can only have been tags; the others' names may come from the mapping."""
 
 
 def _by_tags(row: Signal, tags: set[str]) -> Emitter:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 RECEIVE_BUFFER_BYTES: Final = 4 << 20
 MAX_DATAGRAM_BYTES: Final = 65_535
-MAX_HEADS: Final = 50_000
+MAX_HEADS: Final = 20_000
 """Names with their tags that are told apart; what comes beyond that is counted, not kept."""
 
 _DATADOG: Final = re.compile(rb"\|#")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporters.airflow_check import State, report, report_of_page
-from exporters.airflow_lines import Heard, hear, listen
+from exporters.airflow_lines import MAX_HEADS, Heard, hear, listen
 from exporters.catalogue import signal
 from exporters.errors import AddressError
 from exporters.signal import Emitter, Mode
@@ -124,9 +124,9 @@ def test_an_event_in_both_forms_counts_once() -> None:
 
 
 def test_a_flood_of_names_is_counted_and_not_kept() -> None:
-    heard = hear(b"airflow.own.name_%d:1|c" % number for number in range(60_000))
-    assert heard.lines == 60_000
-    assert len(heard.unknown) == 50_000
+    heard = hear(b"airflow.own.name_%d:1|c" % number for number in range(MAX_HEADS + 10))
+    assert heard.lines == MAX_HEADS + 10
+    assert len(heard.unknown) == MAX_HEADS
 
 
 def test_lines_are_taken_from_the_port_until_the_time_is_over() -> None:
@@ -154,6 +154,7 @@ def test_a_taken_port_is_told_with_the_way_to_read_the_exporter_instead() -> Non
 PAGE = """\
 airflow_scheduler_heartbeat 5
 airflow_executor_open_slots{status="open",executor_class_name="LocalExecutor"} 3
+airflow_connection_test_active 0
 airflow_task_duration_bucket{dag_id="etl",task_id="load",le="+Inf"} 4
 airflow_task_duration_sum{dag_id="etl",task_id="load"} 9.5
 airflow_task_duration_count{dag_id="etl",task_id="load"} 4
@@ -168,13 +169,23 @@ statsd_exporter_udp_packet_drops_total 0
 def test_a_running_exporter_is_read_with_its_losses_and_what_its_mapping_leaves_over() -> None:
     found = report_of_page(PAGE)
     arriving = {each.series: each.count for each in found.findings if each.state is State.ARRIVES}
-    assert arriving == {"airflow_scheduler_heartbeat": 5, "airflow_executor_open_slots": 1, "airflow_task_duration": 4}
+    assert arriving == {
+        "airflow_scheduler_heartbeat": 5,
+        "airflow_executor_open_slots": 1,
+        "airflow_connection_test_active": 1,
+        "airflow_task_duration": 4,
+    }
     assert found.emitters == Emitter.AIRFLOW_3_3
     remarks = " | ".join(found.remarks)
     assert "12 samples fit no rule" in remarks
     assert "no mapping of ours makes, so another mapping is in use: airflow_dag_etl_load_duration_count" in remarks
     assert "events_error_total: illegal_negative_counter: 3 lost" in remarks
     assert "udp_packet_drops" not in remarks
+
+
+def test_labels_that_the_mapping_makes_of_dotted_names_are_no_sign_of_a_version() -> None:
+    page = 'airflow_operator_failures{operator_name="BashOperator"} 1\nairflow_zombies_killed 0\n'
+    assert report_of_page(page).emitters & Emitter.AIRFLOW_2
 
 
 def test_a_page_of_something_else_is_told() -> None:
