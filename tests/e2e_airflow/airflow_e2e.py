@@ -266,6 +266,7 @@ def test_every_panel_answers_that_this_airflow_has_signals_for(observed: Observe
         if signals is None or not question.families <= observed.names or question.asks_for_lost_labels(observed.mode):
             continue  # of events that this run does not make, or by what plain mode does not tell
         if all(observed.release.emitter & signal.emitters for signal in signals) and not answers:
+            logger.error("%s, %s does not answer: %s", question.board, question.panel, question.promql)
             silent[question.board, question.panel] = question.promql
     asked = sum(bool(answers) for answers in observed.boards.values())
     logger.info("%d of %d questions of the boards answered", asked, len(observed.boards))

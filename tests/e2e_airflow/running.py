@@ -7,6 +7,8 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -53,6 +55,14 @@ class Recorder:
             self._socket.sendto(data, ("127.0.0.1", self._target))
 
 
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 class RunningAirflow:
     """Airflow's processes on an empty PostgreSQL database, sending StatsD to ``statsd_port``; a context manager."""
 
@@ -70,6 +80,8 @@ class RunningAirflow:
         try:
             for words in self._commands():
                 self._start(*words)
+                if words[0] == "api-server":
+                    self._wait_for_api()  # a task that cannot reach it fails, and no worker tells of it
         except BaseException:
             self._stop()
             raise
@@ -91,7 +103,9 @@ class RunningAirflow:
         over = "SELECT count(*) FROM dag_run WHERE state IN ('success', 'failed')"
         wait_until(self._alive_and(lambda: self.count(over) >= RUNS), "Airflow's runs to end", PATIENCE_SECONDS)
 
-    def _alive_and(self, condition: object) -> object:
+    def _alive_and(self, condition: Callable[[], bool]) -> Callable[[], bool]:
+        """The condition, looked at twice a second for as long as every process lives."""
+
         def check() -> bool:
             for process in self._processes:
                 if process.process.poll() is not None:
@@ -99,7 +113,7 @@ class RunningAirflow:
                         f"a process of Airflow ended:\n{process.log.read_text(errors='replace')[-4000:]}"
                     )
             time.sleep(0.5)  # each look is a connection; Airflow needs the two cores
-            return condition()  # type: ignore[operator, no-any-return]
+            return condition()
 
         return check
 
@@ -108,6 +122,10 @@ class RunningAirflow:
             return [("scheduler",), ("triggerer",)]
         api = ("api-server", "--port", str(self._api_port), "--host", "127.0.0.1", "--workers", "1")
         return [api, ("dag-processor",), ("scheduler",), ("triggerer",)]
+
+    def _wait_for_api(self) -> None:
+        url = f"http://127.0.0.1:{self._api_port}/api/v2/version"
+        wait_until(self._alive_and(lambda: _answers(url)), "Airflow's API server", PATIENCE_SECONDS)
 
     def _start(self, *words: str) -> None:
         folder = self._home / words[0]

@@ -81,6 +81,7 @@ TRUTHS = (
     Truth("task instances made", "airflow_task_instance_created", "SELECT count(*) FROM task_instance"),
     Truth("timed tries", "airflow_task_duration_count", f"SELECT {_TRIES}"),
     Truth("seconds of tries", "airflow_task_duration_sum", f"SELECT {_WORKED}", low=0.3, high=1.1),
+    # None is sent for a second try.
     Truth("queued tries", "airflow_task_queued_duration_count", f"SELECT {_TRIES}", only_2=True, low=0.9),
     Truth("seconds queued", "airflow_task_queued_duration_sum", f"SELECT {_WAITED}", only_2=True, low=0.3, high=1.5),
     Truth("successful runs", "airflow_dagrun_duration_success_count", _runs("success")),
@@ -132,7 +133,8 @@ METASTORE_TRUTHS = (
     _metastore(
         "DAGs whose last run failed",
         "sum(airflow_metastore_last_run_failed)",
-        "SELECT count(DISTINCT dag_id) FROM dag_run WHERE state = 'failed'",
+        "SELECT count(*) FROM (SELECT DISTINCT ON (dag_id) state FROM dag_run ORDER BY dag_id, end_date DESC) AS last"
+        " WHERE state = 'failed'",
     ),
     _metastore(
         "newest success",
