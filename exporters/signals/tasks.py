@@ -200,6 +200,7 @@ SIGNALS: tuple[Signal, ...] = (
         labels=(Label.DAG_ID, Label.TASK_ID),
         buckets=Buckets.DURATION,
         legacy=(LegacyForm("dag.{dag_id}.{task_id}.duration"),),
+        note="3.3 does not time a try that skips itself, nor what the try's process takes to start",
         stopwatch=AIRFLOW_2,
         instead=_RUNS_ONLY,
     ),

@@ -47,6 +47,11 @@ class Question:
         found = [row for row in rows if row is not None]
         return found if found and len(found) == len(rows) else None
 
+    @property
+    def shows_only_what_is_wrong(self) -> bool:
+        """Whether it compares, so that a good answer is an empty one."""
+        return bool(re.search(r"[<>]|[=!]=", re.sub(r"\{[^}]*\}", "", self.promql)))
+
     def asks_for_lost_labels(self, mode: Mode) -> bool:
         """Whether it asks by a label that a plain Airflow's dotted names do not hold."""
         asked = set(re.findall(r"\b(?:dag_id|task_id|file_path)\b", self.promql))

@@ -8,6 +8,7 @@ _TRIES = """
     (SELECT count(*) FROM task_instance WHERE try_number > 0 AND state <> 'upstream_failed')
     + (SELECT count(*) FROM task_instance_history)
 """
+_SKIPPED = "(SELECT count(*) FROM task_instance WHERE state = 'skipped')"
 _WAITED = """
     coalesce((SELECT sum(extract(epoch FROM start_date - queued_dttm)) FROM task_instance WHERE try_number > 0
               AND state <> 'upstream_failed'), 0)
@@ -23,7 +24,8 @@ class Truth:
     """A number of the database beside the sum of a series.
 
     ``low`` and ``high`` are the share of the database's number that the series may have: both 1 for counts. Times are
-    measured at other points than those that the database keeps; a wrong unit is off by a thousand.
+    measured at other points than those that the database keeps (a try without what its process takes to start); a
+    wrong unit is off by a thousand.
     """
 
     name: str
@@ -32,7 +34,7 @@ class Truth:
     labels: tuple[tuple[str, str], ...] = ()
     low: float = 1.0
     high: float = 1.0
-    only_2: bool = False
+    majors: str = "23"  # of Airflow, that have a signal for it
 
     question: str = ""  # PromQL, where it is not the sum of the series
 
@@ -79,11 +81,12 @@ TRUTHS = (
     _in_state("failed", "SELECT count(*) FROM task_instance WHERE state = 'failed'"),
     _in_state("up_for_retry", "SELECT count(*) FROM task_instance_history WHERE state = 'failed'"),
     Truth("task instances made", "airflow_task_instance_created", "SELECT count(*) FROM task_instance"),
-    Truth("timed tries", "airflow_task_duration_count", f"SELECT {_TRIES}"),
-    Truth("seconds of tries", "airflow_task_duration_sum", f"SELECT {_WORKED}", low=0.3, high=1.1),
+    Truth("timed tries", "airflow_task_duration_count", f"SELECT {_TRIES}", majors="2"),
+    Truth("timed tries that did not skip", "airflow_task_duration_count", f"SELECT {_TRIES} - {_SKIPPED}", majors="3"),
+    Truth("seconds of tries", "airflow_task_duration_sum", f"SELECT {_WORKED}", low=0.05, high=1.1),
     # None is sent for a second try.
-    Truth("queued tries", "airflow_task_queued_duration_count", f"SELECT {_TRIES}", only_2=True, low=0.9),
-    Truth("seconds queued", "airflow_task_queued_duration_sum", f"SELECT {_WAITED}", only_2=True, low=0.3, high=1.5),
+    Truth("queued tries", "airflow_task_queued_duration_count", f"SELECT {_TRIES}", majors="2", low=0.9),
+    Truth("seconds queued", "airflow_task_queued_duration_sum", f"SELECT {_WAITED}", majors="2", low=0.3, high=1.5),
     Truth("successful runs", "airflow_dagrun_duration_success_count", _runs("success")),
     Truth("failed runs", "airflow_dagrun_duration_failed_count", _runs("failed")),
     Truth(
@@ -164,6 +167,6 @@ PARALLELISM = 3
 """Slots of the executor; with nothing running `airflow_executor_open_slots` must say it once."""
 
 
-def truths(*, is_2: bool) -> list[Truth]:
-    """Those that this Airflow has signals for."""
-    return [each for each in TRUTHS if is_2 or not each.only_2]
+def truths(*, major: str) -> list[Truth]:
+    """Those that an Airflow of this major version has signals for."""
+    return [each for each in TRUTHS if major in each.majors]

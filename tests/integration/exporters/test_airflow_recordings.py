@@ -53,7 +53,7 @@ def recording(request: pytest.FixtureRequest) -> tuple[str, Mode, dict[str, floa
 
 
 def expected(version: str) -> list[Truth]:
-    return truths(is_2=version.startswith("2"))
+    return truths(major=version[0])
 
 
 Recording = tuple[str, Mode, dict[str, float], dict[str, Page]]

@@ -83,7 +83,7 @@ def test_each_event_becomes_one_series_with_its_labels_value_and_unit(airflow: A
         assert not [key for key, value in page.items() if key[0] == "statsd_exporter_events_conflict_total" and value]
 
 
-@pytest.mark.parametrize("version", COLUMNS)
+@pytest.mark.parametrize("version", ["2.11", "3.2", "3.3"])
 def test_the_processes_that_2_x_takes_back_are_left_out_and_nothing_is_refused(version: str, tmp_path: Path) -> None:
     airflow = Airflow(version, "influxdb")
     start = "airflow.dag_processing.processes,file_path=a/b.py,action=start:1|c"
@@ -101,7 +101,7 @@ def test_a_gauge_that_goes_below_zero_ends_below_zero(tmp_path: Path) -> None:
         assert page["airflow_pool_open_slots", (("pool_name", "p"),)] == -2, exporter
 
 
-@pytest.mark.parametrize("version", [version for version in COLUMNS if version != "3.3"])
+@pytest.mark.parametrize("version", ["2.11", "3.2"])
 def test_a_dag_id_with_dots_loses_no_sample_where_no_tag_tells_its_end(version: str, tmp_path: Path) -> None:
     lines = [f"airflow.dag.my.dag.group.task.scheduled_duration:{SECONDS}|ms", "airflow.task.scheduled_duration:1|ms"]
     lines += ["airflow.dagrun.duration.success.my.dag:2500|ms", "airflow.dagrun.duration.success:2500|ms"]
