@@ -260,20 +260,29 @@ def test_no_sample_was_refused(observed: Observed) -> None:
 def test_every_panel_answers_that_this_airflow_has_signals_for(observed: Observed) -> None:
     if not observed.boards:
         pytest.skip("no boards are generated: windsock generate")
-    silent = {}
-    for question, answers in observed.boards.items():
-        signals = question.signals
-        if signals is None or not question.families <= observed.names:
-            continue  # of events that this run does not make
-        if question.shows_only_what_is_wrong or question.asks_for_lost_labels(observed.mode):
-            continue
-        if all(observed.release.emitter & signal.emitters for signal in signals) and not answers:
-            logger.error("%s, %s does not answer: %s", question.board, question.panel, question.promql)
-            silent[question.board, question.panel] = question.promql
-    asked = sum(bool(answers) for answers in observed.boards.values())
-    logger.info("%d of %d questions of the boards answered", asked, len(observed.boards))
-    assert not silent
-    assert asked
+    silent = [question for question, answers in observed.boards.items() if not answers]
+    unexplained = []
+    for question in silent:
+        why = why_silent(question, observed)
+        logger.info("%s, %s: no answer: %s", question.board, question.panel, why or question.promql)
+        unexplained += [] if why else [(question.board, question.panel, question.promql)]
+    logger.info("%d of %d questions of the boards answered", len(observed.boards) - len(silent), len(observed.boards))
+    assert not unexplained
+    assert len(silent) < len(observed.boards)
+
+
+def why_silent(question: Question, observed: Observed) -> str:
+    """A good reason for an empty answer, or nothing."""
+    signals = question.signals
+    if signals is None:
+        return "asks for other exporters or for recordings too"
+    if not all(observed.release.emitter & signal.emitters for signal in signals):
+        return "this version does not send it"
+    if not question.families <= observed.names:
+        return "of events that this run does not make"
+    if question.shows_only_what_is_wrong:
+        return "shows only what is wrong"
+    return "plain mode has not these labels" if question.asks_for_lost_labels(observed.mode) else ""
 
 
 def test_no_id_has_become_a_part_of_a_series_name(observed: Observed) -> None:
