@@ -53,6 +53,13 @@ class Queries:
         with urllib.request.urlopen(url, timeout=10) as answer:
             return list(json.load(answer)["data"]["result"])
 
+    def answers(self, promql: str, since: float) -> int:
+        """How many series the question has had since then, as a panel over this time would draw them."""
+        asked = {"query": promql, "start": f"{since:.0f}", "end": f"{time.time():.0f}", "step": "5"}
+        url = f"{self._base}/query_range?{urllib.parse.urlencode(asked)}"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return len(json.load(answer)["data"]["result"])
+
     def number(self, promql: str) -> float:
         """The one number; 0 where there is no series."""
         return sum(float(row["value"][1]) for row in self.vector(promql))
@@ -173,8 +180,9 @@ def observed(
                 metastore_exporter_serving(database, folders[1]) as metastore_port,
                 prometheus_serving(web_port, metastore_port, folders[2]) as queries,
             ):
+                began = time.time()
                 airflow.wait_for_runs()
-                seen = observe(airflow, mode, queries)
+                seen = observe(airflow, mode, queries, began)
         finally:
             recorder.stop()
     if RECORD:
@@ -182,7 +190,7 @@ def observed(
     return seen
 
 
-def observe(airflow: RunningAirflow, mode: Mode, queries: Queries) -> Observed:
+def observe(airflow: RunningAirflow, mode: Mode, queries: Queries, began: float) -> Observed:
     """Wait until the series agree with the database, or for as long as they have; then read everything once."""
     expected = everything(airflow.release)
     counted = {each.name: airflow.count(each.sql) for each in expected}
@@ -193,7 +201,7 @@ def observe(airflow: RunningAirflow, mode: Mode, queries: Queries) -> Observed:
         mode,
         counted,
         told,
-        boards={each: len(queries.vector(each.promql)) for each in questions()},
+        boards={each: queries.answers(each.promql, began) for each in questions()},
         names=queries.names(),
         refused=queries.number("sum(statsd_exporter_events_error_total) + sum(statsd_exporter_sample_errors_total)"),
         executor_slots=queries.vector("airflow_executor_open_slots"),

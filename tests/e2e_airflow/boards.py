@@ -58,6 +58,7 @@ class Question:
         return mode is Mode.PLAIN and any(
             asked & set(row.labels) - {name for form in row.legacy for name in form.variables if not form.twice}
             for row in self.signals or ()
+            if row.name in CATALOGUE
         )
 
 
