@@ -171,7 +171,7 @@ def observed(
     folders = [home / folder for folder in ("airflow", "exporter", "prometheus")]
     for folder in folders:
         folder.mkdir()
-    database = postgresql.create()
+    database, began = postgresql.create(), time.time()
     with bridge_serving(PACKAGE_DIR / flavour_for(release.emitter, mode)) as (statsd_port, web_port):
         recorder = Recorder(statsd_port)
         try:
@@ -180,7 +180,6 @@ def observed(
                 metastore_exporter_serving(database, folders[1]) as metastore_port,
                 prometheus_serving(web_port, metastore_port, folders[2]) as queries,
             ):
-                began = time.time()
                 airflow.wait_for_runs()
                 seen = observe(airflow, mode, queries, began)
         finally:

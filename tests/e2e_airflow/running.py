@@ -20,7 +20,7 @@ from tests.servers.processes import ServerProcess, free_port, wait_until
 PATIENCE_SECONDS = 300.0
 POOL, POOL_SLOTS = "e2e_pool", 1
 RUNS = 9
-"""DAG runs that dags/ makes: three of e2e_success, one of each other DAG."""
+"""DAG runs that dags/ makes: three of e2e_success, none of e2e_later, one of each other DAG."""
 
 MODES = {
     "plain": {},
