@@ -1,4 +1,4 @@
-"""DAGs for Airflow 2.11 and 3.3 that end in every way a task can end. Schedules start them; one is not due in our time."""
+"""DAGs for Airflow 2.11 and 3.3 whose tasks end in every way that there is. Schedules start them."""
 
 from __future__ import annotations
 
