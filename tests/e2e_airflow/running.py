@@ -119,7 +119,7 @@ class RunningAirflow:
 
     def _commands(self) -> list[tuple[str, ...]]:
         if self.release.is_2:
-            return [("scheduler",), ("triggerer",)]
+            return [("dag-processor",), ("scheduler",), ("triggerer",)]
         api = ("api-server", "--port", str(self._api_port), "--host", "127.0.0.1", "--workers", "1")
         return [api, ("dag-processor",), ("scheduler",), ("triggerer",)]
 
@@ -158,6 +158,7 @@ class RunningAirflow:
             "AIRFLOW__API__SECRET_KEY": "only-for-the-end-to-end-test-of-windsock",
             "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{self._api_port}",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
+            "AIRFLOW__SCHEDULER__STANDALONE_DAG_PROCESSOR": "True",  # 2.x: else it has no heartbeat of its own
             "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "10",
             "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "10",
             "AIRFLOW__SCHEDULER__PRINT_STATS_INTERVAL": "5",
