@@ -1,14 +1,15 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up down status test lint format generate lock bench clean distclean
+.PHONY: help up down status test lint format generate lock bench e2e-airflow clean distclean
 
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+E2E_ARGS ?=
 BIN := .venv/bin
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## Set up and start everything on this machine
 	@scripts/bootstrap up
@@ -47,6 +48,10 @@ lock: ## Pin the dependencies anew (needs uv)
 bench: ## Measure tasks per second, alerts, the StatsD bridge and the machine itself
 	@scripts/bootstrap dev
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+e2e-airflow: ## Run real Airflows (2.11 and 3.3) into the exporter and compare with their databases (E2E_ARGS="-k 3.3")
+	@scripts/bootstrap test
+	@$(BIN)/python -m pytest tests/e2e_airflow/airflow_e2e.py -p no:xdist --timeout 1800 --log-cli-level=INFO $(E2E_ARGS)
 
 clean: ## Remove caches and build results
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist bench-results

@@ -7,12 +7,13 @@ help texts, rules, boards and the reference page are made from them. To add a si
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from exporters.errors import UnknownSignalError
 from exporters.naming import did_you_mean
-from exporters.signal import NAMESPACE, Buckets, Emitter, Label, LegacyForm, Signal, SignalType, Unit
+from exporters.signal import NAMESPACE, Buckets, Emitter, Instead, Label, LegacyForm, Mode, Signal, SignalType, Unit
 from exporters.signals import (
     alerting,
     capacity,
@@ -27,16 +28,19 @@ from exporters.signals import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 __all__ = [
+    "AREAS",
     "CATALOGUE",
     "METASTORE",
     "NAMESPACE",
     "Buckets",
     "Emitter",
+    "Instead",
     "Label",
     "LegacyForm",
+    "Mode",
     "Signal",
     "SignalType",
     "Unit",
@@ -44,7 +48,20 @@ __all__ = [
     "windsock_signals",
 ]
 
-_AREAS: Final = (scheduling, parsing, capacity, runs, tasks, deferral, services, providers, alerting)
+AREAS: Final[Mapping[str, tuple[Signal, ...]]] = MappingProxyType(
+    {
+        "Scheduler and jobs": scheduling.SIGNALS,
+        "DAG processing": parsing.SIGNALS,
+        "Executors, pools and queues": capacity.SIGNALS,
+        "Runs, SLAs and assets": runs.SIGNALS,
+        "Task attempts": tasks.SIGNALS,
+        "Triggerer and deadlines": deferral.SIGNALS,
+        "API server, connection tests, start-up": services.SIGNALS,
+        "Providers": providers.SIGNALS,
+        "Alerts and Windsock's own losses": alerting.SIGNALS,
+    }
+)
+"""What travels through StatsD, by the part of the system that it tells of."""
 
 
 def _by_name(signals: Iterable[Signal]) -> Mapping[str, Signal]:
@@ -56,7 +73,7 @@ def _by_name(signals: Iterable[Signal]) -> Mapping[str, Signal]:
     return MappingProxyType(table)
 
 
-CATALOGUE: Final[Mapping[str, Signal]] = _by_name(row for area in _AREAS for row in area.SIGNALS)
+CATALOGUE: Final[Mapping[str, Signal]] = _by_name(row for area in AREAS.values() for row in area)
 """What travels through StatsD."""
 
 METASTORE: Final[Mapping[str, Signal]] = _by_name(metastore.SIGNALS)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from exporters.mapping import Flavour, statsd_mapping
+from exporters.reference import metrics_page
 
 PACKAGE_DIR: Final = Path(__file__).parent
 STATSD_MAPPING: Final = PACKAGE_DIR / Flavour.SINGLE
@@ -14,4 +15,5 @@ STATSD_MAPPING: Final = PACKAGE_DIR / Flavour.SINGLE
 
 def documents() -> dict[str, str]:
     """Path relative to the repository's root → content."""
-    return {f"exporters/{flavour.value}": statsd_mapping(flavour) for flavour in Flavour}
+    mappings = {f"exporters/{flavour.value}": statsd_mapping(flavour) for flavour in Flavour}
+    return {**mappings, "docs/metrics.md": metrics_page()}

@@ -1,20 +1,16 @@
 """Catalogue → StatsD mapping, in the language of prom/statsd_exporter. Pure: data in, text out.
 
-Three flavours, because a mapping rule sees the name but not whether tags came with it:
+A mapping rule sees the name but not whether tags came with it, nor who sent it. So there is one file for Windsock, and
+one for each mode of Airflow (plain, InfluxDB, Datadog) and each group of versions that send the same forms:
 
-==================  ==================================================  =====================================
-flavour             for a sender of                                     dotted forms / base forms
-==================  ==================================================  =====================================
-``SINGLE``          one form per sample: Windsock, tagged or dotted;    both map into the same family
-                    Airflow with tags and ``legacy_names_on = False``
-``AIRFLOW_TAGGED``  tags *and* dotted names: Airflow's default with     dotted ones dropped, they would
-                    ``statsd_influxdb_enabled`` or Datadog              count everything twice
-``AIRFLOW_PLAIN``   names only: Airflow's default without tags          dotted ones map; a base form without
-                                                                        its labels is dropped
-==================  ==================================================  =====================================
+* **Windsock** sends one form per sample, tagged or dotted: both map into the same family.
+* **Airflow with tags** (InfluxDB, Datadog) sends tagged *and* dotted names: the dotted ones are dropped, they would
+  count everything twice.
+* **Airflow without tags** (plain) sends names only: dotted ones give the labels, and a base form that has a dotted twin
+  is dropped.
 
-Base forms come before dotted ones: statsd_exporter 0.30 never reaches a glob that is the beginning of an
-earlier one.
+In each, seconds that a version writes as milliseconds are scaled (`Signal.wire_scale`). Base forms come before dotted
+ones: statsd_exporter 0.30 never reaches a glob that is the beginning of an earlier one.
 """
 
 from __future__ import annotations
@@ -27,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from exporters.catalogue import CATALOGUE, NAMESPACE, LegacyForm, Signal, SignalType
-from exporters.signal import Buckets
+from exporters.signal import Buckets, Emitter, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,18 +42,106 @@ LONE_GAUGE_TTL: Final = "1h"
 
 
 class Flavour(StrEnum):
-    """Which forms the sender sends; see the module's table. The value names the file."""
+    """Whose lines the file is for; see the module's text. The value names the file."""
 
     SINGLE = "statsd_mapping.yml"
-    AIRFLOW_TAGGED = "statsd_mapping_airflow_tagged.yml"
     AIRFLOW_PLAIN = "statsd_mapping_airflow_plain.yml"
+    AIRFLOW_TAGGED = "statsd_mapping_airflow_tagged.yml"
+    AIRFLOW_DATADOG = "statsd_mapping_airflow_datadog.yml"
+    AIRFLOW_3_0_PLAIN = "statsd_mapping_airflow_3.0-3.2_plain.yml"
+    AIRFLOW_3_0_TAGGED = "statsd_mapping_airflow_3.0-3.2_tagged.yml"
+    AIRFLOW_3_0_DATADOG = "statsd_mapping_airflow_3.0-3.2_datadog.yml"
+    AIRFLOW_2_PLAIN = "statsd_mapping_airflow_2_plain.yml"
+    AIRFLOW_2_TAGGED = "statsd_mapping_airflow_2_tagged.yml"
+    AIRFLOW_2_DATADOG = "statsd_mapping_airflow_2_datadog.yml"
+    AIRFLOW_2_CONSISTENT_PLAIN = "statsd_mapping_airflow_2.11_consistent_plain.yml"
+    AIRFLOW_2_CONSISTENT_TAGGED = "statsd_mapping_airflow_2.11_consistent_tagged.yml"
+    AIRFLOW_2_CONSISTENT_DATADOG = "statsd_mapping_airflow_2.11_consistent_datadog.yml"
+
+    @property
+    def sender(self) -> Sender:
+        return _SENDERS[self]
 
 
-_ABOUT: Final = {
-    Flavour.SINGLE: "For senders of one form: Windsock, or Airflow with tags and legacy_names_on = False.",
-    Flavour.AIRFLOW_TAGGED: "For Airflow with tags and legacy names: the dotted names are dropped.",
-    Flavour.AIRFLOW_PLAIN: "For Airflow without tags: dotted names give the labels, bare twins are dropped.",
+@dataclass(frozen=True)
+class Sender:
+    """Versions that send the same forms, and how they write tags."""
+
+    emitters: Emitter
+    mode: Mode
+    title: str
+    consistent: bool = False  # 2.11 with timer_unit_consistency
+
+    def scale(self, signal: Signal) -> int:
+        """What a timer's number is multiplied by; those of a group's versions that send it agree."""
+        return max(signal.wire_scale(each, self.mode, consistent=self.consistent) for each in self.emitters)
+
+    @property
+    def tagged(self) -> bool:
+        """Tags and dotted names come together."""
+        return bool(self.emitters & Emitter.AIRFLOW) and self.mode is not Mode.PLAIN
+
+    @property
+    def bare(self) -> bool:
+        """Dotted names come beside base forms that have lost their tags."""
+        return bool(self.emitters & Emitter.AIRFLOW) and self.mode is Mode.PLAIN
+
+
+_WINDSOCK: Final = "For Windsock, which sends one form of each sample, tagged or dotted."
+_WORDS: Final = {
+    Mode.PLAIN: "without tags: dotted names give the labels, their bare twins are dropped.",
+    Mode.INFLUXDB: "with statsd_influxdb_enabled: tags give the labels, the dotted names are dropped.",
+    Mode.DATADOG: "with statsd_datadog_enabled: tags give the labels, dotted names are dropped, seconds are scaled.",
 }
+
+
+def _airflow(emitters: Emitter, versions: str, mode: Mode, *, consistent: bool = False) -> Sender:
+    return Sender(emitters, mode, f"For Airflow {versions} {_WORDS[mode]}", consistent)
+
+
+def _three(emitters: Emitter, versions: str, *flavours: Flavour, consistent: bool = False) -> dict[Flavour, Sender]:
+    """The senders of a group of versions, for files in the order of the modes."""
+    return {
+        flavour: _airflow(emitters, versions, mode, consistent=consistent)
+        for flavour, mode in zip(flavours, Mode, strict=True)
+    }
+
+
+_SENDERS: Final = {
+    Flavour.SINGLE: Sender(Emitter.WINDSOCK, Mode.INFLUXDB, _WINDSOCK),
+    **_three(Emitter.AIRFLOW_3_3, "3.3", Flavour.AIRFLOW_PLAIN, Flavour.AIRFLOW_TAGGED, Flavour.AIRFLOW_DATADOG),
+    **_three(
+        Emitter.AIRFLOW_3_0_TO_3_2,
+        "3.0, 3.1 and 3.2",
+        Flavour.AIRFLOW_3_0_PLAIN,
+        Flavour.AIRFLOW_3_0_TAGGED,
+        Flavour.AIRFLOW_3_0_DATADOG,
+    ),
+    **_three(
+        Emitter.AIRFLOW_2,
+        "2.10 and 2.11",
+        Flavour.AIRFLOW_2_PLAIN,
+        Flavour.AIRFLOW_2_TAGGED,
+        Flavour.AIRFLOW_2_DATADOG,
+    ),
+    **_three(
+        Emitter.AIRFLOW_2_11,
+        "2.11, timer_unit_consistency on,",
+        Flavour.AIRFLOW_2_CONSISTENT_PLAIN,
+        Flavour.AIRFLOW_2_CONSISTENT_TAGGED,
+        Flavour.AIRFLOW_2_CONSISTENT_DATADOG,
+        consistent=True,
+    ),
+}
+
+
+def flavour_for(emitter: Emitter, mode: Mode, *, consistent: bool = False) -> Flavour:
+    """The file for one version of Airflow in this mode; ``consistent`` is 2.11 with timer_unit_consistency."""
+    return next(
+        flavour
+        for flavour, sender in _SENDERS.items()
+        if emitter in sender.emitters and (sender.mode, sender.consistent) == (mode, consistent)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +156,7 @@ class Rule:
     drop: bool = False
     labels: dict[str, str] = field(default_factory=dict)
     ttl: str = ""
+    scale: int = 1
     buckets: Buckets | None = None
 
     def document(self) -> dict[str, Any]:
@@ -87,6 +172,8 @@ class Rule:
             entry["labels"] = self.labels
         if self.ttl:
             entry["ttl"] = self.ttl
+        if self.scale != 1:
+            entry["scale"] = self.scale
         if self.buckets not in (None, Buckets.LATENCY):
             entry["histogram_options"] = {"buckets": list(self.buckets.value)}
         return entry
@@ -102,43 +189,58 @@ def statsd_mapping(flavour: Flavour = Flavour.SINGLE, prefix: str = NAMESPACE) -
         "mappings": [rule.document() for rule in rules(CATALOGUE.values(), flavour, prefix)],
     }
     body = yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=1000)
-    return f"{HEADER}# {_ABOUT[flavour]}\n{body}"
+    return f"{HEADER}# {flavour.sender.title}\n{body}"
 
 
 def rules(signals: Iterable[Signal], flavour: Flavour, prefix: str) -> list[Rule]:
     """All rules: base forms, then dotted globs from short to long, then regexes."""
-    signals = list(signals)
-    base = [_base_rule(signal, flavour, prefix) for signal in signals if signal.tagged]
-    dotted = [rule for signal in signals for rule in _dotted_rules(signal, flavour, prefix)]
+    signals, sender = list(signals), flavour.sender
+    base = [_base_rule(signal, sender, prefix) for signal in signals if signal.tagged]
+    dotted = [rule for signal in signals for rule in _dotted_rules(signal, sender, prefix)]
     globs = sorted((rule for rule in dotted if not rule.regex), key=lambda rule: rule.match.count("."))
-    return base + globs + [rule for rule in dotted if rule.regex]
+    own = _CLIENTS_OWN if sender.mode is Mode.DATADOG else []
+    return base + globs + [rule for rule in dotted if rule.regex] + own
 
 
-def _base_rule(signal: Signal, flavour: Flavour, prefix: str) -> Rule:
+def _base_rule(signal: Signal, sender: Sender, prefix: str) -> Rule:
     match = f"{prefix}.{signal.name}"
-    if flavour is Flavour.AIRFLOW_PLAIN and any(form.always for form in signal.legacy):
+    if sender.emitters & signal.decremented or (sender.bare and _has_twin(signal, sender)):
         return _drop(signal, match, regex=False)
-    return _map(signal, match, dict.fromkeys(signal.stripped, ""), regex=False)
+    return _map(signal, match, dict.fromkeys(signal.stripped, ""), sender, regex=False)
 
 
-def _dotted_rules(signal: Signal, flavour: Flavour, prefix: str) -> Iterator[Rule]:
+def _has_twin(signal: Signal, sender: Sender) -> bool:
+    """Whether each base form without tags comes with one dotted form that has the labels."""
+    sent = [form for form in signal.legacy if form.emitters & sender.emitters]
+    return bool(sent) and not any((form.sometimes | form.twice) & sender.emitters for form in sent)
+
+
+def _dotted_rules(signal: Signal, sender: Sender, prefix: str) -> Iterator[Rule]:
     # The form with most variables first: for a regex the shorter one would fit its names too.
-    for form in sorted(signal.legacy, key=lambda form: -len(form.variables)):
-        if flavour is Flavour.AIRFLOW_TAGGED and signal.tagged and not form.alone:
+    forms = [form for form in signal.legacy if form.emitters & sender.emitters]
+    for form in sorted(forms, key=lambda form: -len(form.variables)):
+        if _counts_again(signal, form, sender):
             yield _drop(signal, form.regex(prefix), regex=True)
         else:
-            yield _dotted_rule(signal, form, flavour, prefix)
+            yield _dotted_rule(signal, form, sender, prefix)
 
 
-def _dotted_rule(signal: Signal, form: LegacyForm, flavour: Flavour, prefix: str) -> Rule:
+def _counts_again(signal: Signal, form: LegacyForm, sender: Sender) -> bool:
+    """Whether what this form says has been said: by a tagged form, or by this form before."""
+    if sender.bare:
+        return bool(form.twice & sender.emitters)
+    return sender.tagged and signal.tagged and not (form.alone | form.replacing) & sender.emitters
+
+
+def _dotted_rule(signal: Signal, form: LegacyForm, sender: Sender, prefix: str) -> Rule:
     """A glob where the sender keeps dots out of values; a regex for Airflow, which did so from 3.3 only."""
-    glob = form.glob(prefix) if flavour is Flavour.SINGLE else None
+    glob = None if sender.emitters & Emitter.AIRFLOW else form.glob(prefix)
     places = enumerate(form.variables, 1)
     labels = {name: f"${{{place}}}" for place, name in places if name not in signal.stripped}
-    return _map(signal, glob or form.regex(prefix), labels, regex=glob is None)
+    return _map(signal, glob or form.regex(prefix), labels, sender, regex=glob is None)
 
 
-def _map(signal: Signal, match: str, labels: dict[str, str], *, regex: bool) -> Rule:
+def _map(signal: Signal, match: str, labels: dict[str, str], sender: Sender, *, regex: bool) -> Rule:
     return Rule(
         match=match,
         name=signal.series_name(),
@@ -147,6 +249,7 @@ def _map(signal: Signal, match: str, labels: dict[str, str], *, regex: bool) -> 
         regex=regex,
         labels=labels,
         ttl=_ttl(signal),
+        scale=sender.scale(signal),
         buckets=signal.buckets if signal.type is SignalType.TIMER else None,
     )
 
@@ -159,6 +262,18 @@ def _ttl(signal: Signal) -> str:
     if signal.type is SignalType.GAUGE:
         return GAUGE_TTL if signal.labels else LONE_GAUGE_TTL
     return PER_OBJECT_TTL if signal.labels else ""
+
+
+_CLIENTS_OWN: Final = [
+    Rule(
+        match=r"^datadog\.dogstatsd\.client\.",
+        name="datadog_dogstatsd_client",
+        type=SignalType.COUNTER,
+        regex=True,
+        drop=True,
+    )
+]
+"""What Datadog's client says of itself, beside Airflow's samples."""
 
 
 class _Dumper(yaml.SafeDumper):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, Flag, StrEnum, auto
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import Final
 
 from exporters.naming import escape_metric_name
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 NAMESPACE: Final = "airflow"
 """First word of every series, whatever the prefix on the wire: one set of boards serves all senders."""
@@ -92,7 +91,28 @@ class Emitter(Flag):
     AIRFLOW_3_3 = auto()
     AIRFLOW_2 = AIRFLOW_2_10 | AIRFLOW_2_11
     AIRFLOW_3 = AIRFLOW_3_0 | AIRFLOW_3_1 | AIRFLOW_3_2 | AIRFLOW_3_3
+    AIRFLOW_3_0_TO_3_2 = AIRFLOW_3_0 | AIRFLOW_3_1 | AIRFLOW_3_2
     AIRFLOW = AIRFLOW_2 | AIRFLOW_3
+
+    @property
+    def version(self) -> str:
+        """How people write one Airflow version: ``3.3``."""
+        return self.name.removeprefix("AIRFLOW_").replace("_", ".") if self.name else ""
+
+
+_NOBODY: Final = Emitter(0)
+_EVERYBODY: Final = ~Emitter(0)
+
+AIRFLOW_VERSIONS: Final[Mapping[str, Emitter]] = MappingProxyType({each.version: each for each in Emitter.AIRFLOW})
+"""The versions that were read, oldest first."""
+
+
+class Mode(StrEnum):
+    """How Airflow writes tags, by its ``[metrics]`` settings. The value is the word of commands and file names."""
+
+    PLAIN = "plain"  # statsd_on alone: tags are thrown away, only names travel
+    INFLUXDB = "influxdb"  # statsd_influxdb_enabled
+    DATADOG = "datadog"  # statsd_datadog_enabled
 
 
 class Buckets(Enum):
@@ -129,8 +149,11 @@ class LegacyForm:
     """
 
     template: str
-    always: bool = True  # False: sent only in some set-ups, so its base form must stay mapped too
-    alone: bool = False  # True: some versions send this form only, so it must stay mapped beside the tagged one
+    emitters: Emitter = _EVERYBODY  # who of the signal's senders sends this form
+    alone: Emitter = _NOBODY  # who sends this form and no base form
+    sometimes: Emitter = _NOBODY  # who sends it in some set-ups only
+    replacing: Emitter = _NOBODY  # who sends it in some set-ups without the base form
+    twice: Emitter = _NOBODY  # who sends it two times for each event
 
     @cached_property
     def parts(self) -> tuple[str, ...]:
@@ -160,6 +183,15 @@ class LegacyForm:
         return f"^{''.join(pieces)}$"
 
 
+@dataclass(frozen=True)
+class Instead:
+    """What to read from versions that do not send a signal."""
+
+    emitters: Emitter
+    use: str  # a signal's name, of either table; empty where there is nothing
+    why: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Signal:
     """One row of the catalogue."""
@@ -176,7 +208,32 @@ class Signal:
     engine_labels: tuple[Label, ...] | None = None  # where Windsock sends fewer labels than Airflow
     stripped: tuple[str, ...] = ()  # tags on the wire that must not become labels: unbounded values
     old_labels: tuple[tuple[str, Label], ...] = ()  # (name in older Airflow, name here)
-    note: str = ""  # unit traps, gaps and defects a reader of the series must know
+    partial: Emitter = _NOBODY  # who of the emitters sends it for a part of the events only; the note says which
+    listed: Emitter = _NOBODY  # who documents or holds it in code, while no normal run sends it: never alert on it
+    unread: Emitter = _NOBODY  # providers: versions that nobody has read
+    instead: tuple[Instead, ...] = ()  # for the versions of Airflow that do not send it
+    seconds_as_ms: Emitter = _NOBODY  # timers: who hands seconds to the client, which writes them as milliseconds
+    stopwatch: Emitter = _NOBODY  # timers: who lets the client measure; Datadog's then writes seconds as milliseconds
+    decremented: Emitter = _NOBODY  # counters: who takes back each count with a negative one, which exporters refuse
+    note: str = ""  # what else a reader of the series must know
+
+    def instead_for(self, emitter: Emitter) -> Instead | None:
+        """What to read from this version; None where it sends the signal, or where nobody knows."""
+        return next((each for each in self.instead if emitter in each.emitters), None)
+
+    def wire_scale(self, emitter: Emitter, mode: Mode, *, consistent: bool = False) -> int:
+        """1000 where this version writes seconds as if they were milliseconds, else 1.
+
+        2.x hands seconds to the client here and there, and its Datadog client gets them for every timer;
+        ``consistent`` is 2.11 with ``[metrics] timer_unit_consistency``, which ends both. What remains, to this day, is
+        Datadog's stopwatch, which counts seconds.
+        """
+        if self.type is not SignalType.TIMER:
+            return 1
+        seconds = self.stopwatch if mode is Mode.DATADOG else _NOBODY
+        if not consistent:
+            seconds |= self.seconds_as_ms | (Emitter.AIRFLOW_2 if mode is Mode.DATADOG else _NOBODY)
+        return 1000 if emitter & seconds else 1
 
     def series_name(self, prefix: str = NAMESPACE) -> str:
         """The Prometheus family as statsd_exporter makes it: ``airflow_dagrun_dependency_check``."""

@@ -23,6 +23,7 @@ COMMANDS = {
     "config": Lazy("engine.cli.config:config", "Show the settings and where they come from."),
     "db": Lazy("engine.cli.db:db", "Create, upgrade, check, reset the metastore."),
     "users": Lazy("engine.cli.users:users", "Manage who may sign in."),
+    "airflow": Lazy("engine.cli.airflow:airflow", "For an existing Airflow: see whether its metrics arrive."),
     "scheduler": Lazy("engine.cli.services:scheduler", "Run the scheduler."),
     "dag-processor": Lazy("engine.cli.services:dag_processor", "Run the DAG processor."),
     "notifier": Lazy("engine.cli.services:notifier", "Run the delivery of alerts and callbacks."),

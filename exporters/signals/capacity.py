@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from exporters.signal import Label, LegacyForm, Signal
-from exporters.signals.rows import AIRFLOW, AIRFLOW_3, AIRFLOW_3_2, AIRFLOW_3_3, WINDSOCK, gauge
+from typing import Final
+
+from exporters.signal import Emitter, Instead, Label, LegacyForm, Signal
+from exporters.signals.rows import (
+    AIRFLOW,
+    AIRFLOW_2,
+    AIRFLOW_3,
+    AIRFLOW_3_0,
+    AIRFLOW_3_1,
+    AIRFLOW_3_2,
+    AIRFLOW_3_3,
+    WINDSOCK,
+    gauge,
+)
+
+_BEFORE_3_3: Final = Emitter.AIRFLOW_2 | Emitter.AIRFLOW_3_0_TO_3_2
+_BEFORE_3_2: Final = AIRFLOW_2 | AIRFLOW_3_0 | AIRFLOW_3_1
+_PER_POOL: Final = "per pool instead of per task"
 
 SIGNALS: tuple[Signal, ...] = (
     gauge(
@@ -11,16 +27,16 @@ SIGNALS: tuple[Signal, ...] = (
         "Free executor slots = parallelism minus running set",
         WINDSOCK | AIRFLOW,
         labels=(Label.STATUS, Label.EXECUTOR_CLASS_NAME),
-        legacy=(LegacyForm("executor.open_slots.{executor_class_name}", always=False),),
+        legacy=(LegacyForm("executor.open_slots.{executor_class_name}", sometimes=_BEFORE_3_3, replacing=AIRFLOW),),
         old_labels=(("name", Label.EXECUTOR_CLASS_NAME),),
-        note="can be negative",
+        note="can be negative; with several executors only the dotted form is sent, in every version",
     ),
     gauge(
         "executor.queued_tasks",
         "Tasks the executor has not started",
         WINDSOCK | AIRFLOW,
         labels=(Label.STATUS, Label.EXECUTOR_CLASS_NAME),
-        legacy=(LegacyForm("executor.queued_tasks.{executor_class_name}", always=False),),
+        legacy=(LegacyForm("executor.queued_tasks.{executor_class_name}", sometimes=_BEFORE_3_3, replacing=AIRFLOW),),
         old_labels=(("name", Label.EXECUTOR_CLASS_NAME),),
     ),
     gauge(
@@ -28,7 +44,7 @@ SIGNALS: tuple[Signal, ...] = (
         "Tasks in the executor running set",
         WINDSOCK | AIRFLOW,
         labels=(Label.STATUS, Label.EXECUTOR_CLASS_NAME),
-        legacy=(LegacyForm("executor.running_tasks.{executor_class_name}", always=False),),
+        legacy=(LegacyForm("executor.running_tasks.{executor_class_name}", sometimes=_BEFORE_3_3, replacing=AIRFLOW),),
         old_labels=(("name", Label.EXECUTOR_CLASS_NAME),),
     ),
     gauge(
@@ -80,6 +96,7 @@ SIGNALS: tuple[Signal, ...] = (
         WINDSOCK | AIRFLOW_3,
         labels=(Label.QUEUE, Label.DAG_ID, Label.TASK_ID),
         legacy=(LegacyForm("ti.running.{queue}.{dag_id}.{task_id}"),),
+        instead=(Instead(AIRFLOW_2, "pool.running_slots", _PER_POOL),),
         note="vanished keys are sent once as 0",
     ),
     gauge(
@@ -88,6 +105,7 @@ SIGNALS: tuple[Signal, ...] = (
         WINDSOCK | AIRFLOW_3_2 | AIRFLOW_3_3,
         labels=(Label.QUEUE, Label.DAG_ID, Label.TASK_ID),
         legacy=(LegacyForm("ti.scheduled.{queue}.{dag_id}.{task_id}"),),
+        instead=(Instead(_BEFORE_3_2, "pool.scheduled_slots", _PER_POOL),),
     ),
     gauge(
         "ti.queued",
@@ -95,6 +113,7 @@ SIGNALS: tuple[Signal, ...] = (
         WINDSOCK | AIRFLOW_3_2 | AIRFLOW_3_3,
         labels=(Label.QUEUE, Label.DAG_ID, Label.TASK_ID),
         legacy=(LegacyForm("ti.queued.{queue}.{dag_id}.{task_id}"),),
+        instead=(Instead(_BEFORE_3_2, "pool.queued_slots", _PER_POOL),),
     ),
     gauge(
         "ti.deferred",
@@ -102,5 +121,6 @@ SIGNALS: tuple[Signal, ...] = (
         AIRFLOW_3_2 | AIRFLOW_3_3,
         labels=(Label.QUEUE, Label.DAG_ID, Label.TASK_ID),
         legacy=(LegacyForm("ti.deferred.{queue}.{dag_id}.{task_id}"),),
+        instead=(Instead(_BEFORE_3_2, "pool.deferred_slots", _PER_POOL),),
     ),
 )

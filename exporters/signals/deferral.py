@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
-from exporters.signal import Label, LegacyForm, Signal
-from exporters.signals.rows import AIRFLOW, AIRFLOW_3, AIRFLOW_3_2, AIRFLOW_3_3, counter, gauge
+from typing import Final
+
+from exporters.signal import Instead, Label, LegacyForm, Signal
+from exporters.signals.rows import (
+    AIRFLOW,
+    AIRFLOW_2,
+    AIRFLOW_3,
+    AIRFLOW_3_0,
+    AIRFLOW_3_1,
+    AIRFLOW_3_2,
+    AIRFLOW_3_3,
+    NEW_IN_3_2,
+    counter,
+    gauge,
+)
+
+_LATE: Final = (
+    Instead(AIRFLOW_2, "sla_missed", "SLAs came before deadlines"),
+    Instead(AIRFLOW_3_0 | AIRFLOW_3_1, "metastore.last_success_timestamp_seconds", "neither SLAs nor deadlines"),
+)
+_CALLBACK_FAILED: Final = (
+    Instead(AIRFLOW_2, "sla_callback_notification_failure", "SLAs came before deadlines"),
+    Instead(AIRFLOW_3_0 | AIRFLOW_3_1, "", "neither SLAs nor deadlines"),
+)
 
 SIGNALS: tuple[Signal, ...] = (
     counter("triggerer_heartbeat", "Triggerer heartbeat", AIRFLOW, labels=(Label.TEAM_NAME,)),
@@ -15,6 +37,7 @@ SIGNALS: tuple[Signal, ...] = (
         "Deadline row created for a run",
         AIRFLOW_3_2 | AIRFLOW_3_3,
         labels=(Label.DAG_ID,),
+        instead=(NEW_IN_3_2,),
     ),
     counter(
         "deadline_alerts.deadline_missed",
@@ -22,6 +45,7 @@ SIGNALS: tuple[Signal, ...] = (
         AIRFLOW_3_2 | AIRFLOW_3_3,
         labels=(Label.DAG_ID,),
         stripped=("dagrun_id",),
+        instead=_LATE,
         note="the tag dagrun_id holds the run_id; 3.x strips it by default",
     ),
     counter(
@@ -30,6 +54,7 @@ SIGNALS: tuple[Signal, ...] = (
         AIRFLOW_3_2 | AIRFLOW_3_3,
         labels=(Label.DAG_ID,),
         stripped=("dagrun_id",),
+        instead=(NEW_IN_3_2,),
     ),
     counter(
         "deadline_alerts.callback_success",
@@ -37,6 +62,7 @@ SIGNALS: tuple[Signal, ...] = (
         AIRFLOW_3_2 | AIRFLOW_3_3,
         labels=(Label.DAG_ID,),
         stripped=("result", "path", "kwargs"),
+        instead=(NEW_IN_3_2,),
         note="not in the registry; free-form tag values",
     ),
     counter(
@@ -45,6 +71,7 @@ SIGNALS: tuple[Signal, ...] = (
         AIRFLOW_3_2 | AIRFLOW_3_3,
         labels=(Label.DAG_ID,),
         stripped=("result", "path", "kwargs"),
+        instead=_CALLBACK_FAILED,
         note="not in the registry",
     ),
     gauge(
@@ -60,5 +87,6 @@ SIGNALS: tuple[Signal, ...] = (
         AIRFLOW_3,
         labels=(Label.HOSTNAME,),
         legacy=(LegacyForm("triggerer.capacity_left.{hostname}"),),
+        instead=(Instead(AIRFLOW_2, "triggers.running", "what is used instead of what is left"),),
     ),
 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypedDict, Unpack
 
-from exporters.signal import Buckets, Emitter, Label, LegacyForm, Signal, SignalType, Unit
+from exporters.signal import Buckets, Emitter, Instead, Label, LegacyForm, Signal, SignalType, Unit
 
 WINDSOCK: Final = Emitter.WINDSOCK
 AIRFLOW: Final = Emitter.AIRFLOW
@@ -19,79 +19,43 @@ AIRFLOW_3_3: Final = Emitter.AIRFLOW_3_3
 NOBODY: Final = Emitter(0)
 """Documented or registered by Airflow, but no normal run sends it: an alert on it would never fire."""
 
+NEW_IN_3_0: Final = Instead(AIRFLOW_2, "", "new in 3.0")
+NEW_IN_3_1: Final = Instead(AIRFLOW_2 | AIRFLOW_3_0, "", "new in 3.1")
+NEW_IN_3_2: Final = Instead(AIRFLOW_2 | AIRFLOW_3_0 | AIRFLOW_3_1, "", "new in 3.2")
+NEW_IN_3_3: Final = Instead(AIRFLOW_2 | Emitter.AIRFLOW_3_0_TO_3_2, "", "new in 3.3")
+GONE_IN_3: Final = Instead(AIRFLOW_3, "", "gone in 3.0")
 
-def counter(
-    name: str,
-    help_text: str,
-    emitters: Emitter,
-    *,
-    labels: tuple[Label, ...] = (),
-    legacy: tuple[LegacyForm, ...] = (),
-    stripped: tuple[str, ...] = (),
-    old_labels: tuple[tuple[str, Label], ...] = (),
-    note: str = "",
-) -> Signal:
+
+class Facts(TypedDict, total=False):
+    """What a row may say beyond name, help and senders."""
+
+    labels: tuple[Label, ...]
+    unit: Unit
+    buckets: Buckets
+    legacy: tuple[LegacyForm, ...]
+    tagged: bool
+    engine_labels: tuple[Label, ...] | None
+    stripped: tuple[str, ...]
+    old_labels: tuple[tuple[str, Label], ...]
+    partial: Emitter
+    listed: Emitter
+    unread: Emitter
+    instead: tuple[Instead, ...]
+    seconds_as_ms: Emitter
+    stopwatch: Emitter
+    decremented: Emitter
+    note: str
+
+
+def counter(name: str, help_text: str, emitters: Emitter, **facts: Unpack[Facts]) -> Signal:
+    return Signal(name=name, type=SignalType.COUNTER, help=help_text, emitters=emitters, **facts)
+
+
+def gauge(name: str, help_text: str, emitters: Emitter, **facts: Unpack[Facts]) -> Signal:
+    return Signal(name=name, type=SignalType.GAUGE, help=help_text, emitters=emitters, **facts)
+
+
+def timer(name: str, help_text: str, emitters: Emitter, **facts: Unpack[Facts]) -> Signal:
     return Signal(
-        name=name,
-        type=SignalType.COUNTER,
-        help=help_text,
-        emitters=emitters,
-        labels=labels,
-        legacy=legacy,
-        stripped=stripped,
-        old_labels=old_labels,
-        note=note,
-    )
-
-
-def gauge(
-    name: str,
-    help_text: str,
-    emitters: Emitter,
-    *,
-    labels: tuple[Label, ...] = (),
-    unit: Unit = Unit.COUNT,
-    legacy: tuple[LegacyForm, ...] = (),
-    tagged: bool = True,
-    engine_labels: tuple[Label, ...] | None = None,
-    old_labels: tuple[tuple[str, Label], ...] = (),
-    note: str = "",
-) -> Signal:
-    return Signal(
-        name=name,
-        type=SignalType.GAUGE,
-        help=help_text,
-        emitters=emitters,
-        labels=labels,
-        unit=unit,
-        legacy=legacy,
-        tagged=tagged,
-        engine_labels=engine_labels,
-        old_labels=old_labels,
-        note=note,
-    )
-
-
-def timer(
-    name: str,
-    help_text: str,
-    emitters: Emitter,
-    *,
-    labels: tuple[Label, ...] = (),
-    buckets: Buckets = Buckets.LATENCY,
-    legacy: tuple[LegacyForm, ...] = (),
-    engine_labels: tuple[Label, ...] | None = None,
-    note: str = "",
-) -> Signal:
-    return Signal(
-        name=name,
-        type=SignalType.TIMER,
-        help=help_text,
-        emitters=emitters,
-        labels=labels,
-        unit=Unit.SECONDS,
-        buckets=buckets,
-        legacy=legacy,
-        engine_labels=engine_labels,
-        note=note,
+        name=name, type=SignalType.TIMER, help=help_text, emitters=emitters, **(Facts(unit=Unit.SECONDS) | facts)
     )

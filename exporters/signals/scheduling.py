@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from exporters.signal import Label, Signal
-from exporters.signals.rows import AIRFLOW, AIRFLOW_3_2, AIRFLOW_3_3, WINDSOCK, counter, gauge, timer
+from exporters.signal import Emitter, Instead, Label, Signal
+from exporters.signals.rows import (
+    AIRFLOW,
+    AIRFLOW_2,
+    AIRFLOW_3_0,
+    AIRFLOW_3_1,
+    AIRFLOW_3_2,
+    AIRFLOW_3_3,
+    NEW_IN_3_3,
+    WINDSOCK,
+    counter,
+    gauge,
+    timer,
+)
 
 SIGNALS: tuple[Signal, ...] = (
     counter(
@@ -38,28 +50,49 @@ SIGNALS: tuple[Signal, ...] = (
         "scheduler.dag_bag.cache_hit",
         "Serialized DAGs the scheduler had cached",
         WINDSOCK | AIRFLOW_3_3,
+        instead=(NEW_IN_3_3,),
     ),
     counter(
         "scheduler.dag_bag.cache_miss",
         "Serialized DAGs the scheduler loaded anew",
         WINDSOCK | AIRFLOW_3_3,
+        instead=(NEW_IN_3_3,),
     ),
     counter(
         "scheduler.dag_bag.cache_clear",
         "Times the scheduler emptied its DAG cache",
         AIRFLOW_3_3,
+        instead=(NEW_IN_3_3,),
     ),
-    gauge("scheduler.dag_bag.cache_size", "Serialized DAGs the scheduler holds", WINDSOCK | AIRFLOW_3_3),
+    gauge(
+        "scheduler.dag_bag.cache_size",
+        "Serialized DAGs the scheduler holds",
+        WINDSOCK | AIRFLOW_3_3,
+        instead=(NEW_IN_3_3,),
+    ),
     gauge("scheduler.tasks.starving", "Tasks without an open pool slot", WINDSOCK | AIRFLOW),
     gauge("scheduler.tasks.executable", "Tasks picked for queueing in this loop", WINDSOCK | AIRFLOW),
-    gauge("scheduler.dagruns.running", "Dag runs in state running", WINDSOCK | AIRFLOW_3_2 | AIRFLOW_3_3),
-    timer("scheduler.critical_section_duration", "Time under the queueing lock", WINDSOCK | AIRFLOW),
-    timer("scheduler.critical_section_query_duration", "Task query inside the lock", WINDSOCK | AIRFLOW),
-    timer("scheduler.scheduler_loop_duration", "One scheduler loop", WINDSOCK | AIRFLOW),
+    gauge(
+        "scheduler.dagruns.running",
+        "Dag runs in state running",
+        WINDSOCK | AIRFLOW_3_2 | AIRFLOW_3_3,
+        instead=(Instead(AIRFLOW_2 | AIRFLOW_3_0 | AIRFLOW_3_1, "metastore.dag_runs", "by DAG and state"),),
+    ),
+    timer("scheduler.critical_section_duration", "Time under the queueing lock", WINDSOCK | AIRFLOW, stopwatch=AIRFLOW),
+    timer(
+        "scheduler.critical_section_query_duration", "Task query inside the lock", WINDSOCK | AIRFLOW, stopwatch=AIRFLOW
+    ),
+    timer("scheduler.scheduler_loop_duration", "One scheduler loop", WINDSOCK | AIRFLOW, stopwatch=AIRFLOW),
     timer(
         "scheduler.executor_heartbeat_duration",
         "Executor heartbeat inside the loop",
         WINDSOCK | AIRFLOW_3_3,
         labels=(Label.EXECUTOR,),
+        stopwatch=AIRFLOW_3_3,
+        instead=(
+            Instead(
+                AIRFLOW_2 | Emitter.AIRFLOW_3_0_TO_3_2, "scheduler.scheduler_loop_duration", "the loop it is a part of"
+            ),
+        ),
     ),
 )

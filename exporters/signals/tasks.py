@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from exporters.signal import Buckets, Label, LegacyForm, Signal, Unit
+from typing import Final
+
+from exporters.signal import Buckets, Instead, Label, LegacyForm, Signal, Unit
 from exporters.signals.rows import (
     AIRFLOW,
     AIRFLOW_2,
     AIRFLOW_3,
+    AIRFLOW_3_0,
     AIRFLOW_3_1,
     AIRFLOW_3_2,
     AIRFLOW_3_3,
+    GONE_IN_3,
+    NEW_IN_3_3,
     WINDSOCK,
     counter,
     gauge,
     timer,
 )
+
+_RUNS_ONLY: Final = (Instead(AIRFLOW_3_0, "dagrun.duration.success", "runs, not tries; back in a patch of 3.1"),)
 
 SIGNALS: tuple[Signal, ...] = (
     counter(
@@ -24,12 +31,18 @@ SIGNALS: tuple[Signal, ...] = (
         labels=(Label.DAG_ID, Label.TASK_ID, Label.RETURN_CODE),
         legacy=(LegacyForm("local_task_job.task_exit.{job_id}.{dag_id}.{task_id}.{return_code}"),),
         stripped=("job_id",),
-        note="job_id in the name is unbounded cardinality",
+        listed=AIRFLOW_3_2 | AIRFLOW_3_3,
+        instead=(
+            Instead(AIRFLOW_3_0, "dagrun.duration.failed", "runs, not tries"),
+            Instead(AIRFLOW_3_1 | AIRFLOW_3_2 | AIRFLOW_3_3, "ti.finish", "how tries ended, without the exit status"),
+        ),
+        note="job_id in the dotted name is without bound, so it is left out of the labels",
     ),
     counter(
         "local_task_job_prolonged_heartbeat_failure",
         "2.x local task job could not heartbeat for too long",
         AIRFLOW_2,
+        instead=(Instead(AIRFLOW_3, "task_instances_without_heartbeats_killed", "the same, seen by the scheduler"),),
     ),
     counter(
         "operator_failures",
@@ -38,6 +51,8 @@ SIGNALS: tuple[Signal, ...] = (
         labels=(Label.DAG_ID, Label.TASK_ID, Label.OPERATOR_NAME),
         legacy=(LegacyForm("operator_failures_{operator_name}"),),
         old_labels=(("operator", Label.OPERATOR_NAME),),
+        partial=AIRFLOW_3_0,
+        note="3.0 counts only what the scheduler or the API server fails, not what fails in the task",
     ),
     counter(
         "operator_successes",
@@ -46,36 +61,44 @@ SIGNALS: tuple[Signal, ...] = (
         labels=(Label.DAG_ID, Label.TASK_ID, Label.OPERATOR_NAME),
         legacy=(LegacyForm("operator_successes_{operator_name}"),),
         old_labels=(("task_type", Label.OPERATOR_NAME), ("operator", Label.OPERATOR_NAME)),
+        instead=_RUNS_ONLY,
     ),
     counter(
         "ti_failures",
         "Failed tries over all tasks (a try that will be retried counts too)",
         WINDSOCK | AIRFLOW,
         labels=(Label.DAG_ID, Label.TASK_ID),
+        partial=AIRFLOW_3_0,
+        note="3.0 counts only what the scheduler or the API server fails, not what fails in the task",
     ),
     counter(
         "ti_successes",
         "Succeeded tries over all tasks",
         WINDSOCK | AIRFLOW_2 | AIRFLOW_3_1 | AIRFLOW_3_2 | AIRFLOW_3_3,
         labels=(Label.DAG_ID, Label.TASK_ID),
+        instead=_RUNS_ONLY,
     ),
     counter(
         "previously_succeeded",
         "Task asked to run while already successful",
         AIRFLOW_2,
         labels=(Label.DAG_ID, Label.TASK_ID),
+        listed=AIRFLOW_3,
+        instead=(Instead(AIRFLOW_3, "", "in the code, but no run of 3.x comes there"),),
     ),
     counter(
         "zombies_killed",
         "Running task without heartbeat was failed (2.x name)",
         AIRFLOW_2,
         labels=(Label.DAG_ID, Label.TASK_ID),
+        instead=(Instead(AIRFLOW_3, "task_instances_without_heartbeats_killed", "renamed"),),
     ),
     counter(
         "task_instances_without_heartbeats_killed",
         "Running tasks without heartbeat that were failed",
         WINDSOCK | AIRFLOW_3,
         labels=(Label.DAG_ID, Label.TASK_ID),
+        instead=(Instead(AIRFLOW_2, "zombies_killed", "renamed"),),
     ),
     counter(
         "ti.start",
@@ -83,6 +106,7 @@ SIGNALS: tuple[Signal, ...] = (
         WINDSOCK | AIRFLOW_2 | AIRFLOW_3_1 | AIRFLOW_3_2 | AIRFLOW_3_3,
         labels=(Label.DAG_ID, Label.TASK_ID),
         legacy=(LegacyForm("ti.start.{dag_id}.{task_id}"),),
+        instead=(Instead(AIRFLOW_3_0, "pool.running_slots", "how many run, not how many began"),),
     ),
     counter(
         "ti.finish",
@@ -90,6 +114,7 @@ SIGNALS: tuple[Signal, ...] = (
         WINDSOCK | AIRFLOW_2 | AIRFLOW_3_1 | AIRFLOW_3_2 | AIRFLOW_3_3,
         labels=(Label.DAG_ID, Label.TASK_ID, Label.STATE),
         legacy=(LegacyForm("ti.finish.{dag_id}.{task_id}.{state}"),),
+        instead=_RUNS_ONLY,
         note="2.x also sends a zero for every state at the start of a try; 3.x does not",
     ),
     counter(
@@ -118,30 +143,35 @@ SIGNALS: tuple[Signal, ...] = (
         "First submission of an external job",
         AIRFLOW_3_3,
         labels=(Label.OPERATOR, Label.TEAM_NAME),
+        instead=(NEW_IN_3_3,),
     ),
     counter(
         "resumable_job.reconnect_attempt",
         "Retry found a stored job id",
         AIRFLOW_3_3,
         labels=(Label.OPERATOR, Label.TEAM_NAME),
+        instead=(NEW_IN_3_3,),
     ),
     counter(
         "resumable_job.reconnect_success",
         "Retry attached to a live job",
         AIRFLOW_3_3,
         labels=(Label.OPERATOR, Label.TEAM_NAME),
+        instead=(NEW_IN_3_3,),
     ),
     counter(
         "resumable_job.already_succeeded",
         "Stored job had already succeeded",
         AIRFLOW_3_3,
         labels=(Label.OPERATOR, Label.TEAM_NAME),
+        instead=(NEW_IN_3_3,),
     ),
     counter(
         "resumable_job.terminal_resubmit",
         "Stored job had failed, submitted again",
         AIRFLOW_3_3,
         labels=(Label.OPERATOR, Label.TEAM_NAME),
+        instead=(NEW_IN_3_3,),
     ),
     gauge(
         "task.cpu_usage",
@@ -149,8 +179,9 @@ SIGNALS: tuple[Signal, ...] = (
         AIRFLOW_2,
         labels=(Label.DAG_ID, Label.TASK_ID),
         unit=Unit.PERCENT,
-        legacy=(LegacyForm("task.cpu_usage.{dag_id}.{task_id}"),),
+        legacy=(LegacyForm("task.cpu_usage.{dag_id}.{task_id}", alone=AIRFLOW_2),),
         tagged=False,
+        instead=(GONE_IN_3,),
     ),
     gauge(
         "task.mem_usage",
@@ -158,8 +189,9 @@ SIGNALS: tuple[Signal, ...] = (
         AIRFLOW_2,
         labels=(Label.DAG_ID, Label.TASK_ID),
         unit=Unit.PERCENT,
-        legacy=(LegacyForm("task.mem_usage.{dag_id}.{task_id}"),),
+        legacy=(LegacyForm("task.mem_usage.{dag_id}.{task_id}", alone=AIRFLOW_2),),
         tagged=False,
+        instead=(GONE_IN_3,),
     ),
     timer(
         "task.duration",
@@ -168,6 +200,9 @@ SIGNALS: tuple[Signal, ...] = (
         labels=(Label.DAG_ID, Label.TASK_ID),
         buckets=Buckets.DURATION,
         legacy=(LegacyForm("dag.{dag_id}.{task_id}.duration"),),
+        note="3.3 does not time a try that skips itself, nor what the try's process takes to start",
+        stopwatch=AIRFLOW_2,
+        instead=_RUNS_ONLY,
     ),
     timer(
         "task.scheduled_duration",
@@ -176,7 +211,9 @@ SIGNALS: tuple[Signal, ...] = (
         labels=(Label.DAG_ID, Label.TASK_ID, Label.QUEUE),
         buckets=Buckets.DURATION,
         legacy=(LegacyForm("dag.{dag_id}.{task_id}.scheduled_duration"),),
-        note="2.x sends seconds typed ms unless timer_unit_consistency is on, and nothing for a first try",
+        partial=AIRFLOW_2,
+        seconds_as_ms=AIRFLOW_2,
+        note="2.x measures from the start of the try before, so a first try sends nothing",
     ),
     timer(
         "task.queued_duration",
@@ -185,6 +222,10 @@ SIGNALS: tuple[Signal, ...] = (
         labels=(Label.DAG_ID, Label.TASK_ID, Label.QUEUE),
         buckets=Buckets.DURATION,
         legacy=(LegacyForm("dag.{dag_id}.{task_id}.queued_duration"),),
-        note="2.x sends seconds typed ms unless timer_unit_consistency is on; lost in 3.x",
+        listed=AIRFLOW_3,
+        seconds_as_ms=AIRFLOW_2,
+        instead=(
+            Instead(AIRFLOW_3, "metastore.oldest_queued_seconds", "how long the oldest waits, read when scraped"),
+        ),
     ),
 )

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from exporters.catalogue import CATALOGUE, METASTORE, Emitter, Label, LegacyForm, SignalType, signal, windsock_signals
+from exporters.catalogue import (
+    CATALOGUE,
+    METASTORE,
+    Emitter,
+    Label,
+    LegacyForm,
+    Mode,
+    SignalType,
+    signal,
+    windsock_signals,
+)
 from exporters.errors import UnknownSignalError
 
 TSV = Path(__file__).parents[2] / "data" / "airflow-metrics.tsv"
@@ -68,6 +78,65 @@ def test_every_dotted_name_of_airflow_is_one_of_the_forms(row: dict[str, str]) -
     template = row["metric"] if "{" in row["metric"] else row["legacy_name"].partition(" ")[0]
     forms = {form.template for form in signal(base_name(row)).legacy}
     assert not template or template.replace("{dag_file}", "{file_name}") in forms
+
+
+@pytest.mark.parametrize("row", ROWS, ids=ident)
+def test_the_catalogue_tells_partly_listed_and_unread_apart_as_the_record_does(row: dict[str, str]) -> None:
+    entry = signal(base_name(row))
+    told = {"P": entry.partial, "D": entry.listed, "L": entry.listed, "?": entry.unread}
+    for column, version in VERSIONS.items():
+        for recorded, emitters in told.items():
+            if row[column] == recorded:
+                assert version in emitters, (column, recorded)
+        assert row[column] != "-" or not version & (entry.partial | entry.listed | entry.unread), column
+
+
+@pytest.mark.parametrize("row", ROWS, ids=ident)
+def test_a_version_that_does_not_send_a_metric_of_the_core_is_told_what_to_use(row: dict[str, str]) -> None:
+    entry = signal(base_name(row))
+    for column, version in VERSIONS.items():
+        instead = entry.instead_for(version)
+        if row["source"].startswith("prov:") or row[column] in ("E", "P", "N"):
+            assert instead is None, column
+            continue
+        assert instead is not None, column
+        assert instead.why
+        if instead.use:
+            replacement = signal(instead.use)
+            assert version & (replacement.emitters | replacement.unread), (column, instead.use)
+
+
+def test_dotted_forms_tell_which_versions_send_them_alone_or_twice() -> None:
+    (delay,) = signal("dagrun.first_task_scheduling_delay").legacy
+    (age,) = signal("dag_processing.last_run.seconds_ago").legacy
+    assert delay.twice == Emitter.AIRFLOW_3_3
+    assert age.alone == Emitter.AIRFLOW_2 | Emitter.AIRFLOW_3_0_TO_3_2
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "mode", "scale"),
+    [
+        ("task.queued_duration", Emitter.AIRFLOW_2_11, Mode.PLAIN, 1000),
+        ("task.duration", Emitter.AIRFLOW_2_11, Mode.INFLUXDB, 1),
+        ("task.duration", Emitter.AIRFLOW_2_11, Mode.DATADOG, 1000),
+        ("task.duration", Emitter.AIRFLOW_3_3, Mode.DATADOG, 1),
+        ("scheduler.scheduler_loop_duration", Emitter.AIRFLOW_3_3, Mode.DATADOG, 1000),
+        ("dagrun.duration.success", Emitter.AIRFLOW_2_10, Mode.DATADOG, 1000),
+        ("dagrun.duration.success", Emitter.AIRFLOW_3_0, Mode.DATADOG, 1),
+        ("dag_processing.last_duration", Emitter.AIRFLOW_3_2, Mode.PLAIN, 1000),
+        ("pool.open_slots", Emitter.AIRFLOW_2_11, Mode.DATADOG, 1),
+    ],
+)
+def test_seconds_written_as_milliseconds_are_known_by_version_and_mode(
+    name: str, version: Emitter, mode: Mode, scale: int
+) -> None:
+    assert signal(name).wire_scale(version, mode) == scale
+
+
+def test_timer_unit_consistency_leaves_only_datadogs_stopwatch_wrong() -> None:
+    assert signal("task.queued_duration").wire_scale(Emitter.AIRFLOW_2_11, Mode.PLAIN, consistent=True) == 1
+    assert signal("dagrun.duration.success").wire_scale(Emitter.AIRFLOW_2_11, Mode.DATADOG, consistent=True) == 1
+    assert signal("task.duration").wire_scale(Emitter.AIRFLOW_2_11, Mode.DATADOG, consistent=True) == 1000
 
 
 def test_what_is_only_windsocks_own_is_not_claimed_for_airflow() -> None:

@@ -1,0 +1,5 @@
+"""A DAG file that Airflow cannot import."""
+
+from __future__ import annotations
+
+raise RuntimeError("broken on purpose")
