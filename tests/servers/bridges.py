@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from exporters.bridge import Bridge, BridgeConfig
+from exporters.listener import Endpoints
 
 
 @contextmanager
 def bridge_serving(mapping: Path) -> Iterator[tuple[int, int]]:
     """Its StatsD port and its web port."""
-    bridge = Bridge(BridgeConfig(statsd_port=0, web_port=0, mapping=mapping))
+    bridge = Bridge(BridgeConfig(statsd=Endpoints(port=0), web_port=0, mapping=mapping))
     thread = threading.Thread(target=bridge.serve, name="bridge")
     thread.start()
     try:
