@@ -26,6 +26,7 @@ _PROMETHEUS: Final = 'job="prometheus",instance="x:9090"'
 _X_PROMETHEUS: Final = {"job": "prometheus", "instance": "x:9090"}
 _BAD: Final = exported("statsd_exporter_sample_errors_total", 'reason="malformed_line"')
 _LIMITED: Final = exported("statsd_exporter_events_error_total", 'reason="series_limit"')
+_NEGATIVE: Final = exported("statsd_exporter_events_error_total", 'reason="illegal_negative_counter"')
 _DROPS: Final = exported("statsd_exporter_udp_packet_drops_total")
 _UP: Final = f"airflow_metastore_up{{{_METASTORE}}}"
 _READ: Final = f"airflow_metastore_read_duration_seconds{{{_METASTORE}}}"
@@ -91,6 +92,13 @@ EXPORTERS: Final = (
         {**SCRAPED, _DROPS: "0x90 600x60"},
         "21m",
         (Firing("600 sample(s) were lost in ten minutes (udp_buffer_full).", {"reason": "udp_buffer_full"}),),
+    ),
+    Case(
+        "WindsockSamplesLost",
+        Kind.SILENT,
+        "Airflow counts processes down",
+        {**SCRAPED, _NEGATIVE: "0+1x200"},
+        "25m",
     ),
     Case("WindsockSamplesLost", Kind.SILENT, "no drops", {**SCRAPED, _DROPS: "5x200"}, "25m"),
     *four(
