@@ -250,7 +250,7 @@ def test_databases_that_are_full_locked_and_held(infrastructure: Infrastructure)
                 )
             )
         connections[0].execute("SELECT 1")  # and no commit
-        lock_out(url)
+        lock_out(infrastructure.postgresql.url("postgres"))  # its counter was scraped before
         fault.fires(90)
     infrastructure.postgresql.drop(url)
     fault.resolves(60, CERTIFICATE)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -111,25 +109,6 @@ def statsd_exporter_serving(binary: Path, mapping: Path, log: Path, *flags: str)
     finally:
         process.terminate()
         process.wait(DEADLINE_SECONDS)
-
-
-@contextmanager
-def exporter_process(home: Path, **settings: object) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
-    """`windsock exporter` as people run it, with these settings; its StatsD port and its web port."""
-    statsd, web = free_port(), free_port()
-    given = {"statsd_port": statsd, "port": web, **settings}
-    environ = {f"WINDSOCK__EXPORTER__{name}".upper(): str(value) for name, value in given.items()}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "engine.cli", "exporter"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "WINDSOCK_HOME": str(home), **environ},
-    )
-    try:
-        wait_for(lambda: answers(web), "the exporter")
-        yield process, statsd, web
-    finally:
-        process.kill()
-        process.wait()
 
 
 def answers(port: int) -> bool:

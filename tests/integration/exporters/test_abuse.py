@@ -12,7 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from statsd_wire import ROOT, Wire, exporter_process, get, samples, wait_for
+from statsd_wire import ROOT, Wire, get, samples, wait_for
+
+from tests.servers.bridges import exporter_process
 
 MIB = 1 << 20
 LARGEST_UDP = 65_507

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import threading
 import urllib.parse
 import urllib.request
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from exporters.bridge import Bridge, BridgeConfig
-from exporters.listener import Endpoints
 from prometheus.generate import rule_files
 from prometheus.pace import NORMAL, Pace
 from prometheus.rules_by_area import ALERTS
 from prometheus.scrape import scrape_config
+from tests.servers.bridges import exporter_process
 from tests.servers.processes import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -28,14 +26,18 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 30.0
 
 
+class Exporter(NamedTuple):
+    """Where it listens."""
+
+    statsd_port: int
+    web_port: int
+
+
 @pytest.fixture
-def bridge() -> Iterator[Bridge]:
-    running = Bridge(BridgeConfig(statsd=Endpoints(port=0), web_port=0))
-    thread = threading.Thread(target=running.serve)
-    thread.start()
-    yield running
-    running.stop()
-    thread.join(DEADLINE_SECONDS)
+def exporter(tmp_path: Path) -> Iterator[Exporter]:
+    """A process of its own: rules look at when it was started."""
+    with exporter_process(tmp_path / "home") as (_, statsd_port, web_port):
+        yield Exporter(statsd_port, web_port)
 
 
 class Queries:
@@ -74,12 +76,12 @@ def rules_dir(pace: Pace, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def queries(bridge: Bridge, rules_dir: Path, tmp_path: Path, prometheus_binary: Path) -> Iterator[Queries]:
+def queries(exporter: Exporter, rules_dir: Path, tmp_path: Path, prometheus_binary: Path) -> Iterator[Queries]:
     port = free_port()
     config = tmp_path / "prometheus.yml"
     config.write_text(
         scrape_config(
-            exporter_address=f"127.0.0.1:{bridge.web_port}",
+            exporter_address=f"127.0.0.1:{exporter.web_port}",
             prometheus_address=f"127.0.0.1:{port}",
             rules_dir=rules_dir,
             scrape_interval=timedelta(seconds=1),
@@ -103,14 +105,14 @@ def queries(bridge: Bridge, rules_dir: Path, tmp_path: Path, prometheus_binary: 
         process.wait(DEADLINE_SECONDS)
 
 
-def send(bridge: Bridge, *lines: str) -> None:
-    with socket.create_connection(("127.0.0.1", bridge.statsd_port)) as sender:
+def send(exporter: Exporter, *lines: str) -> None:
+    with socket.create_connection(("127.0.0.1", exporter.statsd_port)) as sender:
         sender.sendall("\n".join(lines).encode())
 
 
-def test_signals_are_answered_in_promql_with_the_labels_of_the_catalogue(bridge: Bridge, queries: Queries) -> None:
+def test_signals_are_answered_in_promql_with_the_labels_of_the_catalogue(exporter: Exporter, queries: Queries) -> None:
     send(
-        bridge,
+        exporter,
         "airflow.scheduler_heartbeat:1|c",
         "airflow.executor.open_slots,status=open,name=LocalExecutor:7|g",
         "airflow.operator_failures,dag_id=etl,task_id=load,operator=BashOperator:1|c",
