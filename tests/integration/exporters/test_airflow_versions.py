@@ -53,8 +53,15 @@ def pages(airflow: Airflow, lines: list[str], tmp_path: Path) -> dict[str, Page]
             Wire(port).tcp(payload)
         for name, port in (("statsd_exporter", web), ("bridge", bridge_web)):
             wait_for(lambda port=port: "\nmark 1" in get(port, "/metrics")[1], "the mark")
-            found[name] = samples(get(port, "/metrics")[1])
+            found[name] = as_prometheus_reads(samples(get(port, "/metrics")[1]))
     return found
+
+
+def as_prometheus_reads(page: Page) -> Page:
+    """To Prometheus a label without a value is none."""
+    read = {(name, tuple(label for label in labels if label[1])): value for (name, labels), value in page.items()}
+    assert len(read) == len(page), "two series differ in empty labels only"
+    return read
 
 
 def shown(page: Page, event: Event) -> list[tuple[dict[str, str], float]]:
