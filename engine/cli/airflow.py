@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _VERSIONS = ("2.10", "2.11", "3.0", "3.1", "3.2", "3.3")
 _MODES = ("auto", "plain", "influxdb", "datadog")
 _PATIENCE_SECONDS = 10
-_COLUMNS = {"series": "series", "sender": "sent by", "state": "state", "count": "times", "why": "why not"}
+_COLUMNS = {"series": "series", "sender": "sent by", "state": "state", "count": "times"}
 
 
 @click.group()
@@ -87,7 +87,7 @@ def _show(found: Report, output: str) -> None:
     if output == "json":
         show(rows, output)
         return
-    show([row for row in rows if row["state"] is not State.NOT_SEEN], output, columns=_COLUMNS)
+    show([row for row in rows if row["state"] is not State.NOT_SEEN], output, columns=_COLUMNS, below="why")
     unseen = sum(row["state"] is State.NOT_SEEN for row in rows)
     click.echo(f"\nAirflow {versions(found.emitters) if found.emitters else '?'}, mode {found.mode or 'unknown'}.")
     for mapping in found.mappings:

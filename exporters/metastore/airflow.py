@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from exporters.metastore import families
 from exporters.metastore.errors import UnknownSchemaError
-from exporters.metastore.families import OPEN_RUNS, among
+from exporters.metastore.families import OPEN_RUNS, Beat, among
 from exporters.metastore.last_runs import LastRuns
 from exporters.metastore.schema import columns_of, missing
 
@@ -123,6 +123,7 @@ class AirflowMetastore:
     def __init__(self, dags_folder: str = "") -> None:
         self._dags_folder = dags_folder
         self._last_runs = LastRuns(dag_run)
+        self._is_3 = True
         self._dags = _dags(dag.c.is_stale.is_(false()))
         self._active = _active(_SCHEDULED_SINCE_3)
 
@@ -137,8 +138,8 @@ class AirflowMetastore:
             lost.append("dag.is_stale or dag.is_active")
         if lost:
             raise UnknownSchemaError(f"it lacks {', '.join(lost)}, so it is not of Airflow 2.10 to 3.3")
-        is_there = dag.c.is_stale.is_(false()) if "is_stale" in found["dag"] else dag.c.is_active.is_(true())
-        self._dags = _dags(is_there)
+        self._is_3 = "is_stale" in found["dag"]
+        self._dags = _dags(dag.c.is_stale.is_(false()) if self._is_3 else dag.c.is_active.is_(true()))
         self._active = _active(_SCHEDULED_SINCE_3 if "scheduled_dttm" in found["task_instance"] else _SCHEDULED_SINCE_2)
 
     def read(self, connection: Connection, samples: Samples) -> None:
@@ -154,8 +155,19 @@ class AirflowMetastore:
         families.add_pools(samples, connection.execute(POOLS))
         families.add_active(samples, connection.execute(self._active))
         since = {"since": samples.now - HEARTBEAT_MEMORY}
-        families.add_heartbeats(samples, connection.execute(HEARTBEATS, since))
+        beats = [Beat(*row) for row in connection.execute(HEARTBEATS, since)]
+        families.add_heartbeats(samples, beats if self._is_3 else with_parser_inside(beats))
         families.add_import_errors(samples, connection.execute(IMPORT_ERRORS), self._dags_folder)
+
+
+def with_parser_inside(beats: list[Beat]) -> list[Beat]:
+    """Unless told otherwise (``standalone_dag_processor``), an Airflow 2 parses DAG files within its scheduler.
+
+    Then nobody signs on as a DAG processor, and it lives as long as the scheduler, which starts it anew when it dies.
+    """
+    if any(beat.component == "dag_processor" for beat in beats):
+        return beats
+    return beats + [beat._replace(component="dag_processor") for beat in beats if beat.component == "scheduler"]
 
 
 def _dags(is_there: ColumnElement[bool]) -> Select[Any]:

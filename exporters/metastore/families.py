@@ -96,7 +96,15 @@ def add_last_runs(samples: Samples, dag_id: str, runs: Mapping[str, LastRun]) ->
         samples.set("metastore.last_run_duration_seconds", max(0.0, seconds), dag_id)
 
 
-def add_heartbeats(samples: Samples, rows: Iterable[Row[Any]]) -> None:
+class Beat(NamedTuple):
+    """The newest heartbeat of a kind of process on one host."""
+
+    component: str
+    hostname: str | None
+    beat: datetime | None
+
+
+def add_heartbeats(samples: Samples, rows: Iterable[Row[Any] | Beat]) -> None:
     """``component``, ``hostname``, ``beat``."""
     for row in rows:
         if row.beat is not None:

@@ -161,10 +161,20 @@ def test_processes_are_told_by_their_jobs(airflow: Airflow) -> None:
     ]
     for job_type, host, age, state in beats:
         airflow.insert("job", {"job_type": job_type, "hostname": host, "latest_heartbeat": seconds_ago(age), **state})
-    assert airflow.found()["heartbeat_timestamp_seconds"] == {
+    told = {
         ("scheduler", "a"): pytest.approx(seconds_ago(5).timestamp(), abs=0.001),
         ("triggerer", "a"): pytest.approx(seconds_ago(900).timestamp(), abs=0.001),
     }
+    inside = {("dag_processor", "a"): told["scheduler", "a"]} if airflow.major == 2 else {}
+    assert airflow.found()["heartbeat_timestamp_seconds"] == told | inside
+
+
+def test_a_dag_processor_of_its_own_is_told_by_its_own_heartbeat(airflow: Airflow) -> None:
+    for job_type, age in (("SchedulerJob", 5), ("DagProcessorJob", 700)):
+        row = {"job_type": job_type, "hostname": "a", "latest_heartbeat": seconds_ago(age), "state": "running"}
+        airflow.insert("job", row)
+    beats = airflow.found()["heartbeat_timestamp_seconds"]
+    assert beats["dag_processor", "a"] == pytest.approx(seconds_ago(700).timestamp(), abs=0.001)
 
 
 def test_import_errors_are_told_by_their_file(airflow: Airflow) -> None:
