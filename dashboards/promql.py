@@ -110,10 +110,11 @@ def _grown(counter: str, by: str, window: str) -> str:
     """``increase()`` does not see a series begin, so the first failure of a task would never be shown.
 
     A series that is there now and was not at the window's start counts with its value, where its exporter was scraped
-    then or has begun within the range that is shown. Else all would look new after Prometheus itself was away.
+    then or has begun since. Else all would look new after a scrape was lost or Prometheus itself was away.
     """
+    window_began = f"scalar(last_over_time(vector(time())[1s:1s] offset {window}))"  # no variable holds its seconds
     watched = (
-        f"{third_party('up')} offset {window} == 1 or time() - {third_party('process_start_time_seconds')} < $__range_s"
+        f"{third_party('up')} offset {window} == 1 or {third_party('process_start_time_seconds')} > {window_began}"
     )
     return (
         f"sum{_by(by)} (({counter} unless {counter} offset {window}) and on (job, instance) ({watched}) "

@@ -100,7 +100,7 @@ _NOW: Final = Row(
                 "delivered; suppressed where nobody is to be told.",
                 "dead: nobody was told. Pending: not yet.",
             ),
-            Ask(level("metastore.deliveries", "channel, outcome")),
+            Ask(level("metastore.deliveries", "channel, outcome") + " > 0"),
             columns=(
                 Column("channel", "Channel"),
                 Column(

@@ -177,6 +177,7 @@ def _add_deliveries(connection: Connection, samples: Samples) -> None:
         else:
             samples.add("metastore.deliveries", row.deliveries, channel, row.state)
         if channel != NOBODY:
+            samples.add("metastore.deliveries", 0, channel, "dead")  # so that the first one is seen as growth
             samples.add("metastore.outbox_backlog", 0, channel)
             samples.raise_to("metastore.outbox_oldest_seconds", 0, channel)
     unrouted = connection.execute(UNROUTED_EVENTS).one()

@@ -35,6 +35,14 @@ CASES: Final = (
         "5m",
         (Firing("3 DAG file(s) fail to import; their DAGs run as last parsed, or not at all."),),
     ),
+    Case(
+        "WindsockImportErrors",
+        Kind.FIRING,
+        "two exporters read one metastore",
+        {_broken("a.py"): "1x60", _broken("a.py").replace("x:9103", "y:9103"): "1x60"},
+        "5m",
+        (Firing("1 DAG file(s) fail to import; their DAGs run as last parsed, or not at all."),),
+    ),
     *grown(
         "WindsockParseTimeouts",
         exported("airflow_dag_processing_processor_timeouts", 'file_path="etl.py"'),

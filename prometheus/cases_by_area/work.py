@@ -26,6 +26,7 @@ _USED: Final = _truth("pool_used_slots", 'pool_name="db"')
 _SLOTS: Final = _truth("pool_slots", 'pool_name="db"')
 _MISSED: Final = _truth("sla_missed_tasks", 'dag_id="etl"')
 _AT_RISK: Final = _truth("sla_at_risk_tasks", 'dag_id="etl"')
+_PAUSED: Final = _truth("dag_paused", 'dag_id="etl"')
 _FAILED: Final = exported("airflow_ti_failures", 'dag_id="etl",task_id="load"')
 _LOST: Final = exported("airflow_task_instances_without_heartbeats_killed", 'dag_id="etl",task_id="load"')
 _STARVING: Final = exported("airflow_pool_starving_tasks", 'pool_name="db"')
@@ -58,6 +59,18 @@ FRESHNESS: Final = (
         told="The last success of etl was 19m 50s ago.",
         labels=_ETL,
         missing={_NEXT: "300x180", _LAST: "10x180"},  # it never succeeded: its failed run is told
+    ),
+    Case(
+        "WindsockNoRecentSuccess",
+        Kind.SILENT,
+        "it is paused",
+        {
+            _NEXT: "300x30 600x30 900x30 1200x30",
+            _LAST: "10x30 310x30 610x30 910x90",
+            _SUCCESS: "10x180",
+            _PAUSED: "0x90 1x90",
+        },
+        "20m",
     ),
 )
 

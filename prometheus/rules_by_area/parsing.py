@@ -13,7 +13,10 @@ _MINUTE: Final = timedelta(minutes=1)
 ALERTS: Final = (
     Alert(
         name="WindsockImportErrors",
-        expr=f"sum({series('metastore.import_errors')}) > 0 or max({series('dag_processing.import_errors')}) > 0",
+        expr=(
+            f"count(max by (file_path) ({series('metastore.import_errors')})) > 0 "
+            f"or max({series('dag_processing.import_errors')}) > 0"
+        ),
         hold=2 * _MINUTE,
         severity=Severity.WARNING,
         board=Board.DAG_PROCESSING,

@@ -42,7 +42,8 @@ FRESHNESS: Final = (
         expr=(
             f"time() - max by (dag_id) ({_LAST_SUCCESS}) > "
             f"on (dag_id) 2 * max by (dag_id) ({_SPACING.record}) and on (dag_id) "
-            f"time() - max by (dag_id) ({_LAST_SUCCESS}) > seconds(10m)"
+            f"time() - max by (dag_id) ({_LAST_SUCCESS}) > seconds(10m) "
+            f"unless on (dag_id) {series('metastore.dag_paused')} == 1"
         ),
         hold=5 * _MINUTE,
         severity=Severity.WARNING,

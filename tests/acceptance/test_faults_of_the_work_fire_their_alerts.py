@@ -17,7 +17,7 @@ from tests.servers.machine import Machine
 from tests.servers.mail import MailServer
 from tests.servers.processes import wait_until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 
 HEAD = """
 from datetime import datetime, timedelta, timezone
@@ -32,14 +32,14 @@ with DAG("regular", schedule=timedelta(seconds=5), start_date=START, catchup=Fal
 CROWDS = """
 with DAG("narrow", schedule=None):
     for number in range(2):
-        BashOperator(task_id=f"t_{number}", bash_command="sleep 38", pool="narrow")
+        BashOperator(task_id=f"t_{number}", bash_command="sleep 60", pool="narrow")
 
 with DAG("late", schedule=None):
     BashOperator(task_id="t", bash_command="sleep 30", sla=timedelta(seconds=20))
 
 with DAG("crowd", schedule=None):
     for number in range(6):
-        BashOperator(task_id=f"t_{number}", bash_command="sleep 38")
+        BashOperator(task_id=f"t_{number}", bash_command="sleep 60")
 """
 STALE = """
 with DAG("stale", schedule=timedelta(seconds=6), start_date=START, catchup=False):

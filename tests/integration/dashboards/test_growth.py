@@ -16,6 +16,10 @@ FAILURES = f'airflow_ti_failures{{{TARGET},dag_id="etl",task_id="load"}}'
 WATCHED = {f"up{{{TARGET}}}": "1x60", f"process_start_time_seconds{{{TARGET}}}": "-86400x60"}
 JUST_BEGUN = {f"up{{{TARGET}}}": "_x36 1x24", f"process_start_time_seconds{{{TARGET}}}": "_x36 360x24"}
 PROMETHEUS_WAS_AWAY = {f"up{{{TARGET}}}": "_x36 1x24", f"process_start_time_seconds{{{TARGET}}}": "_x36 -86400x24"}
+ONE_LOST = {
+    f"up{{{TARGET}}}": "1x30 0 1x30",
+    f"process_start_time_seconds{{{TARGET}}}": "-100x30 _ -100x30",  # it began long before the window, and not long ago
+}
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,14 @@ CASES = [
     Case("a task that has not failed again", WATCHED | {FAILURES: "4x60"}, 0),
     Case("a failure after a fresh start of the exporter", JUST_BEGUN | {FAILURES: "_x40 2x20"}, 2),
     Case("old failures that Prometheus had not seen", PROMETHEUS_WAS_AWAY | {FAILURES: "_x36 9x24"}, 0),
+    Case("a scrape was lost where the window begins", ONE_LOST | {FAILURES: "500x30 _ 500x30"}, 0),
     Case("two exporters", WATCHED | {FAILURES: "_x40 1x20", FAILURES.replace("x:1", "y:1"): "2x60"}, 1),
 ]
 
 
 def rounded(query: str) -> str:
     """As Grafana asks it; promtool reads no variables."""
-    values = {"$__range_s": "300", "$__range": "5m", "$job": ".+", "$instance": ".+"}
+    values = {"$__range": "5m", promql.RATE_INTERVAL: "5m", "$job": ".+", "$instance": ".+"}
     for name, value in values.items():
         query = query.replace(name, value)
     return f"round({query})"
@@ -47,7 +52,7 @@ def rounded(query: str) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=[case.title for case in CASES])
 def test_what_happened_is_counted(case: Case, promtool: Path, tmp_path: Path) -> None:
-    query = rounded(promql.grown("ti_failures", "dag_id", window=promql.RANGE))
+    query = rounded(promql.grown("ti_failures", "dag_id", window=promql.RATE_INTERVAL))
     document = {
         "evaluation_interval": "10s",
         "tests": [
