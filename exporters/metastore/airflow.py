@@ -1,4 +1,4 @@
-"""What is read from the metadata database of Airflow 2.10 to 3.3: nine statements.
+"""What is read from the metadata database of Airflow 2.10 to 3.3: nine statements, or ten.
 
 The schema is told by its columns, not by a version number: ``dag.is_active`` became ``is_stale`` in 3.0, and task
 instances have ``scheduled_dttm`` from there on. Where it is missing, a scheduled task instance is as old as its last
@@ -110,6 +110,9 @@ HEARTBEATS: Final = (
     .where(job.c.latest_heartbeat > bindparam("since", type_=DateTime(timezone=True)))
     .group_by(job.c.job_type, job.c.hostname)
 )
+ANY_DAG_PROCESSOR: Final[Select[Any]] = (
+    select(literal_column("1")).select_from(job).where(job.c.job_type == literal_column("'DagProcessorJob'")).limit(1)
+)
 _SCHEDULED_SINCE_3: Final = func.coalesce(task_instance.c.scheduled_dttm, task_instance.c.queued_dttm)
 _SCHEDULED_SINCE_2: Final = case(
     (task_instance.c.state == literal_column("'queued'"), task_instance.c.queued_dttm),
@@ -156,18 +159,19 @@ class AirflowMetastore:
         families.add_active(samples, connection.execute(self._active))
         since = {"since": samples.now - HEARTBEAT_MEMORY}
         beats = [Beat(*row) for row in connection.execute(HEARTBEATS, since)]
-        families.add_heartbeats(samples, beats if self._is_3 else with_parser_inside(beats))
+        if not self._is_3 and connection.execute(ANY_DAG_PROCESSOR).first() is None:
+            beats += _parsers_inside(beats)
+        families.add_heartbeats(samples, beats)
         families.add_import_errors(samples, connection.execute(IMPORT_ERRORS), self._dags_folder)
 
 
-def with_parser_inside(beats: list[Beat]) -> list[Beat]:
-    """Unless told otherwise (``standalone_dag_processor``), an Airflow 2 parses DAG files within its scheduler.
+def _parsers_inside(beats: list[Beat]) -> list[Beat]:
+    """The DAG processors of an Airflow 2 in which none ever signed on: each scheduler has one of its own.
 
-    Then nobody signs on as a DAG processor, and it lives as long as the scheduler, which starts it anew when it dies.
+    So it is unless ``standalone_dag_processor`` is set. It lives as long as its scheduler, which starts it anew when it
+    dies.
     """
-    if any(beat.component == "dag_processor" for beat in beats):
-        return beats
-    return beats + [beat._replace(component="dag_processor") for beat in beats if beat.component == "scheduler"]
+    return [beat._replace(component="dag_processor") for beat in beats if beat.component == "scheduler"]
 
 
 def _dags(is_there: ColumnElement[bool]) -> Select[Any]:
