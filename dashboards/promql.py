@@ -73,11 +73,6 @@ def observations(name: str, by: str, where: str = "", window: str = RATE_INTERVA
     return _grown(_timer(name, "_count", where), by, window)
 
 
-def observations_per_second(name: str, by: str = "", where: str = "") -> str:
-    """How often a timer times."""
-    return f"sum{_by(by)} (rate({_timer(name, '_count', where)}[{RATE_INTERVAL}]))"
-
-
 def quantile(share: float, name: str, by: str = "", where: str = "") -> str:
     """The duration in seconds that this share of the observations stays below."""
     every = f"le, {by}" if by else "le"
