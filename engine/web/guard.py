@@ -42,6 +42,7 @@ SESSION_COOKIE: Final = "windsock_session"
 LOGIN_COOKIE: Final = "windsock_login"
 PUBLIC_PATHS: Final = frozenset({"/login", "/health", "/api/v1/health"})
 STATIC_PREFIX: Final = "/static/"
+RUNBOOKS_PREFIX: Final = "/runbooks/"
 MOST_FORM_BYTES: Final = 64 * 1024
 _READING: Final = frozenset({"GET", "HEAD"})
 
@@ -144,7 +145,7 @@ class _Headed:
 
 def is_public(path: str) -> bool:
     """Whether a path is open to everybody."""
-    return path in PUBLIC_PATHS or path.startswith(STATIC_PREFIX)
+    return path in PUBLIC_PATHS or path.startswith((STATIC_PREFIX, RUNBOOKS_PREFIX))
 
 
 def _turn_away(request: Request) -> Response:
