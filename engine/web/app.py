@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 
 from engine.metastore.errors import MetastoreError
 from engine.metastore.store import Store
-from engine.web import actions, health, pages, signin
+from engine.web import actions, alerts, health, pages, signin
 from engine.web.errors import show_http_error
 from engine.web.guard import Guard
 from engine.web.runbooks import runbook
@@ -43,7 +43,7 @@ _ATTEMPT: Final = f"{_DAG}/runs/{{run_id}}/tasks/{{task_id}}/attempts/{{try_numb
 
 
 def create_app(settings: Settings, store: Store) -> Starlette:
-    """The ASGI application. Every route but /login, /health and /static wants a session."""
+    """The ASGI application. Every route but /login, /health, /runbooks and /static wants a session."""
     site = Site(settings, store, make_templates())
     health_limiter = CapacityLimiter(_HEALTH_CHECKS_AT_ONCE)
 
@@ -66,6 +66,8 @@ def create_app(settings: Settings, store: Store) -> Starlette:
             Route(_ATTEMPT, pages.attempt),
             Route(f"{_ATTEMPT}/log", pages.attempt_log),
             Route("/import-errors", pages.import_errors),
+            Route("/alerts", alerts.alerts),
+            Route("/alerts/replay", alerts.replay, methods=["POST"]),
             Route("/runbooks/{name}", runbook),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],

@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from engine.logs.paths import attempt_log_path
 from engine.logs.reading import LogPage, NoLog, open_log, read_page
+from engine.metastore.states import TaskState
 from engine.web import queries
 from engine.web.queries import AttemptFacts
 from engine.web.site import View, looking, render, site_of
@@ -51,14 +52,18 @@ def dag(request: Request) -> Response:
 
 
 def run(request: Request) -> Response:
-    """GET /dags/{dag_id}/runs/{run_id}"""
+    """GET /dags/{dag_id}/runs/{run_id}[?state=…]"""
+    state = request.query_params.get("state") or None
+    if state not in (None, "none", *TaskState):
+        raise HTTPException(404, f"state must be none or one of {', '.join(TaskState)}.")
     with looking(request) as view:
         facts = queries.run(view.connection, identifier(request, "dag_id"), identifier(request, "run_id"))
         if facts is None:
             raise HTTPException(404, "There is no run of this name.")
-        tasks = queries.tasks(view.connection, facts)
+        counts = queries.task_counts(view.connection, facts)
+        tasks = queries.tasks(view.connection, facts, state)
     refresh = _REFRESH_SECONDS if _is_moving(facts.state) else 0
-    return render(request, "run.html", view, run=facts, tasks=tasks, refresh=refresh)
+    return render(request, "run.html", view, run=facts, tasks=tasks, counts=counts, state=state, refresh=refresh)
 
 
 def attempt(request: Request) -> Response:

@@ -11,6 +11,8 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, union_all
 
+from alerting.outbox import DeliveryState
+from alerting.tables import alert_delivery
 from engine.authoring.serialized import Schedule, SerializedDag, decode_dag
 from engine.metastore.tables import Dag, DagFile, DagRun, DagSchedule, DagVersion, Process, TaskAttempt, TaskInstance
 from engine.web.health import Pulse, take_pulses
@@ -30,6 +32,7 @@ class Frame:
 
     pulses: tuple[Pulse, ...]
     import_errors: int
+    dead_alerts: int  # deliveries that were given up
 
     @property
     def silent(self) -> tuple[Pulse, ...]:
@@ -170,6 +173,10 @@ class BrokenFile:
 
 
 _HAS_IMPORT_ERROR: Final = DagFile.error.is_not(None) | DagFile.error_summary.is_not(None)
+_FRAME: Final = select(
+    select(func.count()).select_from(DagFile).where(_HAS_IMPORT_ERROR).scalar_subquery(),
+    select(func.count()).where(alert_delivery.c.state == DeliveryState.DEAD.value).scalar_subquery(),
+)
 _DAG_COLUMNS: Final = (
     Dag.dag_id,
     Dag.fileloc,
@@ -186,8 +193,8 @@ _DAGS: Final = (
 
 
 def frame(connection: Connection, threshold: timedelta, now: datetime) -> Frame:
-    count = connection.scalar(select(func.count()).select_from(DagFile).where(_HAS_IMPORT_ERROR))
-    return Frame(take_pulses(connection, threshold, now), count or 0)
+    import_errors, dead_alerts = connection.execute(_FRAME).one()
+    return Frame(take_pulses(connection, threshold, now), import_errors, dead_alerts)
 
 
 def dags(connection: Connection, search: str = "", page: int = 1) -> Page[DagEntry]:
@@ -280,10 +287,17 @@ def _whole(data: str | None) -> SerializedDag | None:
         return None
 
 
-def tasks(connection: Connection, run: RunFacts) -> Page[TaskLine]:
-    """The task instances of a run, upstream tasks first; at most 1 000 of them."""
+def task_counts(connection: Connection, run: RunFacts) -> dict[str, int]:
+    """States of a run's task instances → how many; "none" for those that are not yet due."""
+    return _task_counts(connection, [run.id])[run.id]
+
+
+def tasks(connection: Connection, run: RunFacts, state: str | None = None) -> Page[TaskLine]:
+    """The task instances of a run, or those of them in one state, upstream tasks first; at most 1 000."""
     columns = [getattr(TaskInstance, name) for name in TaskLine.__slots__ if name not in ("depth", "after")]
     statement = select(*columns).where(TaskInstance.run_pk == run.id)
+    if state is not None:
+        statement = statement.where(TaskInstance.state.is_(None) if state == "none" else TaskInstance.state == state)
     statement = statement.order_by(TaskInstance.task_id, TaskInstance.map_index).limit(MOST_TASKS + 1)
     rows = connection.execute(statement).all()
     depths = _depths(run.dag)

@@ -166,6 +166,22 @@ class TestRun:
         world.run("d", "manual__1", "queued")
         assert "The DAG is paused, so this run waits" in look("/dags/d/runs/manual__1")
 
+    def test_counts_its_tasks_by_state_and_shows_those_of_one(self, look: Look, world: World) -> None:
+        a_failed_run(world)
+        address = run_url("", "sales", RUN)
+        text = look(address)
+        assert "all 3</a>" in text
+        links = re.findall(r'<a class="s-(\w+)" href="([^"]+)"><span aria-hidden="true">.</span>(\d+) ', text)
+        assert links == [(state, f"{address}?state={state}", "1") for state in ("failed", "success", "upstream_failed")]
+        only = look(f"{address}?state=failed")
+        assert "/tasks/clean/attempts/" in only
+        assert "/tasks/extract/attempts/" not in only
+        assert "No task of this run is in that state now" in look(f"{address}?state=running")
+
+    def test_refuses_a_state_that_there_is_not(self, browser: Browser, world: World) -> None:
+        a_failed_run(world)
+        assert browser.get(run_url("", "sales", RUN) + "?state=fialed").status_code == 404
+
     def test_needs_a_handful_of_statements(self, look: Look, world: World, statements: list[str]) -> None:
         a_failed_run(world)
         statements.clear()
