@@ -29,7 +29,7 @@ def execute(store: Store, statement: str) -> None:
 
 
 def test_upgrade_makes_the_tables_and_does_nothing_the_second_time(empty_store: Store) -> None:
-    assert empty_store.upgrade() == ["0001", "0002"]
+    assert empty_store.upgrade() == ["0001", "0002", "0003"]
     assert empty_store.upgrade() == []
     empty_store.check()
 
@@ -130,5 +130,5 @@ def test_processes_that_upgrade_together_migrate_once(empty_store: Store) -> Non
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert sorted(told, key=str) == [["0001", "0002"], [], []]
+    assert sorted(told, key=str) == [["0001", "0002", "0003"], [], []]
     empty_store.check()
