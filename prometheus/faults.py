@@ -111,11 +111,24 @@ INFRASTRUCTURE: Final = (
     Fault("a site that is probed is stopped", {"WindsockProbeFails": 5.7}, "it is started"),
     Fault("a site's certificate is good for ten days", {"WindsockCertificateExpires": 16.1}, "none: it stays"),
 )
+LOGS: Final = (
+    Fault(
+        "the share that logs are shipped to is not mounted",
+        {"WindsockLogShippingFails": 0, "WindsockLogShippingDelayed": 0},
+        "it is mounted",
+    ),
+    Fault(
+        "the log shipper hangs (SIGSTOP), while logs come",
+        {"WindsockLogShipperHeartbeatMissing": 0, "WindsockProcessSilent": 0, "WindsockLogShippingDelayed": 0},
+        "SIGCONT",
+    ),
+)
 
 FAULTS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "work": WORK,
     "monitoring": MONITORING,
     "infrastructure": INFRASTRUCTURE,
+    "logs": LOGS,
 }
 """Part of ``tests/acceptance/test_faults_of_the_…_fire_their_alerts.py`` → what it breaks."""
 
