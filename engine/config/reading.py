@@ -103,10 +103,10 @@ class Reader:
         return f"sqlite:///{self._expand(path)}{query}{options}"
 
 
-def closest(word: str, known: typing.Iterable[str]) -> str | None:
+def closest(word: str, known: typing.Iterable[str], cutoff: float = 0.6) -> str | None:
     """The one of `known` that somebody who wrote `word` most likely meant."""
     by_lower = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
     return by_lower[close[0]] if close else None
 
 
@@ -271,7 +271,7 @@ def _remote_folder(text: str) -> str:
 def _meant_scheme(scheme: str, separator: str) -> str | None:
     if not separator:
         return f"file://{scheme}" if scheme.startswith("/") else None
-    other = _OTHER_SCHEMES.get(scheme.lower()) or closest(scheme, REMOTE_SCHEMES)
+    other = _OTHER_SCHEMES.get(scheme.lower()) or closest(scheme, REMOTE_SCHEMES, cutoff=0.5)
     return f"{other}://" if other else None
 
 
