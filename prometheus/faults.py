@@ -114,12 +114,16 @@ INFRASTRUCTURE: Final = (
 LOGS: Final = (
     Fault(
         "the share that logs are shipped to is not mounted",
-        {"WindsockLogShippingFails": 0, "WindsockLogShippingDelayed": 0},
+        {"WindsockLogShippingFails": 8.0, "WindsockLogShippingDelayed": 17.0},
         "it is mounted",
     ),
     Fault(
         "the log shipper hangs (SIGSTOP), while logs come",
-        {"WindsockLogShipperHeartbeatMissing": 0, "WindsockProcessSilent": 0, "WindsockLogShippingDelayed": 0},
+        {
+            "WindsockLogShipperHeartbeatMissing": 7.9,
+            "WindsockProcessSilent": 10.5,
+            "WindsockLogShippingDelayed": 13.9,
+        },
         "SIGCONT",
     ),
 )

@@ -1,8 +1,8 @@
 """Logs: what failed and where its log is, how far shipping is behind, and the lines themselves where Loki has them.
 
 Windsock ships the logs of attempts as files. It sends no lines to Loki; another program may, with the labels ``job``
-and ``instance``. The queries on Loki are plain selectors and counts: the same text is LogQL and PromQL, so every rule of
-the linter can read it, whichever data source it takes for the board's own.
+and ``instance``. The queries on Loki are plain selectors and counts: the same text is LogQL and PromQL, so every rule
+of the linter can read it, whichever data source it takes for the board's own.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 _BATCH: Final = 64
 _AT_ONCE: Final = 4
-_POLL_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 2.0
 _REQUEST_SECONDS: Final = 60.0  # for one part of a log
 _LEASE: Final = timedelta(seconds=60)
 _FIRST_PAUSE: Final = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -148,6 +149,9 @@ def test_a_share_that_is_away_for_a_while_costs_nothing_but_time(home: Home, sha
         failed = connection.execute(select(TABLE.c.error).where(TABLE.c.reason == "unreachable")).scalars().all()
     assert 1 <= len(failed) <= 8  # not each log is tried
     assert "is it mounted?" in failed[0]
+    listing = home.start("tasks", "unshipped", "--output", "json")
+    assert listing.wait(20) == 0
+    assert {row["reason"] for row in json.loads(home.output("tasks"))} == {"unreachable", None}
     away.rename(share)
     emptied(home, 60)
     assert arrived(share, logs)
