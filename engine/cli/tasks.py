@@ -112,7 +112,11 @@ def _print_log(settings: Logging, dag_id: str, run_id: str, task: object, try_nu
     try:
         log = LogFinder.from_settings(settings).find(path)
     except MissingLog as error:
-        raise Failure(f"attempt {number}: {error}; its place is {settings.base_log_folder / path}") from error
+        where = ", and waits there to be shipped" if settings.remote_logging else ""
+        raise Failure(
+            f"there is no log at {settings.base_log_folder / path}: attempt {number} wrote none, or it ran on another "
+            f"machine{where}"
+        ) from error
     except NoLog as error:
         raise Failure(f"attempt {number}: {error}") from error
     with log.file as file:
