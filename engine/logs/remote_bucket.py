@@ -66,9 +66,10 @@ class BucketFolder:
     def size(self, path: str) -> int | None:
         try:
             with self._told():
-                return self._obstore.head(self._store, path)["size"]
+                size: int = self._obstore.head(self._store, path)["size"]
         except FileNotFoundError:
             return None
+        return size
 
     def open(self, path: str) -> LogFile | None:
         try:
