@@ -111,11 +111,28 @@ INFRASTRUCTURE: Final = (
     Fault("a site that is probed is stopped", {"WindsockProbeFails": 5.7}, "it is started"),
     Fault("a site's certificate is good for ten days", {"WindsockCertificateExpires": 16.1}, "none: it stays"),
 )
+LOGS: Final = (
+    Fault(
+        "the share that logs are shipped to is not mounted",
+        {"WindsockLogShippingFails": 8.0, "WindsockLogShippingDelayed": 17.0},
+        "it is mounted",
+    ),
+    Fault(
+        "the log shipper hangs (SIGSTOP), while logs come",
+        {
+            "WindsockLogShipperHeartbeatMissing": 7.9,
+            "WindsockProcessSilent": 10.5,
+            "WindsockLogShippingDelayed": 13.9,
+        },
+        "SIGCONT",
+    ),
+)
 
 FAULTS: Final[Mapping[str, tuple[Fault, ...]]] = {
     "work": WORK,
     "monitoring": MONITORING,
     "infrastructure": INFRASTRUCTURE,
+    "logs": LOGS,
 }
 """Part of ``tests/acceptance/test_faults_of_the_…_fire_their_alerts.py`` → what it breaks."""
 

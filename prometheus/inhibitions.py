@@ -20,6 +20,7 @@ _NOBODY: Final = (
     "WindsockSchedulerHeartbeatMissing",
     "WindsockDagProcessorHeartbeatMissing",
     "WindsockNotifierHeartbeatMissing",
+    "WindsockLogShipperHeartbeatMissing",
 )
 
 INHIBITIONS: Final = (
@@ -69,6 +70,10 @@ INHIBITIONS: Final = (
     ),
     Inhibition(("WindsockAlertsStuck",), ("WindsockAlertsDelayed", "WindsockDeliveryFails"), equal=("channel",)),
     Inhibition(("WindsockAlertsDelayed",), ("WindsockDeliveryFails",), equal=("channel",)),
+    Inhibition(
+        ("WindsockLogShipperHeartbeatMissing", "WindsockLogShippingFails"),
+        ("WindsockLogShippingDelayed",),
+    ),
     Inhibition(
         ("WindsockAlertmanagerDown", "WindsockPrometheusWithoutAlertmanager"),
         ("WindsockPrometheusDropsAlerts",),

@@ -62,6 +62,7 @@ _TITLES: Final = {
     "work": "Runs, tasks, queues, SLAs",
     "parsing": "DAG files",
     "delivery": "Delivery of alerts and callbacks",
+    "logs": "Shipping of logs",
     "slo": "Error budgets",
     "machines": "Machines",
     "backends": "Databases, workers, probes",

@@ -31,6 +31,7 @@ class Board(StrEnum):
     SLO = "windsock-slo"
     WORKERS = "windsock-workers"
     INFRASTRUCTURE = "windsock-infrastructure"
+    LOGS = "windsock-logs"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
-"""Logs: the lines themselves where an installation ships them to Loki, and beside them what failed.
+"""Logs: what failed and where its log is, how far shipping is behind, and the lines themselves where Loki has them.
 
-Windsock keeps its logs in files and does not ship them; a log shipper may, with the labels ``job`` and ``instance``.
-The queries on Loki are plain selectors and counts: the same text is LogQL and PromQL, so every rule of the linter can
-read it, whichever data source it takes for the board's own.
+Windsock ships the logs of attempts as files. It sends no lines to Loki; another program may, with the labels ``job``
+and ``instance``. The queries on Loki are plain selectors and counts: the same text is LogQL and PromQL, so every rule
+of the linter can read it, whichever data source it takes for the board's own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from dashboards.board import Board, Row
 from dashboards.links import TO_DAG, Uid, board, page, runbook
-from dashboards.panels import GREEN, NONE_IS_GOOD, RED, Ask, Column, Kit, Source, Words, note
+from dashboards.panels import AMBER, GREEN, NONE_IS_GOOD, RED, Ask, Column, Kit, Source, Words, note
 from dashboards.promql import RANGE, grown, level, or_zero, total
 
 _PROMETHEUS: Final = Source("prometheus", "prometheus_datasource")
@@ -101,8 +101,8 @@ _FAILED: Final = Row(
             "file is `logs/dag_id=…/run_id=…/task_id=…/attempt=N.log`.\n"
             "* **A DAG file's parses**: `logs/scheduler/<date>/<dag file>.log`.\n"
             "* **A component**: `logs/<component>/<component>.log`.\n\n"
-            "Windsock does not ship logs itself. Where a log shipper sends these files to Loki, with the labels `job` "
-            "and `instance`, they are shown below.",
+            "With `logging.remote_logging` the logs of attempts are shipped to a share or a bucket, and found there. "
+            "Where another program sends lines to Loki, with the labels `job` and `instance`, they are shown below.",
             links=[page("DAGs", "/dags")],
             span=10,
             height=8,
@@ -110,7 +110,93 @@ _FAILED: Final = Row(
     ],
 )
 
-_SHIPPED: Final = Row(
+_LATE: Final = ((None, GREEN), (60, AMBER), (300, RED))
+_SHIPPING: Final = Row(
+    "Logs on their way to the remote folder",
+    [
+        _KIT.number(
+            "Lag",
+            Words(
+                "Age of the oldest log that waits to be shipped.",
+                "a few seconds; 0 where logs are not shipped.",
+                "`windsock tasks unshipped` tells which, and why.",
+            ),
+            level("metastore.log_shipping_oldest_seconds"),
+            links=[runbook("WindsockLogShippingDelayed")],
+            unit="s",
+            steps=_LATE,
+            empty="metastore exporter is away",
+            span=6,
+        ),
+        _KIT.number(
+            "Waiting logs",
+            Words(
+                "Logs of ended attempts that are not in the remote folder yet.",
+                "follows the work, and falls to 0.",
+                "growing: the log shipper is not at work, or the folder is slow.",
+            ),
+            level("metastore.log_shipping_backlog"),
+            links=[runbook("WindsockLogShipperHeartbeatMissing")],
+            empty="metastore exporter is away",
+            span=6,
+        ),
+        _KIT.number(
+            "Logs whose last try failed",
+            Words(
+                "Logs that wait since a try to ship them failed.",
+                "0.",
+                "the panel below tells the reason; `windsock tasks unshipped` has the sentence.",
+            ),
+            or_zero(total("metastore.log_shipping_failing")),
+            links=[runbook("WindsockLogShippingFails")],
+            steps=NONE_IS_GOOD,
+            empty="metastore exporter is away",
+            span=6,
+        ),
+        _KIT.number(
+            "Shipped logs",
+            Words(
+                "Logs that arrived in the time shown.", "one for each attempt.", "0 while attempts end: see the lag."
+            ),
+            grown("logs.shipped", "", window=RANGE),
+            links=[board(Uid.SCHEDULER)],
+            empty="none",
+            span=6,
+            decimals=0,
+        ),
+        _KIT.lines(
+            "Lag over time",
+            Words(
+                "Age of the oldest log that waits.",
+                "seconds.",
+                "a straight rise: nothing is shipped any more. Steps of a minute: the log of a lost attempt, for which "
+                "the shipper waits until it is quiet.",
+            ),
+            Ask(level("metastore.log_shipping_oldest_seconds"), "oldest"),
+            links=[runbook("WindsockLogShippingDelayed")],
+            unit="s",
+            steps=_LATE,
+            empty="metastore exporter is away",
+            span=12,
+        ),
+        _KIT.lines(
+            "Tries that failed, by reason",
+            Words(
+                "Tries to ship a log that failed.",
+                "none.",
+                "unreachable, refused, full: the remote folder. missing: the attempt wrote no log, or somebody removed "
+                "it. unsettled: a log that still grew; tried again by itself.",
+            ),
+            Ask(grown("logs.ship_failures", "reason"), "{{reason}}"),
+            links=[runbook("WindsockLogShippingFails")],
+            empty="none failed",
+            span=12,
+            bars=True,
+        ),
+    ],
+)
+
+_LINES_IN_LOKI: Final = Row(
     "Lines in Loki",
     [
         _LINES.counted_lines(
@@ -139,8 +225,8 @@ _SHIPPED: Final = Row(
 
 BOARD: Final = Board(
     uid=Uid.LOGS,
-    description="What failed and where its log is; and the lines themselves where logs are shipped to Loki.",
-    rows=[_FAILED, _SHIPPED],
+    description="What failed and where its log is, how far shipping is behind, and the lines where Loki has them.",
+    rows=[_FAILED, _SHIPPING, _LINES_IN_LOKI],
     source=_PROMETHEUS,
     more_sources=[_LOKI],
 )

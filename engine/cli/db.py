@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from engine.metastore.store import Store
 
 
-_BEATING: Final = ("scheduler", "dag-processor", "notifier")  # kinds of processes, as the commands are called
+# Kinds of processes, as the commands are called.
+_BEATING: Final = ("scheduler", "dag-processor", "notifier", "log-shipper")
 
 
 @click.group()

@@ -12,6 +12,7 @@ import click
 _WORDED = (
     ("engine.config.loading", "ConfigError"),
     ("engine.metastore.errors", "MetastoreError"),
+    ("engine.logs.remote", "RemoteError"),
     ("engine.stack.control", "StackError"),
     ("engine.parsing.errors", "ParsingError"),
     ("engine.authoring.errors", "AuthoringError"),

@@ -27,12 +27,13 @@ COMMANDS = {
     "scheduler": Lazy("engine.cli.services:scheduler", "Run the scheduler."),
     "dag-processor": Lazy("engine.cli.services:dag_processor", "Run the DAG processor."),
     "notifier": Lazy("engine.cli.services:notifier", "Run the delivery of alerts and callbacks."),
+    "log-shipper": Lazy("engine.cli.services:log_shipper", "Run the shipping of logs to a remote folder."),
     "webserver": Lazy("engine.cli.services:webserver", "Run the web server."),
     "exporter": Lazy("engine.cli.services:exporter", "Run the StatsD to Prometheus bridge, or the metastore exporter."),
     "generate": Lazy("engine.cli.generate:generate", "Write the generated files, or check them."),
     "version": Lazy("engine.cli.version:version", "Show the version."),
 }
-SERVICES = frozenset({"scheduler", "dag-processor", "notifier", "webserver", "exporter"})
+SERVICES = frozenset({"scheduler", "dag-processor", "notifier", "log-shipper", "webserver", "exporter"})
 
 
 class Root(LazyGroup):

@@ -13,7 +13,17 @@ from alerting.tables import alert_delivery
 from engine.authoring.serialized import SerializedDag, decode_dag
 from engine.metastore.processes import find_dead
 from engine.metastore.states import ProcessKind
-from engine.metastore.tables import Dag, DagFile, DagRun, DagSchedule, DagVersion, Process, TaskAttempt, TaskInstance
+from engine.metastore.tables import (
+    Dag,
+    DagFile,
+    DagRun,
+    DagSchedule,
+    DagVersion,
+    LogShipment,
+    Process,
+    TaskAttempt,
+    TaskInstance,
+)
 
 Row = dict[str, Any]
 
@@ -161,6 +171,12 @@ def task_states(connection: Connection, dag_id: str, run_id: str) -> list[Row]:
         .order_by(TaskInstance.id)
     )
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def unshipped(connection: Connection, limit: int) -> list[Row]:
+    """Logs that wait to be shipped, oldest first, and why the last try failed."""
+    columns = (LogShipment.path, LogShipment.created_at, LogShipment.attempts, LogShipment.reason, LogShipment.error)
+    return [dict(row) for row in connection.execute(select(*columns).order_by(LogShipment.id).limit(limit)).mappings()]
 
 
 def lives(connection: Connection, kind: ProcessKind, now: datetime, threshold: timedelta) -> bool:

@@ -53,6 +53,15 @@ def notifier() -> None:
     sys.exit(run(settings))
 
 
+@click.command("log-shipper")
+def log_shipper() -> None:
+    """Run the log shipper, in the foreground: it brings the logs of this machine to the remote log folder."""
+    settings = _begin()
+    from engine.running.log_shipper import run
+
+    sys.exit(run(settings))
+
+
 @click.command()
 def webserver() -> None:
     """Run the web server, in the foreground: pages and /health."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -11,6 +11,11 @@ from engine.cli.naming import find_dag, find_run, find_task
 from engine.cli.opening import open_store
 from engine.cli.output import output_option, show
 from engine.config import load
+
+if TYPE_CHECKING:
+    from engine.config.sections import Logging
+
+_BLOCK: Final = 1 << 16
 
 
 @click.group()
@@ -76,12 +81,26 @@ def logs(dag_id: str, run_id: str, task_id: str, try_number: int | None, map_ind
         if task is None:
             find_task(find_dag(store, dag_id)[1], task_id)
             raise Failure(f"{task_id} has not started yet in {run_id}")
-    _print_log(settings.logging.base_log_folder, dag_id, run_id, task, try_number)
+    _print_log(settings.logging, dag_id, run_id, task, try_number)
 
 
-def _print_log(folder: Path, dag_id: str, run_id: str, task: object, try_number: int | None) -> None:
+@tasks.command()
+@output_option
+def unshipped(output: str) -> None:
+    """List the logs that wait to be shipped, oldest first, and why: the first 100."""
+    from engine.cli import queries
+
+    with open_store() as store, store.read() as connection:
+        rows = queries.unshipped(connection, limit=100)
+    columns = {"path": "log", "created_at": "since (UTC)", "attempts": "tries", "reason": "reason"}
+    show(rows, output, columns=columns, empty="No log waits to be shipped.", below="error")
+
+
+def _print_log(settings: Logging, dag_id: str, run_id: str, task: object, try_number: int | None) -> None:
     from engine.cli.queries import TaskStanding
+    from engine.logs.finding import LogFinder
     from engine.logs.paths import attempt_log_path
+    from engine.logs.reading import MissingLog, NoLog
 
     assert isinstance(task, TaskStanding)  # noqa: S101  (said here, since queries is imported late)
     number = try_number or task.try_number
@@ -89,9 +108,17 @@ def _print_log(folder: Path, dag_id: str, run_id: str, task: object, try_number:
         raise Failure(
             f"{task.task_id} has had {task.try_number or 'no'} attempts so far; it is {task.state or 'waiting'}"
         )
-    path = folder / attempt_log_path(dag_id, run_id, task.task_id, number, task.map_index)
-    if not path.exists():
-        raise Failure(f"there is no log at {path}: attempt {number} wrote none, or it ran on another machine")
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            click.echo(line, nl=False)
+    path = attempt_log_path(dag_id, run_id, task.task_id, number, task.map_index)
+    try:
+        log = LogFinder.from_settings(settings).find(path)
+    except MissingLog as error:
+        where = ", and waits there to be shipped" if settings.remote_logging else ""
+        raise Failure(
+            f"there is no log at {settings.base_log_folder / path}: attempt {number} wrote none, or it ran on another "
+            f"machine{where}"
+        ) from error
+    except NoLog as error:
+        raise Failure(f"attempt {number}: {error}") from error
+    with log.file as file:
+        while block := file.read(_BLOCK):
+            click.echo(block, nl=False)

@@ -228,7 +228,20 @@ def _conflicts(settings: Settings) -> Iterator[str]:
             f"scheduler.scheduler_health_check_threshold ({threshold:g}) must be longer than the heartbeats"
             f" ({heartbeat:g}), or healthy processes would count as dead."
         )
+    yield from _log_conflicts(settings)
     yield from _port_conflicts(settings)
+
+
+def _log_conflicts(settings: Settings) -> Iterator[str]:
+    logs = settings.logging
+    if logs.remote_logging and not logs.remote_base_log_folder:
+        yield (
+            "logging.remote_logging needs logging.remote_base_log_folder: say where to ship logs, such as "
+            "file:///mnt/share/logs or s3://bucket/logs."
+        )
+    share = Path(logs.remote_base_log_folder.removeprefix("file://"))
+    if logs.remote_logging and share == logs.base_log_folder:
+        yield "logging.remote_base_log_folder and logging.base_log_folder are the same folder; ship logs elsewhere."
 
 
 def _port_conflicts(settings: Settings) -> Iterator[str]:

@@ -21,6 +21,10 @@ DRIVERS: Mapping[str, str] = {
     "mysql": "pymysql",
     "mariadb": "pymysql",
 }
+REMOTE_SCHEMES = ("file", "s3", "gs", "az")
+_OTHER_SCHEMES: Mapping[str, str] = {
+    "s3a": "s3", "s3n": "s3", "gcs": "gs", "azure": "az", "wasb": "az", "wasbs": "az", "abfs": "az", "abfss": "az",
+}  # fmt: skip
 Number = TypeVar("Number", int, float)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?\]?")
@@ -99,10 +103,10 @@ class Reader:
         return f"sqlite:///{self._expand(path)}{query}{options}"
 
 
-def closest(word: str, known: typing.Iterable[str]) -> str | None:
+def closest(word: str, known: typing.Iterable[str], cutoff: float = 0.6) -> str | None:
     """The one of `known` that somebody who wrote `word` most likely meant."""
     by_lower = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
     return by_lower[close[0]] if close else None
 
 
@@ -246,6 +250,37 @@ def _span(text: str) -> str:
     return text
 
 
+def _remote_folder(text: str) -> str:
+    """A URL of a scheme that there is, without a slash at its end; empty stays empty."""
+    if not text:
+        return text
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in REMOTE_SCHEMES:
+        schemes = _either(f"{name}://" for name in REMOTE_SCHEMES)
+        raise RefusedError(f"a URL that starts with {schemes}", _meant_scheme(scheme, separator))
+    if scheme == "file" and not rest.startswith("/"):
+        raise RefusedError("a URL with an absolute path: file:///mnt/share/logs")
+    authority = rest.partition("/")[0]
+    if "@" in authority:
+        raise RefusedError(f"{scheme}://, a name and a path; credentials come from the environment")
+    if scheme != "file" and not authority:
+        raise RefusedError(f"a URL that names a bucket: {scheme}://bucket/prefix")
+    return text.rstrip("/") if rest.strip("/") else text
+
+
+def _meant_scheme(scheme: str, separator: str) -> str | None:
+    if not separator:
+        return f"file://{scheme}" if scheme.startswith("/") else None
+    other = _OTHER_SCHEMES.get(scheme.lower()) or closest(scheme, REMOTE_SCHEMES, cutoff=0.5)
+    return f"{other}://" if other else None
+
+
+def _unsupported(text: str) -> str:
+    if text:
+        raise RefusedError("empty: there are no stored connections here, and credentials come from the environment")
+    return text
+
+
 def _either(words: typing.Iterable[str]) -> str:
     *first, last = words
     return f"{', '.join(first)} or {last}"
@@ -260,6 +295,8 @@ _FORMS: Mapping[str, Callable[[str], str]] = {
     "metric": _metric,
     "span": _span,
     "target": _target,
+    "remote_folder": _remote_folder,
+    "unsupported": _unsupported,
 }
 _SCALARS: Mapping[Any, Callable[[Key, Any], Any]] = {
     bool: _boolean,

@@ -34,7 +34,18 @@ class About:
     aliases: tuple[str, ...] = ()
     mask: Callable[[str], str] | None = None
     form: Literal[
-        "any", "host", "http_url", "database_url", "apprise_url", "timezone", "address", "metric", "span", "target"
+        "any",
+        "host",
+        "http_url",
+        "database_url",
+        "apprise_url",
+        "timezone",
+        "address",
+        "metric",
+        "span",
+        "target",
+        "remote_folder",
+        "unsupported",
     ] = "any"
 
 
@@ -104,6 +115,23 @@ class Logging(Section, frozen=True):
         "$WINDSOCK_HOME/logs"
     )
     logging_level: Annotated[LogLevel, About("Least severe level that Windsock's own logs keep.")] = "INFO"
+    remote_logging: Annotated[bool, About("Ship the logs of ended attempts to remote_base_log_folder.")] = False
+    remote_base_log_folder: Annotated[
+        str,
+        About(
+            "Where to ship them: file:///path of a mounted share, s3://bucket/prefix, gs://bucket/prefix or "
+            "az://container/prefix. Credentials come from the environment, as for the provider's own tools.",
+            form="remote_folder",
+        ),
+    ] = ""
+    remote_log_conn_id: Annotated[
+        str,
+        About(
+            "Must be empty: there are no stored connections; credentials come from the environment.", form="unsupported"
+        ),
+    ] = ""
+    delete_local_logs: Annotated[bool, About("Delete a log here once it has arrived there.")] = False
+    encrypt_s3_logs: Annotated[bool, About("Ask S3 to encrypt logs with its own keys (AES256).")] = False
 
 
 class Metrics(Section, frozen=True):

@@ -42,11 +42,12 @@ class MetastoreSurvivor:
     def __init__(self, settings: Settings, owner: str) -> None:
         from engine.metastore.announce import Announcer
         from engine.metastore.ledger import Ledger
+        from engine.metastore.shipments import shipment_requests
         from engine.metastore.store import Store
 
         self._owner = owner
         self._store = Store.from_settings(settings)
-        self._ledger = Ledger(Announcer(settings.webserver.url))
+        self._ledger = Ledger(Announcer(settings.webserver.url), shipment_requests(settings.logging))
         self._hostname = socket.gethostname()
         self._heartbeat_at = -math.inf
 

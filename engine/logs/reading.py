@@ -35,6 +35,10 @@ class NoLog(Exception):
     """There is no log to read at that path; the message says why."""
 
 
+class MissingLog(NoLog):
+    """There is no file at that path."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogLine:
     """One line. ``time`` is the supervisor's stamp; ``remark`` marks what the supervisor itself said."""
@@ -64,34 +68,43 @@ class LogPage:
 
 
 def read_tail(base: Path, path: PurePosixPath | str, lines: int) -> list[str]:
-    """The last `lines` lines of the log at `path` below `base`, stamps included.
-
-    Looks at the last 256 KiB at most and cuts lines of more than 16 384 characters. Raises NoLog.
-    """
+    """The last `lines` lines of the log at `path` below `base`: see :func:`tail_of`. Raises NoLog."""
     with open_log(base, path) as file:
-        size = os.fstat(file.fileno()).st_size
-        start = max(0, size - _TAIL_BYTES)
-        data = _read(file, start, size)
-    rows = _split(data)
+        return tail_of(file, os.fstat(file.fileno()).st_size, lines)
+
+
+def tail_of(file: BinaryIO, size: int, lines: int) -> list[str]:
+    """The last `lines` lines of a log of `size` bytes, stamps included.
+
+    Looks at the last 256 KiB at most and cuts lines of more than 16 384 characters.
+    """
+    start = max(0, size - _TAIL_BYTES)
+    rows = _split(_read(file, start, size))
     if start > 0 and len(rows) > 1:
         rows = rows[1:]  # its beginning lies before what was read
     return [_clean(row) for row in rows[-lines:]] if lines > 0 else []
 
 
 def read_page(base: Path, path: PurePosixPath | str, *, before: int | None = None, after: int | None = None) -> LogPage:
-    """One page of the log at `path` below `base`.
-
-    The page that ends at byte `before`, or that begins at byte `after`; the last one where neither is given. A page
-    holds 256 KiB and 2 000 lines at most. A line longer than a page is cut into several. Raises NoLog.
-    """
+    """One page of the log at `path` below `base`: see :func:`page_of`. Raises NoLog."""
     with open_log(base, path) as file:
         status = os.fstat(file.fileno())
-        size = status.st_size
-        if after is not None:
-            start, data = _forward(file, _clamp(after, size), size)
-        else:
-            start, data = _backward(file, size if before is None else _clamp(before, size))
-        first = _numbers.lines_before(file, status, start) + 1
+        return page_of(file, status.st_size, (status.st_dev, status.st_ino), before=before, after=after)
+
+
+def page_of(
+    file: BinaryIO, size: int, key: tuple[object, ...], *, before: int | None = None, after: int | None = None
+) -> LogPage:
+    """One page of a log of `size` bytes, of which `key` tells whether it is the same as another time.
+
+    The page that ends at byte `before`, or that begins at byte `after`; the last one where neither is given. A page
+    holds 256 KiB and 2 000 lines at most. A line longer than a page is cut into several.
+    """
+    if after is not None:
+        start, data = _forward(file, _clamp(after, size), size)
+    else:
+        start, data = _backward(file, size if before is None else _clamp(before, size))
+    first = _numbers.lines_before(file, size, key, start) + 1
     rows = enumerate(_split(data), first)
     return LogPage(tuple(_line(number, row) for number, row in rows), start, start + len(data), size)
 
@@ -104,7 +117,7 @@ def open_log(base: Path, path: PurePosixPath | str) -> BinaryIO:
     try:
         descriptor = _descend(base, parts)
     except FileNotFoundError:
-        raise NoLog("there is no log file: the attempt has not written one, or it was removed") from None
+        raise MissingLog("there is no log file: the attempt has not written one, or it was removed") from None
     except OSError as error:
         raise NoLog(f"the log cannot be opened: {error.strerror or error}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -194,11 +207,11 @@ class _LineNumbers:
 
     def __init__(self, files: int = 32) -> None:
         self._files = files
-        self._marks: OrderedDict[tuple[int, int], list[tuple[int, int]]] = OrderedDict()
+        self._marks: OrderedDict[tuple[object, ...], list[tuple[int, int]]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def lines_before(self, file: BinaryIO, status: os.stat_result, offset: int) -> int:
-        marks = self._marks_of((status.st_dev, status.st_ino), status.st_size)
+    def lines_before(self, file: BinaryIO, size: int, key: tuple[object, ...], offset: int) -> int:
+        marks = self._marks_of(key, size)
         with self._lock:
             position, lines = marks[bisect_right(marks, (offset, 1 << 62)) - 1]
         file.seek(position)
@@ -209,7 +222,7 @@ class _LineNumbers:
                     marks.append((position, lines))
         return lines
 
-    def _marks_of(self, key: tuple[int, int], size: int) -> list[tuple[int, int]]:
+    def _marks_of(self, key: tuple[object, ...], size: int) -> list[tuple[int, int]]:
         with self._lock:
             marks = self._marks.pop(key, None)
             if marks is None or marks[-1][0] > size:  # new to us, or begun anew

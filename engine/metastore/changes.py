@@ -68,6 +68,7 @@ class TaskChange:
     max_tries: int
     outcome: Outcome | None = None
     hostname: str | None = None
+    owner: str | None = None  # of the attempt that ended
     scheduled_at: datetime | None = None
     queued_at: datetime | None = None
     start_date: datetime | None = None

@@ -10,6 +10,7 @@ from engine.metastore.changes import Changes, Claimed, Finished
 from engine.metastore.database import Tx
 from engine.metastore.graphs import Graphs
 from engine.metastore.runs import Runs
+from engine.metastore.shipments import ShipmentRequests
 
 
 class Ledger:
@@ -18,10 +19,11 @@ class Ledger:
     Not shared between threads. Each method is one step of a caller's transaction and may be repeated with it.
     """
 
-    def __init__(self, announcer: Announcer) -> None:
+    def __init__(self, announcer: Announcer, shipments: ShipmentRequests | None = None) -> None:
         self.graphs = Graphs()
         self.runs = Runs()
         self._announcer = announcer
+        self._shipments = shipments
 
     def start_runs(self, tx: Tx, limit: int) -> Changes:
         """See :func:`transitions.start_runs`."""
@@ -44,6 +46,8 @@ class Ledger:
     def _announced(self, tx: Tx, changes: Changes) -> Changes:
         if changes.tasks or changes.runs:
             changes.announced = self._announcer.announce(tx, self.graphs, self.runs, changes)
+        if self._shipments:
+            self._shipments.request(tx, changes)
         return changes
 
     def begin(self) -> None:

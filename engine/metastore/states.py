@@ -45,6 +45,7 @@ class ProcessKind(StrEnum):
     SUPERVISOR = "supervisor"
     DAG_PROCESSOR = "dag_processor"
     NOTIFIER = "notifier"
+    LOG_SHIPPER = "log_shipper"
     WEBSERVER = "webserver"
 
 

@@ -13,6 +13,7 @@ task_instance      scheduler       the hot table: state machine of each task of 
 task_attempt       scheduler       history: one row per ended attempt
 xcom               scheduler       what tasks hand to one another (JSON)
 callback_request   scheduler       user callbacks to run, leased by the notifier
+log_shipment       scheduler       logs of ended attempts to ship, leased by the log shipper, gone once they are there
 process            each process    heartbeats
 wakeup             anybody         change counters that waiting processes poll where there is no NOTIFY
 user, web_session  web             sign-in
@@ -270,6 +271,35 @@ class CallbackRequest(Base):
     done_at: Mapped[datetime | None]
 
     __table_args__ = (Index("ix_callback_request_due", "state", "due_at"),)  # notifier's lease
+
+
+class LogShipment(Base):
+    """A log that is still to be shipped: written in the transaction that ended its attempt, deleted once it is there.
+
+    ``place`` is the log folder that it lies in (``engine.logs.place``). ``due_at`` is when to try next or, with a
+    ``holder`` and its ``token``, when their lease ends. ``reason`` says why the last try failed.
+    """
+
+    __tablename__ = "log_shipment"
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=True)
+    place: Mapped[str] = mapped_column(Token)
+    path: Mapped[str] = mapped_column(LongText)
+    lost: Mapped[bool] = mapped_column(Boolean)
+    created_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    holder: Mapped[str | None] = mapped_column(Token)
+    token: Mapped[str | None] = mapped_column(Token)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    reason: Mapped[str | None] = mapped_column(String(16))
+    error: Mapped[str | None] = mapped_column(LongText)
+
+    __table_args__ = (
+        CheckConstraint("(token IS NOT NULL) = (holder IS NOT NULL)", name="ck_log_shipment_lease"),
+        Index("ix_log_shipment_due", "place", "due_at"),  # lease()
+        Index("ix_log_shipment_age", "reason", "created_at"),  # metastore exporter: how many, the oldest
+        Index("ix_log_shipment_holder", "holder"),  # renew(), take_over()
+    )
 
 
 class Process(Base):

@@ -576,6 +576,7 @@ def _changed(row: Row[Any], state: TaskState, **more: Any) -> TaskChange:
         "scheduled_at": columns.get("scheduled_at"),
         "queued_at": columns.get("queued_at"),
         "start_date": columns.get("start_date"),
+        "owner": columns.get("owner"),
     }
     return TaskChange(
         ti_id=columns["id"],

@@ -20,7 +20,8 @@ from alerting.routes import Plan
 from engine import links
 from engine.config import Settings
 from engine.config.fingerprint import DELIVERY, fingerprint
-from engine.logs.reading import NoLog, read_tail
+from engine.logs.finding import LogFinder
+from engine.logs.reading import NoLog
 from engine.logs.redaction import Redactor
 from engine.metastore import processes
 from engine.metastore.processes import Identity, identify
@@ -55,7 +56,7 @@ def build_deliverer(settings: Settings, store: Store, metrics: Metrics | None = 
     ]
     redactor = Redactor.from_settings(settings)
     renderer = Renderer(
-        partial(_log_tail, settings.logging.base_log_folder), redactor.redact, settings.alerting.log_lines
+        partial(_log_tail, LogFinder.from_settings(settings.logging)), redactor.redact, settings.alerting.log_lines
     )
     give_up_after = timedelta(seconds=settings.alerting.give_up_after)
     return Deliverer(
@@ -69,10 +70,10 @@ def build_deliverer(settings: Settings, store: Store, metrics: Metrics | None = 
     )
 
 
-def _log_tail(base: Path, path: str, lines: int) -> list[str]:
+def _log_tail(logs: LogFinder, path: str, lines: int) -> list[str]:
     """The end of a log, or why there is none: the supervisor may have died before the attempt began."""
     try:
-        return read_tail(base, path, lines)
+        return logs.tail(path, lines)
     except NoLog as error:
         return [f"({error})"]
 

@@ -32,6 +32,7 @@ from engine.metastore.errors import MetastoreError
 from engine.metastore.ledger import Ledger
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.processes import Identity, identify
+from engine.metastore.shipments import place_detail, shipment_requests
 from engine.metastore.states import ProcessKind, RunType, TaskState
 from engine.metastore.store import Store, Tx
 from engine.metastore.wakeups import Listener
@@ -76,7 +77,7 @@ class Scheduler:
         self._settings = settings
         self._store = store or Store.from_settings(settings)
         self._metrics = metrics or Metrics(settings.metrics)
-        self._ledger = Ledger(Announcer(settings.webserver.url))
+        self._ledger = Ledger(Announcer(settings.webserver.url), shipment_requests(settings.logging))
         self._desk = OrderDesk(settings.webserver.url, str(settings.core.dags_folder))
         self._gauges = Gauges(self._metrics, settings.core.executor)
         self._first_starts = FirstStarts()
@@ -122,9 +123,10 @@ class Scheduler:
         return 0
 
     def _register(self, identity: Identity) -> None:
+        place = place_detail(self._settings.logging)
         while True:
             try:
-                self._store.run(lambda tx: processes.register(tx, identity, {"scheduler": self._identity.id}))
+                self._store.run(lambda tx: processes.register(tx, identity, {"scheduler": self._identity.id} | place))
             except (MetastoreError, SQLAlchemyError) as error:
                 if self._stopping:
                     raise

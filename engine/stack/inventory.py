@@ -36,6 +36,7 @@ def core_components(settings: Settings) -> tuple[Component, ...]:
             next_step="windsock alerts test",
             stop_grace_seconds=_NOTIFIER_GRACE_SECONDS,
         ),
+        *_log_shipper(settings),
         _worker(
             settings,
             "dag-processor",
@@ -134,6 +135,13 @@ def _worker(
         next_step=next_step,
         stop_grace_seconds=stop_grace_seconds,
     )
+
+
+def _log_shipper(settings: Settings) -> tuple[Component, ...]:
+    if not settings.logging.remote_logging:
+        return ()
+    why = "logs stay on this machine"
+    return (_worker(settings, "log-shipper", ProcessKind.LOG_SHIPPER, why=why, next_step="windsock tasks unshipped"),)
 
 
 def _webserver(settings: Settings) -> Component:

@@ -30,6 +30,7 @@ _ORDER = (
     "scheduler",
     "dag-processor",
     "notifier",
+    "log-shipper",
     "exporter",
     "metastore-exporter",
     "prometheus",

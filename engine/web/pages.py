@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from engine.logs.paths import attempt_log_path
-from engine.logs.reading import LogPage, NoLog, open_log, read_page
+from engine.logs.reading import LogPage, NoLog
 from engine.metastore.states import TaskState
 from engine.web import queries
 from engine.web.queries import AttemptFacts
@@ -81,7 +81,7 @@ def attempt_log(request: Request) -> Response:
     with looking(request) as view:
         facts = _find_attempt(request, view)
     try:
-        file = open_log(site_of(request).settings.logging.base_log_folder, _path(facts))
+        file = site_of(request).logs.find(_path(facts)).file
     except NoLog as error:
         raise HTTPException(404, _sentence(error)) from error
     name = quote(f"{facts.dag_id}-{facts.run_id}-{facts.task_id}-{facts.try_number}.log", safe="")
@@ -133,9 +133,8 @@ def _find_attempt(request: Request, view: View) -> AttemptFacts:
 def _log_page(
     request: Request, facts: AttemptFacts, before: int | None, after: int | None
 ) -> tuple[LogPage | None, str]:
-    base = site_of(request).settings.logging.base_log_folder
     try:
-        return read_page(base, _path(facts), before=before, after=after), ""
+        return site_of(request).logs.page(_path(facts), before=before, after=after), ""
     except NoLog as error:
         return None, _sentence(error)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from starlette.responses import HTMLResponse
 
 from alerting.clock import database_now
 from engine import links
+from engine.logs.finding import LogFinder
 from engine.web import queries, words
 from engine.web.local import local_path
 from engine.web.sessions import Session
@@ -39,6 +41,10 @@ class Site:
     store: Store
     templates: Environment
     throttle: Throttle = field(default_factory=Throttle)
+
+    @cached_property
+    def logs(self) -> LogFinder:
+        return LogFinder.from_settings(self.settings.logging)
 
     @property
     def threshold(self) -> timedelta:

@@ -1,4 +1,4 @@
-"""What is read from Windsock's own metastore: ten statements, and one or two for deadlines where a DAG has them."""
+"""What is read from Windsock's own metastore: eleven statements, and one or two for deadlines where a DAG has them."""
 
 from __future__ import annotations
 
@@ -53,10 +53,11 @@ process = table("process", column("kind"), column("hostname"), *_instants("heart
 alert_event = table("alert_event", *_instants("occurred_at", "routed_at"))
 alert_delivery = table("alert_delivery", column("channel"), column("state"), *_instants("created_at"))
 callback_request = table("callback_request", column("state"), *_instants("created_at"))
+log_shipment = table("log_shipment", column("reason"), *_instants("created_at"))
 
 TABLES: Final = (
     dag, dag_schedule, dag_version, dag_file, budget, dag_run, task_instance, process, alert_event, alert_delivery,
-    callback_request,
+    callback_request, log_shipment,
 )  # fmt: skip
 
 RUNS: Final = (
@@ -126,6 +127,10 @@ CALLBACKS: Final = select(func.count().label("requests"), func.min(callback_requ
     callback_request.c.state == literal_column("'pending'")
 )
 
+SHIPMENTS: Final = select(
+    log_shipment.c.reason, func.count().label("logs"), func.min(log_shipment.c.created_at).label("since")
+).group_by(log_shipment.c.reason)
+
 
 class WindsockMetastore:
     """Reads the signals of Windsock's metastore; remembers the deadlines of the DAG versions that it has seen."""
@@ -159,6 +164,7 @@ class WindsockMetastore:
         families.add_import_errors(samples, connection.execute(IMPORT_ERRORS), self._dags_folder)
         _add_deliveries(connection, samples)
         _add_callbacks(connection, samples)
+        _add_shipments(connection, samples)
         current = {(row.dag_id, row.version) for row in dags}
         self._deadlines.read(connection, samples, current, {(row.dag_id, row.version) for row in runs})
 
@@ -190,3 +196,13 @@ def _add_callbacks(connection: Connection, samples: Samples) -> None:
     waiting = connection.execute(CALLBACKS).one()
     samples.set("metastore.callback_backlog", waiting.requests)
     samples.set("metastore.callback_oldest_seconds", samples.age(instant(waiting.since)) if waiting.since else 0)
+
+
+def _add_shipments(connection: Connection, samples: Samples) -> None:
+    samples.set("metastore.log_shipping_backlog", 0)
+    samples.set("metastore.log_shipping_oldest_seconds", 0)
+    for row in connection.execute(SHIPMENTS):
+        samples.add("metastore.log_shipping_backlog", row.logs)
+        samples.raise_to("metastore.log_shipping_oldest_seconds", samples.age(instant(row.since)))
+        if row.reason is not None:
+            samples.set("metastore.log_shipping_failing", row.logs, row.reason)

@@ -1,4 +1,4 @@
-"""Signals that only Windsock has: the delivery of alerts, callbacks, and the losses of its own pipeline."""
+"""Signals that only Windsock has: delivery of alerts, callbacks, shipping of logs, losses of its own pipeline."""
 
 from __future__ import annotations
 
@@ -39,6 +39,20 @@ SIGNALS: tuple[Signal, ...] = (
         "User callbacks that ended, by outcome",
         WINDSOCK,
         labels=(Label.CALLBACK, Label.OUTCOME),
+    ),
+    counter("logs.shipped", "Logs of ended attempts that arrived in the remote log folder", WINDSOCK),
+    counter(
+        "logs.ship_failures",
+        "Tries to ship a log that failed",
+        WINDSOCK,
+        labels=(Label.REASON,),
+        note="all but missing are tried again; missing: there is no log, here or there",
+    ),
+    timer(
+        "logs.ship_delay",
+        "From the end of an attempt to the arrival of its log in the remote log folder",
+        WINDSOCK,
+        buckets=Buckets.DURATION,
     ),
     counter(
         "scheduler.late_finishes",

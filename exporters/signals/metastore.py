@@ -139,6 +139,25 @@ SIGNALS: tuple[Signal, ...] = (
         unit=Unit.SECONDS,
     ),
     gauge(
+        "metastore.log_shipping_backlog",
+        "Logs of ended attempts that wait to be shipped",
+        WINDSOCK,
+        note="always 0 where logging.remote_logging is off",
+    ),
+    gauge(
+        "metastore.log_shipping_oldest_seconds",
+        "Age of the oldest log that waits to be shipped, from the end of its attempt; 0 if none: the lag",
+        WINDSOCK,
+        unit=Unit.SECONDS,
+    ),
+    gauge(
+        "metastore.log_shipping_failing",
+        "Logs that wait since a try to ship them failed, by reason",
+        WINDSOCK,
+        labels=(Label.REASON,),
+        note="no series where none does",
+    ),
+    gauge(
         "metastore.sla_missed_tasks",
         "Unfinished task instances past their allowed time (sla=, from the end of the run's data interval)",
         WINDSOCK,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from prometheus.cases_by_area import backends, delivery, machines, monitoring, parsing, services, slo, work
+from prometheus.cases_by_area import backends, delivery, logs, machines, monitoring, parsing, services, slo, work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,7 @@ CASES_BY_AREA: Final[Mapping[str, tuple[Case, ...]]] = {
     "work": work.CASES,
     "parsing": parsing.CASES,
     "delivery": delivery.CASES,
+    "logs": logs.CASES,
     "slo": slo.CASES,
     "machines": machines.CASES,
     "backends": backends.CASES,

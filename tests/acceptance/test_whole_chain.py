@@ -109,6 +109,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory, tap: StatsdTap, chat: Webh
         WINDSOCK__SMTP__SMTP_PORT=str(free_port()),
         WINDSOCK__ALERTING__APPRISE_URLS=f"json://127.0.0.1:{chat.port}/",
         WINDSOCK__ALERTING__GIVE_UP_AFTER="12",
+        WINDSOCK__LOGGING__REMOTE_LOGGING="true",
+        WINDSOCK__LOGGING__REMOTE_BASE_LOG_FOLDER=f"file://{tmp_path_factory.mktemp('share')}",
     )
     tap.target = made.ports["WINDSOCK__EXPORTER__STATSD_PORT"]
     made.call("up", "--detach")

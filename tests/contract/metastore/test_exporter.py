@@ -15,7 +15,17 @@ from alerting.tables import UtcDateTime, alert_delivery, alert_event
 from engine.metastore import processes
 from engine.metastore.states import ProcessKind
 from engine.metastore.store import Store
-from engine.metastore.tables import Base, CallbackRequest, Dag, DagFile, DagRun, DagSchedule, Process, TaskInstance
+from engine.metastore.tables import (
+    Base,
+    CallbackRequest,
+    Dag,
+    DagFile,
+    DagRun,
+    DagSchedule,
+    LogShipment,
+    Process,
+    TaskInstance,
+)
 from exporters.catalogue import METASTORE
 from exporters.metastore import windsock
 from exporters.metastore.database import ReadOnlyDatabase
@@ -203,6 +213,20 @@ def test_callbacks_that_wait_are_counted_with_the_age_of_the_oldest(store: Store
     found = read(store)
     assert found["callback_backlog"] == {(): 2}
     assert 40 <= found["callback_oldest_seconds"][()] < 100
+
+
+def test_logs_that_wait_are_counted_with_the_lag_and_the_reasons_of_those_that_failed(store: Store) -> None:
+    found = read(store)
+    assert (found["log_shipping_backlog"], found["log_shipping_oldest_seconds"]) == ({(): 0}, {(): 0})
+    assert not found.get("log_shipping_failing")
+    row = {"place": "here", "path": "log", "lost": False, "attempts": 0}
+    for seconds, reason in ((10, None), (20, None), (40, "full"), (30, "full"), (5, "refused")):
+        when = ago(store, seconds)
+        change(store, insert(LogShipment).values(row | {"created_at": when, "due_at": when, "reason": reason}))
+    found = read(store)
+    assert found["log_shipping_backlog"] == {(): 5}
+    assert 40 <= found["log_shipping_oldest_seconds"][()] < 100
+    assert found["log_shipping_failing"] == {("full",): 2, ("refused",): 1}
 
 
 def test_missed_and_endangered_deadlines_count_from_the_end_of_the_data_interval(store: Store, stage: Stage) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,6 +106,7 @@ def chat() -> Iterator[WebhookServer]:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, chat: WebhookServer) -> Iterator[World]:
     """A run in which tasks succeeded, failed, waited and were told of; then only what lasts goes on."""
+    share = tmp_path_factory.mktemp("share")
     machine = Machine(
         tmp_path_factory.mktemp("home"),
         WINDSOCK__CORE__LOAD_EXAMPLES="false",
@@ -117,6 +119,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, chat: WebhookServer) -> Iter
         WINDSOCK__SMTP__SMTP_PORT=str(free_port()),
         WINDSOCK__ALERTING__APPRISE_URLS=f"json://127.0.0.1:{chat.port}/",
         WINDSOCK__ALERTING__GIVE_UP_AFTER="3",
+        WINDSOCK__LOGGING__REMOTE_LOGGING="true",
+        WINDSOCK__LOGGING__REMOTE_BASE_LOG_FOLDER=f"file://{share}",
     )
     machine.write_dag("stories.py", DAGS)
     machine.write_dag("broken.py", BROKEN)
@@ -136,6 +140,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, chat: WebhookServer) -> Iter
     machine.call("up", "--detach")
     try:
         _happen(machine)
+        _unmount(machine, share)
         yield World(machine, watching, began)
     finally:
         machine.call("down")
@@ -160,6 +165,14 @@ def _happen(machine: Machine) -> None:
     wait_until(lambda: count(machine, f"SELECT count(*) FROM ({DEAD})"), "a mail that was given up", timeout=40)
     wait_until(lambda: not count(machine, f"SELECT count(*) FROM ({WAITING})"), "the other mails", timeout=40)
     machine.query(GONE)
+
+
+def _unmount(machine: Machine, share: Path) -> None:
+    """The share that logs are shipped to goes away, and one more log waits."""
+    share.rename(share.with_name("away"))
+    machine.trigger("killed")
+    failed = "SELECT count(*) FROM log_shipment WHERE reason = 'unreachable'"
+    wait_until(lambda: count(machine, failed), "a log that cannot be shipped", timeout=40)
 
 
 def _take_away(machine: Machine) -> None:
@@ -258,7 +271,7 @@ def test_what_is_asked_of_loki_can_be_read_by_prometheus_too(world: World) -> No
 
 # --- and has an answer
 
-ANSWERED = ("overview", "scheduler", "dag-processing", "dag", "pools", "alerts", "slo")
+ANSWERED = ("overview", "scheduler", "dag-processing", "dag", "pools", "alerts", "slo", "logs")
 UNANSWERED = {
     ("windsock-overview", "Late DAGs", "__auto"): "a run must be overdue for a minute",
     ("windsock-scheduler", "Processes", "heartbeat failed"): "needs a metastore that is away for a moment",
@@ -455,6 +468,19 @@ EQUAL = [
     ),
     Equal("logs", "Failed attempts", f"SELECT count(*) {FAILED}"),
     Equal("logs", "Failed attempts by task", f"SELECT t.dag_id, t.task_id, count(*) {FAILED} GROUP BY 1, 2"),
+    Equal("logs", "Waiting logs", "SELECT count(*) FROM log_shipment"),
+    Equal(
+        "logs",
+        "Lag",
+        f"SELECT {unix('CURRENT_TIMESTAMP')} - {unix('min(created_at)')} FROM log_shipment",
+        within=12,  # the exporter's cache, the scrape, and the moment later that the statement is asked
+    ),
+    Equal("logs", "Logs whose last try failed", "SELECT count(*) FROM log_shipment WHERE reason IS NOT NULL"),
+    Equal(
+        "logs",
+        "Shipped logs",
+        "SELECT (SELECT count(*) FROM task_attempt) - (SELECT count(*) FROM log_shipment)",
+    ),
     Equal("slo", "What is counted: attempts", f"SELECT count(*) {ATTEMPTS} WHERE a.state = 'success'"),
     Equal("slo", "What is counted: attempts", f"SELECT count(*) {FAILED}", "B"),
     Equal(

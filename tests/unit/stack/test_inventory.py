@@ -28,6 +28,12 @@ def test_the_core_is_what_a_run_needs_from_file_to_inbox(tmp_path: Path) -> None
     assert names[-1] == "scheduler"
 
 
+def test_a_log_shipper_is_of_the_core_where_logs_are_shipped(tmp_path: Path) -> None:
+    shipping = {"LOGGING__REMOTE_LOGGING": "true", "LOGGING__REMOTE_BASE_LOG_FOLDER": "s3://bucket/logs"}
+    found = named(core_components(settings(tmp_path, **shipping)))
+    assert found["log-shipper"].checks == (Heartbeat("log_shipper", 30),)
+
+
 def test_the_whole_stack_adds_monitoring_that_is_not_core(tmp_path: Path) -> None:
     extras = {component.name for component in all_components(settings(tmp_path)) if not component.core}
     assert extras == {"prometheus", "alertmanager", "grafana"}
