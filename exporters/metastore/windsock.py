@@ -110,9 +110,9 @@ HEARTBEATS: Final = (
     .where(process.c.ended_at.is_(None))
     .group_by(process.c.kind, process.c.hostname)
 )
-BUDGETS: Final[Select[Any]] = select(budget.c.kind, budget.c.name.label("pool"), budget.c.slots, budget.c.used).where(
-    among(budget.c.kind, ("pool", "dag_runs"))
-)
+BUDGETS: Final[Select[Any]] = select(
+    budget.c.kind, budget.c.name.label("pool"), budget.c.name.label("dag_id"), budget.c.slots, budget.c.used
+).where(among(budget.c.kind, ("pool", "dag_runs")))
 IMPORT_ERRORS: Final = select(dag_file.c.path).where(dag_file.c.error.is_not(None))
 DELIVERIES: Final = select(
     alert_delivery.c.channel,
@@ -168,7 +168,7 @@ class WindsockMetastore:
 
 def _run_limits(budgets: Iterable[Row[Any]], dags: Iterable[Row[Any]]) -> dict[str, int | None]:
     """max_active_runs of the DAGs that are there."""
-    limits = {row.pool: int(row.slots) for row in budgets if row.kind == "dag_runs"}
+    limits = {row.dag_id: int(row.slots) for row in budgets if row.kind == "dag_runs"}
     return {row.dag_id: limits.get(row.dag_id) for row in dags}
 
 

@@ -28,11 +28,11 @@ from prometheus.scrape import OptionalTargets, scrape_config
 from tests.servers.binaries import require
 from tests.servers.databases import MariaDB, PostgreSQL
 from tests.servers.families import FOREIGN
-from tests.servers.hurried import PACE, Fault, firing
+from tests.servers.hurried import PACE, Fault, alerts
 from tests.servers.pages import answers, page
 from tests.servers.processes import ServerProcess, free_port, wait_until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("goes_first")]
 
 SECOND = timedelta(seconds=1)
 MODULES = """
@@ -150,7 +150,7 @@ class Infrastructure:
         return f"https://127.0.0.1:{self.site.port}/"
 
     def firing(self) -> set[str]:
-        return firing(self.ports["prometheus"])
+        return alerts(self.ports["prometheus"], "firing")
 
     def _made(self, name: str) -> Path:
         folder = self.folder / name

@@ -15,7 +15,7 @@ from tests.servers.kernel_clock import believed_off
 from tests.servers.processes import wait_until
 from tests.servers.shown_machine import ShownMachine, run_out_of_memory
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("goes_first")]
 
 
 @pytest.fixture(scope="module")

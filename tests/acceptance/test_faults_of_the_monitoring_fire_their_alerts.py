@@ -26,7 +26,7 @@ from tests.servers.pages import answers
 from tests.servers.processes import ServerProcess, free_port, wait_until
 from tests.servers.webhook import Answer, WebhookServer
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("goes_first")]
 
 BURNING = """
 from datetime import datetime, timedelta, timezone

@@ -17,7 +17,7 @@ from tests.servers.machine import Machine
 from tests.servers.mail import MailServer
 from tests.servers.processes import wait_until
 
-pytestmark = pytest.mark.timeout(480)
+pytestmark = [pytest.mark.timeout(480), pytest.mark.usefixtures("goes_first")]
 
 HEAD = """
 import time
@@ -143,9 +143,11 @@ def test_files_that_are_broken_slow_or_hang(machine: Machine, prometheus: Hurrie
     files = {"broken.py": BROKEN, "slow.py": SLOW, "hang.py": HANG}
     for name, text in files.items():
         machine.write_dag(name, HEAD + text)
-    fault.fires(60)
-    for name in files:
-        (machine.home / "dags" / name).unlink()
+    try:
+        fault.fires(60)
+    finally:
+        for name in files:
+            (machine.home / "dags" / name).unlink()
     fault.resolves(60)
 
 

@@ -19,7 +19,7 @@ from tests.servers.hurried import Fault, RulesOnly
 from tests.servers.pages import answers, page
 from tests.servers.processes import ServerProcess, free_port, listens, wait_until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("goes_first")]
 
 TASKS = """
 from celery import Celery

@@ -54,7 +54,7 @@ class RulesOnly:
 
     def firing(self) -> set[str]:
         """The names of the alerts that fire."""
-        return firing(self._prometheus.port)
+        return alerts(self._prometheus.port, "firing")
 
 
 class Hurried:
@@ -132,27 +132,31 @@ class Hurried:
         wait_until(lambda: self.machine.promql("sum(up)") == [4], "every target to be scraped", 30)
         beats = "rate(airflow_scheduler_heartbeat[4s]) > 0"
         wait_until(lambda: self.machine.promql(beats), "the scheduler's heartbeats", 30)
-        wait_until(lambda: not self.firing(), "a quiet start", 60)
+        wait_until(lambda: not alerts(self._port), "a quiet start, with no alert pending", 90)
 
     # -- what they say
 
+    @property
+    def _port(self) -> int:
+        return self.machine.ports["WINDSOCK__PROMETHEUS__PORT"]
+
     def firing(self) -> set[str]:
         """The names of the alerts that fire."""
-        return firing(self.machine.ports["WINDSOCK__PROMETHEUS__PORT"])
+        return alerts(self._port, "firing")
 
     def muted(self) -> set[str]:
         """The names of the alerts that Alertmanager tells nobody of, because of others."""
         url = f"http://127.0.0.1:{self.machine.ports['WINDSOCK__PROMETHEUS__ALERTMANAGER_PORT']}/api/v2/alerts"
         with urllib.request.urlopen(url, timeout=5) as answer:
-            alerts = json.load(answer)
-        return {each["labels"]["alertname"] for each in alerts if each["status"]["inhibitedBy"]}
+            found = json.load(answer)
+        return {each["labels"]["alertname"] for each in found if each["status"]["inhibitedBy"]}
 
 
-def firing(port: int) -> set[str]:
-    """What fires in the Prometheus at this port."""
+def alerts(port: int, *states: str) -> set[str]:
+    """The names of the alerts that are in these states, or in any, in the Prometheus at this port."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/alerts", timeout=5) as answer:
-        alerts = json.load(answer)["data"]["alerts"]
-    return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"} - ALWAYS
+        found = json.load(answer)["data"]["alerts"]
+    return {alert["labels"]["alertname"] for alert in found if not states or alert["state"] in states} - ALWAYS
 
 
 class Fault:
