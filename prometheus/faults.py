@@ -2,7 +2,7 @@
 
 The seconds are those of single runs on two busy cores, with time hurried thirtyfold (budgets: three hundredfold). They
 last from the making of the fault until the alert fired: the scrape, the evaluation, the rule's hold, and the thing's
-own time, which is not hurried. What rules allow to work is divided by six where work is made slow.
+own time, which is not hurried. What rules allow to work is divided by ten where work is made slow.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ WORK: Final = (
     Fault("five callbacks of 20 s come at once; four run at a time", {"WindsockCallbacksDelayed": 18.2}, "they end"),
 )
 PACE: Final = (
-    Fault("each turn of the scheduler waits 1.2 s for a lock", {"WindsockSchedulerLoopSlow": 13.7}, "none does"),
-    Fault("each read of the metastore waits 0.6 s for a lock", {"WindsockMetastoreReadSlow": 52.0}, "none does"),
+    Fault("each turn of the scheduler waits 0.8 s for a lock", {"WindsockSchedulerLoopSlow": 14.9}, "none does"),
+    Fault("each read of the metastore waits 0.4 s for a lock", {"WindsockMetastoreReadSlow": 22.1}, "none does"),
     Fault(
-        "six DAG files sleep for 4 s at import, two at a time",
-        {"WindsockParseRoundSlow": 33.9, "WindsockParseSlow": 39.8},
+        "six DAG files sleep for 3 s at import, two at a time",
+        {"WindsockParseRoundSlow": 30.2, "WindsockParseSlow": 37.2},
         "they do not sleep",
     ),
-    Fault("one of them hangs at import after that", {"WindsockDagFileStale": 75.8}, "its import ends"),
+    Fault("one of them hangs at import after that", {"WindsockDagFileStale": 75.3}, "its import ends"),
 )
 MONITORING: Final = (
     Fault(
