@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from dashboards.errors import UnknownFamilyError, WrongQueryError
 from dashboards.families import EVERY_TARGET, THIRD_PARTY
 from exporters.catalogue import SignalType, signal
+from exporters.growth import growth
 
 if TYPE_CHECKING:
     from exporters.catalogue import Signal
@@ -68,6 +69,12 @@ def grown(name: str, by: str, where: str = "", window: str = RATE_INTERVAL) -> s
     return _grown(_counter(name, where), by, window)
 
 
+def failed_attempts(by: str, where: str = "", window: str = RATE_INTERVAL) -> str:
+    """By how much the failed attempts grew, per DAG or task: Airflow's plain lines of ti_failures name neither."""
+    failed = 'state=~"failed|up_for_retry"'
+    return grown("ti.finish", by, f"{where},{failed}" if where else failed, window)
+
+
 def observations(name: str, by: str, where: str = "", window: str = RATE_INTERVAL) -> str:
     """How many times a timer timed, the first time included."""
     return _grown(_timer(name, "_count", where), by, window)
@@ -102,19 +109,9 @@ def or_zero(query: str) -> str:
 
 
 def _grown(counter: str, by: str, window: str) -> str:
-    """``increase()`` does not see a series begin, so the first failure of a task would never be shown.
-
-    A series that is there now and was not at the window's start counts with its value, where its exporter was scraped
-    then or has begun since. Else all would look new after a scrape was lost or Prometheus itself was away.
-    """
     window_began = f"scalar(last_over_time(vector(time())[1s:1s] offset {window}))"  # no variable holds its seconds
-    watched = (
-        f"{third_party('up')} offset {window} == 1 or {third_party('process_start_time_seconds')} > {window_began}"
-    )
-    return (
-        f"sum{_by(by)} (({counter} unless {counter} offset {window}) and on (job, instance) ({watched}) "
-        f"or increase({counter}[{window}]))"
-    )
+    has_begun = f"{third_party('process_start_time_seconds')} > {window_began}"
+    return f"sum{_by(by)} ({growth(counter, window, up=third_party('up'), has_begun=has_begun)})"
 
 
 def _by(labels: str) -> str:

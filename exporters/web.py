@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import socket
 import threading
 from dataclasses import dataclass
 from socketserver import TCPServer, ThreadingMixIn
@@ -14,6 +17,11 @@ from exporters.listener import address_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from typing_extensions import Buffer
+
+PATIENCE_SECONDS: Final = 30.0
+"""How long a peer may say nothing, or take to read a page, before its connection is closed."""
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _INDEX: Final = '<!doctype html><title>Windsock StatsD bridge</title><a href="/metrics">Metrics</a>\n'
@@ -95,7 +103,35 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
 
+class _Writer(io.BufferedIOBase):
+    """Sends to a peer. One that does not read for long counts as gone: of such wsgiref makes no fuss."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        try:
+            self._connection.sendall(data)
+        except TimeoutError as error:
+            raise BrokenPipeError("the peer does not read") from error
+        return memoryview(data).nbytes
+
+
 class _QuietHandler(WSGIRequestHandler):
+    timeout = PATIENCE_SECONDS
+
+    def setup(self) -> None:
+        super().setup()
+        self.wfile = _Writer(self.connection)
+
+    def handle(self) -> None:
+        """As the base class does; a peer that says nothing for long, or goes, gets no traceback."""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            super().handle()
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Scrapes every few seconds are no news."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from exporters.catalogue import signal
+from exporters.growth import growth
 
 EXPORTER_JOB: Final = "windsock"
 """Name of the scrape job of the StatsD exporter, the built-in one or prom/statsd_exporter."""
@@ -30,24 +31,12 @@ def down(job: str) -> str:
     return f'up{{job="{job}"}} == 0 or absent(up{{job="{job}"}})'
 
 
-def increased(family: str, window: str, by: tuple[str, ...]) -> str:
-    """How much a counter grew in the window, the first sample of a new series included.
-
-    ``increase()`` cannot see a series begin: the first failure of a task would pass unseen. So a series
-    that is there now and was not at the window's start counts with its whole value, provided that the exporter
-    itself was scraped then or began since; else everything would look new after Prometheus was away.
-    """
-    watched = (
-        f'up{{job="{EXPORTER_JOB}"}} offset {window} == 1 '
-        f'or time() - process_start_time_seconds{{job="{EXPORTER_JOB}"}} < seconds({window})'
-    )
+def increased(family: str, window: str, by: tuple[str, ...], job: str = EXPORTER_JOB) -> str:
+    """How much a counter of this job grew in the window, the first sample of a new series included; no series for 0."""
+    has_begun = f'time() - process_start_time_seconds{{job="{job}"}} < seconds({window})'
     grouped = f"sum by ({', '.join(by)})" if by else "sum"
-    return (
-        f"{grouped} ("
-        f"({family} unless {family} offset {window}) > 0 and on (job, instance) ({watched}) "
-        f"or increase({family}[{window}]) > 0"
-        ")"
-    )
+    grown = growth(family, window, up=f'up{{job="{job}"}}', has_begun=has_begun)
+    return f"{grouped} (({grown}) > 0)"
 
 
 def mean(family: str, window: str, by: tuple[str, ...]) -> str:

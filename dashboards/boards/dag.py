@@ -7,7 +7,7 @@ from typing import Final
 from dashboards.board import Board, Row
 from dashboards.links import Uid, board, page, runbook
 from dashboards.panels import AMBER, GREEN, RED, Ask, Column, Kit, Words, note
-from dashboards.promql import RANGE, age, grown, level, mean, observations, quantile_of_few, total
+from dashboards.promql import RANGE, age, failed_attempts, grown, level, mean, observations, quantile_of_few, total
 
 _KIT: Final = Kit()
 _DAG: Final = 'dag_id="$dag"'
@@ -103,7 +103,7 @@ _FAILURES: Final = Row(
                 "an empty table.",
                 "open the DAG's page, then the attempt: the last line of the log is usually the reason.",
             ),
-            Ask(f"{grown('ti_failures', 'task_id', _DAG, RANGE)} > 0"),
+            Ask(f"{failed_attempts('task_id', _DAG, RANGE)} > 0"),
             columns=(
                 Column("task_id", "Task", link="${web}/dags/${dag}"),
                 Column("Value", "Failed attempts", steps=((None, GREEN), (1, RED))),

@@ -12,7 +12,7 @@ from typing import Final
 from dashboards.board import Board, Row
 from dashboards.links import TO_DAG, Uid, board, page, runbook
 from dashboards.panels import AMBER, GREEN, NONE_IS_GOOD, RED, Ask, Column, Kit, Source, Words, note
-from dashboards.promql import RANGE, grown, level, or_zero, total
+from dashboards.promql import RANGE, failed_attempts, grown, level, or_zero, total
 
 _PROMETHEUS: Final = Source("prometheus", "prometheus_datasource")
 _LOKI: Final = Source("loki", "loki_datasource")
@@ -84,7 +84,7 @@ _FAILED: Final = Row(
                 "an empty table.",
                 "open the DAG's page and choose the attempt: facts, reason and log are on one page.",
             ),
-            Ask(f"{grown('ti_failures', 'dag_id, task_id', window=RANGE)} > 0"),
+            Ask(f"{failed_attempts('dag_id, task_id', window=RANGE)} > 0"),
             columns=(
                 Column("dag_id", "DAG", link=TO_DAG),
                 Column("task_id", "Task", link="${web}/dags/${__data.fields.DAG}"),

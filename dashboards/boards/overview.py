@@ -8,7 +8,7 @@ from dashboards.board import Board, Row
 from dashboards.boards import firing
 from dashboards.links import TO_DAG, TO_IMPORT_ERRORS, Uid, board, page, runbook
 from dashboards.panels import AMBER, GREEN, NONE_IS_GOOD, RED, Ask, Column, Kit, Words
-from dashboards.promql import age, grown, level, or_zero, per_second, quantile, total
+from dashboards.promql import age, failed_attempts, grown, level, or_zero, per_second, quantile, total
 
 _KIT: Final = Kit()
 _SILENT_AFTER: Final = 60
@@ -202,7 +202,7 @@ _ERRORS: Final = Row(
                 "0.",
                 "open the DAG's board.",
             ),
-            Ask(f"{grown('ti_failures', 'dag_id')} > 0", "{{dag_id}}"),
+            Ask(f"{failed_attempts('dag_id')} > 0", "{{dag_id}}"),
             links=[board(Uid.DAG), runbook("WindsockTaskFailures")],
             bars=True,
             stacked=True,

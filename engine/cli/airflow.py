@@ -95,4 +95,10 @@ def _show(found: Report, output: str) -> None:
     if unseen:
         click.echo(f"{unseen} more signals tell of events that did not happen meanwhile: --output json lists them.")
     for remark in found.remarks:
-        click.echo(f"* {remark[0].upper()}{remark[1:]}.")
+        click.echo(f"* {begin_sentence(remark)}.")
+
+
+def begin_sentence(remark: str) -> str:
+    """With a large first letter, unless a name stands there."""
+    first = remark.split(maxsplit=1)[0]
+    return remark if "_" in first or "." in first else f"{remark[0].upper()}{remark[1:]}"

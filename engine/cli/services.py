@@ -102,7 +102,13 @@ def exporter(
 
     config = bridge_config(settings, mapping)
     if check_config:
-        click.echo(f"The mapping is in order: {len(load_mapping(config).rules)} rules.")
+        rules = len(load_mapping(config).rules)
+        if not rules:
+            raise click.ClickException(
+                f"{config.mapping} holds no rules, so every name would be taken as it is sent. Name a file with "
+                "mappings: in it, or none: then the built-in one counts"
+            )
+        click.echo(f"The mapping is in order: {rules} rules.")
         return
     sys.exit(run(config))
 

@@ -26,13 +26,9 @@ class BucketFolder:
     afterwards."""
 
     def __init__(self, url: str, timeout_seconds: float, *, encrypt: bool = False) -> None:
-        try:
-            import obstore
-            from obstore.store import from_url
-        except ImportError as error:
-            raise RemoteError(
-                Reason.REFUSED, f"{url} needs the package obstore; install it: pip install 'windsock[remote-logs]'"
-            ) from error
+        import obstore  # here, since only who uses a bucket should pay for it
+        from obstore.store import from_url
+
         errors = obstore.exceptions
         self._refusals: _Errors = (PermissionError, errors.PermissionDeniedError, errors.UnauthenticatedError)
         self._failures: _Errors = (OSError, ValueError, errors.BaseError)

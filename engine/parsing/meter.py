@@ -33,8 +33,9 @@ def file_parsed(meter: Meter, file: str, seconds: float, *, timed_out: bool) -> 
     meter.timing("dag_processing.last_duration", seconds, file_name=file_name(file))
 
 
-def file_ages(meter: Meter, ages: Mapping[str, float]) -> None:
-    """Seconds since each file was parsed."""
+def file_ages(meter: Meter, ages: Mapping[str, float], *, interval: float) -> None:
+    """Seconds since each file was parsed, and after how many an unchanged one is parsed again."""
+    meter.gauge("dag_processing.min_file_process_interval", interval)
     for file, seconds in ages.items():
         meter.gauge("dag_processing.last_run.seconds_ago", seconds, file_name=file_name(file))
 

@@ -144,7 +144,7 @@ class DagProcessor:
             for state in self._agenda.states.values()
             if state.finished_at is not None
         }
-        metrics.file_ages(self._meter, ages)
+        metrics.file_ages(self._meter, ages, interval=self._settings.scheduler.min_file_process_interval)
         self._tell_totals()
         try:
             self._on_heartbeat()

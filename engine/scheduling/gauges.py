@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from engine.metastore import budgets
 from engine.metastore.states import RunState, TaskState
-from engine.metastore.tables import Budget, DagRun, TaskInstance
+from engine.metastore.tables import Budget, DagRun, DagSchedule, TaskInstance
 from engine.metrics import Metrics
 
 _OPEN_STATES: Final = (TaskState.SCHEDULED, TaskState.QUEUED, TaskState.RUNNING)
@@ -21,12 +21,14 @@ _COUNTS = (
         TaskInstance.task_id,
         TaskInstance.pool,
         TaskInstance.pool_slots,
+        DagSchedule.is_paused,
         func.count().label("tasks"),
         func.sum(TaskInstance.pool_slots).label("slots"),
     )
+    .outerjoin(DagSchedule, DagSchedule.dag_id == TaskInstance.dag_id)
     .where(TaskInstance.state.in_(_OPEN_STATES))
     .group_by(TaskInstance.state, TaskInstance.queue, TaskInstance.dag_id, TaskInstance.task_id)
-    .group_by(TaskInstance.pool, TaskInstance.pool_slots)
+    .group_by(TaskInstance.pool, TaskInstance.pool_slots, DagSchedule.is_paused)
 )
 _POOLS = select(Budget.name, Budget.slots, Budget.used).where(Budget.kind == budgets.POOL)
 _RUNNING_RUNS = select(func.count()).where(DagRun.state == RunState.RUNNING)
@@ -60,8 +62,11 @@ class Gauges:
             values[f"ti.{row.state}", ids] = values.get((f"ti.{row.state}", ids), 0) + row.tasks
             series: Series = (f"pool.{row.state}_slots", (("pool_name", row.pool),))
             values[series] = values.get(series, 0) + int(row.slots)
+            is_scheduled = row.state == TaskState.SCHEDULED
+            if is_scheduled and row.is_paused:
+                continue  # it waits for a person, not for a slot
             waiting_tasks += row.tasks if row.state != TaskState.RUNNING else 0
-            if row.state == TaskState.SCHEDULED and row.pool_slots > free.get(row.pool, 0):
+            if is_scheduled and row.pool_slots > free.get(row.pool, 0):
                 starving += row.tasks
                 waiting: Series = ("pool.starving_tasks", (("pool_name", row.pool),))
                 values[waiting] = values.get(waiting, 0) + row.tasks

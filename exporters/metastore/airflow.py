@@ -55,7 +55,7 @@ def _instants(*names: str) -> list[ColumnClause[Any]]:
 
 dag = table(
     "dag",
-    *(column(name) for name in ("dag_id", "is_paused", "is_active", "is_stale")),
+    *(column(name) for name in ("dag_id", "is_paused", "is_active", "is_stale", "max_active_runs")),
     *_instants("next_dagrun_create_after"),
 )
 dag_run = table(
@@ -156,7 +156,8 @@ class AirflowMetastore:
             families.add_last_runs(samples, row.dag_id, self._last_runs.of(row.dag_id))
         families.add_tasks(samples, connection.execute(TASKS))
         families.add_pools(samples, connection.execute(POOLS))
-        families.add_active(samples, connection.execute(self._active))
+        families.add_run_limits(samples, {row.dag_id: row.max_active_runs for row in dags}, runs)
+        families.add_active(samples, connection.execute(self._active), families.paused_of(dags))
         since = {"since": samples.now - HEARTBEAT_MEMORY}
         beats = [Beat(*row) for row in connection.execute(HEARTBEATS, since)]
         if not self._is_3 and connection.execute(ANY_DAG_PROCESSOR).first() is None:
@@ -176,7 +177,7 @@ def _parsers_inside(beats: list[Beat]) -> list[Beat]:
 
 def _dags(is_there: ColumnElement[bool]) -> Select[Any]:
     next_run = dag.c.next_dagrun_create_after.label("next_run")
-    return select(dag.c.dag_id, dag.c.is_paused, next_run).where(is_there)
+    return select(dag.c.dag_id, dag.c.is_paused, dag.c.max_active_runs, next_run).where(is_there)
 
 
 def _active(scheduled_since: ColumnElement[Any]) -> Select[Any]:

@@ -5,6 +5,7 @@ Each function says which columns its rows must have. Counts and sums may come as
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -63,12 +64,16 @@ def add_pools(samples: Samples, rows: Iterable[Row[Any]]) -> None:
         samples.set("metastore.oldest_queued_seconds", 0, row.pool)
 
 
-def add_active(samples: Samples, rows: Iterable[Row[Any]]) -> None:
-    """``pool``, ``dag_id``, ``state``, ``tasks``, ``ready_since``, ``running_since``: what waits and what runs."""
+def add_active(samples: Samples, rows: Iterable[Row[Any]], paused: Collection[str]) -> None:
+    """``pool``, ``dag_id``, ``state``, ``tasks``, ``ready_since``, ``running_since``: what waits and what runs.
+
+    What is scheduled of a `paused` DAG waits for nothing but a person.
+    """
     for row in rows:
-        if row.state in WAITING and row.ready_since is not None:
+        is_held = row.state == "scheduled" and row.dag_id in paused
+        if row.state in WAITING and row.ready_since is not None and not is_held:
             samples.raise_to("metastore.oldest_queued_seconds", samples.age(instant(row.ready_since)), row.pool)
-        if row.state == "scheduled":
+        if row.state == "scheduled" and not is_held:
             samples.add("metastore.pool_waiting_tasks", float(row.tasks), row.pool)
         if row.state == "running" and row.running_since is not None:
             samples.raise_to("metastore.oldest_running_seconds", samples.age(instant(row.running_since)), row.dag_id)
@@ -80,6 +85,21 @@ def add_dags(samples: Samples, rows: Iterable[Row[Any]]) -> None:
         samples.set("metastore.dag_paused", float(bool(row.is_paused)), row.dag_id)
         if row.next_run is not None and not row.is_paused:
             samples.set("metastore.next_run_timestamp_seconds", instant(row.next_run).timestamp(), row.dag_id)
+
+
+def paused_of(rows: Iterable[Row[Any]]) -> frozenset[str]:
+    """``dag_id``, ``is_paused``: the DAGs that are paused."""
+    return frozenset(row.dag_id for row in rows if row.is_paused)
+
+
+def add_run_limits(samples: Samples, limits: Mapping[str, int | None], runs: Iterable[Row[Any]]) -> None:
+    """DAG → max_active_runs; ``dag_id``, ``runs``: its runs that are not over."""
+    open_runs: Counter[str] = Counter()
+    for row in runs:
+        open_runs[row.dag_id] += int(row.runs)
+    for dag_id, limit in limits.items():
+        if limit is not None:
+            samples.set("metastore.dag_at_max_active_runs", float(open_runs[dag_id] >= limit), dag_id)
 
 
 def add_last_runs(samples: Samples, dag_id: str, runs: Mapping[str, LastRun]) -> None:

@@ -61,6 +61,8 @@ class MetastoreExporter:
     def serve(self) -> None:
         """Answer until `stop`; raises WebServerDiedError. Closes everything at the end."""
         self._web.start()
+        # Not at the first scrape: whoever starts it with a wrong database is told now.
+        threading.Thread(target=self.shared.newest, name="first read", daemon=True).start()
         try:
             while not self._stopping.wait(LOOK_SECONDS):
                 if not self._web.alive:

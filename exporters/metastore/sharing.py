@@ -85,8 +85,7 @@ class SharedRead:
 
     def _fly(self, flight: _Flight) -> None:
         try:
-            self._read = read = self._read or self._make_read()
-            flight.reading = Reading(read())
+            flight.reading = Reading(self._read_for(flight)())
         except ExporterError as error:
             flight.reading = Reading(fault=str(error))
         except Exception as error:  # a defect of ours: the page says "down", the log says where
@@ -95,6 +94,17 @@ class SharedRead:
         finally:
             flight.ended = self._clock()
             flight.done.set()
+
+    def _read_for(self, flight: _Flight) -> Read:
+        """The read that is there, or a new one, which later flights have too unless this one was given up meanwhile."""
+        with self._lock:
+            read = self._read if self._flight is flight else None
+        if read is None:
+            read = self._make_read()
+            with self._lock:
+                if self._flight is flight:
+                    self._read = read
+        return read
 
     def _tell(self, reading: Reading) -> Reading:
         """Log each change between well and not, once."""

@@ -14,9 +14,10 @@ from exporters.metastore.families import FINAL_RUNS, OPEN_RUNS, LastRun, among
 from exporters.metastore.schema import columns_of, missing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
-    from sqlalchemy import ColumnClause, Connection, Row, ScalarSelect
+    from sqlalchemy import ColumnClause, Connection, Row, ScalarSelect, Select
 
     from exporters.metastore.samples import Samples
 
@@ -110,9 +111,9 @@ HEARTBEATS: Final = (
     .where(process.c.ended_at.is_(None))
     .group_by(process.c.kind, process.c.hostname)
 )
-POOLS: Final = select(budget.c.name.label("pool"), budget.c.slots, budget.c.used).where(
-    budget.c.kind == literal_column("'pool'")
-)
+BUDGETS: Final[Select[Any]] = select(
+    budget.c.kind, budget.c.name.label("pool"), budget.c.name.label("dag_id"), budget.c.slots, budget.c.used
+).where(among(budget.c.kind, ("pool", "dag_runs")))
 IMPORT_ERRORS: Final = select(dag_file.c.path).where(dag_file.c.error.is_not(None))
 DELIVERIES: Final = select(
     alert_delivery.c.channel,
@@ -158,8 +159,10 @@ class WindsockMetastore:
         for row in dags:
             families.add_last_runs(samples, row.dag_id, _last_runs(row))
         families.add_tasks(samples, connection.execute(TASKS))
-        families.add_pools(samples, connection.execute(POOLS))
-        families.add_active(samples, connection.execute(ACTIVE))
+        budgets = connection.execute(BUDGETS).all()
+        families.add_pools(samples, (row for row in budgets if row.kind == "pool"))
+        families.add_run_limits(samples, _run_limits(budgets, dags), runs)
+        families.add_active(samples, connection.execute(ACTIVE), families.paused_of(dags))
         families.add_heartbeats(samples, connection.execute(HEARTBEATS))
         families.add_import_errors(samples, connection.execute(IMPORT_ERRORS), self._dags_folder)
         _add_deliveries(connection, samples)
@@ -167,6 +170,12 @@ class WindsockMetastore:
         _add_shipments(connection, samples)
         current = {(row.dag_id, row.version) for row in dags}
         self._deadlines.read(connection, samples, current, {(row.dag_id, row.version) for row in runs})
+
+
+def _run_limits(budgets: Iterable[Row[Any]], dags: Iterable[Row[Any]]) -> dict[str, int | None]:
+    """max_active_runs of the DAGs that are there."""
+    limits = {row.dag_id: int(row.slots) for row in budgets if row.kind == "dag_runs"}
+    return {row.dag_id: limits.get(row.dag_id) for row in dags}
 
 
 def _last_runs(row: Row[Any]) -> dict[str, LastRun]:

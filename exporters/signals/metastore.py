@@ -40,6 +40,7 @@ SIGNALS: tuple[Signal, ...] = (
         _BOTH,
         labels=(Label.POOL_NAME,),
         unit=Unit.SECONDS,
+        note="what is scheduled of a paused DAG is left out: it waits for a person",
     ),
     gauge(
         "metastore.oldest_running_seconds",
@@ -85,6 +86,13 @@ SIGNALS: tuple[Signal, ...] = (
         unit=Unit.SECONDS,
         note="no series for a paused DAG or one without a schedule",
     ),
+    gauge(
+        "metastore.dag_at_max_active_runs",
+        "1 when the DAG has as many open runs as max_active_runs allows, so that its next run waits for one of them",
+        _BOTH,
+        labels=(Label.DAG_ID,),
+        unit=Unit.STATE,
+    ),
     gauge("metastore.dag_paused", "1 when the DAG is paused, else 0", _BOTH, labels=(Label.DAG_ID,), unit=Unit.STATE),
     gauge(
         "metastore.heartbeat_timestamp_seconds",
@@ -102,6 +110,7 @@ SIGNALS: tuple[Signal, ...] = (
         "Task instances of the pool that are ready and wait",
         _BOTH,
         labels=(Label.POOL_NAME,),
+        note="those of a paused DAG are left out",
     ),
     gauge(
         "metastore.import_errors",

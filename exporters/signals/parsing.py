@@ -36,6 +36,13 @@ SIGNALS: tuple[Signal, ...] = (
         "dag_processing.last_duration); 3.x counts starts only, and its rare decrements (stop, timeout, terminate) are "
         "refused and counted as illegal_negative_counter",
     ),
+    gauge(
+        "dag_processing.min_file_process_interval",
+        "How often an unchanged DAG file is parsed: scheduler.min_file_process_interval",
+        WINDSOCK,
+        unit=Unit.SECONDS,
+        instead=(Instead(AIRFLOW, "", "not sent; a file is taken for stale after half an hour"),),
+    ),
     counter(
         "dag_processing.processor_timeouts",
         "File parse killed for exceeding the timeout",

@@ -132,6 +132,21 @@ WORKERS: Final = (
         told="Flower no longer sees a.",
         labels=_at("celery") | {"worker": "a"},
     ),
+    Case(
+        "WindsockCeleryWorkerOffline",
+        Kind.FIRING,
+        "it was killed, and Flower has forgotten it",
+        {_FLOWER: "1x90", _WORKER: "1x6 _x80", _OTHER_WORKER: "1x90"},
+        "13m",
+        (Firing("Flower no longer sees a.", _at("celery") | {"worker": "a"}),),
+    ),
+    Case(
+        "WindsockCeleryWorkerOffline",
+        Kind.SILENT,
+        "Flower itself does not answer",
+        {_FLOWER: "1x6 0x80", _WORKER: "1x6 _x80"},
+        "13m",
+    ),
     *four(
         "WindsockCeleryTasksFail",
         bad={_FAILED: "0x30 3x60"},
@@ -139,6 +154,14 @@ WORKERS: Final = (
         early="4m",
         late="15m",
         told="3 Celery task(s) failed in ten minutes.",
+    ),
+    Case(
+        "WindsockCeleryTasksFail",
+        Kind.FIRING,
+        "the very first failure of a task",
+        {_FLOWER: "1x90", _FAILED: "_x80 1x10"},
+        "14m",
+        (Firing("1 Celery task(s) failed in ten minutes."),),
     ),
 )
 

@@ -143,6 +143,13 @@ ALERTING_PATH: Final = (
         "Alertmanager @ does not answer: alerts of Prometheus reach nobody.",
         "6m40s",
     ),
+    Case(
+        "WindsockAlertmanagerDown",
+        Kind.SILENT,
+        "it is scraped by a job of another name",
+        {'alertmanager_build_info{job="alerts",instance="x:9093"}': "1x90"},
+        "10m",
+    ),
     *four(
         "WindsockPrometheusWithoutAlertmanager",
         bad={_KNOWN: "1x6 0x60"},

@@ -11,6 +11,7 @@ _IMPORT_ERRORS: Final = exported("airflow_dag_processing_import_errors")
 _SUM: Final = exported("airflow_dag_processing_last_duration_sum", 'file_name="etl"')
 _COUNT: Final = exported("airflow_dag_processing_last_duration_count", 'file_name="etl"')
 _ROUND: Final = exported("airflow_dag_processing_total_parse_time")
+_INTERVAL: Final = exported("airflow_dag_processing_min_file_process_interval")
 _AGO: Final = exported("airflow_dag_processing_last_run_seconds_ago", 'file_name="etl"')
 
 
@@ -33,7 +34,7 @@ CASES: Final = (
         "the metastore names the files",
         {_broken("a.py"): "1x60", _broken("b.py"): "1x60", _broken("c.py"): "1x60"},
         "5m",
-        (Firing("3 DAG file(s) fail to import; their DAGs run as last parsed, or not at all."),),
+        (Firing("3 DAG file(s) fail to import: a.py, b.py, c.py; their DAGs run as last parsed, or not at all."),),
     ),
     Case(
         "WindsockImportErrors",
@@ -41,7 +42,7 @@ CASES: Final = (
         "two exporters read one metastore",
         {_broken("a.py"): "1x60", _broken("a.py").replace("x:9103", "y:9103"): "1x60"},
         "5m",
-        (Firing("1 DAG file(s) fail to import; their DAGs run as last parsed, or not at all."),),
+        (Firing("1 DAG file(s) fail to import: a.py; their DAGs run as last parsed, or not at all."),),
     ),
     *grown(
         "WindsockParseTimeouts",
@@ -75,5 +76,20 @@ CASES: Final = (
         late="38m",
         told="etl was last parsed 38m 0s ago.",
         labels={"file_name": "etl"},
+    ),
+    Case(
+        "WindsockDagFileStale",
+        Kind.SILENT,
+        "files are parsed every half an hour on purpose",
+        {_AGO: "0+10x600", _INTERVAL: "1800x600"},
+        "90m",
+    ),
+    Case(
+        "WindsockDagFileStale",
+        Kind.FIRING,
+        "a file has missed three turns of half an hour",
+        {_AGO: "0+10x600", _INTERVAL: "1800x600"},
+        "96m",
+        (Firing("etl was last parsed 1h 36m 0s ago.", {"file_name": "etl"}),),
     ),
 )

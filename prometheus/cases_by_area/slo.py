@@ -14,8 +14,16 @@ _FAILURES: Final = exported("airflow_ti_failures", _TASK)
 _SUCCESSES: Final = exported("airflow_ti_successes", _TASK)
 _BEGUN: Final = exported("airflow_dagrun_schedule_delay_count", 'dag_id="etl"')
 _IN_TIME: Final = exported("airflow_dagrun_schedule_delay_bucket", 'dag_id="etl",le="60.0"')
-_RUN_FAILED: Final = {f'airflow_metastore_last_run_failed{{{_METASTORE},dag_id="etl"}}': "1x2000"}
-_RUN_SUCCEEDED: Final = {f'airflow_metastore_last_run_failed{{{_METASTORE},dag_id="etl"}}': "0x2000"}
+
+
+def _of_etl(name: str) -> str:
+    return f'airflow_metastore_{name}{{{_METASTORE},dag_id="etl"}}'
+
+
+_RUN_FAILED: Final = {_of_etl("last_run_failed"): "1x2000", _of_etl("last_run_timestamp_seconds"): "0+60x2000"}
+_RUN_FAILED_LONG_AGO: Final = _RUN_FAILED | {_of_etl("last_run_timestamp_seconds"): "-90000x2000"}
+_RUN_SUCCEEDED: Final = _RUN_FAILED | {_of_etl("last_run_failed"): "0x2000"}
+_PAUSED: Final = {_of_etl("dag_paused"): "1x2000"}
 _QUEUED_RUNS: Final = {f'airflow_metastore_dag_runs{{{_METASTORE},dag_id="etl",state="queued"}}': "3x2000"}
 _TASKS: Final = {"slo": "task-success"}
 _DELAYS: Final = {"slo": "schedule-delay"}
@@ -67,6 +75,20 @@ CASES: Final = (
         Kind.SILENT,
         "attempts fail, and their retries save every run",
         _BAD_TASKS | _RUN_SUCCEEDED,
+        "70m",
+    ),
+    _case(
+        "WindsockTaskSuccessBurnsFast",
+        Kind.SILENT,
+        "the only DAG whose last run failed is paused",
+        _BAD_TASKS | _RUN_FAILED | _PAUSED,
+        "70m",
+    ),
+    _case(
+        "WindsockTaskSuccessBurnsFast",
+        Kind.SILENT,
+        "the only run that failed did so yesterday",
+        _BAD_TASKS | _RUN_FAILED_LONG_AGO,
         "70m",
     ),
     _case("WindsockTaskSuccessBurnsFast", Kind.SILENT, "three of six fail", _FEW_TASKS | _RUN_FAILED, "30m"),

@@ -26,8 +26,10 @@ _USED: Final = _truth("pool_used_slots", 'pool_name="db"')
 _SLOTS: Final = _truth("pool_slots", 'pool_name="db"')
 _MISSED: Final = _truth("sla_missed_tasks", 'dag_id="etl"')
 _AT_RISK: Final = _truth("sla_at_risk_tasks", 'dag_id="etl"')
+_AT_LIMIT: Final = _truth("dag_at_max_active_runs", 'dag_id="etl"')
 _PAUSED: Final = _truth("dag_paused", 'dag_id="etl"')
 _FAILED: Final = exported("airflow_ti_failures", 'dag_id="etl",task_id="load"')
+_FINISHED: Final = exported("airflow_ti_finish", 'dag_id="etl",task_id="load",state="failed"')
 _LOST: Final = exported("airflow_task_instances_without_heartbeats_killed", 'dag_id="etl",task_id="load"')
 _STARVING: Final = exported("airflow_pool_starving_tasks", 'pool_name="db"')
 _LOCAL: Final = {"executor_class_name": "LocalExecutor"}
@@ -44,6 +46,21 @@ FRESHNESS: Final = (
         late="10m",
         told="The next run of etl has been due for 9m 0s.",
         labels=_ETL,
+    ),
+    Case(
+        "WindsockRunOverdue",
+        Kind.SILENT,
+        "it waits for one of its DAG's own runs to end",
+        {_NEXT: "60x90", _AT_LIMIT: "1x90"},
+        "10m",
+    ),
+    Case(
+        "WindsockRunOverdue",
+        Kind.FIRING,
+        "its DAG may have one more run",
+        {_NEXT: "60x90", _AT_LIMIT: "0x90"},
+        "10m",
+        (Firing("The next run of etl has been due for 9m 0s.", _ETL),),
     ),
     *four(
         # A run every five minutes; each but the first fails.
@@ -119,6 +136,22 @@ FAILURES: Final = (
         {**SCRAPED, _FAILED: "_x90 1x10 3x20"},
         "18m",
         (Firing("3 attempt(s) of etl failed in ten minutes.", _ETL),),
+    ),
+    Case(
+        "WindsockTaskFailures",
+        Kind.FIRING,
+        "Airflow's plain lines, of which only ti.finish names the task",
+        {**SCRAPED, exported("airflow_ti_failures"): "_x90 1x30", _FINISHED: "_x90 1x30"},
+        "17m",
+        (Firing(_TOLD_ONE, _ETL),),
+    ),
+    Case(
+        "WindsockTaskFailures",
+        Kind.FIRING,
+        "a failure that two families tell of counts once",
+        {**SCRAPED, _FAILED: "_x90 1x30", _FINISHED: "_x90 1x30"},
+        "17m",
+        (Firing(_TOLD_ONE, _ETL),),
     ),
     Case("WindsockTaskFailures", Kind.NOT_YET, "half a minute ago", {**SCRAPED, _FAILED: "_x90 1x30"}, "15m40s"),
     Case("WindsockTaskFailures", Kind.SILENT, "the failures are old", {**SCRAPED, _FAILED: "5x200"}, "30m"),

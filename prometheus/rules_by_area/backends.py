@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+from prometheus.promql import increased
 from prometheus.spec import Alert, Board, Group, Severity
 
 _MINUTE: Final = timedelta(minutes=1)
@@ -106,7 +107,12 @@ WORKERS: Final = (
     ),
     Alert(
         name="WindsockCeleryWorkerOffline",
-        expr="flower_worker_online == 0",
+        # Flower hears a worker say good-bye. One that is killed says nothing: its series stays at 1, until Flower
+        # forgets it, where it is told to (--purge_offline_workers).
+        expr=(
+            "flower_worker_online == 0 or "
+            'max_over_time(flower_worker_online[1h]) unless flower_worker_online and on () max(up{job="celery"}) == 1'
+        ),
         hold=5 * _MINUTE,
         severity=Severity.WARNING,
         board=Board.WORKERS,
@@ -115,7 +121,7 @@ WORKERS: Final = (
     ),
     Alert(
         name="WindsockCeleryTasksFail",
-        expr='sum(increase(flower_events_total{type="task-failed"}[10m])) > 0',
+        expr=increased('flower_events_total{type="task-failed"}', "10m", (), job="celery"),
         severity=Severity.WARNING,
         board=Board.WORKERS,
         summary="Celery tasks fail outside of the task's own process.",

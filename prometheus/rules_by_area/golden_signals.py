@@ -32,14 +32,19 @@ LATENCY: Final = (
 TRAFFIC: Final = (
     Recording(record="windsock:tasks_started:rate5m", expr=f"sum(rate({series('ti.start')}[5m]))"),
     Recording(record="windsock:tasks_finished:rate5m", expr=f"sum by (state) (rate({series('ti.finish')}[5m]))"),
-    Recording(record="windsock:pool_open_slots:sum", expr=f"sum({series('pool.open_slots')})"),
+    Recording(record="windsock:pool_open_slots:sum", expr=f"sum(max by (pool_name) ({series('pool.open_slots')}))"),
     Recording(record="windsock:scheduler_heartbeat:rate2m", expr=f"sum(rate({series('scheduler_heartbeat')}[2m]))"),
 )
 
 ERRORS: Final = (
     Recording(
         record="dag_task:ti_failures:increase10m",
-        expr=increased(series("ti_failures"), "10m", ("dag_id", "task_id")),
+        # Airflow's plain lines of ti_failures name no task; those of ti.finish do.
+        expr=(
+            increased(series("ti_failures") + '{dag_id!=""}', "10m", ("dag_id", "task_id"))
+            + " or "
+            + increased(series("ti.finish") + '{state=~"failed|up_for_retry"}', "10m", ("dag_id", "task_id"))
+        ),
     ),
     Recording(
         record="dag_task:ti_successes:increase10m",
@@ -55,9 +60,9 @@ SATURATION: Final = (
     Recording(
         record="executor:used_slots:ratio",
         expr=(
-            f"sum by (executor_class_name) ({series('executor.running_tasks')}) / "
-            f"(sum by (executor_class_name) ({series('executor.running_tasks')}) "
-            f"+ sum by (executor_class_name) ({series('executor.open_slots')}) > 0)"
+            f"max by (executor_class_name) ({series('executor.running_tasks')}) / "
+            f"(max by (executor_class_name) ({series('executor.running_tasks')}) "
+            f"+ max by (executor_class_name) ({series('executor.open_slots')}) > 0)"
         ),
     ),
     Recording(

@@ -72,7 +72,7 @@ ALERTS: Final = (
     ),
     Alert(
         name="WindsockClockOff",
-        expr="abs(node_timex_offset_seconds) > 0.5",
+        expr="abs(node_timex_offset_seconds) > 0.1",
         hold=5 * _MINUTE,
         severity=Severity.WARNING,
         board=Board.INFRASTRUCTURE,

@@ -18,8 +18,7 @@ _REFUSED_EVENTS: Final = 'statsd_exporter_events_error_total{reason!="illegal_ne
 _LOSSES: Final = " or ".join(
     (
         increased("statsd_exporter_sample_errors_total", "10m", ("reason",)) + " > 0",
-        increased('statsd_exporter_events_error_total{reason!="illegal_negative_counter"}', "10m", ("reason",))
-        + " > 0",
+        increased(_REFUSED_EVENTS, "10m", ("reason",)) + " > 0",
         (
             "label_replace(sum(increase(statsd_exporter_udp_packet_drops_total[10m])), "
             '"reason", "udp_buffer_full", "", "") > 0'
@@ -60,7 +59,7 @@ EXPORTERS: Final = (
     ),
     Alert(
         name="WindsockMetastoreReadSlow",
-        expr=f"{series('metastore.read_duration_seconds')} > 2",
+        expr=f"{series('metastore.read_duration_seconds')} > work(2s)",
         hold=10 * _MINUTE,
         severity=Severity.WARNING,
         board=Board.INFRASTRUCTURE,
@@ -120,7 +119,8 @@ EXPORTERS: Final = (
 ALERTING_PATH: Final = (
     Alert(
         name="WindsockAlertmanagerDown",
-        expr=down("alertmanager"),
+        # An Alertmanager may be scraped by a job of any name.
+        expr=f"{down('alertmanager')} unless on () alertmanager_build_info",
         hold=2 * _MINUTE,
         severity=Severity.CRITICAL,
         board=Board.ALERTS,

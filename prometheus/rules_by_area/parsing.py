@@ -9,6 +9,12 @@ from prometheus.promql import increased, mean, series
 from prometheus.spec import Alert, Board, Group, Severity
 
 _MINUTE: Final = timedelta(minutes=1)
+# Up to five of them, where a metastore exporter knows their names.
+_NAMES: Final = f"topk(5, max by (file_path) ({series('metastore.import_errors')}))"
+_BROKEN_FILES: Final = (
+    f'{{{{ range $i, $file := query "{_NAMES}" | sortByLabel "file_path" }}}}'
+    "{{ if $i }}, {{ else }}: {{ end }}{{ $file.Labels.file_path }}{{ end }}"
+)
 
 ALERTS: Final = (
     Alert(
@@ -21,7 +27,9 @@ ALERTS: Final = (
         severity=Severity.WARNING,
         board=Board.DAG_PROCESSING,
         summary="DAG files cannot be imported.",
-        description="{{ $value }} DAG file(s) fail to import; their DAGs run as last parsed, or not at all.",
+        description=(
+            f"{{{{ $value }}}} DAG file(s) fail to import{_BROKEN_FILES}; their DAGs run as last parsed, or not at all."
+        ),
     ),
     Alert(
         name="WindsockParseTimeouts",
@@ -34,7 +42,7 @@ ALERTS: Final = (
     ),
     Alert(
         name="WindsockParseSlow",
-        expr=mean(series("dag_processing.last_duration"), "10m", ("file_name",)) + " > 10",
+        expr=mean(series("dag_processing.last_duration"), "10m", ("file_name",)) + " > work(10s)",
         hold=5 * _MINUTE,
         severity=Severity.WARNING,
         board=Board.DAG_PROCESSING,
@@ -43,7 +51,7 @@ ALERTS: Final = (
     ),
     Alert(
         name="WindsockParseRoundSlow",
-        expr=f"max({series('dag_processing.total_parse_time')}) > 60",
+        expr=f"max({series('dag_processing.total_parse_time')}) > work(1m)",
         hold=10 * _MINUTE,
         severity=Severity.WARNING,
         board=Board.DAG_PROCESSING,
@@ -52,7 +60,11 @@ ALERTS: Final = (
     ),
     Alert(
         name="WindsockDagFileStale",
-        expr=f"max by (file_name) ({series('dag_processing.last_run.seconds_ago')}) > seconds(30m)",
+        # Where files are parsed seldom on purpose, one is stale after three of its turns.
+        expr=(
+            f"max by (file_name) ({series('dag_processing.last_run.seconds_ago')}) > on () group_left () "
+            f"(max(3 * {series('dag_processing.min_file_process_interval')}) > seconds(30m) or vector(seconds(30m)))"
+        ),
         hold=5 * _MINUTE,
         severity=Severity.WARNING,
         board=Board.DAG_PROCESSING,

@@ -74,7 +74,7 @@ ALERTS: Final = (
     ),
     Alert(
         name="WindsockSchedulerLoopSlow",
-        expr=quantile(0.95, series("scheduler.scheduler_loop_duration"), "10m") + " > 5",
+        expr=quantile(0.95, series("scheduler.scheduler_loop_duration"), "10m") + " > work(5s)",
         hold=5 * _MINUTE,
         severity=Severity.WARNING,
         board=Board.SCHEDULER,

@@ -74,7 +74,11 @@ OBJECTIVES: Final = (
         alert="WindsockTaskSuccess",
         bad=_FAILED,
         events=f"{_FAILED} + {_SUCCEEDED}",
-        confirmed=f"max({series('metastore.last_run_failed')}) == 1",
+        confirmed=(
+            f"max(({series('metastore.last_run_failed')} == 1 "
+            f"and on (dag_id) time() - {series('metastore.last_run_timestamp_seconds')} < seconds(6h)) "
+            f"unless on (dag_id) {series('metastore.dag_paused')} == 1) == 1"
+        ),
         what="task attempts fail",
         promise="task attempts do not fail",
     ),

@@ -30,11 +30,14 @@ _FULL_POOL: Final = (
 FRESHNESS: Final = (
     Alert(
         name="WindsockRunOverdue",
-        expr=f"time() - max by (dag_id) ({_NEXT_RUN}) > seconds(5m)",
+        expr=(
+            f"time() - max by (dag_id) ({_NEXT_RUN}) > seconds(5m) "
+            f"unless on (dag_id) {series('metastore.dag_at_max_active_runs')} == 1"
+        ),
         hold=_MINUTE,
         severity=Severity.WARNING,
         board=Board.DAG,
-        summary="A run is due and was not created.",
+        summary="A run is due and was not created, though its DAG may have one more.",
         description="The next run of {{ $labels.dag_id }} has been due for {{ humanizeDuration $value }}.",
     ),
     Alert(

@@ -13,7 +13,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,10 +28,11 @@ from prometheus.scrape import OptionalTargets, scrape_config
 from tests.servers.binaries import require
 from tests.servers.databases import MariaDB, PostgreSQL
 from tests.servers.families import FOREIGN
-from tests.servers.hurried import PACE, Fault, firing
+from tests.servers.hurried import PACE, Fault, alerts
+from tests.servers.pages import answers, page
 from tests.servers.processes import ServerProcess, free_port, wait_until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("goes_first")]
 
 SECOND = timedelta(seconds=1)
 MODULES = """
@@ -44,17 +44,6 @@ modules:
       preferred_ip_protocol: ip4
       tls_config: {insecure_skip_verify: true}
 """
-
-
-def page(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        return str(answer.read().decode())
-
-
-def answers(url: str) -> bool:
-    with contextlib.suppress(OSError):
-        return bool(page(url))
-    return False
 
 
 class Site:
@@ -161,7 +150,7 @@ class Infrastructure:
         return f"https://127.0.0.1:{self.site.port}/"
 
     def firing(self) -> set[str]:
-        return firing(self.ports["prometheus"])
+        return alerts(self.ports["prometheus"], "firing")
 
     def _made(self, name: str) -> Path:
         folder = self.folder / name

@@ -6,8 +6,10 @@ table in docs/alerts.md tells what was seen.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,14 +17,16 @@ from typing import Any
 
 import pytest
 
+from exporters.generate import STATSD_MAPPING
 from prometheus.pace import Pace
 from tests.servers.binaries import require
 from tests.servers.hurried import Fault, Hurried
 from tests.servers.machine import Machine
+from tests.servers.pages import answers
 from tests.servers.processes import ServerProcess, free_port, wait_until
 from tests.servers.webhook import Answer, WebhookServer
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("goes_first")]
 
 BURNING = """
 from datetime import datetime, timedelta, timezone
@@ -36,6 +40,13 @@ now = datetime.now(timezone.utc).replace(second=0, microsecond=0)
 start = now - timedelta(minutes=32)
 with DAG("catches_up", schedule=timedelta(minutes=1), start_date=start, catchup=True, max_active_runs=1):
     BashOperator(task_id="t", bash_command="sleep 0.5")
+"""
+MOST_SERIES = 5000
+FILLER = """
+- match: airflow.filler.*
+  name: airflow_filler
+  labels: {number: $1}
+  ttl: 25s
 """
 DOUBLED = """
 groups:
@@ -55,7 +66,15 @@ def receiver() -> Iterator[WebhookServer]:
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def mapping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Airflow's, and a rule for series that live for seconds."""
+    path = tmp_path_factory.mktemp("mapping") / "mapping.yml"
+    path.write_text(STATSD_MAPPING.read_text().replace("mappings:\n", f"mappings:{FILLER}"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory, mapping: Path) -> Iterator[Machine]:
     made = Machine(
         tmp_path_factory.mktemp("home"),
         WINDSOCK__CORE__LOAD_EXAMPLES="false",
@@ -63,6 +82,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         WINDSOCK__SCHEDULER__JOB_HEARTBEAT_SEC="1",
         WINDSOCK__SCHEDULER__DAG_DIR_LIST_INTERVAL="1",
         WINDSOCK__EXPORTER__METASTORE_CACHE_SECONDS="0.5",
+        WINDSOCK__EXPORTER__MAX_SERIES=str(MOST_SERIES),
+        WINDSOCK__EXPORTER__MAPPING=str(mapping),
     )
     made.call("up", "--detach")
     yield made
@@ -76,12 +97,34 @@ def prometheus(machine: Machine) -> Hurried:
     return hurried
 
 
+def send(machine: Machine, lines: list[str], times: int = 1) -> None:
+    """In datagrams of 48 KB at most."""
+    port = machine.ports["WINDSOCK__EXPORTER__STATSD_PORT"]
+    packets = ["\n".join(lines[first : first + 1500]).encode() for first in range(0, len(lines), 1500)]
+    with socket.socket(type=socket.SOCK_DGRAM) as sender:
+        for packet in packets * times:
+            sender.sendto(packet, ("127.0.0.1", port))
+
+
 def flood(machine: Machine) -> None:
     """More datagrams than the exporter's socket holds while nobody reads it."""
-    payload = b"\n".join(b"airflow.scheduler_heartbeat:0|c" for _ in range(1500))
-    with socket.socket(type=socket.SOCK_DGRAM) as sender:
-        for _ in range(1500):
-            sender.sendto(payload, ("127.0.0.1", machine.ports["WINDSOCK__EXPORTER__STATSD_PORT"]))
+    send(machine, ["airflow.scheduler_heartbeat:0|c"] * 1500, times=1500)
+
+
+def fill(machine: Machine) -> None:
+    """Have the exporter hold 95 % of the series that it may; in 25 s they are gone."""
+    (held,) = machine.series("statsd_exporter_series")
+    send(machine, [f"airflow.filler.{number}:1|g" for number in range(int(MOST_SERIES * 0.95 - held))])
+
+
+def kill_the_exporter(prometheus: Hurried, seconds: float) -> None:
+    """Again and again for so long; then it may start."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if prometheus.pids["exporter"]:  # none, until it is started again
+            with contextlib.suppress(ProcessLookupError):
+                prometheus.signal("exporter", signal.SIGKILL)
+        prometheus.learn_pids()
 
 
 def test_exporters_that_hang_and_lose_what_is_sent(machine: Machine, prometheus: Hurried) -> None:
@@ -107,6 +150,28 @@ def test_exporters_that_hang_and_lose_what_is_sent(machine: Machine, prometheus:
             prometheus.signal(component, signal.SIGCONT)
     lost.fires(60)
     lost.resolves(60)
+
+
+def test_an_exporter_that_is_killed_refuses_its_mapping_and_holds_too_many_series(
+    machine: Machine, prometheus: Hurried, mapping: Path
+) -> None:
+    fault = Fault(
+        prometheus,
+        ("WindsockSenderDropsLines", "WindsockMappingReloadFailed", "WindsockSeriesLimitNear"),
+        ("WindsockExporterDown", "WindsockSchedulerMetricsMissing"),
+    )
+    kill_the_exporter(prometheus, 4)
+    url = f"http://127.0.0.1:{machine.ports['WINDSOCK__EXPORTER__PORT']}/metrics"
+    wait_until(lambda: answers(url) and machine.total("airflow_statsd_lines_dropped"), "the exporter to be back", 60)
+    prometheus.learn_pids()
+    right = mapping.read_text()
+    mapping.write_text("mappings: [{match: 1.2, name: }]\n")
+    prometheus.signal("exporter", signal.SIGHUP)
+    fill(machine)
+    fault.fires(60)
+    mapping.write_text(right)
+    prometheus.signal("exporter", signal.SIGHUP)
+    fault.resolves(90)
 
 
 def test_a_database_that_refuses(machine: Machine, prometheus: Hurried) -> None:

@@ -17,9 +17,10 @@ from tests.servers.machine import Machine
 from tests.servers.mail import MailServer
 from tests.servers.processes import wait_until
 
-pytestmark = pytest.mark.timeout(480)
+pytestmark = [pytest.mark.timeout(480), pytest.mark.usefixtures("goes_first")]
 
 HEAD = """
+import time
 from datetime import datetime, timedelta, timezone
 from engine import DAG, BashOperator, EmptyOperator
 
@@ -55,11 +56,21 @@ with DAG("fails", schedule=None, on_failure_callback=raises):
 with DAG("mails", schedule=None, default_args={"email": "oncall@example.com"}):
     BashOperator(task_id="t", bash_command="exit 1")
 
+with DAG("floods", schedule=None, default_args={"email": "oncall@example.com"}):
+    for number in range(105):
+        BashOperator(task_id=f"t_{number}", bash_command="exit 1")
+
+# Four callbacks run at once, so the fifth waits for one of these to end.
+with DAG("dawdles", schedule=None, default_args={"on_failure_callback": lambda context: time.sleep(20)}):
+    for number in range(5):
+        BashOperator(task_id=f"t_{number}", bash_command="exit 1")
+
 with DAG("endless", schedule=None):
     BashOperator(task_id="t", bash_command="sleep 600")
 """
+FAILING_DAGS = ("fails", "mails", "floods", "dawdles", "endless")
 REPAIRED = """
-for name in ("fails", "mails", "endless"):
+for name in ("fails", "mails", "floods", "dawdles", "endless"):
     with DAG(name, schedule=None):
         BashOperator(task_id="t", bash_command="true")
 """
@@ -132,9 +143,11 @@ def test_files_that_are_broken_slow_or_hang(machine: Machine, prometheus: Hurrie
     files = {"broken.py": BROKEN, "slow.py": SLOW, "hang.py": HANG}
     for name, text in files.items():
         machine.write_dag(name, HEAD + text)
-    fault.fires(60)
-    for name in files:
-        (machine.home / "dags" / name).unlink()
+    try:
+        fault.fires(60)
+    finally:
+        for name in files:
+            (machine.home / "dags" / name).unlink()
     fault.resolves(60)
 
 
@@ -191,7 +204,7 @@ def test_work_that_fails_and_mail_that_cannot_be_delivered(
 ) -> None:
     flag = tmp_path / "flag"
     flag.touch()
-    write(machine, "failing.py", FAILING, "fails", "mails", "endless")
+    write(machine, "failing.py", FAILING, *FAILING_DAGS)
     write(machine, "stale.py", STALE.format(flag=flag), "stale")
     machine.trigger("endless")
     wait_until(lambda: runs(machine, "stale", "success") and runs(machine, "endless", "running"), "work", 20)
@@ -207,6 +220,8 @@ def test_work_that_fails_and_mail_that_cannot_be_delivered(
             "WindsockDeliveryFails",
             "WindsockAlertsDelayed",
             "WindsockAlertsStuck",
+            "WindsockAlertBacklog",
+            "WindsockCallbacksDelayed",
         ),
     )
     flag.unlink()
@@ -218,13 +233,14 @@ def test_work_that_fails_and_mail_that_cannot_be_delivered(
     dead = "SELECT 1 FROM alert_delivery WHERE state = 'dead'"
     wait_until(lambda: machine.query(dead), "a dead alert", 20)
     mail.stop()
-    machine.trigger("mails")
+    for dag_id in ("mails", "floods", "dawdles"):
+        machine.trigger(dag_id)
     fault.fires(100)
 
     flag.touch()
     mail.start()
-    write(machine, "failing.py", REPAIRED, "fails", "mails", "endless")
-    for dag_id in ("fails", "mails", "endless"):
+    write(machine, "failing.py", REPAIRED, *FAILING_DAGS)
+    for dag_id in FAILING_DAGS:
         machine.trigger(dag_id)
     machine.call("alerts", "replay")
     fault.resolves(120)

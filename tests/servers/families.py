@@ -35,6 +35,7 @@ FOREIGN: Final[Mapping[str, frozenset[str]]] = {
     ),
     "alertmanager": frozenset(
         {
+            "alertmanager_build_info",
             "alertmanager_config_last_reload_successful",
             "alertmanager_notifications_failed_total",
             "alertmanager_notifications_total",
@@ -74,7 +75,6 @@ FOREIGN: Final[Mapping[str, frozenset[str]]] = {
             "redis_up",
         }
     ),
-    # Flower's prometheus_metrics.py; there is no Flower here to ask.
     "celery": frozenset(
         {
             "flower_events_total",

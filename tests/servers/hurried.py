@@ -9,7 +9,7 @@ import re
 import signal
 import time
 import urllib.request
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
@@ -20,6 +20,7 @@ from prometheus.pace import Pace
 from prometheus.rules_by_area import AREAS
 from tests.servers.machine import Machine
 from tests.servers.processes import wait_until
+from tests.servers.prometheus import Prometheus
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +36,33 @@ class Alerts(Protocol):
         """Their names."""
 
 
+class RulesOnly:
+    """A Prometheus with these areas' hurried rules and nothing of a stack: for what is watched from outside."""
+
+    def __init__(self, targets: Mapping[str, list[str]], areas: Collection[str], pace: Pace = PACE) -> None:
+        rules = {name: text for name, text in rule_files(pace=pace).items() if name.removesuffix(".yml") in areas}
+        self._prometheus = Prometheus(targets, rules)
+
+    def start(self) -> None:
+        self._prometheus.start()
+
+    def stop(self) -> None:
+        self._prometheus.stop()
+
+    def answers(self, query: str) -> bool:
+        return bool(self._prometheus.instant(query))
+
+    def firing(self) -> set[str]:
+        """The names of the alerts that fire."""
+        return alerts(self._prometheus.port, "firing")
+
+
 class Hurried:
     """Scrapes and evaluates every second, with hurried rules. What fires is asked of Prometheus itself."""
 
     def __init__(self, machine: Machine, pace: Pace = PACE) -> None:
         self.machine = machine
-        self.pids = {name: row["pid"] for name, row in machine.status().items()}
+        self.learn_pids()
         self._folder = machine.home / "run" / "prometheus"
         self._config = self._folder / "prometheus.yml"
         self._written = yaml.safe_load(self._config.read_text())
@@ -90,6 +112,10 @@ class Hurried:
         path.write_text(yaml.safe_dump(config))
         self.signal("alertmanager", signal.SIGHUP)
 
+    def learn_pids(self) -> None:
+        """Ask anew: what was killed has another one."""
+        self.pids = {name: row["pid"] for name, row in self.machine.status().items()}
+
     def signal(self, component: str, how: signal.Signals) -> None:
         os.kill(self.pids[component], how)
 
@@ -106,27 +132,31 @@ class Hurried:
         wait_until(lambda: self.machine.promql("sum(up)") == [4], "every target to be scraped", 30)
         beats = "rate(airflow_scheduler_heartbeat[4s]) > 0"
         wait_until(lambda: self.machine.promql(beats), "the scheduler's heartbeats", 30)
-        wait_until(lambda: not self.firing(), "a quiet start", 60)
+        wait_until(lambda: not alerts(self._port), "a quiet start, with no alert pending", 90)
 
     # -- what they say
 
+    @property
+    def _port(self) -> int:
+        return self.machine.ports["WINDSOCK__PROMETHEUS__PORT"]
+
     def firing(self) -> set[str]:
         """The names of the alerts that fire."""
-        return firing(self.machine.ports["WINDSOCK__PROMETHEUS__PORT"])
+        return alerts(self._port, "firing")
 
     def muted(self) -> set[str]:
         """The names of the alerts that Alertmanager tells nobody of, because of others."""
         url = f"http://127.0.0.1:{self.machine.ports['WINDSOCK__PROMETHEUS__ALERTMANAGER_PORT']}/api/v2/alerts"
         with urllib.request.urlopen(url, timeout=5) as answer:
-            alerts = json.load(answer)
-        return {each["labels"]["alertname"] for each in alerts if each["status"]["inhibitedBy"]}
+            found = json.load(answer)
+        return {each["labels"]["alertname"] for each in found if each["status"]["inhibitedBy"]}
 
 
-def firing(port: int) -> set[str]:
-    """What fires in the Prometheus at this port."""
+def alerts(port: int, *states: str) -> set[str]:
+    """The names of the alerts that are in these states, or in any, in the Prometheus at this port."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/alerts", timeout=5) as answer:
-        alerts = json.load(answer)["data"]["alerts"]
-    return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"} - ALWAYS
+        found = json.load(answer)["data"]["alerts"]
+    return {alert["labels"]["alertname"] for alert in found if not states or alert["state"] in states} - ALWAYS
 
 
 class Fault:

@@ -41,6 +41,12 @@ def free_port() -> int:
         return port
 
 
+def listens(port: int) -> bool:
+    """Whether somebody takes TCP connections at this port of 127.0.0.1."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 def wait_until(condition: Callable[[], object], what: str, timeout: float = 10.0) -> None:
     """Return once `condition` is true; fail with `what` was waited for when it is not in time."""
     deadline = time.monotonic() + timeout

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import html
+import re
 import socket
 import subprocess
-import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from urllib.parse import quote
 
-import boto3
+import httpx
 
+from tests.servers.binaries import ROOT, missing
 from tests.servers.processes import free_port, wait_until
 
 
@@ -34,7 +37,9 @@ class S3Server:
 
     def start(self) -> None:
         """Listen, with an empty bucket."""
-        server = str(Path(sys.executable).with_name("moto_server"))
+        server = ROOT / ".tools" / "s3" / "bin" / "moto_server"
+        if not server.exists():
+            missing("moto_server")
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 [server, "-H", "127.0.0.1", "-p", str(self.port)], stdout=output, stderr=output
@@ -43,18 +48,20 @@ class S3Server:
         self.make_bucket()
 
     def make_bucket(self) -> None:
-        self._client().create_bucket(Bucket="logs")
+        httpx.put(f"{self.url}/logs").raise_for_status()
 
     def objects(self) -> dict[str, bytes]:
-        """Every object by its key, as the provider's own library reads it."""
-        client = self._client()
-        keys = [entry["Key"] for entry in client.list_objects_v2(Bucket="logs").get("Contents", ())]
-        return {key: client.get_object(Bucket="logs", Key=key)["Body"].read() for key in keys}
+        """Every object by its key."""
+        listing = httpx.get(f"{self.url}/logs", params={"list-type": "2"}).raise_for_status().text
+        keys = [html.unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", listing)]
+        return {key: httpx.get(self._address(key)).raise_for_status().content for key in keys}
 
-    def about(self, key: str) -> dict[str, Any]:
-        """What S3 tells of an object besides its bytes."""
-        told: dict[str, Any] = self._client().head_object(Bucket="logs", Key=key)
-        return told
+    def about(self, key: str) -> Mapping[str, str]:
+        """What S3 tells of an object besides its bytes: its headers."""
+        return httpx.head(self._address(key)).raise_for_status().headers
+
+    def _address(self, key: str) -> str:
+        return f"{self.url}/logs/{quote(key)}"
 
     def stop(self) -> None:
         if self._process:
@@ -65,12 +72,3 @@ class S3Server:
     def _listens(self) -> bool:
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def _client(self) -> Any:
-        return boto3.client(
-            "s3",
-            endpoint_url=self.url,
-            region_name=self.environment["AWS_REGION"],
-            aws_access_key_id="key",
-            aws_secret_access_key="secret-of-the-bucket",
-        )

@@ -80,6 +80,7 @@ def _dag(made: MetaData, major: int) -> None:
         made,
         Column("dag_id", ID, primary_key=True),
         Column("is_paused", Boolean),
+        Column("max_active_runs", Integer),
         Column("is_stale" if major >= 3 else "is_active", Boolean),
         Column("fileloc", String(2000)),
         instant("next_dagrun_create_after"),

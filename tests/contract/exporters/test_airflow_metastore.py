@@ -57,9 +57,11 @@ class Airflow:
         for row in rows:
             self.write(insert(target).values({name: value for name, value in row.items() if name in target.c}))
 
-    def add_dag(self, dag_id: str, *, paused: bool = False, there: bool = True, due: datetime | None = None) -> None:
+    def add_dag(
+        self, dag_id: str, *, paused: bool = False, there: bool = True, due: datetime | None = None, **more: Any
+    ) -> None:
         row = {"dag_id": dag_id, "is_paused": paused, "is_active": there, "is_stale": not there}
-        self.insert("dag", row | {"next_dagrun_create_after": due})
+        self.insert("dag", row | {"next_dagrun_create_after": due} | more)
 
     def add_run(
         self, dag_id: str, run_id: str, state: str, start: datetime | None, end: datetime | None = None
@@ -147,6 +149,25 @@ def test_a_queued_task_instance_waits_since_it_could_run(airflow: Airflow) -> No
     told = airflow.found()["oldest_queued_seconds"]["default_pool",]
     expected = 4000 if airflow.major >= 3 else 1000  # Airflow 2 does not note when it scheduled
     assert expected <= told < expected + 600
+
+
+def test_what_is_scheduled_of_a_paused_dag_does_not_wait(airflow: Airflow) -> None:
+    airflow.insert("slot_pool", {"pool": "default_pool", "slots": 8, "include_deferred": False})
+    airflow.add_dag("etl", paused=True)
+    airflow.add_run("etl", "open", "running", seconds_ago(500))
+    since = {"updated_at": seconds_ago(90), "scheduled_dttm": seconds_ago(90)}
+    airflow.add_task("etl", "open", "waits", "scheduled", **since)
+    found = airflow.found()
+    assert found["pool_waiting_tasks"]["default_pool",] == found["oldest_queued_seconds"]["default_pool",] == 0
+    airflow.add_task("etl", "open", "goes", "queued", queued_dttm=seconds_ago(70), **since)
+    assert airflow.found()["oldest_queued_seconds"]["default_pool",] > 69
+
+
+def test_a_dag_is_at_its_limit_while_it_has_as_many_open_runs_as_it_may(airflow: Airflow) -> None:
+    for dag_id, limit in (("one", 1), ("two", 2), ("unlimited", None)):
+        airflow.add_dag(dag_id, max_active_runs=limit)
+        airflow.add_run(dag_id, "open", "queued", None)
+    assert airflow.found()["dag_at_max_active_runs"] == {("one",): 1, ("two",): 0}
 
 
 def test_processes_are_told_by_their_jobs(airflow: Airflow) -> None:

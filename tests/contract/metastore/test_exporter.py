@@ -131,6 +131,29 @@ def test_what_waits_and_what_runs_has_the_age_of_the_oldest(store: Store, stage:
     assert found["pool_waiting_tasks"]["small",] == 2
 
 
+def test_what_is_scheduled_of_a_paused_dag_does_not_wait(store: Store, stage: Stage) -> None:
+    stage.pool("small", 1)
+    stage.dag("dag", *(bash(f"t{number}", pool="small") for number in range(3)))
+    stage.trigger("dag")
+    (running,) = stage.begin()
+    ready = ago(store, 500)
+    change(store, update(TaskInstance).where(TaskInstance.task_id != running).values(scheduled_at=ready))
+    change(store, update(DagSchedule).values(is_paused=True))
+    found = read(store)
+    assert found["oldest_queued_seconds"]["small",] == found["pool_waiting_tasks"]["small",] == 0
+    assert found["pool_used_slots"]["small",] == 1
+    assert found["task_instances"]["dag", "scheduled"] == 2
+
+
+def test_a_dag_is_at_its_limit_while_it_has_as_many_open_runs_as_it_may(store: Store, stage: Stage) -> None:
+    stage.dag("dag", bash("t"), max_active_runs=2)
+    stage.dag("other", bash("t"), max_active_runs=2)
+    stage.trigger("dag", "one")
+    assert read(store)["dag_at_max_active_runs"] == {("dag",): 0, ("other",): 0}
+    stage.create("dag", "two")
+    assert read(store)["dag_at_max_active_runs"] == {("dag",): 1, ("other",): 0}
+
+
 def test_the_last_run_is_the_one_that_ended_last(store: Store, stage: Stage) -> None:
     stage.dag("dag", bash("a"))
     stage.trigger("dag", "old", "new")
@@ -273,7 +296,7 @@ def test_a_family_is_cut_at_the_limit_and_the_rest_is_counted(store: Store, stag
         stage.dag(f"dag{number}", bash("a"))
     found = reader(store, max_series=3)()
     assert list(found["metastore.dag_paused"]) == [("dag0",), ("dag1",), ("dag2",)]
-    assert found["metastore.series_dropped"] == {(): 2}
+    assert found["metastore.series_dropped"] == {(): 4}  # two DAGs of two families
 
 
 def test_the_clock_is_the_databases(store: Store) -> None:

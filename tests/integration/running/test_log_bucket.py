@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("obstore", reason="install the extra remote-logs")
-pytest.importorskip("boto3", reason="install moto[server]")
-
 from engine.config import load
 from engine.config.sections import Logging
 from engine.logs.finding import LogFinder
@@ -64,7 +61,7 @@ def test_what_is_written_on_meanwhile_is_left_out(s3: S3Server, tmp_path: Path) 
 
 def test_s3_is_asked_to_encrypt_where_the_settings_say_so(s3: S3Server, tmp_path: Path) -> None:
     bucket(tmp_path, ENCRYPT_S3_LOGS="true").upload(PATH, io.BytesIO(b"said\n"), 5)
-    assert s3.about(f"wind/sock/{PATH}")["ServerSideEncryption"] == "AES256"
+    assert s3.about(f"wind/sock/{PATH}")["x-amz-server-side-encryption"] == "AES256"
 
 
 def test_a_log_is_read_from_the_bucket_as_from_a_file(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from engine.cli.airflow import begin_sentence
 from engine.cli.main import cli
 
 CAPTURE = Path(__file__).parents[2] / "data" / "airflow-2.11-influxdb.txt.gz"
@@ -115,3 +116,15 @@ def test_check_refuses_what_it_cannot_use(words: tuple[str, ...], sentence: str)
     result = check(*words)
     assert result.exit_code == 2
     assert sentence in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("remark", "begun"),
+    [
+        ("statsd_prefix is another", "statsd_prefix is another"),
+        ("scheduler.parsing_processes is 1", "scheduler.parsing_processes is 1"),
+        ("no line came", "No line came"),
+    ],
+)
+def test_a_remark_begins_with_a_large_letter_unless_a_name_stands_there(remark: str, begun: str) -> None:
+    assert begin_sentence(remark) == begun

@@ -95,3 +95,12 @@ def test_check_config_says_how_many_rules_there_are() -> None:
     result = CliRunner().invoke(cli, ["exporter", "--check-config"])
     assert result.exit_code == 0
     assert "The mapping is in order: " in result.output
+
+
+@pytest.mark.parametrize("text", ["", "defaults: {ttl: 1h}\n", "mappings: []\n"])
+def test_check_config_refuses_a_mapping_without_a_rule(text: str, tmp_path: Path) -> None:
+    mapping = tmp_path / "mapping.yml"
+    mapping.write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(cli, ["exporter", "--check-config", "--mapping", str(mapping)])
+    assert result.exit_code != 0
+    assert "holds no rules" in result.output

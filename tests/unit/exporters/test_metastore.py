@@ -18,7 +18,7 @@ from exporters.metastore.families import relative
 from exporters.metastore.page import metrics_page
 from exporters.metastore.reader import MetastoreReader
 from exporters.metastore.samples import Samples
-from exporters.metastore.service import MetastoreConfig
+from exporters.metastore.service import MetastoreConfig, MetastoreExporter
 from exporters.metastore.sharing import Reading, SharedRead
 from tests.servers.processes import wait_until
 
@@ -134,7 +134,41 @@ def test_a_read_that_hangs_for_good_is_given_up_for_a_new_one() -> None:
     assert source.reads == 2
 
 
-def test_sqlalchemy_is_not_loaded_before_the_first_scrape() -> None:
+def test_a_read_that_was_given_up_leaves_nothing_behind_when_it_goes_on_after_all() -> None:
+    go = threading.Event()
+    made: list[str] = []
+
+    def make_read() -> Callable[[], Values]:
+        first = not made
+        made.append("a connection")
+        if first:
+            assert go.wait(20)
+            made.append("late")
+        return dict if first else lambda: WELL
+
+    clock = Clock()
+    source = SharedRead(make_read, cache_seconds=5, patience_seconds=0.05, clock=clock)
+    assert source.newest().fault
+    clock.now += 0.6  # it is given up
+    assert source.newest().values == WELL
+    go.set()
+    wait_until(lambda: "late" in made and not [one for one in threading.enumerate() if one.name == "read"], "its end")
+    clock.now += 6
+    assert source.newest().values == WELL
+
+
+def test_a_wrong_database_is_told_when_it_starts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    exporter = MetastoreExporter(MetastoreConfig(url=f"sqlite:///{tmp_path / 'none.db'}", port=0))
+    serving = threading.Thread(target=exporter.serve)
+    serving.start()
+    try:
+        wait_until(lambda: "No metrics of the metastore" in caplog.text, "the log to say so", 30)
+    finally:
+        exporter.stop()
+        serving.join()
+
+
+def test_sqlalchemy_is_not_loaded_before_it_serves() -> None:
     code = (
         "import sys; from exporters.metastore.service import *;"
         "MetastoreExporter(MetastoreConfig(url='sqlite:////none.db', port=0));"

@@ -35,6 +35,11 @@ def test_at_the_normal_pace_a_rule_stays_as_it_is_written() -> None:
     assert NORMAL.expression("rate(a[10m] offset 2h) > seconds(5m)") == "rate(a[10m] offset 2h) > 300"
 
 
+def test_work_is_made_quicker_by_a_factor_of_its_own() -> None:
+    assert FASTER.expression("rate(a[10m]) > work(1m)") == "rate(a[20s]) > 60"
+    assert Pace(quicker_work=6).expression("rate(a[10m]) > work(1m)") == "rate(a[10m]) > 10"
+
+
 def test_holds_are_hurried() -> None:
     document = yaml.safe_load(rule_files(pace=FASTER)["services.yml"])
     holds = {rule["alert"]: rule["for"] for rule in document["groups"][0]["rules"]}
