@@ -303,11 +303,10 @@ class Scheduler:
         if free <= 0 or self._stopping:
             return
         began = time.monotonic()
-        turn.claimed, changes = self._ledger.claim(tx, self._executor.owner, free)
+        turn.claimed, changes = self._ledger.claim(tx, self._executor.owner, free, starting=True)
         turn.changes.add(changes)
         turn.query_seconds = time.monotonic() - began
         if turn.claimed:
-            transitions.start(tx, [claimed.token for claimed in turn.claimed])
             graphs = self._ledger.graphs
             turn.orders = [
                 self._desk.order(claimed, graphs.get(tx.connection, claimed.run.dag_id, claimed.run.version), tx.now)
