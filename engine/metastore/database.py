@@ -58,6 +58,7 @@ class Database:
                 "postgresql://user:password@host/database or mysql://user:password@host/database"
             ) from None  # the cause may quote a piece of the password
         self.run_dir = run_dir
+        self.doubts = 0  # transactions repeated since the connection was lost: they may have committed all the same
 
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
@@ -91,6 +92,7 @@ class Database:
                 if self.dialect.is_conflict(error) and (conflicts := conflicts + 1) < _CONFLICT_TRIES:
                     time.sleep(random.uniform(0.001, 0.010) * conflicts)  # noqa: S311
                 elif error.connection_invalidated and (lost := lost + 1) < _LOST_TRIES:
+                    self.doubts += 1
                     time.sleep(random.uniform(0.05, 0.2) * lost)  # noqa: S311
                 else:
                     raise self.explain(error) from error
