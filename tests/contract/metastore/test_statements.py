@@ -5,8 +5,8 @@ from __future__ import annotations
 from engine.metastore import transitions
 from engine.metastore.changes import Claimed, Finished
 from engine.metastore.store import Tx
-from tests.contract.metastore.recording import recorded
 from tests.contract.metastore.stage import OWNER, SUCCESS, Stage, bash
+from tests.servers.recording import recorded
 
 SLOTS = 32
 FAN_OUT = 1000

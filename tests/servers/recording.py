@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from engine.metastore.store import Store
 
 @dataclass(frozen=True)
 class Sent:
-    """One statement as the driver got it."""
+    """One statement as the driver got it, and when (monotonic)."""
 
     sql: str
     parameters: Any
+    at: float
 
     @property
     def verb(self) -> str:
@@ -30,7 +32,7 @@ def recorded(store: Store) -> Iterator[list[Sent]]:
     sent: list[Sent] = []
 
     def note(_connection: Any, _cursor: Any, sql: str, parameters: Any, _context: Any, many: bool) -> None:
-        sent.append(Sent(sql, parameters[0] if many else parameters))
+        sent.append(Sent(sql, parameters[0] if many else parameters, time.monotonic()))
 
     event.listen(store.engine, "before_cursor_execute", note)
     try:
