@@ -85,7 +85,8 @@ def test_a_program_dies_with_who_started_it(tmp_path: Path) -> None:
     code = f"""
 import os, time
 from engine.running.launcher import Launcher
-pid = Launcher().spawn({BASH!r}, ["bash", "-c", "trap '' HUP TERM; sleep 1000 & wait"], {{}}, "{tmp_path}/new", os.dup(2))
+command = "trap '' HUP TERM; sleep 1000 & wait"
+pid = Launcher().spawn({BASH!r}, ["bash", "-c", command], {{}}, "{tmp_path}/new", os.dup(2))
 print(pid, flush=True)
 time.sleep(1000)
 """
