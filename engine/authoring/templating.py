@@ -184,6 +184,14 @@ def render_bash(
     )
 
 
+def is_plain(spec: BashSpec) -> bool:
+    """Whether a Bash attempt runs its command as it is, in the inherited environment and a scratch folder."""
+    command = spec.bash_command
+    named = command.endswith(_BASH_EXTENSIONS)
+    has_own = spec.env is not None or spec.cwd is not None
+    return not (named or has_own or any(marker in command for marker in _MARKERS))
+
+
 def command_environment(
     context: Context, own: Mapping[str, Any] | None, append: bool, inherited: Mapping[str, str]
 ) -> dict[str, str]:

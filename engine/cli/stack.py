@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -138,11 +139,16 @@ def _tell(settings: Settings, plan: Plan, outcome: Outcome, *, detach: bool) -> 
         click.echo("Not healthy yet (see above); still trying. Ctrl-C stops everything.", err=True)
 
 
-def _stay(supervisor: subprocess.Popen[bytes]) -> None:
-    supervisor.wait()
-    if supervisor.returncode != 0:
-        raise Failure(f"the supervisor died (status {supervisor.returncode}), and all components with it")
-    click.echo("Windsock is stopped.")
+def _stay(supervisor: subprocess.Popen[bytes]) -> NoReturn:
+    """Become the slim process that waits for the supervisor's end (:mod:`engine.stack.stay`)."""
+    from engine.stack.inventory import import_path, python
+
+    if supervisor.stdin is not None:
+        os.set_inheritable(supervisor.stdin.fileno(), True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    program, *arguments = python("engine.stack.stay", str(supervisor.pid))
+    os.execve(program, [program, *arguments], os.environ | import_path())  # noqa: S606 - our own interpreter
 
 
 def _stop_foreground(supervisor: subprocess.Popen[bytes]) -> None:

@@ -1,15 +1,21 @@
-"""Counted limits. A budget row moves only by conditional UPDATEs, so its `used` can never pass its `slots`."""
+"""Counted limits. A budget row moves only by conditional UPDATEs, so its `used` can never pass its `slots`.
+
+A transaction that ends one task and starts another takes what it has just given back. So taking and giving are
+gathered in the transaction and written once, at its end: one statement a budget, and none where they are equal.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, select, update
 
-from engine.metastore.database import Tx
 from engine.metastore.tables import Base, Budget
+
+if TYPE_CHECKING:
+    from engine.metastore.database import Tx
 
 POOL: Final = "pool"
 DAG_TASKS: Final = "dag_tasks"
@@ -47,22 +53,32 @@ def free_slots(tx: Tx, keys: Iterable[Key]) -> dict[Key, int]:
     parameters = {"kinds": sorted({kind for kind, _ in wanted}), "names": sorted({name for _, name in wanted})}
     statement = _LOCK.with_for_update() if tx.dialect.locks_rows else _LOCK
     rows = tx.connection.execute(statement, parameters)
-    return {(row.kind, row.name): row.slots - row.used for row in rows if (row.kind, row.name) in wanted}
+    found = {(row.kind, row.name): row.slots - row.used for row in rows}
+    return {key: free - tx.owed[key] for key, free in found.items() if key in wanted}
 
 
 def take(tx: Tx, amounts: Mapping[Key, int]) -> None:
-    """Use slots that :func:`free_slots` found free in this transaction. Raises RuntimeError where one is not."""
-    for (kind, name), n in sorted(amounts.items()):
-        result = tx.connection.execute(_TAKE, {"b_kind": kind, "b_name": name, "b_n": n})
-        if result.rowcount != 1:
-            raise RuntimeError(f"budget {kind} {name!r} has no {n} free slots although its row is locked")
+    """Use slots that :func:`free_slots` found free in this transaction."""
+    tx.owed.update(amounts)
 
 
 def give(tx: Tx, amounts: Mapping[Key, int]) -> None:
     """Give slots back."""
-    for (kind, name), n in sorted(amounts.items()):
-        if n:
-            tx.connection.execute(_GIVE, {"b_kind": kind, "b_name": name, "b_n": n})
+    tx.owed.subtract(amounts)
+
+
+def settle(tx: Tx, only: str = "") -> None:
+    """Write what was taken and given back, in key order; of one kind only where it is to be read in this transaction.
+
+    The transaction's end does it by itself. Raises RuntimeError where slots are taken that are not free.
+    """
+    for key in sorted(key for key in tx.owed if only in ("", key[0])):
+        kind, name = key
+        n = tx.owed.pop(key)
+        if n < 0:
+            tx.connection.execute(_GIVE, {"b_kind": kind, "b_name": name, "b_n": -n})
+        elif n > 0 and tx.connection.execute(_TAKE, {"b_kind": kind, "b_name": name, "b_n": n}).rowcount != 1:
+            raise RuntimeError(f"budget {kind} {name!r} has no {n} free slots although its row is locked")
 
 
 def task_amounts(tasks: Iterable[tuple[str, str, int]]) -> Counter[Key]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 
 from alerting.clock import database_now
+from engine.metastore import budgets
 from engine.metastore.dialects import dialect_for
 from engine.metastore.dialects.base import DatabaseDialect
 from engine.metastore.errors import AccessDenied, MetastoreError, Unreachable
@@ -28,11 +30,15 @@ _LOST_TRIES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Tx:
-    """One write transaction. `now` is the database's clock when it began, aware UTC."""
+    """One write transaction. `now` is the database's clock when it began, aware UTC.
+
+    `owed` are the slots taken from budgets less those given back, which are written at its end.
+    """
 
     connection: Connection
     now: datetime
     dialect: DatabaseDialect
+    owed: Counter[budgets.Key] = field(default_factory=Counter)
 
 
 class Database:
@@ -52,6 +58,7 @@ class Database:
                 "postgresql://user:password@host/database or mysql://user:password@host/database"
             ) from None  # the cause may quote a piece of the password
         self.run_dir = run_dir
+        self.doubts = 0  # transactions repeated since the connection was lost: they may have committed all the same
 
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
@@ -60,7 +67,9 @@ class Database:
     def begin(self) -> Iterator[Tx]:
         """A write transaction: commits at the end, rolls back on an exception."""
         with self.engine.begin() as connection:
-            yield Tx(connection, database_now(connection), self.dialect)
+            tx = Tx(connection, database_now(connection), self.dialect)
+            yield tx
+            budgets.settle(tx)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -83,6 +92,7 @@ class Database:
                 if self.dialect.is_conflict(error) and (conflicts := conflicts + 1) < _CONFLICT_TRIES:
                     time.sleep(random.uniform(0.001, 0.010) * conflicts)  # noqa: S311
                 elif error.connection_invalidated and (lost := lost + 1) < _LOST_TRIES:
+                    self.doubts += 1
                     time.sleep(random.uniform(0.05, 0.2) * lost)  # noqa: S311
                 else:
                     raise self.explain(error) from error

@@ -29,9 +29,9 @@ class Ledger:
         """See :func:`transitions.start_runs`."""
         return self._announced(tx, transitions.start_runs(tx, self.graphs, limit))
 
-    def claim(self, tx: Tx, owner: str, slots: int) -> tuple[list[Claimed], Changes]:
+    def claim(self, tx: Tx, owner: str, slots: int, *, starting: bool = False) -> tuple[list[Claimed], Changes]:
         """See :func:`transitions.claim`."""
-        claimed, changes = transitions.claim(tx, self.graphs, self.runs, owner, slots)
+        claimed, changes = transitions.claim(tx, self.graphs, self.runs, owner, slots, starting=starting)
         return claimed, self._announced(tx, changes)
 
     def finish(self, tx: Tx, reports: Sequence[Finished]) -> Changes:

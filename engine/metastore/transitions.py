@@ -7,6 +7,7 @@ create_run,        (nothing) → run queued             unique (dag_id, run_id) 
 insert_run
 start_runs         run queued → running               state; budget dag_runs; creates the task instances
 claim              scheduled → queued                 state; DAG not paused; budgets pool and dag_tasks; charges
+                   (with `starting`: → running)
 release            queued → scheduled                 token; takes the charge back: no process was started
 start              queued → running                   token
 finish             running → success, failed,         token; advances children, closes runs
@@ -122,6 +123,7 @@ _CLAIM = (
         ready_at=None,
     )
 )
+_CLAIM_AND_START = _CLAIM.values(state=TaskState.RUNNING, start_date=bindparam("b_now"))
 _RELEASE = (
     update(TI)
     .where(TI.c.token.in_(_TOKENS), TI.c.state == TaskState.QUEUED)
@@ -168,6 +170,7 @@ _SETTLED = (
     select(TI).where(TI.c.run_pk.in_(_IDS), TI.c.state == TaskState.SUCCESS).order_by(TI.c.id)  # in runs just started
 )
 _COUNT_DOWN = update(RUN).where(RUN.c.id.in_(_IDS)).values(unfinished=RUN.c.unfinished - bindparam("b_n"))
+_COUNTED = _COUNT_DOWN.returning(RUN.c.id, RUN.c.unfinished)
 _COMPLETE = (
     select(*FACT_COLUMNS)
     .where(DagRun.id.in_(_IDS), DagRun.unfinished == 0, DagRun.state == RunState.RUNNING)
@@ -277,6 +280,7 @@ def _is_run_id(text: str) -> bool:
 def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:
     """Start queued runs of unpaused DAGs, oldest first, as far as max_active_runs allows; makes their tasks."""
     changes = Changes()
+    budgets.settle(tx, budgets.DAG_RUNS)  # what a run gave back that has ended in this transaction is free now
     queued = _lock_queued(tx, _next_in_line(tx, limit))
     free = budgets.free_slots(tx, {(budgets.DAG_RUNS, run.dag_id) for run in queued})
     shapes = _shapes(tx, graphs, queued)
@@ -390,8 +394,12 @@ def _new_instance(run: RunFacts, task: SerializedTask, now: datetime) -> dict[st
     }
 
 
-def claim(tx: Tx, graphs: Graphs, runs: Runs, owner: str, slots: int) -> tuple[list[Claimed], Changes]:
+def claim(
+    tx: Tx, graphs: Graphs, runs: Runs, owner: str, slots: int, *, starting: bool = False
+) -> tuple[list[Claimed], Changes]:
     """Give up to `slots` ready task instances to `owner`, by priority, within pools and max_active_tasks.
+
+    With `starting` they are running at once: for an owner that makes their processes as soon as this is committed.
 
     1. Lock a bounded page of ready rows, skipping what another scheduler holds.
     2. Lock the budgets they need, choose in priority order what fits, and use the budgets.
@@ -410,7 +418,7 @@ def claim(tx: Tx, graphs: Graphs, runs: Runs, owner: str, slots: int) -> tuple[l
             break
         chosen = _fitting(tx, graphs, runs, ready, slots - len(claimed), full)
         if chosen:
-            claimed += _queue(tx, runs, owner, chosen)
+            claimed += _queue(tx, runs, owner, chosen, starting=starting)
             changes.tasks += [
                 _changed(row, TaskState.QUEUED, try_number=row.try_number + 1, queued_at=tx.now) for row in chosen
             ]
@@ -430,11 +438,12 @@ def _ready(tx: Tx, place: Mapping[str, int], full: Collection[budgets.Key], limi
     return tx.connection.execute(_locked(tx, _READY, skip=True), parameters).all()
 
 
-def _queue(tx: Tx, runs: Runs, owner: str, chosen: Sequence[Row[Any]]) -> list[Claimed]:
+def _queue(tx: Tx, runs: Runs, owner: str, chosen: Sequence[Row[Any]], *, starting: bool) -> list[Claimed]:
     budgets.take(tx, budgets.task_amounts((row.dag_id, row.pool, row.pool_slots) for row in chosen))
     batch = secrets.token_hex(8) + "-"
     ids = [row.id for row in chosen]
-    tx.connection.execute(_CLAIM, {"ids": ids, "b_batch": batch, "b_owner": owner, "b_now": tx.now})
+    statement = _CLAIM_AND_START if starting else _CLAIM
+    tx.connection.execute(statement, {"ids": ids, "b_batch": batch, "b_owner": owner, "b_now": tx.now})
     facts = runs.get(tx.connection, (row.run_pk for row in chosen))
     return [
         Claimed(
@@ -740,12 +749,10 @@ def _close_runs(tx: Tx, graphs: Graphs, done: Mapping[int, int]) -> Changes:
     by_count: dict[int, list[int]] = defaultdict(list)
     for run_id, n in done.items():
         by_count[n].append(run_id)
-    for n, ids in sorted(by_count.items()):
-        if n:
-            tx.connection.execute(_COUNT_DOWN, {"ids": sorted(ids), "b_n": n})
-    if not done:
+    candidates = _count_down(tx, by_count)
+    if not candidates:
         return changes
-    complete = [facts_of(row) for row in tx.connection.execute(_COMPLETE, {"ids": sorted(done)})]
+    complete = [facts_of(row) for row in tx.connection.execute(_COMPLETE, {"ids": candidates})]
     if not complete:
         return changes
     failed = _failed_tasks(tx, graphs, complete)
@@ -756,6 +763,19 @@ def _close_runs(tx: Tx, graphs: Graphs, done: Mapping[int, int]) -> Changes:
             changes.runs += [RunChange(run, state, tx.now, failed[run.id][1]) for run in ending]
     budgets.give(tx, Counter((budgets.DAG_RUNS, run.dag_id) for run in complete))
     return changes
+
+
+def _count_down(tx: Tx, by_count: Mapping[int, list[int]]) -> list[int]:
+    """Count so many tasks down in these runs; returns the runs that may have none left, all of them if in doubt."""
+    if tx.dialect.returns_updated:
+        groups = [
+            tx.connection.execute(_COUNTED, {"ids": sorted(ids), "b_n": n}) for n, ids in sorted(by_count.items())
+        ]
+        return sorted(row.id for group in groups for row in group if row.unfinished == 0)
+    for n, ids in sorted(by_count.items()):
+        if n:
+            tx.connection.execute(_COUNT_DOWN, {"ids": sorted(ids), "b_n": n})
+    return sorted(run_id for ids in by_count.values() for run_id in ids)
 
 
 def _failed_tasks(tx: Tx, graphs: Graphs, complete: Sequence[RunFacts]) -> dict[int, tuple[RunState, tuple[str, ...]]]:

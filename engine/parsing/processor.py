@@ -66,6 +66,7 @@ class DagProcessor:
         self._contested: dict[str, set[str]] = {}  # dag_id → files that would like to define it
         self._round_began: float | None = None
         self._rounds = 0
+        self._looks = 0
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._next = dict.fromkeys(("look", "heartbeat", "table", "refresh"), 0.0)
         self._save_at = 0.0  # when the batch is stored at the latest
@@ -75,6 +76,11 @@ class DagProcessor:
     def rounds(self) -> int:
         """How often all files that were due have been parsed and stored."""
         return self._rounds
+
+    @property
+    def looks(self) -> int:
+        """How often the folder has been looked at."""
+        return self._looks
 
     def wake(self) -> None:
         """Look at the folder, and at `stop`, now. May be called from any thread and from a signal handler."""
@@ -185,6 +191,7 @@ class DagProcessor:
             self._next["table"] = 0.0
         if self._is_known and self._gone:
             self._forget()
+        self._looks += 1
 
     def _refuse(self, state: FileState) -> None:
         """A file that cannot be read needs no process to be told so."""

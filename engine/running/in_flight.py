@@ -27,7 +27,7 @@ class Attempt:
 
     order: AttemptOrder
     log: AttemptLog
-    channel: Stream
+    channel: Stream | None  # None once it has hung up, and for a plain command
     zygote: ZygoteClient | None = None  # None while its DAG file is being imported
     job_id: int = 0
     pid: int | None = None
@@ -38,7 +38,6 @@ class Attempt:
     result: Outcome | None = None  # what its code reported
     asked: dict[int, Ask] = field(default_factory=dict)  # not yet answered
     open_log: bool = True
-    open_channel: bool = True
     untouchable: bool = False  # it has become another user
     finished: bool = False  # a handler of the same round may still hold it
 

@@ -26,6 +26,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -48,9 +49,20 @@ from engine.running.in_flight import (
 )
 from engine.running.messages import Alive, Ask, AttemptOrder, Dispatch, Drain, Ended, Imported, ImportFailed, Result
 from engine.running.output import AttemptLog
+from engine.running.plain import PlainCommand, PlainShell
 from engine.running.scratch import Scratch
 from engine.running.wire import Hangup, Stream
-from engine.running.zygote import Event, Exited, Forked, Refused, Untouchable, ZygoteClient, ZygoteDied, end_group
+from engine.running.zygote import (
+    Event,
+    Exited,
+    Forked,
+    Refused,
+    SpawnJob,
+    Untouchable,
+    ZygoteClient,
+    ZygoteDied,
+    end_group,
+)
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +97,7 @@ class Supervisor:
         self._import_timeout = import_timeout
         self._files = FileZygotes(import_timeout)
         self._scratch = Scratch()
+        self._shell = PlainShell()
         self._cleaning: int | None = None  # the job that removes scratch folders
         self._clean([])  # what dead supervisors left
         self._ended: list[Ended] = []
@@ -130,9 +143,8 @@ class Supervisor:
         for attempt in self._attempts.values():
             if attempt.open_log:
                 watch(attempt.log.fileno(), lambda a=attempt: self._pump(a))  # type: ignore[misc]
-            if attempt.open_channel:
-                writing = attempt.channel.wants_to_write
-                watch(attempt.channel.fileno(), lambda a=attempt: self._hear_attempt(a), writing=writing)  # type: ignore[misc]
+            if line := attempt.channel:
+                watch(line.fileno(), lambda a=attempt: self._hear_attempt(a), writing=line.wants_to_write)  # type: ignore[misc]
         ready = poller.poll(max(0.0, self._next_time() - time.monotonic()) * 1000)
         return [handlers[fd] for fd, _ in ready]
 
@@ -203,8 +215,9 @@ class Supervisor:
     # -- beginning
 
     def _begin(self, order: AttemptOrder) -> None:
+        plain = self._shell.command(order)
         try:
-            attempt, log_fd, channel_fd = self._open(order)
+            attempt, log_fd, channel_fd = self._open(order, has_channel=plain is None)
         except OSError as error:  # out of files: this attempt fails, the others go on
             self._ended.append(Ended(order.token, _no_files(error)))
             return
@@ -214,12 +227,16 @@ class Supervisor:
         if order.execution_timeout_seconds:
             attempt.deadline = attempt.started + order.execution_timeout_seconds
         try:
-            self._start(attempt, log_fd, channel_fd)
+            if plain:
+                self._spawn(attempt, plain, log_fd)
+            elif channel_fd is not None:
+                self._start(attempt, log_fd, channel_fd)
         except OSError as error:
             self._finish(attempt, _no_files(error))
         finally:
             os.close(log_fd)
-            os.close(channel_fd)
+            if channel_fd is not None:
+                os.close(channel_fd)
 
     def _start(self, attempt: Attempt, log_fd: int, channel_fd: int) -> None:
         order = attempt.order
@@ -231,23 +248,31 @@ class Supervisor:
         else:
             self._files.wait(order, log_fd, channel_fd, self._base, self._jobs)
 
-    def _open(self, order: AttemptOrder) -> tuple[Attempt, int, int]:
-        ours, theirs = socket.socketpair()
-        try:
+    def _open(self, order: AttemptOrder, *, has_channel: bool) -> tuple[Attempt, int, int | None]:
+        """The attempt with its log and, where its process talks to us, its channel; and the files for the process."""
+        with ExitStack() as opened:
+            ends = [opened.enter_context(end) for end in socket.socketpair()] if has_channel else []
             pipe, log_fd = os.pipe2(os.O_CLOEXEC)
-        except OSError:
-            ours.close()
-            theirs.close()
-            raise
+            opened.pop_all()
         output = AttemptLog(self._log_folder / order.log_path, pipe, self._redact)
-        return Attempt(order, output, Stream(ours, LONGEST_MESSAGE)), log_fd, theirs.detach()
+        if not ends:
+            return Attempt(order, output, None), log_fd, None
+        return Attempt(order, output, Stream(ends[0], LONGEST_MESSAGE)), log_fd, ends[1].detach()
+
+    def _spawn(self, attempt: Attempt, plain: PlainCommand, log_fd: int) -> None:
+        job_id, folder = next(self._jobs), self._scratch.path(attempt.order.token)
+        self._base.spawn(SpawnJob(job_id, plain.program, plain.argv, plain.env, folder), log_fd)
+        self._own(attempt, self._base, job_id)
+
+    def _own(self, attempt: Attempt, zygote: ZygoteClient, job_id: int) -> None:
+        attempt.zygote, attempt.job_id = zygote, job_id
+        self._by_job[zygote, job_id] = attempt.order.token
 
     def _fork(self, attempt: Attempt, zygote: ZygoteClient, log_fd: int, channel_fd: int) -> None:
         job_id = next(self._jobs)
         order = msgspec.structs.replace(attempt.order, scratch=self._scratch.path(attempt.order.token))
         zygote.fork(job_id, messages.encode(order), [log_fd, channel_fd])
-        attempt.zygote, attempt.job_id = zygote, job_id
-        self._by_job[zygote, job_id] = attempt.order.token
+        self._own(attempt, zygote, job_id)
 
     def _hear_import(self, fileloc: str) -> None:
         """A file zygote says whether its DAG file could be imported; what waited for it starts or fails."""
@@ -283,11 +308,12 @@ class Supervisor:
             attempt.open_log = attempt.log.pump()
 
     def _hear_attempt(self, attempt: Attempt) -> None:
-        if attempt.finished or not attempt.open_channel:
+        channel = attempt.channel
+        if attempt.finished or channel is None:
             return
-        attempt.channel.flush()
+        channel.flush()
         try:
-            bodies = attempt.channel.receive()
+            bodies = channel.receive()
         except Hangup:
             _hang_up(attempt)  # exec has closed it; the process goes on
             return
@@ -308,7 +334,7 @@ class Supervisor:
     def _ask(self, attempt: Attempt, ask: Ask) -> None:
         """Pass a question on. It is kept until it is answered: whoever was asked may die."""
         if not sensible(ask):
-            attempt.channel.send(messages.Answer(ask.number, {}))
+            _tell(attempt, messages.Answer(ask.number, {}))
             return
         attempt.asked[ask.number] = ask
         if self._upstream:
@@ -319,7 +345,7 @@ class Supervisor:
     def _answer(self, token: str, number: int, values: dict[str, str]) -> None:
         attempt = self._attempts.get(token)
         if attempt and attempt.asked.pop(number, None):
-            attempt.channel.send(messages.Answer(number, values))
+            _tell(attempt, messages.Answer(number, values))
 
     def _check_times(self) -> None:
         now = time.monotonic()
@@ -461,14 +487,20 @@ class Supervisor:
         outcome = self._presentable(with_output(attempt, outcome))
         attempt.log.remark(last_remark(outcome))
         attempt.log.close()
-        attempt.channel.close()
+        _hang_up(attempt)
         self._scratch.leave(attempt.order.token)
         self._ended.append(Ended(attempt.order.token, outcome))
 
 
 def _hang_up(attempt: Attempt) -> None:
-    attempt.open_channel = False
-    attempt.channel.close()
+    if attempt.channel:
+        attempt.channel.close()
+        attempt.channel = None
+
+
+def _tell(attempt: Attempt, answer: messages.Answer) -> None:
+    if attempt.channel:
+        attempt.channel.send(answer)
 
 
 def _no_files(error: OSError) -> Outcome:

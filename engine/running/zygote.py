@@ -1,7 +1,8 @@
 """A fork server: one slim, single-threaded, pre-imported process that forks others on request.
 
 Who does what. A client starts a zygote and sends it *jobs*: a number, a payload and open files. The zygote forks a
-child for each, says so (:class:`Forked` or :class:`Refused`), reaps it and says how it ended (:class:`Exited`). It
+child for each, says so (:class:`Forked` or :class:`Refused`), reaps it and says how it ended (:class:`Exited`). A
+job may also name a program: that is spawned without a fork (:mod:`engine.running.launcher`). The zygote
 passes signals on, and says when the system forbids that (:class:`Untouchable`). The child runs the zygote's *handler*
 in a session of its own, so that a whole process group can be signalled, and its exit code is the handler's return
 value. A handler may itself call :func:`serve` and so become a zygote of the second level.
@@ -38,6 +39,7 @@ import msgspec
 
 from engine.linux import die_with_parent
 from engine.running import file_limit
+from engine.running.launcher import Launcher
 
 Handler = Callable[[bytes, list[int]], int]
 
@@ -59,6 +61,16 @@ class ForkJob(msgspec.Struct, frozen=True, tag="fork"):
     job_id: int
     payload: bytes | None
     serves: bool = False
+
+
+class SpawnJob(msgspec.Struct, frozen=True, tag="spawn"):
+    """Start a program in a new `folder`; `env` is added to the zygote's own. Its file takes the program's output."""
+
+    job_id: int
+    program: str
+    argv: list[str]
+    env: dict[str, str]
+    folder: str
 
 
 class KillJob(msgspec.Struct, frozen=True, tag="kill"):
@@ -108,7 +120,7 @@ class Untouchable(msgspec.Struct, frozen=True, tag="untouchable"):
     job_id: int
 
 
-_requests = msgspec.msgpack.Decoder(ForkJob | KillJob)
+_requests = msgspec.msgpack.Decoder(ForkJob | SpawnJob | KillJob)
 Event = Forked | Exited | Refused | Untouchable
 
 _events = msgspec.msgpack.Decoder(Event)
@@ -174,6 +186,13 @@ class ZygoteClient:
             _close_all(duplicates)
             raise
         self._queue(_encoder.encode(ForkJob(job_id, payload if inline else None, serves)), tuple(duplicates))
+
+    def spawn(self, job: SpawnJob, output: int) -> None:
+        """Ask for a program, whose output goes to a duplicate of the file `output`.
+
+        Raises OSError, and asks for nothing, where this process cannot open more files.
+        """
+        self._queue(_encoder.encode(job), (os.dup(output),))
 
     def kill(self, job_id: int, signal_number: int) -> None:
         """Signal the process group of a child."""
@@ -260,6 +279,7 @@ class _Server:
         self._servants: set[int] = set()  # jobs that are zygotes themselves
         self._jobs: dict[int, int] = {}  # pidfd → job
         self._outgoing: deque[bytes] = deque()
+        self._launcher: Launcher | None = None  # until it is needed
         sock.setblocking(False)
         self._poller.register(sock.fileno(), select.EPOLLIN)
 
@@ -311,6 +331,8 @@ class _Server:
             elif flags & socket.MSG_CTRUNC:  # its files did not all fit into our table
                 _close_all(fds)
                 self._send(Refused(request.job_id, os.strerror(errno.EMFILE)))
+            elif isinstance(request, SpawnJob):
+                self._spawn(request, fds)
             else:
                 self._fork(request, fds)
 
@@ -335,7 +357,23 @@ class _Server:
             self._become_child(job, fds, parent)
         self._watch(job, pid)
 
-    def _watch(self, job: ForkJob, pid: int) -> None:
+    def _spawn(self, job: SpawnJob, fds: list[int]) -> None:
+        try:
+            self._launcher = self._launcher or Launcher()
+            reserved = os.dup(self._sock.fileno())  # as for a fork
+            try:
+                env = {**os.environ, **job.env}
+                pid = self._launcher.spawn(job.program, job.argv, env, job.folder, fds[0])
+            finally:
+                os.close(reserved)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the command
+            self._send(Refused(job.job_id, str(error)))
+            return
+        finally:
+            _close_all(fds)
+        self._watch(job, pid)
+
+    def _watch(self, job: ForkJob | SpawnJob, pid: int) -> None:
         try:
             pidfd = os.pidfd_open(pid)
             self._poller.register(pidfd, select.EPOLLIN)
@@ -345,7 +383,7 @@ class _Server:
             self._send(Refused(job.job_id, error.strerror or str(error)))
             return
         self._pids[job.job_id], self._jobs[pidfd] = pid, job.job_id
-        if job.serves:
+        if isinstance(job, ForkJob) and job.serves:
             self._servants.add(job.job_id)
         self._send(Forked(job.job_id, pid))
 

@@ -64,6 +64,7 @@ _DUE = (
     .order_by(_SCHEDULE.c.next_run_after)
     .limit(bindparam("limit"))
 )
+_EARLIEST: Final = select(func.min(DagSchedule.next_run_after)).where(DagSchedule.is_paused.is_(False))
 _NEXT_DUE: Final = select(func.min(DagSchedule.next_run_after)).where(
     DagSchedule.is_paused.is_(False), DagSchedule.next_run_after > bindparam("now")
 )
@@ -198,6 +199,11 @@ def _create(tx: Tx, dag: SerializedDag, row: Row[Any]) -> bool:
     )
     tx.connection.execute(moved.values(_next_columns(_next_run(dag, last, tx.now))))
     return created
+
+
+def earliest(tx: Tx) -> datetime | None:
+    """When the first scheduled run is due, or has been for some time. In the future: nobody need look for due runs."""
+    return tx.connection.execute(_EARLIEST).scalar()
 
 
 def next_due(tx: Tx) -> datetime | None:

@@ -43,7 +43,7 @@ class Gauges:
 
     metrics: Metrics
     executor: str  # class name
-    _sent: set[Series] = field(default_factory=set)
+    _sent: dict[Series, float] = field(default_factory=dict)
 
     def emit(self, connection: Connection) -> None:
         """Three indexed statements over what is open now."""
@@ -74,8 +74,12 @@ class Gauges:
         labels = (("status", "queued"), ("executor_class_name", self.executor))
         values["executor.queued_tasks", labels] = waiting_tasks
         values["scheduler.dagruns.running", ()] = connection.execute(_RUNNING_RUNS).scalar_one()
-        for name, gone in self._sent - values.keys():
+        for name, gone in self._sent.keys() - values.keys():
             self.metrics.gauge(name, 0, **dict(gone))
-        for (name, present), value in values.items():
-            self.metrics.gauge(name, value, **dict(present))
-        self._sent = set(values)
+        self._sent = values
+        self.repeat()
+
+    def repeat(self) -> None:
+        """Emit what was read last, for an exporter that may have been started since."""
+        for (name, labels), value in self._sent.items():
+            self.metrics.gauge(name, value, **dict(labels))

@@ -38,7 +38,7 @@ from engine.metastore.store import Store, Tx
 from engine.metastore.wakeups import Listener
 from engine.metrics import Metrics
 from engine.running.messages import AttemptOrder, Ended, XComAnswer, XComQuestion
-from engine.scheduling.due import create_due_runs, next_due, sync_schedules
+from engine.scheduling.due import create_due_runs, earliest, next_due, sync_schedules
 from engine.scheduling.gauges import Gauges
 from engine.scheduling.measure import FirstStarts, measure, started
 from engine.scheduling.orders import OrderDesk
@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 
 _BATCH: Final = 200
 _GAUGE_SECONDS: Final = 5.0
+_IDLE_GAUGE_SECONDS: Final = 30.0
 _TROUBLE_SECONDS: Final = 0.5
 _EXECUTORS: Final = {"LocalExecutor": LocalExecutor, "SequentialExecutor": SequentialExecutor}
 
@@ -89,10 +90,14 @@ class Scheduler:
         self._ended: list[Ended] = []  # reports that no committed transaction has taken up yet
         self._questions: list[XComQuestion] = []
         self._collect_seconds = 0.0
+        self._doubtful = False  # a transaction failed, or seemed to
+        self._doubts_settled = 0  # of the store's doubts, those that disown() has looked into
         self._troubled = False  # the metastore failed in the last turn
         self._judge_from = 0.0  # monotonic: before it, other hosts' heartbeats may be old because of an outage
         self._next_sweep = 0.0
         self._next_gauges = 0.0
+        self._look_at_gauges = 0.0  # monotonic: even if nothing has happened here
+        self._active = True  # something has happened since the gauges were read
         self._timers: list[float] = []  # monotonic instants at which something is due
 
     def run(self) -> int:
@@ -183,7 +188,7 @@ class Scheduler:
         began = time.monotonic()
         try:
             self._answer_questions()
-            ended, sweep = self._ended, self._sweep
+            ended, sweep, doubts = self._ended, self._sweep, self._store.doubts
             turn = self._store.run(lambda tx: self._work(tx, ended, sweep=sweep, look=self._look))
         except (MetastoreError, SQLAlchemyError) as error:
             if self._ended and not self._store.is_passing(error):
@@ -197,7 +202,7 @@ class Scheduler:
         self._ended, self._sweep, self._look, self._troubled = unjudged, False, False, False
         if turn.orders:
             self._executor.submit(turn.orders)
-        self._after(turn, swept=sweep)
+        self._after(turn, swept=sweep, doubts=doubts)
         self._metrics.timing("scheduler.scheduler_loop_duration", time.monotonic() - began)
 
     def _set_aside_what_cannot_be_written(self, error: Exception) -> None:
@@ -224,7 +229,7 @@ class Scheduler:
             self._executor.confirm([report.token])
             if turn.orders:
                 self._executor.submit(turn.orders)
-            self._after(turn, swept=False)
+            self._after(turn, swept=False, doubts=0)
             return True
         return False
 
@@ -232,7 +237,7 @@ class Scheduler:
         """The metastore failed: keep every report, and turn again in a moment."""
         if not self._troubled:
             log.error("the metastore fails: %s. Going on as soon as it is back", _first_line(error))
-        self._troubled = True
+        self._troubled = self._doubtful = True
         self._metrics.incr("job_heartbeat_failure")
         time.sleep(_TROUBLE_SECONDS)
 
@@ -248,7 +253,7 @@ class Scheduler:
         if sweep:
             self._heartbeat(tx)
             # A commit whose answer was lost may have claimed what was never submitted.
-            if self._executor.owner not in self._dead:
+            if self._is_in_doubt() and self._executor.owner not in self._dead:
                 turn.released = transitions.disown(tx, self._executor.owner, self._executor.in_flight())
             dead = self._find_dead(tx)
             turn.adopted = processes.attempts_outliving(tx.connection, dead)
@@ -258,15 +263,21 @@ class Scheduler:
         if sweep:
             paused = self._settings.core.dags_are_paused_at_creation
             synced = sync_schedules(tx, ledger.graphs, paused_at_creation=paused, limit=_BATCH)
-            created = create_due_runs(tx, ledger.graphs, _BATCH)
+            turn.next_run, created = earliest(tx), 0
+            if turn.next_run and turn.next_run <= tx.now:
+                created = create_due_runs(tx, ledger.graphs, _BATCH)
+                turn.next_run = next_due(tx)
             promoted = transitions.promote(tx, _BATCH)
             turn.more = created > 0 or _BATCH in (synced, promoted)
-            turn.next_run = next_due(tx)
             look = look or bool(created)
         if look or any(change.end_date for change in turn.changes.runs):
             turn.changes.add(ledger.start_runs(tx, _BATCH))
         self._claim(tx, turn)
         return turn
+
+    def _is_in_doubt(self) -> bool:
+        """Whether some commit may have been done although it seemed to fail."""
+        return self._doubtful or self._store.doubts != self._doubts_settled
 
     def _heartbeat(self, tx: Tx) -> None:
         ids = [self._identity.id, *self._executor.healthy_owners()]
@@ -305,11 +316,10 @@ class Scheduler:
         if free <= 0 or self._stopping:
             return
         began = time.monotonic()
-        turn.claimed, changes = self._ledger.claim(tx, self._executor.owner, free)
+        turn.claimed, changes = self._ledger.claim(tx, self._executor.owner, free, starting=True)
         turn.changes.add(changes)
         turn.query_seconds = time.monotonic() - began
         if turn.claimed:
-            transitions.start(tx, [claimed.token for claimed in turn.claimed])
             graphs = self._ledger.graphs
             turn.orders = [
                 self._desk.order(claimed, graphs.get(tx.connection, claimed.run.dag_id, claimed.run.version), tx.now)
@@ -317,7 +327,7 @@ class Scheduler:
             ]
         turn.claim_seconds = time.monotonic() - began
 
-    def _after(self, turn: Turn, *, swept: bool) -> None:
+    def _after(self, turn: Turn, *, swept: bool, doubts: int) -> None:
         """What follows the commit: wake others, remember what is due, measure."""
         changes = turn.changes
         if changes.announced:
@@ -326,7 +336,9 @@ class Scheduler:
             self._sweep = True  # where a scheduled run has ended, the next may be due and have waited for it
         if swept:
             self._dead.clear()
+            self._doubtful, self._doubts_settled = False, doubts
             self._next_sweep = time.monotonic() + self._settings.scheduler.scheduler_heartbeat_sec
+        self._active = self._active or bool(changes.tasks or changes.runs or changes.scheduled)
         self._remember_due(turn)
         self._ledger.forget(changes)
         self._measure(turn, swept=swept)
@@ -389,13 +401,23 @@ class Scheduler:
         metrics.incr("scheduler.dag_bag.cache_miss", graphs.misses)
         graphs.hits = graphs.misses = 0
         metrics.gauge("scheduler.dag_bag.cache_size", len(graphs))
-        if time.monotonic() >= self._next_gauges:
-            self._next_gauges = time.monotonic() + _GAUGE_SECONDS
+        self._tell_gauges()
+
+    def _tell_gauges(self) -> None:
+        """While nothing happens here the last values are told again: others' work is looked at twice a minute."""
+        now = time.monotonic()
+        if now < self._next_gauges:
+            return
+        self._next_gauges = now + _GAUGE_SECONDS
+        if self._active or now >= self._look_at_gauges:
+            self._active, self._look_at_gauges = False, now + _IDLE_GAUGE_SECONDS
             try:
                 with self._store.read() as connection:
                     self._gauges.emit(connection)
             except SQLAlchemyError as error:
                 log.warning("the gauges could not be read: %s", error)
+        else:
+            self._gauges.repeat()
 
     # -- stopping
 

@@ -56,11 +56,13 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
 
     ``env`` is added to the supervisor's own environment; it is stored in ``run/stack.json``, so it holds no secrets.
     ``why`` says what is missing without it, ``next_step`` what a person may try with it.
+    ``words`` are those of the ``windsock`` command, for a component that is one: it may be forked instead of started.
     ``argv`` is empty where the program is not installed; then ``remedy`` says how to get it.
     """
 
     name: str
     argv: tuple[str, ...]
+    words: tuple[str, ...] = ()
     address: str = ""
     checks: tuple[Check, ...] = (Alive(),)
     ports: tuple[Port, ...] = ()

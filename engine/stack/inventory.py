@@ -129,6 +129,7 @@ def _worker(
     return Component(
         name=command,
         argv=python("engine.cli", command),
+        words=(command,),
         env=environment(settings),
         checks=(Heartbeat(kind, settings.scheduler.scheduler_health_check_threshold),),
         why=why,
@@ -149,6 +150,7 @@ def _webserver(settings: Settings) -> Component:
     return Component(
         name="webserver",
         argv=python("engine.cli", "webserver"),
+        words=("webserver",),
         env=environment(settings),
         address=web.url,
         checks=(Http(f"http://{reachable(web.web_server_host)}:{web.web_server_port}/health"),),
@@ -174,6 +176,7 @@ def _exporter(settings: Settings) -> Component:
     return Component(
         name="exporter",
         argv=python("engine.cli", "exporter"),
+        words=("exporter",),
         env=environment(settings),
         address=f"http://{shown(exporter.host)}:{exporter.port}",
         checks=(ready, Udp(host, exporter.statsd_port)) if exporter.statsd_udp else (ready,),
@@ -193,6 +196,10 @@ def _metastore_exporter(settings: Settings) -> Component:
     return Component(
         name="metastore-exporter",
         argv=python("engine.cli", "exporter", "--metastore"),
+        words=(
+            "exporter",
+            "--metastore",
+        ),
         env=environment(settings),
         address=f"http://{shown(host)}:{port}",
         checks=(Http(f"http://{reachable(host)}:{port}/-/ready"),),

@@ -2,7 +2,8 @@
 
 Each turn: read which signals came, reap who ended, start who is due, kill who outstayed its grace, write the state.
 It adopts what its components leave behind and ends that too when the stack goes down.
-It stays slim: only the standard library and msgspec, since it lives as long as the stack.
+Windsock's own components are forks of it, and share what it has imported for them (:mod:`engine.stack.forked`).
+By itself it uses the standard library and msgspec only.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from engine.linux import adopt_orphans, children_of, die_with_parent, start_mark
+from engine.stack import forked
 from engine.stack.child import Child
 from engine.stack.component import Component, Plan
 from engine.stack.state import Phase, StackState, remove_state, write_pid, write_state
@@ -44,6 +46,7 @@ class Supervisor:
         self.children = [Child(component, plan) for component in plan.components]
         self.log_starts: dict[str, int] = {}  # size of each log when its component was last started
         self.stopping = False
+        self.can_fork = any(component.words for component in plan.components) and forked.prepare()
         self.unpublished = False  # the state file does not hold the latest
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -122,7 +125,7 @@ class Supervisor:
         path = log_path(self.plan.logs, component.name)
         try:
             self.log_starts[component.name] = path.stat().st_size if path.exists() else 0
-            pid = _start(component, path)
+            pid = self._start(component, path)
         except OSError as error:
             child.started_at = time.time()
             self._died(child, f"could not be started: {error.strerror}: {error.filename}")
@@ -130,6 +133,15 @@ class Supervisor:
         child.started(pid, start_mark(pid), time.time())
         again = " again" if child.restarts else ""
         self._say(f"{component.name} started{again} (pid {pid})", loud=child.restarts > 0)
+
+    def _start(self, component: Component, log: Path) -> int:
+        descriptor = open_log(log)
+        try:
+            if component.words and self.can_fork:
+                return forked.fork(component, descriptor)
+            return _start(component, descriptor)
+        finally:
+            os.close(descriptor)
 
     # -- dying -----------------------------------------------------------------------------------------------------
 
@@ -235,21 +247,17 @@ def open_log(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
 
-def _start(component: Component, log: Path) -> int:
+def _start(component: Component, log: int) -> int:
     """Start the component in a process group of its own; the kernel kills it should the supervisor die."""
-    descriptor = open_log(log)
-    try:
-        process = subprocess.Popen(
-            component.argv,
-            env=os.environ | component.env,
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
-            process_group=0,
-            preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509  (this process has one thread)
-        )
-    finally:
-        os.close(descriptor)
+    process = subprocess.Popen(
+        component.argv,
+        env=os.environ | component.env,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        process_group=0,
+        preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509  (this process has one thread)
+    )
     process.returncode = 0  # waitpid(-1) reaps it, not subprocess
     return process.pid
 

@@ -17,6 +17,7 @@ class DatabaseDialect:
     name: str
     driver: str
     locks_rows = True  # SELECT … FOR UPDATE means something
+    returns_updated = True  # UPDATE … RETURNING
     conflict_codes: frozenset[str | int] = frozenset()
     denied_codes: frozenset[str | int] = frozenset()
     missing_codes: frozenset[str | int] = frozenset()

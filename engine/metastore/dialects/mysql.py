@@ -22,6 +22,7 @@ class MysqlDialect(DatabaseDialect):
 
     name = "mysql"
     driver = "mysql+pymysql"
+    returns_updated = False
     conflict_codes = frozenset({1205, 1213, 3572})
     denied_codes = frozenset({1044, 1045, 1698})
     missing_codes = frozenset({1049})

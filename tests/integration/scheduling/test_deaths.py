@@ -199,10 +199,10 @@ def test_attempts_of_a_file_zygote_that_died_just_before_the_first_one_are_told_
     os.kill(base, signal.SIGSTOP)  # it cannot say how its child ended
     kill(file_zygote)
     wait_until(lambda: start_mark(attempt) is None, "the attempt's end")
-    sockets = open_files(home.supervisor)["socket"]
+    pipes = open_files(home.supervisor)["pipe"]
     home.add("q", "BashOperator(task_id='t', bash_command='true')")
     home.trigger("q")  # the supervisor has turned since the hang-up once it has opened what this one needs
-    wait_until(lambda: open_files(home.supervisor)["socket"] > sockets, "another turn of the supervisor")
+    wait_until(lambda: open_files(home.supervisor)["pipe"] > pipes, "another turn of the supervisor")
     kill(base)
     assert home.wait("d", run_id) == "failed"
     assert home.last("d").error == "killed together with the zygote that forked it"
@@ -390,7 +390,7 @@ def test_attempts_that_find_no_files_fail_and_leave_the_others_alone(home: Home)
     home.add("d", f"for n in range(30): BashOperator(task_id=f't{{n}}', bash_command={gate!r})")
     home.add("p", "for n in range(3): PythonOperator(task_id=f't{n}', python_callable=print)")
     home.scheduler()
-    resource.prlimit(home.supervisor, resource.RLIMIT_NOFILE, (60, 60))
+    resource.prlimit(home.supervisor, resource.RLIMIT_NOFILE, (40, 40))
     run_id = home.trigger("d")
     wait_until(lambda: home.running("d") + home.ended("d") == 30 and home.ended("d") > 5, "what cannot run")
     assert home.finish("p") == "failed"

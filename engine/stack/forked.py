@@ -1,0 +1,105 @@
+"""Windsock's own components as forks of their supervisor: what it has imported they share, and need not import again.
+
+A component is the ``windsock`` command with some words, whether it is started as a program or forked. Forked, it takes
+no memory for modules and no time to load them. In everything else it is as if it had been started: its own process
+group, environment, streams and signals, no other file, and it dies with the supervisor. The supervisor has one thread
+and imports only; where that fails, components are started as programs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final, NoReturn
+
+from engine.linux import die_with_parent, retitle
+from engine.stack.component import Component
+
+# What the commands import when they run. Named as text: this is below them in the order of layers.
+_COMMAND: Final = "engine.cli.main"
+_SERVED: Final = (
+    "engine.cli.services",
+    "engine.cli.processing",
+    "engine.cli.bridging",
+    "engine.scheduling.scheduler",
+    "engine.running.notifier",
+    "engine.web.app",
+    "exporters.bridge",
+    "exporters.metastore.service",
+)
+_OWN_SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def prepare() -> bool:
+    """Import what components need; False where that fails, which each component will say itself when it is started."""
+    try:
+        for name in (_COMMAND, *_SERVED):
+            import_module(name)
+    except Exception:
+        traceback.print_exc()
+        return False
+    gc.collect()
+    gc.freeze()  # a collection in a component must not touch, and so copy, the pages it shares
+    return True
+
+
+def fork(component: Component, log: int) -> int:
+    """Fork a component, whose output goes to the file `log`; returns its pid. Raises OSError where none can be made."""
+    supervisor = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _become(component, log, supervisor)
+    return pid
+
+
+def _become(component: Component, log: int, supervisor: int) -> NoReturn:
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        _let_go_of_signals()
+        die_with_parent(supervisor)
+        _redirect(log)
+        os.environ.update(component.env)
+        sys.argv = ["windsock", *component.words]
+        retitle(component.argv)
+        code = _run(component.words)
+        threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter does at its end
+        atexit._run_exitfuncs()
+    except BaseException:  # a component must never fall back into the supervisor's loop
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _let_go_of_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    for number in _OWN_SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def _redirect(log: int) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - the old one remembers the plan
+
+
+def _run(words: Sequence[str]) -> int:
+    """The command's exit status."""
+    command: Any = import_module(_COMMAND).cli
+    try:
+        command.main(args=list(words), prog_name="windsock")
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    return 0
