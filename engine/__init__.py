@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.authoring.bash import BashOperator
-    from engine.authoring.context import get_current_context
+    from engine.authoring.context import Context, get_current_context
     from engine.authoring.dag import DAG, dag
     from engine.authoring.exceptions import (
         AirflowException,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from engine.authoring.operator import BaseOperator, chain
     from engine.authoring.python import EmptyOperator, PythonOperator, task
     from engine.authoring.serialized import TriggerRule
+    from engine.authoring.xcom_arg import XComArg
 
 __all__ = [
     "DAG",
@@ -29,10 +30,12 @@ __all__ = [
     "AirflowSkipException",
     "BaseOperator",
     "BashOperator",
+    "Context",
     "EmptyOperator",
     "PythonOperator",
     "SkipTask",
     "TriggerRule",
+    "XComArg",
     "chain",
     "dag",
     "get_current_context",
@@ -46,10 +49,12 @@ _HOMES = {
     "AirflowSkipException": "exceptions",
     "BaseOperator": "operator",
     "BashOperator": "bash",
+    "Context": "context",
     "EmptyOperator": "python",
     "PythonOperator": "python",
     "SkipTask": "exceptions",
     "TriggerRule": "serialized",
+    "XComArg": "xcom_arg",
     "chain": "operator",
     "dag": "dag",
     "get_current_context": "context",

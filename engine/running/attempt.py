@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 # Imported for the children's sake: whatever the zygote holds, no attempt needs to import again.
+from engine.authoring import airflow_names
 from engine.authoring.context import build_context
 from engine.authoring.exceptions import AirflowFailException, AirflowSkipException
 from engine.authoring.execution import execute
@@ -193,7 +194,8 @@ def _run_python(order: AttemptOrder, channel: BlockingStream, loaded: LoadedFile
     if loaded is None and (loaded := _load(order, channel)) is None:
         return 1
     xcom = XCom(order, channel)
-    outcome = _execute(order, loaded, xcom)
+    with airflow_names.importable():
+        outcome = _execute(order, loaded, xcom)
     channel.send(Result(outcome))
     return 0 if outcome.cause in (Cause.SUCCESS, Cause.SKIP) else 1
 
