@@ -44,7 +44,8 @@ class TaskFacts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class AttemptContext(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt of one task of one run. Times are aware; `params` are the DAG's with the run's conf laid over them.
 
-    `dag` and `task` travel with Bash attempts (:func:`bash_facts`), which do without the DAG file.
+    `sensing_since` is when a rescheduled attempt first started. `dag` and `task` travel with Bash attempts
+    (:func:`bash_facts`), which do without the DAG file.
     """
 
     dag_id: str
@@ -65,6 +66,7 @@ class AttemptContext(msgspec.Struct, frozen=True, kw_only=True):
     start_date: datetime | None
     log_url: str
     hostname: str
+    sensing_since: datetime | None = None
     state: str = "running"
     run_state: str = "running"
     dag: DagFacts | None = None

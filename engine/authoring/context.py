@@ -31,6 +31,7 @@ class Context(Mapping[str, Any]):
         self.task = task
         self.xcom = xcom
         self._made: dict[str, Any] = {}
+        self.to_skip: set[str] = set()  # the tasks that this one has decided against, for its outcome
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
@@ -55,6 +56,7 @@ class Context(Mapping[str, Any]):
         """The same context with more names."""
         context = Context(self.record, self.dag, self.task, self.xcom)
         context._made = {**self._made, **more}
+        context.to_skip = self.to_skip
         return context
 
     @property

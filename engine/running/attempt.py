@@ -24,7 +24,12 @@ from typing import Any, NoReturn
 # Imported for the children's sake: whatever the zygote holds, no attempt needs to import again.
 from engine.authoring import airflow_names
 from engine.authoring.context import build_context
-from engine.authoring.exceptions import AirflowFailException, AirflowSkipException
+from engine.authoring.exceptions import (
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+)
 from engine.authoring.execution import execute
 from engine.authoring.loader import LoadedFile, load_file
 from engine.authoring.templating import command_environment, render_bash
@@ -197,7 +202,7 @@ def _run_python(order: AttemptOrder, channel: BlockingStream, loaded: LoadedFile
     with airflow_names.importable():
         outcome = _execute(order, loaded, xcom)
     channel.send(Result(outcome))
-    return 0 if outcome.cause in (Cause.SUCCESS, Cause.SKIP) else 1
+    return 0 if outcome.cause in (Cause.SUCCESS, Cause.SKIP, Cause.RESCHEDULE) else 1
 
 
 def _execute(order: AttemptOrder, loaded: LoadedFile, xcom: XCom) -> Outcome:
@@ -211,13 +216,15 @@ def _execute(order: AttemptOrder, loaded: LoadedFile, xcom: XCom) -> Outcome:
             xcom.push(RETURN_VALUE, value)
     except AirflowSkipException as error:
         return Outcome(Cause.SKIP, error=_one_line(str(error)) or None, xcom=xcom.pushed)
-    except AirflowFailException as error:
+    except AirflowRescheduleException as error:
+        return Outcome(Cause.RESCHEDULE, resume_seconds=error.seconds_from_now())
+    except (AirflowFailException, AirflowSensorTimeout) as error:
         print_trace(error)
         return Outcome(Cause.EXCEPTION, error=last_line(error), may_retry=False)
     except BaseException as error:  # SystemExit too: a task that calls sys.exit() has not finished its work
         print_trace(error)
         return Outcome(Cause.EXCEPTION, error=last_line(error))
-    return Outcome(Cause.SUCCESS, xcom=xcom.pushed)
+    return Outcome(Cause.SUCCESS, xcom=xcom.pushed, skip=tuple(sorted(context.to_skip)))
 
 
 def last_line(error: BaseException) -> str:

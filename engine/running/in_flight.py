@@ -18,7 +18,9 @@ from engine.running.zygote import Exited, ZygoteClient
 LONGEST_MESSAGE: Final = 2 * LARGEST_SUM  # from an attempt
 LONGEST_ERROR: Final = 2000
 _MOST_ASKED: Final = 10_000
-_TELLABLE: Final = (Cause.SUCCESS, Cause.SKIP, Cause.EXCEPTION, Cause.START, Cause.IMPORT)
+LONGEST_PAUSE: Final = 366 * 86_400.0  # seconds for which an attempt may give its slot back
+_WELL: Final = (Cause.SUCCESS, Cause.SKIP, Cause.RESCHEDULE)
+_TELLABLE: Final = (*_WELL, Cause.EXCEPTION, Cause.START, Cause.IMPORT)
 
 
 @dataclass(slots=True)
@@ -51,7 +53,8 @@ def believable(told: Outcome) -> Outcome:
     except ValueError as reason:
         return Outcome(Cause.EXCEPTION, error=f"its result could not be stored: {reason}")
     cause = told.cause if told.cause in _TELLABLE else Cause.EXCEPTION
-    return Outcome(cause, error=error, may_retry=told.may_retry, xcom=told.xcom)
+    pause = told.resume_seconds if 0 <= told.resume_seconds <= LONGEST_PAUSE else LONGEST_PAUSE
+    return Outcome(cause, error=error, may_retry=told.may_retry, xcom=told.xcom, skip=told.skip, resume_seconds=pause)
 
 
 def sensible(ask: Ask) -> bool:
@@ -66,7 +69,7 @@ def end_of(attempt: Attempt, event: Exited) -> Outcome:
         return attempt.ending
     if event.signal is not None:
         return Outcome(Cause.SIGNAL, signal=event.signal, error=f"killed by {signal_name(event.signal)}")
-    if attempt.result and (event.exit_code == 0 or attempt.result.cause not in (Cause.SUCCESS, Cause.SKIP)):
+    if attempt.result and (event.exit_code == 0 or attempt.result.cause not in _WELL):
         return attempt.result
     spec = attempt.order.bash
     if attempt.order.kind == "bash" and spec and not attempt.order.needs_file:
@@ -110,5 +113,7 @@ def last_remark(outcome: Outcome) -> str:
             return "succeeded"
         case Cause.SKIP:
             return f"skipped: {outcome.sentence}"
+        case Cause.RESCHEDULE:
+            return f"gives its slot back and goes on in {outcome.resume_seconds:g} s"
         case _:
             return f"failed: {outcome.sentence}"
