@@ -20,8 +20,15 @@ from engine.authoring.suggest import did_you_mean
 
 ROOT: Final = "airflow"
 
-_EXCEPTIONS: Final = ("AirflowException", "AirflowSkipException", "AirflowFailException")
-_PYTHON: Final = ("PythonOperator", "get_current_context")
+_EXCEPTIONS: Final = (
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowRescheduleException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+)
+_PYTHON: Final = ("PythonOperator", "BranchPythonOperator", "ShortCircuitOperator", "get_current_context")
+_SENSOR: Final = ("BaseSensorOperator", "PokeReturnValue")
 
 # Module → what DAG files import from it: Airflow 2's modules, those of its standard provider, and Airflow 3's.
 MODULES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -30,31 +37,63 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "airflow.sdk": (
             "DAG",
             "BaseOperator",
+            "BaseSensorOperator",
+            "Context",
+            "PokeReturnValue",
             "TriggerRule",
             "XComArg",
-            "Context",
             "chain",
+            "cross_downstream",
             "dag",
             "get_current_context",
             "task",
         ),
-        "airflow.sdk.bases.operator": ("BaseOperator", "chain"),
+        "airflow.sdk.bases.operator": ("BaseOperator", "chain", "cross_downstream"),
+        "airflow.sdk.bases.sensor": _SENSOR,
         "airflow.sdk.exceptions": _EXCEPTIONS,
         "airflow.decorators": ("dag", "task"),
         "airflow.exceptions": _EXCEPTIONS,
         "airflow.models": ("DAG", "BaseOperator", "XComArg"),
-        "airflow.models.baseoperator": ("BaseOperator", "chain"),
+        "airflow.models.baseoperator": ("BaseOperator", "chain", "cross_downstream"),
         "airflow.models.dag": ("DAG", "dag"),
         "airflow.models.xcom_arg": ("XComArg",),
         "airflow.operators.bash": ("BashOperator",),
+        "airflow.operators.branch": ("BaseBranchOperator",),
+        "airflow.operators.datetime": ("BranchDateTimeOperator",),
         "airflow.operators.empty": ("EmptyOperator",),
+        "airflow.operators.latest_only": ("LatestOnlyOperator",),
         "airflow.operators.python": _PYTHON,
+        "airflow.operators.trigger_dagrun": ("TriggerDagRunOperator",),
+        "airflow.operators.weekday": ("BranchDayOfWeekOperator",),
         "airflow.providers.standard.operators.bash": ("BashOperator",),
+        "airflow.providers.standard.operators.branch": ("BaseBranchOperator",),
+        "airflow.providers.standard.operators.datetime": ("BranchDateTimeOperator",),
         "airflow.providers.standard.operators.empty": ("EmptyOperator",),
+        "airflow.providers.standard.operators.latest_only": ("LatestOnlyOperator",),
         "airflow.providers.standard.operators.python": _PYTHON,
+        "airflow.providers.standard.operators.trigger_dagrun": ("TriggerDagRunOperator",),
+        "airflow.providers.standard.operators.weekday": ("BranchDayOfWeekOperator",),
+        "airflow.providers.standard.sensors.bash": ("BashSensor",),
+        "airflow.providers.standard.sensors.date_time": ("DateTimeSensor",),
+        "airflow.providers.standard.sensors.external_task": ("ExternalTaskSensor",),
+        "airflow.providers.standard.sensors.filesystem": ("FileSensor",),
+        "airflow.providers.standard.sensors.python": ("PythonSensor",),
+        "airflow.providers.standard.sensors.time": ("TimeSensor",),
+        "airflow.providers.standard.sensors.time_delta": ("TimeDeltaSensor",),
+        "airflow.providers.standard.sensors.weekday": ("DayOfWeekSensor",),
+        "airflow.sensors.base": _SENSOR,
+        "airflow.sensors.bash": ("BashSensor",),
+        "airflow.sensors.date_time": ("DateTimeSensor",),
+        "airflow.sensors.external_task": ("ExternalTaskSensor",),
+        "airflow.sensors.filesystem": ("FileSensor",),
+        "airflow.sensors.python": ("PythonSensor",),
+        "airflow.sensors.time_delta": ("TimeDeltaSensor",),
+        "airflow.sensors.time_sensor": ("TimeSensor",),
+        "airflow.sensors.weekday": ("DayOfWeekSensor",),
         "airflow.task.trigger_rule": ("TriggerRule",),
         "airflow.utils.context": ("Context",),
         "airflow.utils.trigger_rule": ("TriggerRule",),
+        "airflow.utils.weekday": ("WeekDay",),
     }
 )
 _PACKAGES: Final = frozenset(name.rsplit(".", depth)[0] for name in MODULES for depth in range(1, name.count(".") + 1))

@@ -33,7 +33,6 @@ _NOT_YET = (
     "resources",
     "inlets",
     "outlets",
-    "on_skipped_callback",
     "max_active_tis_per_dagrun",
     "multiple_outputs",
     "map_index_template",
@@ -124,6 +123,7 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
         on_execute_callback: Any = None,
         on_failure_callback: Any = None,
         on_retry_callback: Any = None,
+        on_skipped_callback: Any = None,
         on_success_callback: Any = None,
         trigger_rule: str = TriggerRule.ALL_SUCCESS,
         pool: str | None = None,
@@ -156,6 +156,7 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
         self.on_execute_callback = arguments.callbacks("on_execute_callback", on_execute_callback)
         self.on_failure_callback = arguments.callbacks("on_failure_callback", on_failure_callback)
         self.on_retry_callback = arguments.callbacks("on_retry_callback", on_retry_callback)
+        self.on_skipped_callback = arguments.callbacks("on_skipped_callback", on_skipped_callback)
         self.on_success_callback = arguments.callbacks("on_success_callback", on_success_callback)
         self.trigger_rule = _trigger_rule(trigger_rule)
         self.pool = arguments.text("pool", pool or "default_pool")
@@ -305,6 +306,12 @@ def chain(*links: Dependencies | Collection[Dependencies]) -> None:
             right.set_upstream(left)
         else:
             _pair(left, right)
+
+
+def cross_downstream(from_tasks: Collection[Dependencies], to_tasks: Collection[Dependencies]) -> None:
+    """Each of `from_tasks` upstream of each of `to_tasks`."""
+    for one in from_tasks:
+        one.set_downstream(to_tasks)
 
 
 def _pair(left: Collection[Dependencies], right: Collection[Dependencies]) -> None:

@@ -20,7 +20,7 @@ from engine.authoring.serialized import (
 )
 from engine.authoring.suggest import did_you_mean
 
-_TASK_CALLBACKS: tuple[CallbackKind, ...] = ("on_execute", "on_failure", "on_retry", "on_success")
+_TASK_CALLBACKS: tuple[CallbackKind, ...] = ("on_execute", "on_failure", "on_retry", "on_skipped", "on_success")
 _DAG_CALLBACKS: tuple[CallbackKind, ...] = ("on_failure", "on_success", "sla_miss")
 
 
@@ -119,7 +119,9 @@ def _reachable(dag: DAG, order: list[str], *, downstream: bool) -> dict[str, int
 
 
 def kind_of(task: BaseOperator) -> OperatorKind:
-    """How an attempt of `task` runs. A class with an execute() of its own needs Python, whatever it derives from."""
+    """How an attempt of `task` runs. An execute() or a callback of its own needs Python, whatever it derives from."""
+    if task.on_execute_callback:
+        return "python"  # it is called in the attempt's own process
     if isinstance(task, BashOperator) and type(task).execute is BashOperator.execute:
         return "bash"
     if isinstance(task, EmptyOperator) and type(task).execute is EmptyOperator.execute:

@@ -59,7 +59,7 @@ Schedule = CronSchedule | DeltaSchedule | OnceSchedule | NoSchedule
 # "bash" execs a shell without importing the DAG file; "python" runs task.execute() in a process that has imported it;
 # "empty" needs no process at all.
 OperatorKind = Literal["bash", "python", "empty"]
-CallbackKind = Literal["on_failure", "on_retry", "on_success", "on_execute", "sla_miss"]
+CallbackKind = Literal["on_failure", "on_retry", "on_success", "on_execute", "on_skipped", "sla_miss"]
 
 
 class BashSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

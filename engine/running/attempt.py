@@ -17,6 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,7 +36,18 @@ from engine.authoring.loader import LoadedFile, load_file
 from engine.authoring.templating import command_environment, render_bash
 from engine.metastore.outcome import Cause, Outcome
 from engine.running import messages, scratch, xcom_limits
-from engine.running.messages import Ask, AttemptOrder, CleanOrder, Imported, ImportFailed, ImportOrder, Result
+from engine.running.messages import (
+    AnyAsk,
+    Ask,
+    AttemptOrder,
+    CleanOrder,
+    Imported,
+    ImportFailed,
+    ImportOrder,
+    Result,
+    RunsAsk,
+    TriggerAsk,
+)
 from engine.running.traces import print_trace
 from engine.running.wire import BlockingStream
 from engine.running.zygote import serve
@@ -133,7 +145,7 @@ def _redirect(log_fd: int) -> None:
 
 
 class XCom:
-    """XCom as an attempt sees it: pulls are asked of the supervisor, pushes travel with the result."""
+    """The metastore as an attempt sees it: it asks its supervisor, and what it pushes travels with the result."""
 
     def __init__(self, order: AttemptOrder, channel: BlockingStream) -> None:
         self._context = order.context
@@ -142,16 +154,36 @@ class XCom:
         self.pushed: dict[str, str] = {}
 
     def pull(
-        self, task_ids: Sequence[str], key: str = RETURN_VALUE, *, dag_id: str | None = None, run_id: str | None = None
+        self,
+        task_ids: Sequence[str],
+        key: str = RETURN_VALUE,
+        *,
+        dag_id: str | None = None,
+        run_id: str | None = None,
+        prior: bool = False,
     ) -> dict[str, Any]:
         """Values by task id; tasks that left none are missing."""
         xcom_limits.check_key(key)
-        self._number += 1
         context = self._context
-        ask = Ask(self._number, dag_id or context.dag_id, run_id or context.run_id, list(task_ids), key)
+        about = (dag_id or context.dag_id, run_id or context.run_id, list(task_ids), key, prior)
+        return self._answer(Ask(self._next_number(), *about))
+
+    def run_states(self, dag_id: str, logical_dates: Sequence[datetime], task_ids: Sequence[str]) -> dict[str, Any]:
+        """How runs, or tasks of them, stand: ``states``, and what the DAG does not know as ``missing``."""
+        return self._answer(RunsAsk(self._next_number(), dag_id, list(logical_dates), list(task_ids)))
+
+    def trigger(self, dag_id: str, run_id: str, **about: Any) -> dict[str, Any]:
+        """Make a run once; ``run_id`` and ``state``, or ``error`` and perhaps ``exists``."""
+        return self._answer(TriggerAsk(number=self._next_number(), dag_id=dag_id, run_id=run_id, **about))
+
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _answer(self, ask: AnyAsk) -> dict[str, Any]:
         self._channel.send(ask)
         answer = messages.answers.decode(self._channel.receive())
-        return {task_id: json.loads(value) for task_id, value in answer.values.items()}
+        return {name: json.loads(value) for name, value in answer.values.items()}
 
     def push(self, key: str, value: Any) -> None:
         """Leave a value for others; TypeError or ValueError say what cannot be stored (see :mod:`.xcom_limits`)."""

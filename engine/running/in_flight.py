@@ -9,7 +9,7 @@ from typing import Final
 from engine.metastore.outcome import Cause, Outcome, signal_name
 from engine.running import messages
 from engine.running.attempt import RETURN_VALUE
-from engine.running.messages import Ask, AttemptOrder
+from engine.running.messages import AnyAsk, Ask, AttemptOrder, RunsAsk, TriggerAsk
 from engine.running.output import LONGEST_LINE, AttemptLog
 from engine.running.wire import Stream
 from engine.running.xcom_limits import LARGEST_SUM, LONGEST_KEY, check_received
@@ -38,7 +38,7 @@ class Attempt:
     kill_at: float | None = None
     ending: Outcome | None = None  # why we are ending it
     result: Outcome | None = None  # what its code reported
-    asked: dict[int, Ask] = field(default_factory=dict)  # not yet answered
+    asked: dict[int, AnyAsk] = field(default_factory=dict)  # not yet answered
     open_log: bool = True
     open_channel: bool = True
     untouchable: bool = False  # it has become another user
@@ -57,10 +57,20 @@ def believable(told: Outcome) -> Outcome:
     return Outcome(cause, error=error, may_retry=told.may_retry, xcom=told.xcom, skip=told.skip, resume_seconds=pause)
 
 
-def sensible(ask: Ask) -> bool:
+def sensible(ask: AnyAsk) -> bool:
     """Whether a database can be asked this."""
-    ids = [ask.dag_id, ask.run_id, ask.key, *ask.task_ids]
-    return len(ask.task_ids) <= _MOST_ASKED and all(len(text) <= LONGEST_KEY and text.isprintable() for text in ids)
+    match ask:
+        case Ask():
+            ids = [ask.dag_id, ask.run_id, ask.key, *ask.task_ids]
+        case RunsAsk():
+            ids = [ask.dag_id, *ask.task_ids]
+            if len(ask.logical_dates) > _MOST_ASKED or any(date.tzinfo is None for date in ask.logical_dates):
+                return False
+        case TriggerAsk():
+            ids = [ask.dag_id, ask.run_id, ask.origin]
+            if ask.logical_date and ask.logical_date.tzinfo is None:
+                return False
+    return len(ids) <= _MOST_ASKED and all(len(text) <= LONGEST_KEY and text.isprintable() for text in ids)
 
 
 def end_of(attempt: Attempt, event: Exited) -> Outcome:

@@ -223,6 +223,3 @@ def test_flavours_of_task_that_do_not_exist_yet_are_refused_in_words() -> None:
 
     with pytest.raises(AuthoringError, match="mapped tasks are not supported yet"):
         load.expand(table=["a", "b"])
-
-    with dag(), pytest.raises(AuthoringError, match="multiple_outputs is not supported yet"):
-        task(multiple_outputs=True)(load.function)("x")
