@@ -79,6 +79,23 @@ def logs(dag_id: str, run_id: str, task_id: str, try_number: int | None, map_ind
     _print_log(settings.logging.base_log_folder, dag_id, run_id, task, try_number)
 
 
+@tasks.command()
+@click.argument("dag_id", metavar="DAG")
+@click.argument("task_id", metavar="TASK")
+@click.argument("logical_date", metavar="[DATE]", required=False)
+@click.option("--conf", help="What the task reads as dag_run.conf: a JSON object.")
+@click.option("--file", type=click.Path(exists=True, dir_okay=False), help="The DAG's file, if not in the DAG folder.")
+def test(dag_id: str, task_id: str, logical_date: str | None, conf: str | None, file: str | None) -> None:
+    """Run one task once, here and now, whatever it waits for. Writes nothing; exit status 1 when it failed."""
+    from engine.cli.rehearse import play
+    from engine.cli.trigger import read_conf, read_moment
+
+    settings = load()
+    moment = read_moment(logical_date, settings.core.default_timezone)
+    path = Path(file) if file else None
+    play(settings, dag_id, task_id=task_id, logical_date=moment, conf=read_conf(conf), file=path)
+
+
 def _print_log(folder: Path, dag_id: str, run_id: str, task: object, try_number: int | None) -> None:
     from engine.cli.queries import TaskStanding
     from engine.logs.paths import attempt_log_path

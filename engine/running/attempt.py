@@ -123,7 +123,7 @@ def _run(order: AttemptOrder, fds: list[int], loaded: LoadedFile | None) -> int:
         _redirect(log_fd)
         _run_bash(order, channel)
     redirect_output(log_fd)
-    return _run_python(order, channel, loaded)
+    return run_python(order, channel, loaded)
 
 
 def redirect_output(log_fd: int) -> None:
@@ -227,7 +227,8 @@ def _run_bash(order: AttemptOrder, channel: BlockingStream) -> NoReturn:
         os._exit(1)
 
 
-def _run_python(order: AttemptOrder, channel: BlockingStream, loaded: LoadedFile | None) -> int:
+def run_python(order: AttemptOrder, channel: BlockingStream, loaded: LoadedFile | None) -> int:
+    """Run a task's ``execute`` in this process and report its end; returns the exit status."""
     if loaded is None and (loaded := _load(order, channel)) is None:
         return 1
     xcom = XCom(order, channel)

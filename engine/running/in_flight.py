@@ -75,14 +75,17 @@ def sensible(ask: AnyAsk) -> bool:
 
 def end_of(attempt: Attempt, event: Exited) -> Outcome:
     """How an attempt ended: what we did to it, then its exit status, then what its code reported."""
-    if attempt.ending:
-        return attempt.ending
+    return attempt.ending or end_told(attempt.order, attempt.result, event)
+
+
+def end_told(order: AttemptOrder, result: Outcome | None, event: Exited) -> Outcome:
+    """How an attempt that nobody ended did end: its exit status has the last word over what its code reported."""
     if event.signal is not None:
         return Outcome(Cause.SIGNAL, signal=event.signal, error=f"killed by {signal_name(event.signal)}")
-    if attempt.result and (event.exit_code == 0 or attempt.result.cause not in _WELL):
-        return attempt.result
-    spec = attempt.order.bash
-    if attempt.order.kind == "bash" and spec and not attempt.order.needs_file:
+    if result and (event.exit_code == 0 or result.cause not in _WELL):
+        return result
+    spec = order.bash
+    if order.kind == "bash" and spec and not order.needs_file:
         return _bash_outcome(event.exit_code or 0, spec.skip_on_exit_code)
     return Outcome(Cause.EXIT, exit_code=event.exit_code, error=f"exited with code {event.exit_code} without a result")
 
