@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         SkipTask,
     )
     from engine.authoring.operator import BaseOperator, chain, cross_downstream
+    from engine.authoring.params import Param, ParamValidationError
     from engine.authoring.python import EmptyOperator, PythonOperator, task
     from engine.authoring.sensors import BaseSensorOperator, PokeReturnValue
     from engine.authoring.serialized import TriggerRule
@@ -67,6 +68,8 @@ __all__ = [
     "ExternalTaskSensor",
     "FileSensor",
     "LatestOnlyOperator",
+    "Param",
+    "ParamValidationError",
     "PokeReturnValue",
     "PythonOperator",
     "PythonSensor",
@@ -107,6 +110,8 @@ _HOMES = {
     "ExternalTaskSensor": "triggering",
     "FileSensor": "standard_sensors",
     "LatestOnlyOperator": "branching",
+    "Param": "params",
+    "ParamValidationError": "params",
     "PokeReturnValue": "sensors",
     "PythonOperator": "python",
     "PythonSensor": "standard_sensors",

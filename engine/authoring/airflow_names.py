@@ -26,6 +26,7 @@ _EXCEPTIONS: Final = (
     "AirflowRescheduleException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
+    "ParamValidationError",
 )
 _PYTHON: Final = ("PythonOperator", "BranchPythonOperator", "ShortCircuitOperator", "get_current_context")
 _SENSOR: Final = ("BaseSensorOperator", "PokeReturnValue")
@@ -39,6 +40,7 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "BaseOperator",
             "BaseSensorOperator",
             "Context",
+            "Param",
             "PokeReturnValue",
             "TriggerRule",
             "XComArg",
@@ -53,9 +55,10 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "airflow.sdk.exceptions": _EXCEPTIONS,
         "airflow.decorators": ("dag", "task"),
         "airflow.exceptions": _EXCEPTIONS,
-        "airflow.models": ("DAG", "BaseOperator", "XComArg"),
+        "airflow.models": ("DAG", "BaseOperator", "Param", "XComArg"),
         "airflow.models.baseoperator": ("BaseOperator", "chain", "cross_downstream"),
         "airflow.models.dag": ("DAG", "dag"),
+        "airflow.models.param": ("Param",),
         "airflow.models.xcom_arg": ("XComArg",),
         "airflow.operators.bash": ("BashOperator",),
         "airflow.operators.branch": ("BaseBranchOperator",),

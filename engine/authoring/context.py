@@ -130,8 +130,12 @@ def _of(moment: Callable[[Context], datetime], form: Callable[[datetime], str], 
 
 
 def _params(context: Context) -> dict[str, Any]:
+    from engine.authoring.params import validate
+
     own = getattr(context.task, "params", {})
-    return {**context.record.params, **own, **context.record.conf}
+    values = {**context.record.params, **own, **context.record.conf}
+    validate(getattr(context.task, "param_schemas", {}), values)
+    return values
 
 
 def _task_instance(context: Context) -> TaskInstanceView:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from engine.authoring import arguments, current
 from engine.authoring.defaults import active
 from engine.authoring.exceptions import AuthoringError
+from engine.authoring.params import split
 from engine.authoring.serialized import CallbackKind, OperatorKind, TriggerRule
 from engine.authoring.suggest import did_you_mean
 from engine.authoring.xcom_arg import Dependencies, XComArg, references
@@ -169,7 +170,7 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
             None if limit is None else arguments.whole_number("max_active_tis_per_dag", limit, 1)
         )
         self.do_xcom_push = bool(do_xcom_push)
-        self.params = arguments.json_object(f"params of task {task_id!r}", params)
+        self.params, self.param_schemas = split(f"params of task {task_id!r}", params)
         self.doc_md = doc_md
         self.upstream_task_ids: set[str] = set()
         self.downstream_task_ids: set[str] = set()

@@ -130,6 +130,7 @@ class SerializedDag(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     max_active_tasks: int = 16
     dagrun_timeout_seconds: float | None = None
     params: dict[str, Any] = {}
+    param_schemas: dict[str, dict[str, Any]] = {}  # of those params that were declared with one
     tags: tuple[str, ...] = ()
     owner: str = "windsock"
     callbacks: tuple[CallbackKind, ...] = ()

@@ -54,7 +54,8 @@ from sqlalchemy import (
 )
 
 from alerting.tables import BigKey
-from engine.authoring.serialized import SerializedTask, decode_dag
+from engine.authoring import params
+from engine.authoring.serialized import SerializedDag, SerializedTask, decode_dag
 from engine.authoring.timetables import manual_interval
 from engine.metastore import budgets, skips
 from engine.metastore.changes import Changes, Claimed, Finished, RunChange, RunFacts, TaskChange
@@ -259,8 +260,8 @@ def create_run(
     """Queue a run that somebody asks for; returns its run_id.
 
     Without a logical date the run's is now. Its data interval is the last complete one before the logical date, as in
-    Airflow. Raises Refused for a run_id that cannot be one, NotFound for a DAG that is not there, Duplicate where the
-    run_id or the logical date is taken.
+    Airflow. Raises Refused for a run_id that cannot be one and for params that `conf` leaves wrong, NotFound for a DAG
+    that is not there, Duplicate where the run_id or the logical date is taken.
     """
     if run_id is not None and not _is_run_id(run_id):
         raise Refused(
@@ -273,8 +274,10 @@ def create_run(
     found = tx.connection.execute(statement.where(Dag.dag_id == dag_id, Dag.is_active.is_(True))).first()
     if found is None:
         raise NotFound(f"there is no DAG {dag_id!r}")
+    dag = decode_dag(found.data)
+    _check_params(dag, conf or {})
     moment = logical_date or tx.now
-    interval = manual_interval(decode_dag(found.data).schedule, moment)
+    interval = manual_interval(dag.schedule, moment)
     run_id = f"{run_type}__{moment.isoformat()}" if run_id is None else run_id
     values = {
         "dag_id": dag_id,
@@ -291,6 +294,13 @@ def create_run(
     if not insert_run(tx, values):
         raise Duplicate(f"DAG {dag_id!r} already has a run {run_id!r}, or one with logical date {moment.isoformat()}")
     return run_id
+
+
+def _check_params(dag: SerializedDag, conf: Mapping[str, Any]) -> None:
+    try:
+        params.validate(dag.param_schemas, {**dag.params, **conf})
+    except params.ParamValidationError as error:
+        raise Refused(f"DAG {dag.dag_id!r} refuses this conf. {error}") from error
 
 
 def _is_run_id(text: str) -> bool:
