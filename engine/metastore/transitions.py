@@ -614,7 +614,7 @@ def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime
             retry_at = end + timedelta(seconds=outcome.resume_seconds)
         case _ if outcome.may_retry and row.try_number < row.max_tries:
             state = TaskState.UP_FOR_RETRY
-            retry_at = now + task.retry_delay(row.try_number)
+            retry_at = now + task.retry_delay(row.try_number, f"{row.dag_id}#{row.task_id}#{row.run_id}")
         case _:
             state = TaskState.FAILED
     more = {"start_date": began, "end_date": end, "retry_at": retry_at}
