@@ -248,6 +248,24 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
         """Do the work; what it returns is pushed as XCom ``return_value``. Raise to fail."""
         raise AuthoringError(f"{self.task_type} has no execute(self, context) method.", "Define one.")
 
+    @classmethod
+    def partial(cls, **_: Any) -> Any:
+        """Airflow's mapped tasks, which are refused."""
+        msg = f"{cls.__name__}.partial(): mapped tasks are not supported yet."
+        raise AuthoringError(msg, "Loop inside the task, or make the tasks in a loop in the DAG file.")
+
+    def as_setup(self) -> Any:
+        """Airflow's setup tasks, which are refused."""
+        raise self._no_setups("as_setup")
+
+    def as_teardown(self, **_: Any) -> Any:
+        """Airflow's teardown tasks, which are refused."""
+        raise self._no_setups("as_teardown")
+
+    def _no_setups(self, name: str) -> AuthoringError:
+        msg = f"Task {self.task_id!r}.{name}(): setup and teardown tasks are not supported yet."
+        return AuthoringError(msg, "Draw the arrows, and give the last task trigger_rule='all_done'.")
+
     def on_kill(self) -> None:
         """Airflow's hook. Here a task's whole process group ends with it, so it is rarely needed."""
 
