@@ -10,47 +10,121 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.authoring.bash import BashOperator
-    from engine.authoring.context import get_current_context
+    from engine.authoring.branching import (
+        BaseBranchOperator,
+        BranchDateTimeOperator,
+        BranchDayOfWeekOperator,
+        BranchPythonOperator,
+        LatestOnlyOperator,
+        ShortCircuitOperator,
+    )
+    from engine.authoring.context import Context, get_current_context
     from engine.authoring.dag import DAG, dag
     from engine.authoring.exceptions import (
         AirflowException,
         AirflowFailException,
+        AirflowRescheduleException,
+        AirflowSensorTimeout,
         AirflowSkipException,
         SkipTask,
     )
-    from engine.authoring.operator import BaseOperator, chain
+    from engine.authoring.operator import BaseOperator, chain, cross_downstream
+    from engine.authoring.params import Param, ParamValidationError
     from engine.authoring.python import EmptyOperator, PythonOperator, task
+    from engine.authoring.sensors import BaseSensorOperator, PokeReturnValue
     from engine.authoring.serialized import TriggerRule
+    from engine.authoring.standard_sensors import (
+        BashSensor,
+        DateTimeSensor,
+        DayOfWeekSensor,
+        FileSensor,
+        PythonSensor,
+        TimeDeltaSensor,
+        TimeSensor,
+    )
+    from engine.authoring.triggering import ExternalTaskSensor, TriggerDagRunOperator
+    from engine.authoring.weekdays import WeekDay
+    from engine.authoring.xcom_arg import XComArg
 
 __all__ = [
     "DAG",
     "AirflowException",
     "AirflowFailException",
+    "AirflowRescheduleException",
+    "AirflowSensorTimeout",
     "AirflowSkipException",
+    "BaseBranchOperator",
     "BaseOperator",
+    "BaseSensorOperator",
     "BashOperator",
+    "BashSensor",
+    "BranchDateTimeOperator",
+    "BranchDayOfWeekOperator",
+    "BranchPythonOperator",
+    "Context",
+    "DateTimeSensor",
+    "DayOfWeekSensor",
     "EmptyOperator",
+    "ExternalTaskSensor",
+    "FileSensor",
+    "LatestOnlyOperator",
+    "Param",
+    "ParamValidationError",
+    "PokeReturnValue",
     "PythonOperator",
+    "PythonSensor",
+    "ShortCircuitOperator",
     "SkipTask",
+    "TimeDeltaSensor",
+    "TimeSensor",
+    "TriggerDagRunOperator",
     "TriggerRule",
+    "WeekDay",
+    "XComArg",
     "chain",
+    "cross_downstream",
     "dag",
     "get_current_context",
     "task",
 ]
 
 _HOMES = {
-    "DAG": "dag",
     "AirflowException": "exceptions",
     "AirflowFailException": "exceptions",
+    "AirflowRescheduleException": "exceptions",
+    "AirflowSensorTimeout": "exceptions",
     "AirflowSkipException": "exceptions",
+    "BaseBranchOperator": "branching",
     "BaseOperator": "operator",
+    "BaseSensorOperator": "sensors",
     "BashOperator": "bash",
+    "BashSensor": "standard_sensors",
+    "BranchDateTimeOperator": "branching",
+    "BranchDayOfWeekOperator": "branching",
+    "BranchPythonOperator": "branching",
+    "Context": "context",
+    "DAG": "dag",
+    "DateTimeSensor": "standard_sensors",
+    "DayOfWeekSensor": "standard_sensors",
     "EmptyOperator": "python",
+    "ExternalTaskSensor": "triggering",
+    "FileSensor": "standard_sensors",
+    "LatestOnlyOperator": "branching",
+    "Param": "params",
+    "ParamValidationError": "params",
+    "PokeReturnValue": "sensors",
     "PythonOperator": "python",
+    "PythonSensor": "standard_sensors",
+    "ShortCircuitOperator": "branching",
     "SkipTask": "exceptions",
+    "TimeDeltaSensor": "standard_sensors",
+    "TimeSensor": "standard_sensors",
+    "TriggerDagRunOperator": "triggering",
     "TriggerRule": "serialized",
+    "WeekDay": "weekdays",
+    "XComArg": "xcom_arg",
     "chain": "operator",
+    "cross_downstream": "operator",
     "dag": "dag",
     "get_current_context": "context",
     "task": "python",

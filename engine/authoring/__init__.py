@@ -3,6 +3,11 @@
 =====================  ==========================================================================================
 dag, operator, bash,   the objects that an author writes; names and meanings are Airflow's
 python, xcom_arg
+branching, sensors,    operators that decide what runs, that wait, and that reach over to other DAGs
+standard_sensors,
+triggering, decorated
+params                 ``Param``: values with a schema
+airflow_names          ``import airflow…`` in a DAG file finds these classes
 exceptions             what a task may raise to say how it ended
 schedules, timetables  what ``schedule=`` accepts; when the next run is due (pure functions)
 loader, faults         one DAG file → DAG objects, or what is wrong with it, where, and what to do

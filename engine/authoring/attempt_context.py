@@ -44,7 +44,8 @@ class TaskFacts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class AttemptContext(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt of one task of one run. Times are aware; `params` are the DAG's with the run's conf laid over them.
 
-    `dag` and `task` travel with Bash attempts (:func:`bash_facts`), which do without the DAG file.
+    `sensing_since` is when a rescheduled attempt first started. `dag` and `task` travel with Bash attempts
+    (:func:`bash_facts`), which do without the DAG file.
     """
 
     dag_id: str
@@ -65,6 +66,7 @@ class AttemptContext(msgspec.Struct, frozen=True, kw_only=True):
     start_date: datetime | None
     log_url: str
     hostname: str
+    sensing_since: datetime | None = None
     state: str = "running"
     run_state: str = "running"
     dag: DagFacts | None = None
@@ -106,8 +108,27 @@ class XComAccess(Protocol):
         *,
         dag_id: str | None = None,
         run_id: str | None = None,
+        prior: bool = False,
     ) -> Mapping[str, Any]:
-        """task_id → value, of those tasks that have left `key`; by default in the attempt's own run."""
+        """task_id → value, of those tasks that have left `key`; by default in the attempt's own run.
+
+        With `prior` also in runs of earlier logical dates: of each task the newest.
+        """
+
+    def run_states(self, dag_id: str, logical_dates: Sequence[datetime], task_ids: Sequence[str]) -> Mapping[str, Any]:
+        """``states`` of the runs of these dates, or of tasks in them; ``missing``: what the metastore does not know."""
+
+    def trigger(
+        self,
+        dag_id: str,
+        run_id: str,
+        *,
+        origin: str,
+        logical_date: datetime | None,
+        conf: dict[str, Any],
+        anew: bool,
+    ) -> Mapping[str, Any]:
+        """Make a run, once per `origin` and `run_id`: ``run_id`` and ``state``, or ``error`` (and ``exists``)."""
 
     def push(self, key: str, value: Any) -> None:
         """Leave `value`, which JSON can hold, under `key` for other tasks."""
@@ -123,8 +144,20 @@ class NoXCom:
         *,
         dag_id: str | None = None,  # noqa: ARG002
         run_id: str | None = None,  # noqa: ARG002
+        prior: bool = False,  # noqa: ARG002
     ) -> Mapping[str, Any]:
         return {}
+
+    def run_states(
+        self,
+        dag_id: str,  # noqa: ARG002
+        logical_dates: Sequence[datetime],  # noqa: ARG002
+        task_ids: Sequence[str],  # noqa: ARG002
+    ) -> Mapping[str, Any]:
+        return {"states": [], "missing": []}
+
+    def trigger(self, dag_id: str, run_id: str, **about: Any) -> Mapping[str, Any]:  # noqa: ARG002
+        return {"error": "runs can be triggered from tasks only"}
 
     def push(self, key: str, value: Any) -> None:
         """Drop it."""

@@ -31,6 +31,7 @@ class Context(Mapping[str, Any]):
         self.task = task
         self.xcom = xcom
         self._made: dict[str, Any] = {}
+        self.to_skip: set[str] = set()  # the tasks that this one has decided against, for its outcome
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
@@ -55,6 +56,7 @@ class Context(Mapping[str, Any]):
         """The same context with more names."""
         context = Context(self.record, self.dag, self.task, self.xcom)
         context._made = {**self._made, **more}
+        context.to_skip = self.to_skip
         return context
 
     @property
@@ -128,8 +130,12 @@ def _of(moment: Callable[[Context], datetime], form: Callable[[datetime], str], 
 
 
 def _params(context: Context) -> dict[str, Any]:
+    from engine.authoring.params import validate
+
     own = getattr(context.task, "params", {})
-    return {**context.record.params, **own, **context.record.conf}
+    values = {**context.record.params, **own, **context.record.conf}
+    validate(getattr(context.task, "param_schemas", {}), values)
+    return values
 
 
 def _task_instance(context: Context) -> TaskInstanceView:

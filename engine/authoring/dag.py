@@ -13,6 +13,7 @@ from engine.authoring import arguments, current
 from engine.authoring.defaults import active
 from engine.authoring.exceptions import AuthoringError
 from engine.authoring.operator import BaseOperator, accepted_arguments
+from engine.authoring.params import split
 from engine.authoring.schedules import schedule_from
 from engine.authoring.serialized import CallbackKind
 from engine.authoring.zones import aware, zone_named
@@ -85,11 +86,9 @@ class DAG:
         tasks = concurrency if max_active_tasks is None else max_active_tasks
         self.max_active_tasks = _limit("max_active_tasks", tasks, active().max_active_tasks)
         self.dagrun_timeout = arguments.duration("dagrun_timeout", dagrun_timeout, positive=True)
-        self.params = arguments.json_object(f"params of DAG {dag_id!r}", params)
-        self.params = {
-            **arguments.json_object("default_args['params']", self.default_args.get("params")),
-            **self.params,
-        }
+        self.params, self.param_schemas = split(
+            f"params of DAG {dag_id!r}", {**(self.default_args.get("params") or {}), **(params or {})}
+        )
         self.tags = _tags(tags)
         self.doc_md = doc_md
         self.on_failure_callback = arguments.callbacks("on_failure_callback", on_failure_callback)

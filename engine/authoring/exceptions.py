@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 
 class AirflowException(Exception):
     """Base of what user code raises on purpose; as good as any other exception: the attempt failed, retries follow."""
@@ -13,6 +15,23 @@ class AirflowSkipException(AirflowException):
 
 class AirflowFailException(AirflowException):
     """The task failed, and trying again would not help: no retry."""
+
+
+class AirflowSensorTimeout(AirflowException):
+    """A sensor has waited for longer than its timeout: no retry."""
+
+
+class AirflowRescheduleException(AirflowException):
+    """The attempt gives its slot back and goes on, from the beginning, at `reschedule_date`; no new attempt begins."""
+
+    def __init__(self, reschedule_date: datetime) -> None:
+        super().__init__(f"goes on at {reschedule_date.isoformat()}")
+        self.reschedule_date = reschedule_date
+
+    def seconds_from_now(self) -> float:
+        """By this machine's clock, since the metastore's may differ."""
+        date = self.reschedule_date
+        return max(0.0, (date - datetime.now(date.tzinfo)).total_seconds())
 
 
 SkipTask = AirflowSkipException

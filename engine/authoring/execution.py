@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from engine.authoring.context import Context, set_current_context
 from engine.authoring.operator import BaseOperator
+
+log = logging.getLogger(__name__)
 
 
 def execute(task: BaseOperator, context: Context) -> Any:
@@ -15,4 +18,15 @@ def execute(task: BaseOperator, context: Context) -> Any:
     """
     set_current_context(context)
     task.render_template_fields(context)
+    _announce(task, context)
     return task.execute(context)
+
+
+def _announce(task: BaseOperator, context: Context) -> None:
+    """Call the on_execute callbacks here and now. As in Airflow, one that raises does not stop the task."""
+    for callback in task.on_execute_callback:
+        try:
+            callback(context)
+        except Exception as error:
+            name = getattr(callback, "__name__", repr(callback))
+            log.exception("on_execute_callback %s raised %s; the task goes on", name, type(error).__name__)

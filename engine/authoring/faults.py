@@ -8,6 +8,7 @@ from types import TracebackType
 
 import msgspec
 
+from engine.authoring import airflow_names
 from engine.authoring.exceptions import AuthoringError
 from engine.authoring.suggest import did_you_mean
 
@@ -43,6 +44,9 @@ def fault_of(error: BaseException, path: str, dag_id: str | None = None) -> Faul
             line = error.line or _line_in(error.__traceback__, path)
             remedy = error.remedy or "Correct the DAG file there."
             return Fault(_told(error.message, line), remedy, line, _story(error, path), dag_id)
+        case ImportError() if about := airflow_names.explanation(error):
+            line = _line_in(error.__traceback__, path)
+            return Fault(_told(about[0], line), about[1], line, _story(error, path))
         case ModuleNotFoundError():
             return _missing_module(error, path)
         case ImportError(name="engine"):
@@ -76,7 +80,7 @@ def _syntax(error: SyntaxError, path: str) -> Fault:
 def _missing_module(error: ModuleNotFoundError, path: str) -> Fault:
     line = _line_in(error.__traceback__, path)
     remedy = f"Install {error.name!r} into the environment that runs Windsock, or put it into the DAG folder."
-    if (error.name or "").partition(".")[0] in ("airflow", "engine"):
+    if (error.name or "").partition(".")[0] == "engine":
         remedy = f"Import from engine itself: from engine import DAG, BashOperator. It offers {', '.join(_OFFERED)}."
     return Fault(_told(f"ModuleNotFoundError: {error.msg}.", line), remedy, line, _story(error, path))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from engine.authoring import current
+from engine.authoring import airflow_names, current
 from engine.authoring.defaults import Defaults, active, using
 from engine.authoring.exceptions import AuthoringError
 from engine.authoring.faults import Fault
@@ -44,7 +44,7 @@ def load_file(path: Path, dags_folder: Path | None = None, defaults: Defaults | 
     """
     _make_importable(dags_folder or path.parent)
     current.take_registered()
-    with using(defaults or active()):
+    with using(defaults or active()), airflow_names.importable():
         module = _import(path)
     return _collect(path, module)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from engine.authoring import arguments, current
 from engine.authoring.defaults import active
 from engine.authoring.exceptions import AuthoringError
+from engine.authoring.params import split
 from engine.authoring.serialized import CallbackKind, OperatorKind, TriggerRule
 from engine.authoring.suggest import did_you_mean
 from engine.authoring.xcom_arg import Dependencies, XComArg, references
@@ -33,7 +34,6 @@ _NOT_YET = (
     "resources",
     "inlets",
     "outlets",
-    "on_skipped_callback",
     "max_active_tis_per_dagrun",
     "multiple_outputs",
     "map_index_template",
@@ -124,6 +124,7 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
         on_execute_callback: Any = None,
         on_failure_callback: Any = None,
         on_retry_callback: Any = None,
+        on_skipped_callback: Any = None,
         on_success_callback: Any = None,
         trigger_rule: str = TriggerRule.ALL_SUCCESS,
         pool: str | None = None,
@@ -156,6 +157,7 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
         self.on_execute_callback = arguments.callbacks("on_execute_callback", on_execute_callback)
         self.on_failure_callback = arguments.callbacks("on_failure_callback", on_failure_callback)
         self.on_retry_callback = arguments.callbacks("on_retry_callback", on_retry_callback)
+        self.on_skipped_callback = arguments.callbacks("on_skipped_callback", on_skipped_callback)
         self.on_success_callback = arguments.callbacks("on_success_callback", on_success_callback)
         self.trigger_rule = _trigger_rule(trigger_rule)
         self.pool = arguments.text("pool", pool or "default_pool")
@@ -168,7 +170,7 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
             None if limit is None else arguments.whole_number("max_active_tis_per_dag", limit, 1)
         )
         self.do_xcom_push = bool(do_xcom_push)
-        self.params = arguments.json_object(f"params of task {task_id!r}", params)
+        self.params, self.param_schemas = split(f"params of task {task_id!r}", params)
         self.doc_md = doc_md
         self.upstream_task_ids: set[str] = set()
         self.downstream_task_ids: set[str] = set()
@@ -246,6 +248,24 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
         """Do the work; what it returns is pushed as XCom ``return_value``. Raise to fail."""
         raise AuthoringError(f"{self.task_type} has no execute(self, context) method.", "Define one.")
 
+    @classmethod
+    def partial(cls, **_: Any) -> Any:
+        """Airflow's mapped tasks, which are refused."""
+        msg = f"{cls.__name__}.partial(): mapped tasks are not supported yet."
+        raise AuthoringError(msg, "Loop inside the task, or make the tasks in a loop in the DAG file.")
+
+    def as_setup(self) -> Any:
+        """Airflow's setup tasks, which are refused."""
+        raise self._no_setups("as_setup")
+
+    def as_teardown(self, **_: Any) -> Any:
+        """Airflow's teardown tasks, which are refused."""
+        raise self._no_setups("as_teardown")
+
+    def _no_setups(self, name: str) -> AuthoringError:
+        msg = f"Task {self.task_id!r}.{name}(): setup and teardown tasks are not supported yet."
+        return AuthoringError(msg, "Draw the arrows, and give the last task trigger_rule='all_done'.")
+
     def on_kill(self) -> None:
         """Airflow's hook. Here a task's whole process group ends with it, so it is rarely needed."""
 
@@ -305,6 +325,12 @@ def chain(*links: Dependencies | Collection[Dependencies]) -> None:
             right.set_upstream(left)
         else:
             _pair(left, right)
+
+
+def cross_downstream(from_tasks: Collection[Dependencies], to_tasks: Collection[Dependencies]) -> None:
+    """Each of `from_tasks` upstream of each of `to_tasks`."""
+    for one in from_tasks:
+        one.set_downstream(to_tasks)
 
 
 def _pair(left: Collection[Dependencies], right: Collection[Dependencies]) -> None:

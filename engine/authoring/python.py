@@ -7,7 +7,7 @@ from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from engine.authoring import current
-from engine.authoring.exceptions import AuthoringError
+from engine.authoring.exceptions import AirflowException, AuthoringError
 from engine.authoring.operator import BaseOperator
 from engine.authoring.serialized import OperatorKind
 from engine.authoring.xcom_arg import XComArg
@@ -86,7 +86,15 @@ def _left_over(
 
 
 class PythonDecoratedOperator(PythonOperator):
-    """The task that calling an ``@task`` function makes."""
+    """The task that calling an ``@task`` function makes.
+
+    With `multiple_outputs`, or a return annotation that is a dict, each item of the result is an XCom of its own too.
+    """
+
+    def __init__(self, *, multiple_outputs: bool | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        inferred = multiple_outputs is None and returns_dict(self.python_callable)
+        self.multiple_outputs = inferred or bool(multiple_outputs)
 
     @property
     def task_type(self) -> str:
@@ -96,13 +104,47 @@ class PythonDecoratedOperator(PythonOperator):
     def operator_name(self) -> str:
         return "@task"
 
+    def execute(self, context: Context) -> Any:
+        """Call the function, and push the items of its result where that was asked for."""
+        result = super().execute(context)
+        if self.multiple_outputs and self.do_xcom_push:
+            push_items(context, self.task_id, result)
+        return result
+
+
+def push_items(context: Context, task_id: str, result: object) -> None:
+    """Each item of a dict as an XCom of its own; raises AirflowException for anything else."""
+    if not isinstance(result, Mapping) or not all(isinstance(key, str) for key in result):
+        what = "keys that are no strings" if isinstance(result, Mapping) else type(result).__name__
+        raise AirflowException(
+            f"{task_id} has multiple_outputs, so it must return a dict with strings as keys, not {what}. "
+            "Return one, or set multiple_outputs=False."
+        )
+    for key, value in result.items():
+        context["ti"].xcom_push(key, value)
+
+
+def returns_dict(function: Callable[..., Any]) -> bool:
+    """Whether the return annotation says dict, as in Airflow; one that cannot be resolved says nothing."""
+    if "return" not in getattr(function, "__annotations__", {}):
+        return False
+    from typing import get_origin, get_type_hints
+
+    try:
+        told = get_type_hints(function).get("return")
+    except Exception:  # names of `if TYPE_CHECKING:` blocks
+        return False
+    kind = get_origin(told) or told
+    return isinstance(kind, type) and issubclass(kind, Mapping)
+
 
 class TaskFunction:
     """A function under ``@task``: calling it inside a DAG makes a task and returns its future output."""
 
-    def __init__(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    def __init__(self, function: Callable[..., Any], arguments: Mapping[str, Any], kind: str = "python") -> None:
         self.function = function
         self.arguments = arguments
+        self.kind = kind
         update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> XComArg:
@@ -111,14 +153,14 @@ class TaskFunction:
         dag = arguments.get("dag") or current.dag()
         base = str(arguments.pop("task_id", None) or self.function.__name__)
         arguments["task_id"] = free_task_id(base, dag.task_dict if dag else {})
-        operator = PythonDecoratedOperator(
+        operator = _operator_class(self.kind)(
             python_callable=self.function, op_args=args, op_kwargs=kwargs, doc_md=self.function.__doc__, **arguments
         )
         return operator.output
 
     def override(self, **arguments: Any) -> Self:
         """The same function with other task arguments."""
-        return type(self)(self.function, {**self.arguments, **arguments})
+        return type(self)(self.function, {**self.arguments, **arguments}, self.kind)
 
     def _check_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         from inspect import signature
@@ -144,6 +186,14 @@ class TaskFunction:
         raise AttributeError(name)
 
 
+def _operator_class(kind: str) -> type[BaseOperator]:
+    if kind == "python":
+        return PythonDecoratedOperator
+    from engine.authoring.decorated import DECORATED
+
+    return DECORATED[kind]
+
+
 def free_task_id(task_id: str, taken: Mapping[str, Any]) -> str:
     """`task_id`, or the first of ``task_id__1``, ``task_id__2`` … that is free."""
     candidate, count = task_id, 0
@@ -157,21 +207,37 @@ class _TaskDecorator:
     """``@task`` and ``@task(retries=2)``."""
 
     def __call__(self, function: Callable[..., Any] | None = None, **arguments: Any) -> Any:
-        if function is None:
-            return lambda function: TaskFunction(function, arguments)
-        if not callable(function):
-            raise AuthoringError("@task takes keyword arguments only.", "Write @task(task_id=…).")
-        return TaskFunction(function, arguments)
+        return _decorated("python", function, arguments)
 
     def python(self, function: Callable[..., Any] | None = None, **arguments: Any) -> Any:
         """``@task.python``, another spelling of ``@task``."""
         return self(function, **arguments)
 
+    def branch(self, function: Callable[..., Any] | None = None, **arguments: Any) -> Any:
+        """``@task.branch``: what the function returns is followed, the rest behind it is skipped."""
+        return _decorated("branch", function, arguments)
+
+    def short_circuit(self, function: Callable[..., Any] | None = None, **arguments: Any) -> Any:
+        """``@task.short_circuit``: a false result skips what is behind it."""
+        return _decorated("short_circuit", function, arguments)
+
+    def sensor(self, function: Callable[..., Any] | None = None, **arguments: Any) -> Any:
+        """``@task.sensor``: the function is called until it returns something true."""
+        return _decorated("sensor", function, arguments)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        remedy = "Use @task, or BashOperator for a shell command."
+        remedy = "There are @task, @task.branch, @task.short_circuit, @task.sensor; BashOperator runs a shell command."
         raise AuthoringError(f"@task.{name} is not supported yet.", remedy)
+
+
+def _decorated(kind: str, function: Callable[..., Any] | None, arguments: Mapping[str, Any]) -> Any:
+    if function is None:
+        return lambda function: TaskFunction(function, arguments, kind)
+    if not callable(function):
+        raise AuthoringError("@task takes keyword arguments only.", "Write @task(task_id=…).")
+    return TaskFunction(function, arguments, kind)
 
 
 task = _TaskDecorator()

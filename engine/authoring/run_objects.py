@@ -135,16 +135,19 @@ class TaskInstanceView:
         default: Any = None,
         *,
         run_id: str | None = None,
+        include_prior_dates: bool = False,
         **others: Any,
     ) -> Any:
         """What a task of this run has left under `key` (`default` where nothing); a list for several task_ids.
 
-        Without task_ids: the value of a task directly upstream.
+        Without task_ids: the value of a task directly upstream. With `include_prior_dates` what a task left last, in
+        this run or one of an earlier logical date.
         """
         if refused := [name for name, value in others.items() if value]:
             raise AuthoringError(f"xcom_pull({', '.join(refused)}) is not supported.", "Give task_ids and key.")
         wanted = self._upstream() if task_ids is None else (task_ids,) if isinstance(task_ids, str) else tuple(task_ids)
-        found = self._xcom.pull(wanted, key, dag_id=dag_id, run_id=run_id)
+        prior = {"prior": True} if include_prior_dates else {}
+        found = self._xcom.pull(wanted, key, dag_id=dag_id, run_id=run_id, **prior)
         if task_ids is None:
             return next((found[task_id] for task_id in wanted if task_id in found), default)
         values = [found.get(task_id, default) for task_id in wanted]

@@ -10,6 +10,7 @@ from engine.authoring.bash import BashOperator
 from engine.authoring.dag import DAG
 from engine.authoring.exceptions import AuthoringError
 from engine.authoring.operator import BaseOperator, accepted_arguments
+from engine.authoring.params import ParamValidationError, validate
 from engine.authoring.python import EmptyOperator
 from engine.authoring.serialized import (
     CallbackKind,
@@ -20,7 +21,7 @@ from engine.authoring.serialized import (
 )
 from engine.authoring.suggest import did_you_mean
 
-_TASK_CALLBACKS: tuple[CallbackKind, ...] = ("on_execute", "on_failure", "on_retry", "on_success")
+_TASK_CALLBACKS: tuple[CallbackKind, ...] = ("on_execute", "on_failure", "on_retry", "on_skipped", "on_success")
 _DAG_CALLBACKS: tuple[CallbackKind, ...] = ("on_failure", "on_success", "sla_miss")
 
 
@@ -42,6 +43,7 @@ def serialize(dag: DAG) -> SerializedDag:
         max_active_tasks=dag.max_active_tasks,
         dagrun_timeout_seconds=_seconds(dag.dagrun_timeout),
         params=arguments.json_object(f"params of DAG {dag.dag_id!r}", dag.params),
+        param_schemas=dag.param_schemas,
         tags=tuple(dag.tags),
         owner=dag.owner,
         callbacks=tuple(kind for kind in _DAG_CALLBACKS if dag.callbacks(kind)),
@@ -119,7 +121,9 @@ def _reachable(dag: DAG, order: list[str], *, downstream: bool) -> dict[str, int
 
 
 def kind_of(task: BaseOperator) -> OperatorKind:
-    """How an attempt of `task` runs. A class with an execute() of its own needs Python, whatever it derives from."""
+    """How an attempt of `task` runs. An execute() or a callback of its own needs Python, whatever it derives from."""
+    if task.on_execute_callback:
+        return "python"  # it is called in the attempt's own process
     if isinstance(task, BashOperator) and type(task).execute is BashOperator.execute:
         return "bash"
     if isinstance(task, EmptyOperator) and type(task).execute is EmptyOperator.execute:
@@ -175,12 +179,23 @@ def _check(dag: DAG) -> None:
     if not isinstance(dag.schedule, NoSchedule) and _start_date(dag) is None:
         msg = f"DAG {dag.dag_id!r} has a schedule but no start_date."
         raise AuthoringError(msg, "Write start_date=datetime(2026, 1, 1) in DAG(...).", line=line)
+    if not isinstance(dag.schedule, NoSchedule):
+        _check_params(dag, line)
     known = accepted_arguments(BaseOperator)
     for name in dag.default_args:
         if name not in dag.used_default_args | known and (hint := did_you_mean(name, known)):
             raise AuthoringError(
                 f"default_args of DAG {dag.dag_id!r} has {name!r}, which no task takes.{hint}", line=line
             )
+
+
+def _check_params(dag: DAG, line: int | None) -> None:
+    """A scheduled run has nothing but the defaults: they must be there, and valid."""
+    try:
+        validate(dag.param_schemas, dag.params)
+    except ParamValidationError as error:
+        msg = f"DAG {dag.dag_id!r} has a schedule, but the defaults of its params are not valid. {error}"
+        raise AuthoringError(msg, "Give the Param a valid default, or set schedule=None.", line=line) from None
 
 
 def _start_date(dag: DAG) -> datetime | None:

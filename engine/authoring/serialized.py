@@ -9,12 +9,15 @@ Unknown fields are refused, so that a row written by a newer version is noticed 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
+
+_LONGEST_RETRY_SECONDS: Final = 86_400.0
 
 
 class TriggerRule(StrEnum):
@@ -59,7 +62,7 @@ Schedule = CronSchedule | DeltaSchedule | OnceSchedule | NoSchedule
 # "bash" execs a shell without importing the DAG file; "python" runs task.execute() in a process that has imported it;
 # "empty" needs no process at all.
 OperatorKind = Literal["bash", "python", "empty"]
-CallbackKind = Literal["on_failure", "on_retry", "on_success", "on_execute", "sla_miss"]
+CallbackKind = Literal["on_failure", "on_retry", "on_success", "on_execute", "on_skipped", "sla_miss"]
 
 
 class BashSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -100,18 +103,19 @@ class SerializedTask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     doc: str | None = None
     bash: BashSpec | None = None
 
-    def retry_delay(self, try_number: int) -> timedelta:
+    def retry_delay(self, try_number: int, seed: str) -> timedelta:
         """Wait between the end of attempt `try_number` (from 1) and the next one.
 
-        With exponential back-off the delay doubles with each attempt, capped by ``max_retry_delay`` (24 hours
-        without one, as in Airflow).
+        With exponential back-off it is Airflow's (taskinstance.next_retry_datetime): the delay, doubled with each
+        attempt, plus less than as much again, drawn from a hash of `seed` and the attempt, so that tasks that failed
+        together do not come back together. Then ``max_retry_delay`` caps it, and 24 hours do in any case.
         """
         seconds = self.retry_delay_seconds
         if self.retry_exponential_backoff:
-            cap = self.max_retry_delay_seconds or 86_400.0
-            seconds = min(seconds * 2.0 ** min(try_number - 1, 64), cap)
-        elif self.max_retry_delay_seconds is not None:
-            seconds = min(seconds, self.max_retry_delay_seconds)
+            least = max(1, math.ceil(min(seconds * 2.0 ** min(try_number - 1, 64), _LONGEST_RETRY_SECONDS)))
+            drawn = hashlib.sha1(f"{seed}#{try_number}".encode(), usedforsecurity=False).hexdigest()
+            cap = _LONGEST_RETRY_SECONDS if self.max_retry_delay_seconds is None else self.max_retry_delay_seconds
+            seconds = min(float(least + int(drawn, 16) % least), cap, _LONGEST_RETRY_SECONDS)
         return timedelta(seconds=seconds)
 
 
@@ -130,6 +134,7 @@ class SerializedDag(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     max_active_tasks: int = 16
     dagrun_timeout_seconds: float | None = None
     params: dict[str, Any] = {}
+    param_schemas: dict[str, dict[str, Any]] = {}  # of those params that were declared with one
     tags: tuple[str, ...] = ()
     owner: str = "windsock"
     callbacks: tuple[CallbackKind, ...] = ()

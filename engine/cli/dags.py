@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -90,6 +91,21 @@ def trigger(
     if state is RunState.FAILED:
         click.echo(f"See why: windsock tasks states {dag_id} {made}", err=True)
         sys.exit(1)
+
+
+@dags.command()
+@click.argument("dag_id", metavar="DAG")
+@click.argument("logical_date", metavar="[DATE]", required=False)
+@click.option("--conf", help="What the tasks read as dag_run.conf: a JSON object.")
+@click.option("--file", type=click.Path(exists=True, dir_okay=False), help="The DAG's file, if not in the DAG folder.")
+def test(dag_id: str, logical_date: str | None, conf: str | None, file: str | None) -> None:
+    """Play one run of a DAG here and now, without a scheduler. Writes nothing; exit status 1 when it failed."""
+    from engine.cli.rehearse import play
+    from engine.cli.trigger import read_conf, read_moment
+
+    settings = load()
+    moment = read_moment(logical_date, settings.core.default_timezone)
+    play(settings, dag_id, logical_date=moment, conf=read_conf(conf), file=Path(file) if file else None)
 
 
 @dags.command()

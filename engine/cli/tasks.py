@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -94,6 +95,23 @@ def unshipped(output: str) -> None:
         rows = queries.unshipped(connection, limit=100)
     columns = {"path": "log", "created_at": "since (UTC)", "attempts": "tries", "reason": "reason"}
     show(rows, output, columns=columns, empty="No log waits to be shipped.", below="error")
+
+
+@tasks.command()
+@click.argument("dag_id", metavar="DAG")
+@click.argument("task_id", metavar="TASK")
+@click.argument("logical_date", metavar="[DATE]", required=False)
+@click.option("--conf", help="What the task reads as dag_run.conf: a JSON object.")
+@click.option("--file", type=click.Path(exists=True, dir_okay=False), help="The DAG's file, if not in the DAG folder.")
+def test(dag_id: str, task_id: str, logical_date: str | None, conf: str | None, file: str | None) -> None:
+    """Run one task once, here and now, whatever it waits for. Writes nothing; exit status 1 when it failed."""
+    from engine.cli.rehearse import play
+    from engine.cli.trigger import read_conf, read_moment
+
+    settings = load()
+    moment = read_moment(logical_date, settings.core.default_timezone)
+    path = Path(file) if file else None
+    play(settings, dag_id, task_id=task_id, logical_date=moment, conf=read_conf(conf), file=path)
 
 
 def _print_log(settings: Logging, dag_id: str, run_id: str, task: object, try_number: int | None) -> None:

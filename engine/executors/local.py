@@ -18,7 +18,7 @@ from engine.linux import adopt_orphans, children_of
 from engine.metastore.processes import Identity, identify
 from engine.metastore.states import ProcessKind
 from engine.running import messages
-from engine.running.messages import Alive, AttemptOrder, Confirm, Dispatch, Drain, Ended, XComAnswer, XComQuestion
+from engine.running.messages import Alive, AttemptOrder, Confirm, Dispatch, Drain, Ended, Question, QuestionAnswer
 from engine.running.wire import Hangup, Stream
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class LocalExecutor:
     def in_flight(self) -> list[str]:
         return list(self._in_flight)
 
-    def answer(self, answer: XComAnswer) -> None:
+    def answer(self, answer: QuestionAnswer) -> None:
         self._stream.send(answer)
 
     def collect(self) -> list[Report]:
@@ -93,7 +93,7 @@ class LocalExecutor:
                 case Ended() as ended:
                     self._in_flight.discard(ended.token)
                     reports.append(ended)
-                case XComQuestion() as question:
+                case Question() as question:
                     reports.append(question)
         return reports
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.running.messages import AttemptOrder, Ended, XComAnswer, XComQuestion
+from engine.running.messages import AttemptOrder, Ended, Question, QuestionAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class OwnerDied:
     owner: str
 
 
-Report = Ended | XComQuestion | OwnerDied
+Report = Ended | Question | OwnerDied
 
 
 class Executor(Protocol):
@@ -45,7 +45,7 @@ class Executor(Protocol):
     def in_flight(self) -> list[str]:
         """Tokens of the attempts that were submitted and have not been reported."""
 
-    def answer(self, answer: XComAnswer) -> None:
+    def answer(self, answer: QuestionAnswer) -> None:
         """Answer a question from an attempt."""
 
     def collect(self) -> list[Report]:

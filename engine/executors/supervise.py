@@ -20,7 +20,7 @@ from engine.metastore.outcome import Cause, Outcome
 from engine.running import file_limit, messages
 from engine.running.deputy import MetastoreAway
 from engine.running.environment import hide_secrets
-from engine.running.messages import Ask, Ended
+from engine.running.messages import AnyAsk, Ended
 from engine.running.supervisor import Supervisor
 from engine.running.wire import BlockingStream, Stream
 
@@ -93,15 +93,15 @@ class MetastoreSurvivor:
         if changes.announced:
             self._store.wake("notifier")
 
-    def pull(self, ask: Ask) -> dict[str, str]:
-        from engine.metastore.xcoms import pull
+    def answer(self, ask: AnyAsk) -> dict[str, str]:
+        from engine.running.answers import answer
 
         try:
-            return self._try(lambda tx: pull(tx.connection, ask.dag_id, ask.run_id, ask.task_ids, ask.key))
+            return self._reaching(lambda: answer(self._store, [ask])[0])
         except MetastoreAway:
             raise
         except Exception as error:  # a question that makes no sense to the database must not hold up the others
-            log.error("a question for XCom %r cannot be answered: %s", ask.key, first_line(error))
+            log.error("a question about DAG %r cannot be answered: %s", ask.dag_id, first_line(error))
             return {}
 
     def heartbeat(self) -> None:
@@ -119,8 +119,11 @@ class MetastoreSurvivor:
         self._store.close()
 
     def _try(self, work: Callable[[Tx], T]) -> T:
+        return self._reaching(lambda: self._store.run(work))
+
+    def _reaching(self, work: Callable[[], T]) -> T:
         try:
-            return self._store.run(work)
+            return work()
         except Exception as error:
             if self._store.is_passing(error):
                 raise MetastoreAway(first_line(error)) from error

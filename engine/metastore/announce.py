@@ -30,6 +30,7 @@ _TASK_CALLBACKS: dict[TaskState, CallbackKind] = {
     TaskState.FAILED: "on_failure",
     TaskState.UP_FOR_RETRY: "on_retry",
     TaskState.SUCCESS: "on_success",
+    TaskState.SKIPPED: "on_skipped",  # by its own attempt: what a branch or a trigger rule skips has no outcome
 }
 _RUN_CALLBACKS: dict[RunState, CallbackKind] = {RunState.FAILED: "on_failure", RunState.SUCCESS: "on_success"}
 

@@ -39,6 +39,7 @@ class Claimed:
     token: str
     try_number: int
     max_tries: int
+    sensing_since: datetime | None = None  # when this attempt began, where it was rescheduled before
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ class Cause(StrEnum):
 
     SUCCESS = "success"
     SKIP = "skip"  # the task raised SkipTask, or a Bash command exited with its skip code
+    RESCHEDULE = "reschedule"  # nothing has ended: the attempt gives its slot back and goes on later
     EXCEPTION = "exception"  # Python code raised
     EXIT = "exit"  # the process exited with a code that means failure
     SIGNAL = "signal"  # something killed the process: `signal` says which
@@ -24,7 +25,11 @@ class Cause(StrEnum):
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The end of one attempt. `error` is one line; `xcom` maps keys to JSON texts to store on success."""
+    """The end of one attempt. `error` is one line; `xcom` maps keys to JSON texts to store on success.
+
+    `skip` names the tasks that a branch decided against. `resume_seconds` is how long after its end a rescheduled
+    attempt goes on.
+    """
 
     cause: Cause
     exit_code: int | None = None
@@ -32,6 +37,8 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str | None = None
     may_retry: bool = True  # False where the task said that trying again is pointless
     xcom: dict[str, str] = {}
+    skip: tuple[str, ...] = ()
+    resume_seconds: float = 0.0
 
     @property
     def sentence(self) -> str:

@@ -167,7 +167,9 @@ class TaskInstance(Base):
 
     ``up_*`` count direct upstream tasks by outcome; ``up_blocked`` are the upstream_failed ones.
     ``priority_rank`` is the negated priority weight, so that one ascending index serves claim().
-    ``try_number`` is charged at claim. ``ready_at`` is when a retry or a rescheduled sensor is due.
+    ``try_number`` is charged at claim. ``ready_at`` is when a retry or a rescheduled sensor is due; ``sensing_since``
+    is when the attempt of a rescheduled one first started, and while it is set no claim is charged. ``skipped_by``
+    names the direct upstream task that decided against this one.
     """
 
     __tablename__ = "task_instance"
@@ -198,6 +200,8 @@ class TaskInstance(Base):
     queued_at: Mapped[datetime | None]
     start_date: Mapped[datetime | None]
     end_date: Mapped[datetime | None]
+    sensing_since: Mapped[datetime | None]
+    skipped_by: Mapped[str | None] = mapped_column(Id)
 
     __table_args__ = (
         UniqueConstraint("run_pk", "task_id", "map_index", name="uq_task_instance_key"),
@@ -225,7 +229,7 @@ class TaskAttempt(Base):
     token: Mapped[str] = mapped_column(Token)
     owner: Mapped[str] = mapped_column(Token)
     hostname: Mapped[str] = mapped_column(String(250))
-    state: Mapped[str] = mapped_column(String(20))  # success, failed, up_for_retry, skipped, up_for_reschedule
+    state: Mapped[str] = mapped_column(String(20))  # success, failed, up_for_retry, skipped
     cause: Mapped[str] = mapped_column(String(20))  # engine.metastore.outcome.Cause
     exit_code: Mapped[int | None] = mapped_column(Integer)
     signal: Mapped[int | None] = mapped_column(Integer)

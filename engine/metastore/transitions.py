@@ -11,11 +11,13 @@ claim              scheduled → queued                 state; DAG not paused; b
 release            queued → scheduled                 token; takes the charge back: no process was started
 start              queued → running                   token
 finish             running → success, failed,         token; advances children, closes runs
-                   up_for_retry, skipped
+                   up_for_retry, skipped,
+                   up_for_reschedule
 disown             queued, running → scheduled        owner; what never reached it, without charge
 rescue             queued, running → (release,        owner; what its dead owner left behind
                    finish as lost)
-promote            up_for_retry → scheduled           state and ready_at
+promote            up_for_retry, up_for_reschedule    state and ready_at
+                   → scheduled
 =================  =================================  ==========================================================
 
 Rows are locked in the order task instances (by id), runs, budgets (by key), so that schedulers seldom deadlock; when
@@ -30,7 +32,7 @@ import secrets
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -40,8 +42,10 @@ from sqlalchemy import (
     Select,
     String,
     bindparam,
+    case,
     cast,
     delete,
+    func,
     insert,
     literal,
     or_,
@@ -51,9 +55,10 @@ from sqlalchemy import (
 )
 
 from alerting.tables import BigKey
-from engine.authoring.serialized import SerializedTask, decode_dag
+from engine.authoring import params
+from engine.authoring.serialized import SerializedDag, SerializedTask, decode_dag
 from engine.authoring.timetables import manual_interval
-from engine.metastore import budgets
+from engine.metastore import budgets, skips
 from engine.metastore.changes import Changes, Claimed, Finished, RunChange, RunFacts, TaskChange
 from engine.metastore.database import Tx
 from engine.metastore.errors import Duplicate, NotFound, Refused
@@ -74,6 +79,8 @@ _IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
 _PAGE_PER_SLOT: Final = 4
 _CLAIM_PAGES: Final = 6  # each twice as long as the one before
 _BEFORE_ALL: Final = -(2**31)  # a priority rank before every other
+
+_CHARGE: Final = case((TI.c.sensing_since.is_(None), 1), else_=0)  # a rescheduled attempt goes on: no new one begins
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9_.:+~@,-]{1,250}")
 
@@ -99,7 +106,7 @@ _START_RUN = (
 _READY = (
     select(TI.c.id, TI.c.run_pk, TI.c.dag_id, TI.c.task_id, TI.c.map_index, TI.c.pool, TI.c.pool_slots)
     .add_columns(TI.c.try_number, TI.c.max_tries, TI.c.operator, TI.c.queue, TI.c.run_id, TI.c.scheduled_at)
-    .add_columns(TI.c.priority_rank)
+    .add_columns(TI.c.priority_rank, TI.c.sensing_since)
     .where(
         TI.c.state == TaskState.SCHEDULED,
         tuple_(TI.c.priority_rank, TI.c.id) > tuple_(bindparam("rank", type_=Integer), bindparam("id", type_=BigKey)),
@@ -119,7 +126,7 @@ _CLAIM = (
         token=literal("", String).concat(bindparam("b_batch", type_=String)).concat(cast(TI.c.id, String(20))),
         owner=bindparam("b_owner"),
         queued_at=bindparam("b_now"),
-        try_number=TI.c.try_number + 1,
+        try_number=TI.c.try_number + _CHARGE,
         ready_at=None,
     )
 )
@@ -127,7 +134,7 @@ _CLAIM_AND_START = _CLAIM.values(state=TaskState.RUNNING, start_date=bindparam("
 _RELEASE = (
     update(TI)
     .where(TI.c.token.in_(_TOKENS), TI.c.state == TaskState.QUEUED)
-    .values(state=TaskState.SCHEDULED, token=None, owner=None, queued_at=None, try_number=TI.c.try_number - 1)
+    .values(state=TaskState.SCHEDULED, token=None, owner=None, queued_at=None, try_number=TI.c.try_number - _CHARGE)
 )
 _START = (
     update(TI)
@@ -139,7 +146,24 @@ _END = (
     update(TI)
     .where(TI.c.token.in_(_TOKENS), TI.c.state == TaskState.RUNNING)
     .values(
-        state=bindparam("b_state"), end_date=bindparam("b_end"), ready_at=bindparam("b_ready"), token=None, owner=None
+        state=bindparam("b_state"),
+        end_date=bindparam("b_end"),
+        ready_at=bindparam("b_ready"),
+        token=None,
+        owner=None,
+        start_date=func.coalesce(TI.c.sensing_since, TI.c.start_date),
+        sensing_since=None,  # after start_date, as the table has them: MySQL assigns from left to right
+    )
+)
+_SUSPEND = (
+    update(TI)
+    .where(TI.c.token.in_(_TOKENS), TI.c.state == TaskState.RUNNING)
+    .values(
+        state=TaskState.UP_FOR_RESCHEDULE,
+        ready_at=bindparam("b_ready"),
+        token=None,
+        owner=None,
+        sensing_since=func.coalesce(TI.c.sensing_since, TI.c.start_date),
     )
 )
 _CHILDREN = (
@@ -184,15 +208,16 @@ _CLOSE = (
     .where(RUN.c.id.in_(_IDS), RUN.c.state == RunState.RUNNING)
     .values(state=bindparam("b_state"), end_date=bindparam("b_now"))
 )
+_WAITING: Final = (TaskState.UP_FOR_RETRY, TaskState.UP_FOR_RESCHEDULE)
 _DUE = (
     select(TI.c.id)
-    .where(TI.c.state == TaskState.UP_FOR_RETRY, TI.c.ready_at <= bindparam("now"))
+    .where(TI.c.state.in_(_WAITING), TI.c.ready_at <= bindparam("now"))
     .order_by(TI.c.ready_at)
     .limit(bindparam("limit"))
 )
 _PROMOTE = (
     update(TI)
-    .where(TI.c.id.in_(_IDS), TI.c.state == TaskState.UP_FOR_RETRY)
+    .where(TI.c.id.in_(_IDS), TI.c.state.in_(_WAITING))
     .values(state=TaskState.SCHEDULED, scheduled_at=bindparam("b_now"), ready_at=None)
 )
 _DISOWN = (
@@ -204,7 +229,7 @@ _DISOWN = (
         owner=None,
         queued_at=None,
         start_date=None,
-        try_number=TI.c.try_number - 1,
+        try_number=TI.c.try_number - _CHARGE,
     )
 )
 _OWNED: Final[Select[Any]] = (
@@ -238,8 +263,8 @@ def create_run(
     """Queue a run that somebody asks for; returns its run_id.
 
     Without a logical date the run's is now. Its data interval is the last complete one before the logical date, as in
-    Airflow. Raises Refused for a run_id that cannot be one, NotFound for a DAG that is not there, Duplicate where the
-    run_id or the logical date is taken.
+    Airflow. Raises Refused for a run_id that cannot be one and for params that `conf` leaves wrong, NotFound for a DAG
+    that is not there, Duplicate where the run_id or the logical date is taken.
     """
     if run_id is not None and not _is_run_id(run_id):
         raise Refused(
@@ -252,8 +277,10 @@ def create_run(
     found = tx.connection.execute(statement.where(Dag.dag_id == dag_id, Dag.is_active.is_(True))).first()
     if found is None:
         raise NotFound(f"there is no DAG {dag_id!r}")
+    dag = decode_dag(found.data)
+    _check_params(dag, conf or {})
     moment = logical_date or tx.now
-    interval = manual_interval(decode_dag(found.data).schedule, moment)
+    interval = manual_interval(dag.schedule, moment)
     run_id = f"{run_type}__{moment.isoformat()}" if run_id is None else run_id
     values = {
         "dag_id": dag_id,
@@ -270,6 +297,13 @@ def create_run(
     if not insert_run(tx, values):
         raise Duplicate(f"DAG {dag_id!r} already has a run {run_id!r}, or one with logical date {moment.isoformat()}")
     return run_id
+
+
+def _check_params(dag: SerializedDag, conf: Mapping[str, Any]) -> None:
+    try:
+        params.validate(dag.param_schemas, {**dag.params, **conf})
+    except params.ParamValidationError as error:
+        raise Refused(f"DAG {dag.dag_id!r} refuses this conf. {error}") from error
 
 
 def _is_run_id(text: str) -> bool:
@@ -420,7 +454,7 @@ def claim(
         if chosen:
             claimed += _queue(tx, runs, owner, chosen, starting=starting)
             changes.tasks += [
-                _changed(row, TaskState.QUEUED, try_number=row.try_number + 1, queued_at=tx.now) for row in chosen
+                _changed(row, TaskState.QUEUED, try_number=_charged(row), queued_at=tx.now) for row in chosen
             ]
         if len(ready) < limit:
             break
@@ -452,11 +486,17 @@ def _queue(tx: Tx, runs: Runs, owner: str, chosen: Sequence[Row[Any]], *, starti
             row.task_id,
             row.map_index,
             f"{batch}{row.id}",
-            row.try_number + 1,
+            _charged(row),
             row.max_tries,
+            row.sensing_since,
         )
         for row in chosen
     ]
+
+
+def _charged(row: Row[Any]) -> int:
+    """The number of the attempt that a claim begins, or goes on with."""
+    return int(row.try_number) + (row.sensing_since is None)
 
 
 def _fitting(
@@ -553,10 +593,17 @@ def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> C
         return changes
     ended = [_decide(row, tasks[row.id], by_token[row.token], tx.now) for row in held]
     _write_ends(tx, held, ended)
-    tx.connection.execute(insert(TaskAttempt), [_attempt(row, change) for row, change in zip(held, ended, strict=True)])
-    _store_xcoms(tx, ended)
+    over = [
+        (row, change) for row, change in zip(held, ended, strict=True) if change.state != TaskState.UP_FOR_RESCHEDULE
+    ]
+    if over:
+        tx.connection.execute(insert(TaskAttempt), [_attempt(row, change) for row, change in over])
+    _store_xcoms(tx, [change for _, change in over])
     changes.tasks += ended
-    changes.add(_advance(tx, graphs, runs, [change for change in ended if change.state != TaskState.UP_FOR_RETRY]))
+    final = [change for change in ended if change.state not in _WAITING]
+    skipped = [_changed(row, TaskState.SKIPPED, end_date=tx.now) for row in skips.skip(tx, graphs, runs, final)]
+    changes.tasks += skipped
+    changes.add(_advance(tx, graphs, runs, [*final, *skipped]))
     budgets.give(tx, budgets.task_amounts((row.dag_id, row.pool, row.pool_slots) for row in held))
     return changes
 
@@ -564,18 +611,23 @@ def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> C
 def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime) -> TaskChange:
     outcome = report.outcome
     end = max(row.start_date, now - report.ago)
+    began = row.sensing_since or row.start_date
     retry_at = None
     match outcome.cause:
         case Cause.SUCCESS:
             state = TaskState.SUCCESS
         case Cause.SKIP:
             state = TaskState.SKIPPED
+        case Cause.RESCHEDULE:
+            state = TaskState.UP_FOR_RESCHEDULE
+            retry_at = end + timedelta(seconds=outcome.resume_seconds)
         case _ if outcome.may_retry and row.try_number < row.max_tries:
             state = TaskState.UP_FOR_RETRY
-            retry_at = now + task.retry_delay(row.try_number)
+            retry_at = now + task.retry_delay(row.try_number, f"{row.dag_id}#{row.task_id}#{row.run_id}")
         case _:
             state = TaskState.FAILED
-    return _changed(row, state, outcome=outcome, hostname=report.hostname, end_date=end, retry_at=retry_at)
+    more = {"start_date": began, "end_date": end, "retry_at": retry_at}
+    return _changed(row, state, outcome=outcome, hostname=report.hostname, **more)
 
 
 def _changed(row: Row[Any], state: TaskState, **more: Any) -> TaskChange:
@@ -605,10 +657,13 @@ def _changed(row: Row[Any], state: TaskState, **more: Any) -> TaskChange:
 def _write_ends(tx: Tx, held: Sequence[Row[Any]], ended: Sequence[TaskChange]) -> None:
     groups: dict[tuple[TaskState, datetime | None, datetime | None], list[str]] = defaultdict(list)
     for row, change in zip(held, ended, strict=True):
-        end = None if change.state == TaskState.UP_FOR_RETRY else change.end_date
+        end = None if change.state in _WAITING else change.end_date
         groups[change.state, end, change.retry_at].append(row.token)
     for (state, end, retry_at), tokens in groups.items():
-        tx.connection.execute(_END, {"tokens": tokens, "b_state": state, "b_end": end, "b_ready": retry_at})
+        if state == TaskState.UP_FOR_RESCHEDULE:
+            tx.connection.execute(_SUSPEND, {"tokens": tokens, "b_ready": retry_at})
+        else:
+            tx.connection.execute(_END, {"tokens": tokens, "b_state": state, "b_end": end, "b_ready": retry_at})
 
 
 def _attempt(row: Row[Any], change: TaskChange) -> dict[str, Any]:
@@ -626,7 +681,7 @@ def _attempt(row: Row[Any], change: TaskChange) -> dict[str, Any]:
         "exit_code": outcome.exit_code,
         "signal": outcome.signal,
         "error": None if outcome.cause in (Cause.SUCCESS,) else outcome.sentence,
-        "start_date": row.start_date,
+        "start_date": change.start_date,
         "end_date": change.end_date,
     }
 
@@ -706,7 +761,7 @@ def _advance_wave(tx: Tx, graphs: Graphs, runs: Runs, deltas: Mapping[tuple[int,
         delta = deltas[row.run_pk, row.task_id]
         task = graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id]
         up = Delta(row.up_success, row.up_failed, row.up_blocked, row.up_skipped).plus(delta)
-        verdict = _verdict(task, row.up_total, up)
+        verdict = TaskState.SKIPPED if row.skipped_by else _verdict(task, row.up_total, up)
         groups[delta, verdict].append(row.id)
         if verdict == TaskState.SCHEDULED:
             changes.scheduled += 1
@@ -792,7 +847,7 @@ def _failed_tasks(tx: Tx, graphs: Graphs, complete: Sequence[RunFacts]) -> dict[
 
 
 def promote(tx: Tx, limit: int) -> int:
-    """Make retries whose delay is over ready again; returns how many."""
+    """Make retries whose delay is over, and sensors that look again, ready; returns how many."""
     ids = tx.connection.execute(_locked(tx, _DUE, skip=True), {"now": tx.now, "limit": limit}).scalars().all()
     if ids:
         tx.connection.execute(_PROMOTE, {"ids": ids, "b_now": tx.now})

@@ -17,19 +17,37 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 # Imported for the children's sake: whatever the zygote holds, no attempt needs to import again.
+from engine.authoring import airflow_names
 from engine.authoring.context import build_context
-from engine.authoring.exceptions import AirflowFailException, AirflowSkipException
+from engine.authoring.exceptions import (
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+)
 from engine.authoring.execution import execute
 from engine.authoring.loader import LoadedFile, load_file
 from engine.authoring.templating import command_environment, render_bash
 from engine.metastore.outcome import Cause, Outcome
 from engine.running import messages, scratch, xcom_limits
-from engine.running.messages import Ask, AttemptOrder, CleanOrder, Imported, ImportFailed, ImportOrder, Result
+from engine.running.messages import (
+    AnyAsk,
+    Ask,
+    AttemptOrder,
+    CleanOrder,
+    Imported,
+    ImportFailed,
+    ImportOrder,
+    Result,
+    RunsAsk,
+    TriggerAsk,
+)
 from engine.running.traces import print_trace
 from engine.running.wire import BlockingStream
 from engine.running.zygote import serve
@@ -105,7 +123,7 @@ def _run(order: AttemptOrder, fds: list[int], loaded: LoadedFile | None) -> int:
         _redirect(log_fd)
         _run_bash(order, channel)
     redirect_output(log_fd)
-    return _run_python(order, channel, loaded)
+    return run_python(order, channel, loaded)
 
 
 def redirect_output(log_fd: int) -> None:
@@ -127,7 +145,7 @@ def _redirect(log_fd: int) -> None:
 
 
 class XCom:
-    """XCom as an attempt sees it: pulls are asked of the supervisor, pushes travel with the result."""
+    """The metastore as an attempt sees it: it asks its supervisor, and what it pushes travels with the result."""
 
     def __init__(self, order: AttemptOrder, channel: BlockingStream) -> None:
         self._context = order.context
@@ -136,16 +154,36 @@ class XCom:
         self.pushed: dict[str, str] = {}
 
     def pull(
-        self, task_ids: Sequence[str], key: str = RETURN_VALUE, *, dag_id: str | None = None, run_id: str | None = None
+        self,
+        task_ids: Sequence[str],
+        key: str = RETURN_VALUE,
+        *,
+        dag_id: str | None = None,
+        run_id: str | None = None,
+        prior: bool = False,
     ) -> dict[str, Any]:
         """Values by task id; tasks that left none are missing."""
         xcom_limits.check_key(key)
-        self._number += 1
         context = self._context
-        ask = Ask(self._number, dag_id or context.dag_id, run_id or context.run_id, list(task_ids), key)
+        about = (dag_id or context.dag_id, run_id or context.run_id, list(task_ids), key, prior)
+        return self._answer(Ask(self._next_number(), *about))
+
+    def run_states(self, dag_id: str, logical_dates: Sequence[datetime], task_ids: Sequence[str]) -> dict[str, Any]:
+        """How runs, or tasks of them, stand: ``states``, and what the DAG does not know as ``missing``."""
+        return self._answer(RunsAsk(self._next_number(), dag_id, list(logical_dates), list(task_ids)))
+
+    def trigger(self, dag_id: str, run_id: str, **about: Any) -> dict[str, Any]:
+        """Make a run once; ``run_id`` and ``state``, or ``error`` and perhaps ``exists``."""
+        return self._answer(TriggerAsk(number=self._next_number(), dag_id=dag_id, run_id=run_id, **about))
+
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _answer(self, ask: AnyAsk) -> dict[str, Any]:
         self._channel.send(ask)
         answer = messages.answers.decode(self._channel.receive())
-        return {task_id: json.loads(value) for task_id, value in answer.values.items()}
+        return {name: json.loads(value) for name, value in answer.values.items()}
 
     def push(self, key: str, value: Any) -> None:
         """Leave a value for others; TypeError or ValueError say what cannot be stored (see :mod:`.xcom_limits`)."""
@@ -189,13 +227,15 @@ def _run_bash(order: AttemptOrder, channel: BlockingStream) -> NoReturn:
         os._exit(1)
 
 
-def _run_python(order: AttemptOrder, channel: BlockingStream, loaded: LoadedFile | None) -> int:
+def run_python(order: AttemptOrder, channel: BlockingStream, loaded: LoadedFile | None) -> int:
+    """Run a task's ``execute`` in this process and report its end; returns the exit status."""
     if loaded is None and (loaded := _load(order, channel)) is None:
         return 1
     xcom = XCom(order, channel)
-    outcome = _execute(order, loaded, xcom)
+    with airflow_names.importable():
+        outcome = _execute(order, loaded, xcom)
     channel.send(Result(outcome))
-    return 0 if outcome.cause in (Cause.SUCCESS, Cause.SKIP) else 1
+    return 0 if outcome.cause in (Cause.SUCCESS, Cause.SKIP, Cause.RESCHEDULE) else 1
 
 
 def _execute(order: AttemptOrder, loaded: LoadedFile, xcom: XCom) -> Outcome:
@@ -209,13 +249,15 @@ def _execute(order: AttemptOrder, loaded: LoadedFile, xcom: XCom) -> Outcome:
             xcom.push(RETURN_VALUE, value)
     except AirflowSkipException as error:
         return Outcome(Cause.SKIP, error=_one_line(str(error)) or None, xcom=xcom.pushed)
-    except AirflowFailException as error:
+    except AirflowRescheduleException as error:
+        return Outcome(Cause.RESCHEDULE, resume_seconds=error.seconds_from_now())
+    except (AirflowFailException, AirflowSensorTimeout) as error:
         print_trace(error)
         return Outcome(Cause.EXCEPTION, error=last_line(error), may_retry=False)
     except BaseException as error:  # SystemExit too: a task that calls sys.exit() has not finished its work
         print_trace(error)
         return Outcome(Cause.EXCEPTION, error=last_line(error))
-    return Outcome(Cause.SUCCESS, xcom=xcom.pushed)
+    return Outcome(Cause.SUCCESS, xcom=xcom.pushed, skip=tuple(sorted(context.to_skip)))
 
 
 def last_line(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.authoring import airflow_names
 from engine.authoring.attempt_context import AttemptContext, NoXCom
 from engine.authoring.context import Context, build_context
 from engine.authoring.exceptions import AirflowException
@@ -58,7 +59,8 @@ def _call_all(order: CallbackOrder) -> list[str]:
     errors = []
     for callback in callbacks:
         try:
-            callback(context)
+            with airflow_names.importable():
+                callback(context)
         except BaseException as error:
             print_trace(error)
             errors.append(f"{getattr(callback, '__name__', callback)}: {last_line(error)}")

@@ -14,11 +14,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from engine.running.messages import Ask, Ended
+from engine.running.messages import AnyAsk, Ended
 
 log = logging.getLogger(__name__)
 
-Question = tuple[str, Ask]  # the attempt's token, and what it asks
+Question = tuple[str, AnyAsk]  # the attempt's token, and what it asks
 
 
 class MetastoreAway(Exception):
@@ -34,8 +34,8 @@ class Survivor(Protocol):
     def report(self, ended: list[Ended]) -> None:
         """Write how attempts ended."""
 
-    def pull(self, ask: Ask) -> dict[str, str]:
-        """XCom values by task id."""
+    def answer(self, ask: AnyAsk) -> dict[str, str]:
+        """What the metastore answers; see :mod:`engine.running.answers`."""
 
     def heartbeat(self) -> None:
         """Say that this supervisor lives."""
@@ -124,6 +124,6 @@ class Deputy:
             self.adopted = True
         if ended:
             survivor.report(ended)
-        answers = [(token, ask.number, survivor.pull(ask)) for token, ask in questions]
+        answers = [(token, ask.number, survivor.answer(ask)) for token, ask in questions]
         survivor.heartbeat()
         return Round(len(ended), answers)

@@ -9,7 +9,7 @@ from typing import Final
 from engine.metastore.outcome import Cause, Outcome, signal_name
 from engine.running import messages
 from engine.running.attempt import RETURN_VALUE
-from engine.running.messages import Ask, AttemptOrder
+from engine.running.messages import AnyAsk, Ask, AttemptOrder, RunsAsk, TriggerAsk
 from engine.running.output import LONGEST_LINE, AttemptLog
 from engine.running.wire import Stream
 from engine.running.xcom_limits import LARGEST_SUM, LONGEST_KEY, check_received
@@ -18,7 +18,9 @@ from engine.running.zygote import Exited, ZygoteClient
 LONGEST_MESSAGE: Final = 2 * LARGEST_SUM  # from an attempt
 LONGEST_ERROR: Final = 2000
 _MOST_ASKED: Final = 10_000
-_TELLABLE: Final = (Cause.SUCCESS, Cause.SKIP, Cause.EXCEPTION, Cause.START, Cause.IMPORT)
+LONGEST_PAUSE: Final = 366 * 86_400.0  # seconds for which an attempt may give its slot back
+_WELL: Final = (Cause.SUCCESS, Cause.SKIP, Cause.RESCHEDULE)
+_TELLABLE: Final = (*_WELL, Cause.EXCEPTION, Cause.START, Cause.IMPORT)
 
 
 @dataclass(slots=True)
@@ -36,7 +38,7 @@ class Attempt:
     kill_at: float | None = None
     ending: Outcome | None = None  # why we are ending it
     result: Outcome | None = None  # what its code reported
-    asked: dict[int, Ask] = field(default_factory=dict)  # not yet answered
+    asked: dict[int, AnyAsk] = field(default_factory=dict)  # not yet answered
     open_log: bool = True
     untouchable: bool = False  # it has become another user
     finished: bool = False  # a handler of the same round may still hold it
@@ -50,25 +52,39 @@ def believable(told: Outcome) -> Outcome:
     except ValueError as reason:
         return Outcome(Cause.EXCEPTION, error=f"its result could not be stored: {reason}")
     cause = told.cause if told.cause in _TELLABLE else Cause.EXCEPTION
-    return Outcome(cause, error=error, may_retry=told.may_retry, xcom=told.xcom)
+    pause = told.resume_seconds if 0 <= told.resume_seconds <= LONGEST_PAUSE else LONGEST_PAUSE
+    return Outcome(cause, error=error, may_retry=told.may_retry, xcom=told.xcom, skip=told.skip, resume_seconds=pause)
 
 
-def sensible(ask: Ask) -> bool:
+def sensible(ask: AnyAsk) -> bool:
     """Whether a database can be asked this."""
-    ids = [ask.dag_id, ask.run_id, ask.key, *ask.task_ids]
-    return len(ask.task_ids) <= _MOST_ASKED and all(len(text) <= LONGEST_KEY and text.isprintable() for text in ids)
+    match ask:
+        case Ask():
+            ids = [ask.dag_id, ask.run_id, ask.key, *ask.task_ids]
+        case RunsAsk():
+            ids = [ask.dag_id, *ask.task_ids]
+            if len(ask.logical_dates) > _MOST_ASKED or any(date.tzinfo is None for date in ask.logical_dates):
+                return False
+        case TriggerAsk():
+            ids = [ask.dag_id, ask.run_id, ask.origin]
+            if ask.logical_date and ask.logical_date.tzinfo is None:
+                return False
+    return len(ids) <= _MOST_ASKED and all(len(text) <= LONGEST_KEY and text.isprintable() for text in ids)
 
 
 def end_of(attempt: Attempt, event: Exited) -> Outcome:
     """How an attempt ended: what we did to it, then its exit status, then what its code reported."""
-    if attempt.ending:
-        return attempt.ending
+    return attempt.ending or end_told(attempt.order, attempt.result, event)
+
+
+def end_told(order: AttemptOrder, result: Outcome | None, event: Exited) -> Outcome:
+    """How an attempt that nobody ended did end: its exit status has the last word over what its code reported."""
     if event.signal is not None:
         return Outcome(Cause.SIGNAL, signal=event.signal, error=f"killed by {signal_name(event.signal)}")
-    if attempt.result and (event.exit_code == 0 or attempt.result.cause not in (Cause.SUCCESS, Cause.SKIP)):
-        return attempt.result
-    spec = attempt.order.bash
-    if attempt.order.kind == "bash" and spec and not attempt.order.needs_file:
+    if result and (event.exit_code == 0 or result.cause not in _WELL):
+        return result
+    spec = order.bash
+    if order.kind == "bash" and spec and not order.needs_file:
         return _bash_outcome(event.exit_code or 0, spec.skip_on_exit_code)
     return Outcome(Cause.EXIT, exit_code=event.exit_code, error=f"exited with code {event.exit_code} without a result")
 
@@ -109,5 +125,7 @@ def last_remark(outcome: Outcome) -> str:
             return "succeeded"
         case Cause.SKIP:
             return f"skipped: {outcome.sentence}"
+        case Cause.RESCHEDULE:
+            return f"gives its slot back and goes on in {outcome.resume_seconds:g} s"
         case _:
             return f"failed: {outcome.sentence}"

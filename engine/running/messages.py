@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -41,8 +42,8 @@ class Dispatch(msgspec.Struct, frozen=True, tag="dispatch"):
     orders: list[AttemptOrder]
 
 
-class XComAnswer(msgspec.Struct, frozen=True, tag="xcom_answer"):
-    """Scheduler → supervisor: the JSON texts that an attempt asked for, by task id; absent ones are missing."""
+class QuestionAnswer(msgspec.Struct, frozen=True, tag="question_answer"):
+    """Scheduler → supervisor: the JSON texts that an attempt asked for, by name; absent ones are missing."""
 
     token: str
     number: int
@@ -76,23 +77,65 @@ class Ended(msgspec.Struct, frozen=True, tag="ended"):
         return timedelta(seconds=max(0.0, time.monotonic() - self.at) // 0.1 / 10)
 
 
-class XComQuestion(msgspec.Struct, frozen=True, tag="xcom_question"):
-    """Supervisor → scheduler: an attempt of run `run_id` wants the values that `task_ids` left under `key`."""
+class Ask(msgspec.Struct, frozen=True, tag="ask"):
+    """Attempt → supervisor: the values that `task_ids` of a run left under `key`, in JSON by task id.
 
-    token: str
+    With `prior` also those of the DAG's runs of earlier logical dates: of each task the newest value.
+    """
+
     number: int
     dag_id: str
     run_id: str
     task_ids: list[str]
     key: str
+    prior: bool = False
+
+
+class RunsAsk(msgspec.Struct, frozen=True, tag="runs_ask"):
+    """Attempt → supervisor: how tasks, or runs where there are no `task_ids`, of these logical dates stand.
+
+    The answer's ``states`` is a JSON list with a state for each that exists. Its ``missing`` lists what the
+    DAG does not know: its own dag_id, or task_ids.
+    """
+
+    number: int
+    dag_id: str
+    logical_dates: list[datetime]
+    task_ids: list[str]
+
+
+class TriggerAsk(msgspec.Struct, frozen=True, kw_only=True, tag="trigger_ask"):
+    """Attempt → supervisor: make a run of another DAG, once: the same `run_id` from the same `origin` is the same run.
+
+    With `anew` a run that this origin made and that has failed is followed by another. The answer holds ``run_id`` and
+    ``state``, or ``error`` and, where that is a run of somebody else, ``exists``; all in JSON.
+    """
+
+    number: int
+    dag_id: str
+    run_id: str
+    origin: str
+    logical_date: datetime | None
+    conf: dict[str, Any]
+    anew: bool
+
+
+AnyAsk = Ask | RunsAsk | TriggerAsk
+
+
+class Question(msgspec.Struct, frozen=True, tag="question"):
+    """Supervisor → scheduler: what an attempt asks the metastore."""
+
+    token: str
+    ask: AnyAsk
 
 
 class Alive(msgspec.Struct, frozen=True, tag="alive"):
     """Supervisor → scheduler, each heartbeat: still turning."""
 
 
-FromScheduler = Dispatch | XComAnswer | Confirm | Drain
-FromSupervisor = Ended | XComQuestion | Alive
+FromScheduler = Dispatch | QuestionAnswer | Confirm | Drain
+FromSupervisor = Ended | Question | Alive
 
 
 class ImportOrder(msgspec.Struct, frozen=True, tag="import"):
@@ -128,24 +171,14 @@ class Result(msgspec.Struct, frozen=True, tag="result"):
     outcome: Outcome
 
 
-class Ask(msgspec.Struct, frozen=True, tag="ask"):
-    """Attempt → supervisor: the values that `task_ids` of a run left under `key`."""
-
-    number: int
-    dag_id: str
-    run_id: str
-    task_ids: list[str]
-    key: str
-
-
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
-    """Supervisor → attempt: JSON texts by task id."""
+    """Supervisor → attempt: JSON texts by name."""
 
     number: int
     values: dict[str, str]
 
 
-FromAttempt = Imported | ImportFailed | Result | Ask
+FromAttempt = Imported | ImportFailed | Result | AnyAsk
 
 hello = msgspec.msgpack.Decoder(Hello)
 from_scheduler = msgspec.msgpack.Decoder(FromScheduler)

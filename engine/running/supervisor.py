@@ -47,7 +47,20 @@ from engine.running.in_flight import (
     status_of,
     with_output,
 )
-from engine.running.messages import Alive, Ask, AttemptOrder, Dispatch, Drain, Ended, Imported, ImportFailed, Result
+from engine.running.messages import (
+    Alive,
+    AnyAsk,
+    Ask,
+    AttemptOrder,
+    Dispatch,
+    Drain,
+    Ended,
+    Imported,
+    ImportFailed,
+    Result,
+    RunsAsk,
+    TriggerAsk,
+)
 from engine.running.output import AttemptLog
 from engine.running.plain import PlainCommand, PlainShell
 from engine.running.scratch import Scratch
@@ -168,7 +181,7 @@ class Supervisor:
                 case Dispatch(orders):
                     for order in orders:
                         self._begin(order)
-                case messages.XComAnswer(token, number, values):
+                case messages.QuestionAnswer(token, number, values):
                     self._answer(token, number, values)
                 case messages.Confirm(tokens):
                     for token in tokens:
@@ -326,21 +339,19 @@ class Supervisor:
             match message:
                 case Result(outcome):
                     attempt.result = believable(outcome)
-                case Ask() as ask:
+                case Ask() | RunsAsk() | TriggerAsk() as ask:
                     self._ask(attempt, ask)
                 case ImportFailed(error):
                     attempt.result = believable(Outcome(Cause.IMPORT, error=error))
 
-    def _ask(self, attempt: Attempt, ask: Ask) -> None:
+    def _ask(self, attempt: Attempt, ask: AnyAsk) -> None:
         """Pass a question on. It is kept until it is answered: whoever was asked may die."""
         if not sensible(ask):
             _tell(attempt, messages.Answer(ask.number, {}))
             return
         attempt.asked[ask.number] = ask
         if self._upstream:
-            token = attempt.order.token
-            question = messages.XComQuestion(token, ask.number, ask.dag_id, ask.run_id, ask.task_ids, ask.key)
-            self._upstream.send(question)
+            self._upstream.send(messages.Question(attempt.order.token, ask))
 
     def _answer(self, token: str, number: int, values: dict[str, str]) -> None:
         attempt = self._attempts.get(token)

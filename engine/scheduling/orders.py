@@ -44,6 +44,7 @@ class OrderDesk:
             conf=run.conf,
             params={**graph.dag.params, **{k: v for k, v in run.conf.items() if k in graph.dag.params}},
             start_date=started,
+            sensing_since=claimed.sensing_since,
             log_url=links.attempt_url(self.base_url, *key),
             hostname=self.hostname,
             dag=dag_facts,

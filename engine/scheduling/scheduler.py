@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from engine.config import Settings
 from engine.executors.local import LocalExecutor, SequentialExecutor
 from engine.executors.protocol import OwnerDied, Report
-from engine.metastore import processes, transitions, xcoms
+from engine.metastore import processes, transitions
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Changes, Claimed, Finished, RunFacts
 from engine.metastore.errors import MetastoreError
@@ -37,7 +37,8 @@ from engine.metastore.states import ProcessKind, RunType, TaskState
 from engine.metastore.store import Store, Tx
 from engine.metastore.wakeups import Listener
 from engine.metrics import Metrics
-from engine.running.messages import AttemptOrder, Ended, XComAnswer, XComQuestion
+from engine.running.answers import answer
+from engine.running.messages import AttemptOrder, Ended, Question, QuestionAnswer, TriggerAsk
 from engine.scheduling.due import create_due_runs, earliest, next_due, sync_schedules
 from engine.scheduling.gauges import Gauges
 from engine.scheduling.measure import FirstStarts, measure, started
@@ -88,7 +89,7 @@ class Scheduler:
         self._look = True  # look for queued runs in the next turn
         self._dead: set[str] = set()  # supervisors known to be dead, not rescued yet
         self._ended: list[Ended] = []  # reports that no committed transaction has taken up yet
-        self._questions: list[XComQuestion] = []
+        self._questions: list[Question] = []
         self._collect_seconds = 0.0
         self._doubtful = False  # a transaction failed, or seemed to
         self._doubts_settled = 0  # of the store's doubts, those that disown() has looked into
@@ -178,7 +179,7 @@ class Scheduler:
 
     def _turn(self, reports: list[Report]) -> None:
         self._ended += [report for report in reports if isinstance(report, Ended)]
-        self._questions += [report for report in reports if isinstance(report, XComQuestion)]
+        self._questions += [report for report in reports if isinstance(report, Question)]
         self._dead.update(report.owner for report in reports if isinstance(report, OwnerDied))
         if self._sweep:
             self._executor.end_hung(self._settings.scheduler.scheduler_health_check_threshold)
@@ -356,10 +357,10 @@ class Scheduler:
     def _answer_questions(self) -> None:
         if not self._questions:
             return
-        with self._store.read() as connection:
-            for q in self._questions:
-                values = xcoms.pull(connection, q.dag_id, q.run_id, q.task_ids, q.key)
-                self._executor.answer(XComAnswer(q.token, q.number, values))
+        asks = [question.ask for question in self._questions]
+        for question, values in zip(self._questions, answer(self._store, asks), strict=True):
+            self._executor.answer(QuestionAnswer(question.token, question.ask.number, values))
+            self._look = self._look or isinstance(question.ask, TriggerAsk)
         self._questions = []
 
     # -- measuring

@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from engine.links import dag_url, run_url
 from engine.metastore import triggering
-from engine.metastore.errors import Duplicate, NotFound
+from engine.metastore.errors import Duplicate, NotFound, Refused
 from engine.metastore.pausing import set_paused
 from engine.web.local import local_path
 from engine.web.pages import identifier
@@ -37,6 +37,8 @@ def trigger(request: Request) -> Response:
         run_id = triggering.trigger(store, dag_id, triggered_by=triggered_by)
     except NotFound as error:
         raise HTTPException(404, "There is no DAG of this name, or no file defines it any more.") from error
+    except Refused as error:
+        raise HTTPException(400, f"{error} Trigger it with a conf: windsock dags trigger {dag_id} --conf") from error
     except Duplicate as error:
         raise HTTPException(409, "Another run was triggered at this very moment. Go back and try again.") from error
     store.wake("scheduler")

@@ -26,6 +26,7 @@ SIGNS: Final = {
 _CAUSES: Final = {
     Cause.SUCCESS: "it ended well",
     Cause.SKIP: "the task skipped itself",
+    Cause.RESCHEDULE: "it gave its slot back until it looks again",
     Cause.EXCEPTION: "the task raised an exception",
     Cause.EXIT: "the process failed",
     Cause.SIGNAL: "the process was killed",

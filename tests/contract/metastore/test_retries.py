@@ -58,7 +58,8 @@ def test_delays_double_where_the_task_says_so(stage: Stage) -> None:
         delays.append((change.retry_at - change.end_date).total_seconds())
         make_due(stage)
         stage.promote()
-    assert delays == [10, 20, 40]
+    for least, waited in zip((10, 20, 40), delays, strict=True):
+        assert least <= waited < 2 * least
 
 
 def test_promote_takes_no_more_than_its_limit(stage: Stage) -> None:

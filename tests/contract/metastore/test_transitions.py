@@ -35,6 +35,7 @@ ALLOWED = {
     ("start", TaskState.QUEUED): TaskState.RUNNING,
     ("finish", TaskState.RUNNING): TaskState.SUCCESS,
     ("promote", TaskState.UP_FOR_RETRY): TaskState.SCHEDULED,
+    ("promote", TaskState.UP_FOR_RESCHEDULE): TaskState.SCHEDULED,
     ("rescue", TaskState.QUEUED): TaskState.SCHEDULED,
     ("rescue", TaskState.RUNNING): TaskState.UP_FOR_RETRY,
     ("disown", TaskState.QUEUED): TaskState.SCHEDULED,

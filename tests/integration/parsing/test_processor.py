@@ -181,10 +181,10 @@ BAD: dict[str, tuple[str | bytes, int | None, str, str]] = {
         "memory",
     ),
     "other_engine.py": (
-        "# engine\nfrom airflow import DAG\n",
+        "# a dag\nfrom airflow.providers.http.operators.http import HttpOperator\n",
         2,
-        "No module named 'airflow'",
-        "from engine import DAG",
+        "nothing in place of Airflow's module 'airflow.providers.http'",
+        "docs/authoring.md",
     ),
     "no_start.py": ("from engine import DAG\nd = DAG('ns', schedule='@daily')\n", 2, "no start_date", "start_date="),
 }

@@ -167,3 +167,34 @@ def test_a_callback_whose_file_has_vanished_is_dead_with_the_reason(world: World
     (request,) = world.settled("gone")
     assert request.state == "dead"
     assert "gone.py cannot be imported: FileNotFoundError" in request.error
+
+
+def test_a_task_that_skips_itself_is_told_and_one_that_is_skipped_by_others_is_not(world: World) -> None:
+    preamble = PREAMBLE.format(told=str(world.told_path), gate=str(world.gate))
+    body = """
+    itself = BashOperator(task_id='itself', bash_command='exit 99', on_skipped_callback=tell)
+    itself >> BashOperator(task_id='behind', bash_command='true', on_skipped_callback=tell)
+    """
+    world.home.add("skips", body, preamble=preamble)
+    assert world.home.finish("skips") == "success"
+    assert [(row.kind, row.state) for row in world.settled("skips")] == [("on_skipped", "done")]
+    assert [told["task_id"] for told in world.told("skips")] == ["itself"]
+
+
+@pytest.mark.parametrize("cause", ["kill -9 $$", "sleep 60"], ids=["killed", "overran"])
+def test_the_callback_of_the_dag_is_called_once_whatever_ended_the_task(world: World, cause: str) -> None:
+    dag_id = f"run_{'killed' if 'kill' in cause else 'overran'}"
+    preamble = PREAMBLE.format(told=str(world.told_path), gate=str(world.gate))
+    body = f"""
+    first = BashOperator(task_id='t', bash_command='{cause}', execution_timeout=timedelta(seconds=1), retries=1,
+                         retry_delay=timedelta(0))
+    first >> BashOperator(task_id='behind', bash_command='true')
+    BashOperator(task_id='beside', bash_command='exit 1')
+    """
+    world.home.add(dag_id, body, arguments="schedule=None, on_failure_callback=tell", preamble=preamble)
+    assert world.home.finish(dag_id) == "failed"
+    assert [(row.kind, row.scope) for row in world.settled(dag_id)] == [("on_failure", "dag")]
+    assert [told["reason"] for told in world.told(dag_id)] == ["task_failure"]
+    assert [attempt.cause for attempt in world.home.attempts(dag_id, "t")] == [
+        "signal" if "kill" in cause else "timeout"
+    ] * 2

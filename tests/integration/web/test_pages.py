@@ -316,6 +316,12 @@ class TestActions:
             run = connection.execute(select(DagRun.state, DagRun.run_type, DagRun.triggered_by)).one()
         assert tuple(run) == ("queued", "manual", "admin")
 
+    def test_a_dag_that_needs_a_conf_says_so(self, browser: Browser, world: World) -> None:
+        world.dag("d", [task("t")], param_schemas={"n": {"type": "integer"}})
+        response = browser.submit("/dags/d/trigger")
+        assert response.status_code == 400
+        assert "Param &#39;n&#39; has no default and no value" in response.text
+
     @pytest.mark.parametrize("dag_id", ["gone", "never"])
     def test_what_is_not_there_cannot_be_triggered(self, browser: Browser, world: World, dag_id: str) -> None:
         world.dag("gone", is_active=False)

@@ -26,9 +26,18 @@ class FakeXCom:
         *,
         dag_id: str | None = None,
         run_id: str | None = None,
+        prior: bool = False,
     ) -> Mapping[str, Any]:
         self.asked.append((tuple(task_ids), key, dag_id, run_id))
         return {task_id: self.values[task_id] for task_id in task_ids if task_id in self.values}
+
+    def run_states(self, dag_id: str, logical_dates: Sequence[datetime], task_ids: Sequence[str]) -> Mapping[str, Any]:
+        self.asked_runs = (dag_id, list(logical_dates), list(task_ids))
+        return dict(self.values)
+
+    def trigger(self, dag_id: str, run_id: str, **about: Any) -> Mapping[str, Any]:
+        self.triggered = (dag_id, run_id, about)
+        return dict(self.values)
 
     def push(self, key: str, value: Any) -> None:
         self.pushed[key] = value

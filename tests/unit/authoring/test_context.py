@@ -113,8 +113,8 @@ def test_xcom_is_pulled_from_one_several_or_upstream_tasks(make_record: Any, mak
     assert ti.xcom_pull() == [2]
     ti.xcom_pull("a", key="k", dag_id="other", run_id="r")
     assert xcom.asked[-1] == (("a",), "k", "other", "r")
-    with pytest.raises(AuthoringError, match="include_prior_dates"):
-        ti.xcom_pull("a", include_prior_dates=True)
+    with pytest.raises(AuthoringError, match="map_indexes"):
+        ti.xcom_pull("a", map_indexes=[1])
     ti.xcom_push("k", 3)
     assert xcom.pushed == {"k": 3}
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -224,5 +225,16 @@ def test_flavours_of_task_that_do_not_exist_yet_are_refused_in_words() -> None:
     with pytest.raises(AuthoringError, match="mapped tasks are not supported yet"):
         load.expand(table=["a", "b"])
 
-    with dag(), pytest.raises(AuthoringError, match="multiple_outputs is not supported yet"):
-        task(multiple_outputs=True)(load.function)("x")
+
+@pytest.mark.parametrize(
+    ("refused", "words"),
+    [
+        (lambda made: type(made).partial(task_id="x"), r"EmptyOperator\.partial\(\): mapped tasks"),
+        (lambda made: made.as_setup(), r"Task 'a'\.as_setup\(\): setup and teardown tasks"),
+        (lambda made: made.as_teardown(setups=[]), r"Task 'a'\.as_teardown\(\): setup and teardown tasks"),
+    ],
+    ids=["mapped", "setup", "teardown"],
+)
+def test_mapped_setup_and_teardown_tasks_are_refused_in_words(refused: Callable[[Any], Any], words: str) -> None:
+    with pytest.raises(AuthoringError, match=words + " are not supported yet"):
+        refused(empty("a"))

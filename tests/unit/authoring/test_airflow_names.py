@@ -1,0 +1,100 @@
+"""DAG files written for Airflow find Windsock's classes, and only while they are imported or run."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from textwrap import dedent
+from types import ModuleType
+
+import pytest
+
+import engine
+from engine.authoring import airflow_names
+from engine.authoring.faults import Fault, fault_of
+from engine.authoring.loader import load_file
+
+
+def load(folder: Path, code: str) -> dict[str, str]:
+    path = folder / "file.py"
+    path.write_text(dedent(code))
+    return {task.task_id: task.task_type for dag in load_file(path).dags for task in dag.tasks}
+
+
+def fault(folder: Path, line: str) -> Fault:
+    path = folder / "file.py"
+    path.write_text(f"{line}\n")
+    with pytest.raises(ImportError) as caught:
+        load_file(path)
+    return fault_of(caught.value, str(path))
+
+
+@pytest.mark.parametrize("module", airflow_names.MODULES)
+def test_every_module_offers_what_engine_offers_under_the_same_name(module: str) -> None:
+    with airflow_names.importable():
+        found = import_module(module)
+        for name in airflow_names.MODULES[module]:
+            assert getattr(found, name) is getattr(engine, name)
+        assert set(airflow_names.MODULES[module]) <= set(dir(found))
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        """
+        from airflow import DAG
+        from airflow.operators.bash import BashOperator
+        from airflow.operators.python import PythonOperator
+        """,
+        """
+        try:
+            from airflow.nowhere import DAG
+        except ImportError:
+            from airflow.sdk import DAG
+        from airflow.providers.standard.operators.bash import BashOperator
+        from airflow.providers.standard.operators.python import PythonOperator
+        """,
+    ],
+    ids=["airflow 2", "airflow 3"],
+)
+def test_a_file_written_for_airflow_is_read_as_it_is(tmp_path: Path, imports: str) -> None:
+    code = """
+        with DAG("d"):
+            BashOperator(task_id="a", bash_command="true") >> PythonOperator(task_id="b", python_callable=print)
+        """
+    assert load(tmp_path, dedent(imports) + dedent(code)) == {"a": "BashOperator", "b": "PythonOperator"}
+
+
+def test_the_names_are_gone_when_the_file_is_read(tmp_path: Path) -> None:
+    load(tmp_path, "import airflow.operators.bash")
+    assert not [name for name in sys.modules if name.partition(".")[0] == "airflow"]
+    with pytest.raises(ModuleNotFoundError):
+        import_module("airflow.operators.bash")
+
+
+def test_an_airflow_that_is_installed_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = ModuleType("airflow")
+    monkeypatch.setitem(sys.modules, "airflow", real)
+    with airflow_names.importable():
+        assert import_module("airflow").DAG is engine.DAG
+    assert import_module("airflow") is real
+
+
+def test_a_name_that_is_not_there_is_told_with_the_nearest_one(tmp_path: Path) -> None:
+    found = fault(tmp_path, "from airflow.operators.python import PythonOperatr")
+    assert found.summary == "Line 1: airflow.operators.python has no 'PythonOperatr' here."
+    assert found.remedy.startswith("It offers PythonOperator,")
+    assert found.remedy.endswith("Did you mean 'PythonOperator'?")
+
+
+def test_a_module_that_is_not_there_is_told_with_the_nearest_one(tmp_path: Path) -> None:
+    found = fault(tmp_path, "from airflow.operators.bsh import BashOperator")
+    assert found.summary == "Line 1: Windsock has nothing in place of Airflow's module 'airflow.operators.bsh'."
+    assert found.remedy == "Did you mean 'airflow.operators.bash'? docs/authoring.md lists what there is."
+
+
+def test_a_provider_that_is_not_there_is_told_with_where_to_look(tmp_path: Path) -> None:
+    found = fault(tmp_path, "from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator")
+    assert found.summary == "Line 1: Windsock has nothing in place of Airflow's module 'airflow.providers.cncf'."
+    assert found.remedy.endswith("docs/authoring.md lists what there is.")
