@@ -96,6 +96,10 @@ class SerializedTask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     queue: str = "default"
     priority_weight: int = 1  # the effective weight, after the weight rule
     max_active_tis_per_dag: int | None = None
+    depends_on_past: bool = False
+    wait_for_downstream: bool = False
+    ignore_first_depends_on_past: bool = False
+    wait_for_past_depends_before_skipping: bool = False
     do_xcom_push: bool = True
     doc: str | None = None
     bash: BashSpec | None = None

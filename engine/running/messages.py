@@ -61,6 +61,12 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
     grace_seconds: float
 
 
+class End(msgspec.Struct, frozen=True, tag="end"):
+    """Scheduler → supervisor: end these attempts; somebody decided so. `reasons` are sentences by token."""
+
+    reasons: dict[str, str]
+
+
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
     """Supervisor → scheduler: an attempt ended. `at` is this machine's monotonic clock, in seconds."""
 
@@ -91,7 +97,7 @@ class Alive(msgspec.Struct, frozen=True, tag="alive"):
     """Supervisor → scheduler, each heartbeat: still turning."""
 
 
-FromScheduler = Dispatch | XComAnswer | Confirm | Drain
+FromScheduler = Dispatch | XComAnswer | Confirm | Drain | End
 FromSupervisor = Ended | XComQuestion | Alive
 
 

@@ -50,7 +50,7 @@ _CHANGED = (
 _AT_LIMIT = (
     select(DagRun.dag_id)
     .join(Budget, (Budget.kind == budgets.DAG_RUNS) & (Budget.name == DagRun.dag_id))
-    .where(DagRun.state.in_([RunState.QUEUED, RunState.RUNNING]))
+    .where(DagRun.state.in_([RunState.QUEUED, RunState.RUNNING]), DagRun.lane.is_(None))
     .group_by(DagRun.dag_id, Budget.slots)
     .having(func.count() >= Budget.slots)
 )
@@ -174,7 +174,7 @@ def _active_runs(tx: Tx, dag_ids: list[str]) -> Counter[str]:
         return Counter()
     statement = (
         select(DagRun.dag_id, func.count())
-        .where(DagRun.dag_id.in_(dag_ids), DagRun.state.in_([RunState.QUEUED, RunState.RUNNING]))
+        .where(DagRun.dag_id.in_(dag_ids), DagRun.state.in_([RunState.QUEUED, RunState.RUNNING]), DagRun.lane.is_(None))
         .group_by(DagRun.dag_id)
     )
     return Counter({row[0]: row[1] for row in tx.connection.execute(statement)})
