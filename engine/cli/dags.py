@@ -244,7 +244,8 @@ def backfill(
             show([backfilling.summary(store, number)], output)
         else:
             facts = backfilling.summary(store, number)
-            click.echo(f"Backfill {number} of {dag_id}: {facts['runs']} runs, {facts['left_out']} left out.")
+            count = "1 run" if facts["runs"] == 1 else f"{facts['runs']} runs"
+            click.echo(f"Backfill {number} of {dag_id}: {count}, {facts['left_out']} left out.")
             if reason := hindrance(store, settings, dag_id):
                 click.echo(f"windsock: {reason}", err=True)
         if not no_wait and output != "json":

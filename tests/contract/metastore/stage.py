@@ -51,7 +51,7 @@ class Stage:
 
     def dag(self, dag_id: str, *tasks: SerializedTask, paused: bool = False, **more: Any) -> str:
         """Store a DAG with its budgets, as parsing and the scheduler's preparation do; returns its version."""
-        dag = SerializedDag(dag_id=dag_id, fileloc="/dags/x.py", schedule=NoSchedule(), tasks=tasks, **more)
+        dag = SerializedDag(dag_id=dag_id, fileloc="/dags/x.py", tasks=tasks, **{"schedule": NoSchedule()} | more)
         data = encode_dag(dag)
         version = version_of(data)
         budget = [(budgets.DAG_TASKS, dag.max_active_tasks), (budgets.DAG_RUNS, dag.max_active_runs)]
