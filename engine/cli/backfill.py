@@ -58,6 +58,7 @@ def cancel(store: Store, dag_id: str) -> tuple[int, int]:
     """Cancel the DAG's backfill: its id, and how many runs were dropped. Raises Failure where none is under way."""
 
     def work(tx: Tx) -> tuple[int, int] | None:
+        backfills.complete(tx)
         backfill_id = backfills.open_backfill(tx.connection, dag_id)
         if backfill_id is None:
             return None

@@ -194,6 +194,7 @@ def create(tx: Tx, graphs: Graphs, wish: Wish) -> tuple[int, Changes]:
     version = tx.connection.execute(newest.with_for_update() if tx.dialect.locks_rows else newest).scalar()
     if version is None:
         raise NotFound(f"there is no DAG {wish.dag_id!r}")
+    complete(tx)  # the schedulers' next sweep may be seconds away
     if (other := open_backfill(tx.connection, wish.dag_id)) is not None:
         raise InUse(
             f"backfill {other} of DAG {wish.dag_id!r} is under way; wait for its end, or cancel it: "

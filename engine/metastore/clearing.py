@@ -18,9 +18,10 @@ from typing import Any, Final
 from sqlalchemy import BindParameter, Connection, Row, bindparam, select, update
 
 from engine.metastore import budgets, endings, past
-from engine.metastore.changes import Changes
+from engine.metastore.changes import Changes, RunFacts
 from engine.metastore.database import Tx
 from engine.metastore.endings import Ending
+from engine.metastore.errors import NotFound
 from engine.metastore.graphs import Graph, Graphs
 from engine.metastore.recount import recount
 from engine.metastore.runs import FACT_COLUMNS, Runs, facts_of
@@ -121,11 +122,26 @@ def _broken_behind(tx: Tx, graphs: Graphs, runs: Runs, ids: Collection[int]) -> 
     chosen = tx.connection.execute(_CHOSEN, {"ids": sorted(ids)}).all()
     facts = runs.get(tx.connection, (row.run_pk for row in chosen))
     behind: set[tuple[int, str]] = set()
+    newest = _newest(tx, {row.dag_id for row in chosen})
     for row in chosen:
-        graph = graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version)
+        graph = _shape(tx, graphs, facts[row.run_pk], newest.get(row.dag_id))
         behind.update((row.run_pk, name) for name in graph.downstream_of([row.task_id]))
     broken = tx.connection.execute(_BROKEN, {"runs": sorted(facts)})
     return [row.id for row in broken if (row.run_pk, row.task_id) in behind]
+
+
+def _newest(tx: Tx, dag_ids: Collection[str]) -> dict[str, str]:
+    return {row.dag_id: row.version for row in tx.connection.execute(_NEWEST, {"dags": sorted(dag_ids)})}
+
+
+def _shape(tx: Tx, graphs: Graphs, run: RunFacts, newest: str | None) -> Graph:
+    """The graph of a run; of its DAG as it is now where its own version is not kept any more."""
+    try:
+        return graphs.get(tx.connection, run.dag_id, run.version)
+    except NotFound:
+        if newest is None:
+            raise
+        return graphs.get(tx.connection, run.dag_id, newest)
 
 
 def _reset(tx: Tx, graphs: Graphs, runs: Runs, again: Sequence[Row[Any]], touched: Sequence[Row[Any]]) -> Changes:
@@ -138,8 +154,7 @@ def _reset(tx: Tx, graphs: Graphs, runs: Runs, again: Sequence[Row[Any]], touche
     statement = _RUNS.with_for_update() if tx.dialect.locks_rows else _RUNS
     found = tx.connection.execute(statement, {"ids": sorted({row.run_pk for row in touched})}).all()
     facts = {row.id: facts_of(row) for row in found}
-    dags = sorted({run.dag_id for run in facts.values()})
-    newest = {row.dag_id: row.version for row in tx.connection.execute(_NEWEST, {"dags": dags})}
+    newest = _newest(tx, {run.dag_id for run in facts.values()})
     shapes: dict[int, Graph] = {}
     for row in found:
         ended = row.state in FINAL_RUN_STATES
