@@ -50,11 +50,15 @@ class OnceSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     """One run at the start date (``@once``)."""
 
 
+class ContinuousSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="continuous"):
+    """One run after the other (``@continuous``): each covers the time since the one before it was made."""
+
+
 class NoSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="none"):
     """Manual runs only (``schedule=None``)."""
 
 
-Schedule = CronSchedule | DeltaSchedule | OnceSchedule | NoSchedule
+Schedule = CronSchedule | DeltaSchedule | OnceSchedule | ContinuousSchedule | NoSchedule
 
 # "bash" execs a shell without importing the DAG file; "python" runs task.execute() in a process that has imported it;
 # "empty" needs no process at all.

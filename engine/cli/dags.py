@@ -160,7 +160,7 @@ def describe_schedule(schedule: object) -> str:
     """A schedule in words."""
     from datetime import timedelta
 
-    from engine.authoring.serialized import CronSchedule, DeltaSchedule, OnceSchedule
+    from engine.authoring.serialized import ContinuousSchedule, CronSchedule, DeltaSchedule, OnceSchedule
 
     match schedule:
         case CronSchedule(expression, timezone):
@@ -169,6 +169,8 @@ def describe_schedule(schedule: object) -> str:
             return f"every {timedelta(seconds=seconds)}"
         case OnceSchedule():
             return "once, at the start date"
+        case ContinuousSchedule():
+            return "one run after the other"
         case _:
             return "none: only when triggered"
 

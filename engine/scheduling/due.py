@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, func, select, update
 
-from engine.authoring.serialized import SerializedDag
+from engine.authoring.serialized import ContinuousSchedule, SerializedDag
 from engine.authoring.timetables import DataInterval, NextRun, next_interval
 from engine.metastore import budgets
 from engine.metastore.errors import NotFound
@@ -181,18 +181,20 @@ def _active_runs(tx: Tx, dag_ids: list[str]) -> Counter[str]:
 
 
 def _create(tx: Tx, dag: SerializedDag, row: Row[Any]) -> bool:
+    last = DataInterval(row.next_interval_start, row.next_interval_end)
+    if isinstance(dag.schedule, ContinuousSchedule):
+        last = DataInterval(last.start, tx.now)  # it lasts until the run is made, however long that had to wait
     values = {
         "dag_id": dag.dag_id,
         "run_id": f"scheduled__{row.next_interval_start.isoformat()}",
         "run_type": RunType.SCHEDULED,
         "version": row.version,
         "logical_date": row.next_interval_start,
-        "data_interval_start": row.next_interval_start,
-        "data_interval_end": row.next_interval_end,
+        "data_interval_start": last.start,
+        "data_interval_end": last.end,
         "run_after": row.next_run_after,
     }
     created = insert_run(tx, values)
-    last = DataInterval(row.next_interval_start, row.next_interval_end)
     moved = update(DagSchedule).where(
         DagSchedule.dag_id == dag.dag_id, DagSchedule.next_run_after == row.next_run_after
     )
