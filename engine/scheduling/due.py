@@ -136,7 +136,7 @@ def _last_scheduled(tx: Tx, dag_id: str) -> DataInterval | None:
         .limit(1)
     )
     row = tx.connection.execute(statement).first()
-    return DataInterval(*row._tuple()) if row else None  # type: ignore[arg-type]
+    return DataInterval(row.data_interval_start, row.data_interval_end) if row else None
 
 
 def _next_run(dag: SerializedDag, last: DataInterval | None, now: datetime) -> NextRun | None:
