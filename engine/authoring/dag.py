@@ -15,7 +15,7 @@ from engine.authoring.exceptions import AuthoringError
 from engine.authoring.operator import BaseOperator, accepted_arguments
 from engine.authoring.params import split
 from engine.authoring.schedules import schedule_from
-from engine.authoring.serialized import CallbackKind
+from engine.authoring.serialized import CallbackKind, ContinuousSchedule, Schedule
 from engine.authoring.zones import aware, zone_named
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class DAG:
         self.end_date = _date("end_date", end_date or self.default_args.get("end_date"))
         self.schedule = schedule_from(_one_schedule(schedule, schedule_interval), self.timezone)
         self.catchup = active().catchup if catchup is None else bool(catchup)
-        self.max_active_runs = _limit("max_active_runs", max_active_runs, active().max_active_runs)
+        self.max_active_runs = _max_active_runs(max_active_runs, self.schedule)
         tasks = concurrency if max_active_tasks is None else max_active_tasks
         self.max_active_tasks = _limit("max_active_tasks", tasks, active().max_active_tasks)
         self.dagrun_timeout = arguments.duration("dagrun_timeout", dagrun_timeout, positive=True)
@@ -209,6 +209,17 @@ def _date(name: str, value: object) -> datetime | None:
     if not isinstance(value, datetime):
         raise AuthoringError(f"{name} must be a datetime, not {value!r}.", f"Write {name}=datetime(2026, 1, 1).")
     return aware(value, zone_named(active().timezone))
+
+
+def _max_active_runs(value: int | None, schedule: Schedule) -> int:
+    if not isinstance(schedule, ContinuousSchedule):
+        return _limit("max_active_runs", value, active().max_active_runs)
+    if (limit := _limit("max_active_runs", value, 1)) != 1:
+        raise AuthoringError(
+            f"schedule='@continuous' makes one run after the other, but max_active_runs is {limit}.",
+            "Leave max_active_runs out, or write max_active_runs=1.",
+        )
+    return limit
 
 
 def _limit(name: str, value: int | None, default: int) -> int:

@@ -25,9 +25,6 @@ _TAKES_ANY_KEYWORD = 0x08  # inspect.CO_VARKEYWORDS
 WEIGHT_RULES = ("downstream", "upstream", "absolute")
 # Airflow's arguments that change nothing here while they are switched off, and are refused otherwise.
 _NOT_YET = (
-    "depends_on_past",
-    "wait_for_downstream",
-    "wait_for_past_depends_before_skipping",
     "run_as_user",
     "executor_config",
     "executor",
@@ -38,7 +35,7 @@ _NOT_YET = (
     "multiple_outputs",
     "map_index_template",
 )
-_WITHOUT_MEANING = frozenset({"ignore_first_depends_on_past", "doc", "doc_rst", "doc_json", "doc_yaml", "task_group"})
+_WITHOUT_MEANING = frozenset({"doc", "doc_rst", "doc_json", "doc_yaml", "task_group"})
 
 
 class OperatorType(ABCMeta):
@@ -134,6 +131,10 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
         weight_rule: str = "downstream",
         max_active_tis_per_dag: int | None = None,
         task_concurrency: int | None = None,
+        depends_on_past: bool = False,
+        wait_for_downstream: bool = False,
+        ignore_first_depends_on_past: bool = False,
+        wait_for_past_depends_before_skipping: bool = False,
         do_xcom_push: bool = True,
         params: dict[str, Any] | None = None,
         doc_md: str | None = None,
@@ -169,6 +170,10 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
         self.max_active_tis_per_dag = (
             None if limit is None else arguments.whole_number("max_active_tis_per_dag", limit, 1)
         )
+        self.wait_for_downstream = bool(wait_for_downstream)
+        self.depends_on_past = bool(depends_on_past) or self.wait_for_downstream
+        self.ignore_first_depends_on_past = bool(ignore_first_depends_on_past)
+        self.wait_for_past_depends_before_skipping = bool(wait_for_past_depends_before_skipping)
         self.do_xcom_push = bool(do_xcom_push)
         self.params, self.param_schemas = split(f"params of task {task_id!r}", params)
         self.doc_md = doc_md

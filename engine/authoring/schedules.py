@@ -8,7 +8,14 @@ from types import MappingProxyType
 from typing import Final
 
 from engine.authoring.exceptions import AuthoringError
-from engine.authoring.serialized import CronSchedule, DeltaSchedule, NoSchedule, OnceSchedule, Schedule
+from engine.authoring.serialized import (
+    ContinuousSchedule,
+    CronSchedule,
+    DeltaSchedule,
+    NoSchedule,
+    OnceSchedule,
+    Schedule,
+)
 from engine.authoring.suggest import did_you_mean
 from engine.authoring.zones import name_of
 
@@ -26,7 +33,7 @@ PRESETS: Final[Mapping[str, str]] = MappingProxyType(
 )
 _ALLOWED: Final = (
     "Write five fields (minute hour day month weekday; a sixth for seconds is allowed), for example '30 6 * * 1-5', "
-    f"or one of {', '.join(['@once', *PRESETS])}, a timedelta, or None."
+    f"or one of {', '.join(['@once', '@continuous', *PRESETS])}, a timedelta, or None."
 )
 
 
@@ -37,11 +44,13 @@ def schedule_from(value: object, zone: tzinfo) -> Schedule:
             return NoSchedule()
         case "@once":
             return OnceSchedule()
+        case "@continuous":
+            return ContinuousSchedule()
         case timedelta():
             return _delta(value)
         case str():
             return _cron(value.strip(), zone)
-        case CronSchedule() | DeltaSchedule() | OnceSchedule() | NoSchedule():
+        case CronSchedule() | DeltaSchedule() | OnceSchedule() | ContinuousSchedule() | NoSchedule():
             return value
     raise AuthoringError(f"schedule={value!r} is not supported.", _ALLOWED)
 
@@ -53,11 +62,8 @@ def _delta(value: timedelta) -> DeltaSchedule:
 
 
 def _cron(expression: str, zone: tzinfo) -> CronSchedule:
-    if expression == "@continuous":
-        remedy = "Use a short interval such as '* * * * *' with max_active_runs=1."
-        raise AuthoringError("schedule='@continuous' is not supported.", remedy)
     if expression.startswith("@") and expression not in PRESETS:
-        hint = did_you_mean(expression, [*PRESETS, "@once"])
+        hint = did_you_mean(expression, [*PRESETS, "@once", "@continuous"])
         raise AuthoringError(f"schedule={expression!r} is not a preset.{hint}", _ALLOWED)
     check_cron(expression)
     return CronSchedule(expression, name_of(zone))

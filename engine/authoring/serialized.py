@@ -53,11 +53,15 @@ class OnceSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
     """One run at the start date (``@once``)."""
 
 
+class ContinuousSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="continuous"):
+    """One run after the other (``@continuous``): each covers the time since the one before it was made."""
+
+
 class NoSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="none"):
     """Manual runs only (``schedule=None``)."""
 
 
-Schedule = CronSchedule | DeltaSchedule | OnceSchedule | NoSchedule
+Schedule = CronSchedule | DeltaSchedule | OnceSchedule | ContinuousSchedule | NoSchedule
 
 # "bash" execs a shell without importing the DAG file; "python" runs task.execute() in a process that has imported it;
 # "empty" needs no process at all.
@@ -99,6 +103,10 @@ class SerializedTask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     queue: str = "default"
     priority_weight: int = 1  # the effective weight, after the weight rule
     max_active_tis_per_dag: int | None = None
+    depends_on_past: bool = False
+    wait_for_downstream: bool = False
+    ignore_first_depends_on_past: bool = False
+    wait_for_past_depends_before_skipping: bool = False
     do_xcom_push: bool = True
     doc: str | None = None
     bash: BashSpec | None = None

@@ -18,7 +18,14 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple, assert_never
 
 from engine.authoring.schedules import PRESETS
-from engine.authoring.serialized import CronSchedule, DeltaSchedule, NoSchedule, OnceSchedule, Schedule
+from engine.authoring.serialized import (
+    ContinuousSchedule,
+    CronSchedule,
+    DeltaSchedule,
+    NoSchedule,
+    OnceSchedule,
+    Schedule,
+)
 from engine.authoring.zones import zone_named
 
 _DAY = timedelta(days=1)
@@ -59,6 +66,11 @@ def next_interval(
         case OnceSchedule():
             start = None if last or start_date is None else start_date.astimezone(UTC)
             end = start
+        case ContinuousSchedule():
+            start = last.end if last else (start_date or now).astimezone(UTC)
+            end = max(start, now)
+            if end_date is not None and end > end_date:
+                return None
         case CronSchedule() | DeltaSchedule():
             grid = _grid(schedule, start_date)
             start = _next_start(grid, start_date, catchup, last, now)
@@ -80,7 +92,7 @@ def manual_interval(schedule: Schedule, logical_date: datetime) -> DataInterval:
             return DataInterval(cron.before(end), end)
         case DeltaSchedule():
             return DataInterval(moment - timedelta(seconds=schedule.seconds), moment)
-        case OnceSchedule() | NoSchedule():
+        case OnceSchedule() | ContinuousSchedule() | NoSchedule():
             return DataInterval(moment, moment)
         case _:
             assert_never(schedule)

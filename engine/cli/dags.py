@@ -176,7 +176,7 @@ def describe_schedule(schedule: object) -> str:
     """A schedule in words."""
     from datetime import timedelta
 
-    from engine.authoring.serialized import CronSchedule, DeltaSchedule, OnceSchedule
+    from engine.authoring.serialized import ContinuousSchedule, CronSchedule, DeltaSchedule, OnceSchedule
 
     match schedule:
         case CronSchedule(expression, timezone):
@@ -185,6 +185,8 @@ def describe_schedule(schedule: object) -> str:
             return f"every {timedelta(seconds=seconds)}"
         case OnceSchedule():
             return "once, at the start date"
+        case ContinuousSchedule():
+            return "one run after the other"
         case _:
             return "none: only when triggered"
 
@@ -198,3 +200,88 @@ def _set_paused(dag_id: str, *, paused: bool) -> None:
         store.wake("scheduler")
     word = "paused" if paused else "unpaused"
     click.echo(f"{dag_id} is {word}." if changed else f"{dag_id} was {word} already.")
+
+
+@dags.command()
+@click.argument("dag_id", metavar="DAG")
+@click.option("--start-date", "-s", help="The first logical date: ISO 8601.")
+@click.option("--end-date", "-e", help="The last logical date, included.")
+@click.option("--max-active-runs", type=click.IntRange(min=1), default=10, show_default=True, help="Runs at once.")
+@click.option(
+    "--reprocess",
+    type=click.Choice(["none", "failed", "completed"]),
+    default="none",
+    show_default=True,
+    help="Which of the runs that have ended already run again.",
+)
+@click.option("--run-backwards", is_flag=True, help="The newest interval first.")
+@click.option("--conf", help="What the tasks of new runs read as dag_run.conf: a JSON object.")
+@click.option("--dry-run", is_flag=True, help="Show what would happen, and do nothing.")
+@click.option("--no-wait", is_flag=True, help="Do not watch the runs.")
+@click.option("--cancel", is_flag=True, help="Start no more runs of the DAG's backfill; what runs goes on.")
+@output_option
+def backfill(
+    dag_id: str,
+    start_date: str | None,
+    end_date: str | None,
+    max_active_runs: int,
+    reprocess: str,
+    run_backwards: bool,
+    conf: str | None,
+    dry_run: bool,
+    no_wait: bool,
+    cancel: bool,
+    output: str,
+) -> None:
+    """Run a DAG for intervals of the past. Ctrl-C stops the watching, not the backfill."""
+    from engine.cli import backfill as backfilling
+    from engine.cli.clearing import read_date
+    from engine.cli.errors import Misuse
+    from engine.cli.trigger import hindrance, read_conf
+    from engine.metastore.backfills import Reprocess, Wish
+
+    settings = load()
+    zone = settings.core.default_timezone
+    since, until = read_date("--start-date", start_date, zone), read_date("--end-date", end_date, zone)
+    values = read_conf(conf)
+    with open_store(settings) as store:
+        _, dag = find_dag(store, dag_id)
+        if cancel:
+            number, dropped = backfilling.cancel(store, dag_id)
+            click.echo(f"Backfill {number} of {dag_id} is cancelled; {dropped} runs will not start.")
+            return
+        if since is None or until is None:
+            raise Misuse("a backfill needs --start-date and --end-date")
+        who = backfilling.who()
+        wish = Wish(dag_id, since, until, max_active_runs, Reprocess(reprocess), run_backwards, values, who)
+        if dry_run:
+            backfilling.tell_plan(store, dag, wish, output)
+            return
+        number = backfilling.begin(store, settings, wish)
+        if output == "json":
+            show([backfilling.summary(store, number)], output)
+        else:
+            facts = backfilling.summary(store, number)
+            count = "1 run" if facts["runs"] == 1 else f"{facts['runs']} runs"
+            click.echo(f"Backfill {number} of {dag_id}: {count}, {facts['left_out']} left out.")
+            if reason := hindrance(store, settings, dag_id):
+                click.echo(f"windsock: {reason}", err=True)
+        if not no_wait and output != "json":
+            backfilling.follow(store, settings, dag_id, number)
+
+
+@dags.command("set-state")
+@click.argument("dag_id", metavar="DAG")
+@click.argument("run_id", metavar="RUN")
+@click.argument("state", type=click.Choice(["success", "failed"]))
+def set_state(dag_id: str, run_id: str, state: str) -> None:
+    """End a run by hand; RUN may be `latest`. Tasks that run are ended first."""
+    from engine.cli import clearing
+    from engine.cli.naming import find_run
+
+    settings = load()
+    with open_store(settings) as store:
+        run_id = find_run(store, dag_id, None if run_id == "latest" else run_id)
+        end = clearing.succeed_run if state == "success" else clearing.fail_run
+        end(store, settings, dag_id, run_id)
+    click.echo(f"{run_id} of {dag_id} is marked as {state}.")

@@ -140,3 +140,78 @@ def _print_log(settings: Logging, dag_id: str, run_id: str, task: object, try_nu
     with log.file as file:
         while block := file.read(_BLOCK):
             click.echo(block, nl=False)
+
+
+@tasks.command()
+@click.argument("dag_id", metavar="DAG")
+@click.option("--task-regex", "-t", help="Only tasks whose id matches somewhere; all by default.")
+@click.option("--run", "run_id", help="Only this run; `latest` is the newest.")
+@click.option("--start-date", "-s", help="Only runs from this logical date on: ISO 8601.")
+@click.option("--end-date", "-e", help="Only runs up to this logical date.")
+@click.option("--upstream", "-u", is_flag=True, help="Also what the tasks stand behind.")
+@click.option("--downstream", "-d", is_flag=True, help="Also what stands behind the tasks.")
+@click.option("--only-failed", "-f", is_flag=True, help="Only failed tasks, and those that did not run for it.")
+@click.option("--only-running", "-r", is_flag=True, help="Only tasks that run now; they are ended first.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def clear(
+    dag_id: str,
+    task_regex: str | None,
+    run_id: str | None,
+    start_date: str | None,
+    end_date: str | None,
+    upstream: bool,
+    downstream: bool,
+    only_failed: bool,
+    only_running: bool,
+    yes: bool,
+) -> None:
+    """Let tasks run again that have run. Their attempts stay in the history.
+
+    A run that has ended is queued, and takes the newest version of its DAG.
+    """
+    from engine.cli import clearing
+    from engine.cli.trigger import hindrance
+
+    settings = load()
+    zone = settings.core.default_timezone
+    since = clearing.read_date("--start-date", start_date, zone)
+    until = clearing.read_date("--end-date", end_date, zone)
+    states = (*(clearing.FAILED if only_failed else ()), *(clearing.RUNNING if only_running else ()))
+    with open_store(settings) as store:
+        _, dag = find_dag(store, dag_id)
+        chosen = clearing.chosen_tasks(dag, task_regex, upstream=upstream, downstream=downstream)
+        if run_id:
+            run_id = find_run(store, dag_id, None if run_id == "latest" else run_id)
+        rows = clearing.instances(store, dag_id, chosen, run_id=run_id, since=since, until=until, states=states)
+        if not rows:
+            click.echo("Nothing to clear.", err=True)
+        elif yes or clearing.ask(rows):
+            clearing.clear(store, settings, rows)
+            click.echo(f"Cleared {clearing.counted(rows)}.")
+            if reason := hindrance(store, settings, dag_id):
+                click.echo(f"windsock: {reason}", err=True)
+
+
+@tasks.command("set-state")
+@click.argument("dag_id", metavar="DAG")
+@click.argument("run_id", metavar="RUN")
+@click.argument("task_id", metavar="TASK")
+@click.argument("state", type=click.Choice(["success", "failed", "skipped"]))
+def set_state(dag_id: str, run_id: str, task_id: str, state: str) -> None:
+    """Give a task a final state without running it; RUN may be `latest`.
+
+    A running one is ended first. What failed behind it is cleared, so that the run goes on from there.
+    """
+    from engine.cli import clearing
+    from engine.metastore.states import TaskState
+
+    settings = load()
+    with open_store(settings) as store:
+        run_id = find_run(store, dag_id, None if run_id == "latest" else run_id)
+        rows = clearing.instances(store, dag_id, {task_id}, run_id=run_id)
+        if not rows:
+            find_task(find_dag(store, dag_id)[1], task_id)
+            raise Failure(f"{task_id} has not started yet in {run_id}, so there is nothing to mark")
+        clearing.mark(store, settings, rows, TaskState(state))
+    ending = " as soon as its attempt has ended" if rows[0].state == "running" else ""
+    click.echo(f"{task_id} of {run_id} is marked as {state}{ending}.")

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -18,7 +18,7 @@ from engine.linux import adopt_orphans, children_of
 from engine.metastore.processes import Identity, identify
 from engine.metastore.states import ProcessKind
 from engine.running import messages
-from engine.running.messages import Alive, AttemptOrder, Confirm, Dispatch, Drain, Ended, Question, QuestionAnswer
+from engine.running.messages import Alive, AttemptOrder, Confirm, Dispatch, Drain, End, Ended, Question, QuestionAnswer
 from engine.running.wire import Hangup, Stream
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,9 @@ class LocalExecutor:
 
     def confirm(self, tokens: Sequence[str]) -> None:
         self._stream.send(Confirm(list(tokens)))
+
+    def end(self, reasons: Mapping[str, str]) -> None:
+        self._stream.send(End(dict(reasons)))
 
     def in_flight(self) -> list[str]:
         return list(self._in_flight)

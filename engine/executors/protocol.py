@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,6 +41,9 @@ class Executor(Protocol):
 
     def confirm(self, tokens: Sequence[str]) -> None:
         """The ends of these attempts are committed: their supervisor may forget them."""
+
+    def end(self, reasons: Mapping[str, str]) -> None:
+        """End attempts: TERM, then KILL after the grace. `reasons` are sentences by token; reports follow."""
 
     def in_flight(self) -> list[str]:
         """Tokens of the attempts that were submitted and have not been reported."""

@@ -104,12 +104,18 @@ class MetastoreSurvivor:
             log.error("a question about DAG %r cannot be answered: %s", ask.dag_id, first_line(error))
             return {}
 
-    def heartbeat(self) -> None:
-        from engine.metastore import processes
+    def heartbeat(self) -> dict[str, str]:
+        from engine.metastore import endings, processes
 
-        if time.monotonic() - self._heartbeat_at >= _HEARTBEAT_SECONDS:
-            self._try(lambda tx: processes.heartbeat(tx, [self._owner]))
-            self._heartbeat_at = time.monotonic()
+        def work(tx: Tx) -> dict[str, str]:
+            processes.heartbeat(tx, [self._owner])
+            return endings.requested(tx, self._owner)
+
+        if time.monotonic() - self._heartbeat_at < _HEARTBEAT_SECONDS:
+            return {}
+        to_end = self._try(work)
+        self._heartbeat_at = time.monotonic()
+        return to_end
 
     def leave(self) -> None:
         from engine.metastore import processes

@@ -103,6 +103,7 @@ class Announcer:
         if change.state != RunState.FAILED:
             return
         run = change.run
+        late = change.timed_out_after
         yield AlertEvent(
             kind=EventKind.RUN_FAILED,
             occurred_at=now,
@@ -113,17 +114,33 @@ class Announcer:
             logical_date=run.logical_date,
             started_at=run.start_date,
             ended_at=change.end_date,
-            cause="task_failures",
-            error=f"failed tasks: {', '.join(change.failed_tasks)}" if change.failed_tasks else None,
+            try_number=run.clears + 1 if run.clears else None,  # a run begun anew is another episode
+            cause="timed_out" if late else "task_failures",
+            error=_run_error(change),
+            summary=f"The run timed out: it took longer than its dagrun_timeout of {late}." if late else None,
+            emails=_run_mail(graph) if late else (),
             url=links.run_url(self.base_url, run.dag_id, run.run_id),
         )
+
+
+def _run_error(change: RunChange) -> str | None:
+    if change.timed_out_after:
+        return f"run timed out: it took longer than its dagrun_timeout of {change.timed_out_after}"
+    return f"failed tasks: {', '.join(change.failed_tasks)}" if change.failed_tasks else None
+
+
+def _run_mail(graph: Graph) -> tuple[str, ...]:
+    """Whoever wants mail of a failing task wants it of a run that no task of its own has failed."""
+    wanted = [address for task in graph.dag.tasks if task.email_on_failure for address in task.email]
+    return tuple(dict.fromkeys(wanted))
 
 
 def _request(
     kind: CallbackKind, scope: str, run: RunFacts, graph: Graph, payload: dict[str, Any], now: datetime
 ) -> dict[str, Any]:
     about = [payload.get(name) for name in ("task_id", "map_index", "try_number")]
-    identity = json.dumps([kind, scope, run.dag_id, run.run_id, *about])
+    anew = [run.clears] if scope == "dag" and run.clears else []  # a run begun anew has an end of its own
+    identity = json.dumps([kind, scope, run.dag_id, run.run_id, *about, *anew])
     return {
         "dedup_key": hashlib.sha256(identity.encode()).hexdigest(),
         "kind": kind,
@@ -164,5 +181,7 @@ def _run_callbacks(change: RunChange, graph: Graph, now: datetime) -> Iterable[d
     if kind is None or kind not in graph.dag.callbacks:
         return
     reason = "success" if change.state == RunState.SUCCESS else "task_failure"
+    if change.timed_out_after:
+        reason = "timed_out"
     payload = {"state": change.state, "reason": reason, "failed_tasks": list(change.failed_tasks)}
     yield _request(kind, "dag", change.run, graph, payload, now)

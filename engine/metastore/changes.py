@@ -26,6 +26,13 @@ class RunFacts:
     queued_at: datetime
     start_date: datetime
     conf: dict[str, Any]
+    clears: int = 0  # how often it was begun anew after its end
+    lane: str | None = None
+
+    @property
+    def budget(self) -> str:
+        """The name of the budget that its slot is taken from: its backfill's or its DAG's."""
+        return self.lane or self.dag_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,8 @@ class RunChange:
     end_date: datetime | None = None
     failed_tasks: tuple[str, ...] = ()
     created: tuple[str, ...] = ()  # operators of the task instances that were made with it
+    deadline: datetime | None = None  # of a run that begins: when it times out
+    timed_out_after: timedelta | None = None  # of one that ends so
 
 
 @dataclass(slots=True)
@@ -97,6 +106,7 @@ class Changes:
     scheduled: int = 0  # task instances that became ready
     late: list[str] = field(default_factory=list)  # tokens whose report came after somebody else's decision
     unjudged: list[str] = field(default_factory=list)  # tokens whose DAG version cannot be read; report them again
+    restarts: list[int] = field(default_factory=list)  # ids of cleared task instances whose attempt has ended
     announced: int = 0  # alert events and callback requests written with them
 
     def add(self, other: Changes) -> None:
@@ -106,4 +116,5 @@ class Changes:
         self.scheduled += other.scheduled
         self.late += other.late
         self.unjudged += other.unjudged
+        self.restarts += other.restarts
         self.announced += other.announced

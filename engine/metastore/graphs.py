@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +26,7 @@ class Graph:
     tasks: dict[str, SerializedTask]
     children: dict[str, tuple[str, ...]]
     leaves: frozenset[str]
+    past: frozenset[str] = frozenset()  # tasks that depend on the run before theirs
 
     def blocked_by(self, task_id: str) -> tuple[str, ...]:
         """The tasks that will not run since `task_id` failed, whatever becomes of the others; in topological order."""
@@ -42,6 +44,26 @@ class Graph:
                 known[task.task_id] = verdict
         return tuple(known)[1:]
 
+    def downstream_of(self, task_ids: Iterable[str]) -> set[str]:
+        """All that stands behind tasks, at any distance, without them."""
+        return _reached(task_ids, self.children)
+
+    def upstream_of(self, task_ids: Iterable[str]) -> set[str]:
+        """All that tasks stand behind, at any distance, without them."""
+        return _reached(task_ids, {task_id: task.upstream for task_id, task in self.tasks.items()})
+
+
+def _reached(start: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
+    begun = list(start)
+    reached: set[str] = set()
+    ahead = [name for task_id in begun for name in edges.get(task_id, ())]
+    while ahead:
+        name = ahead.pop()
+        if name not in reached:
+            reached.add(name)
+            ahead += edges.get(name, ())
+    return reached.difference(begun)
+
 
 def build_graph(dag: SerializedDag) -> Graph:
     """Turn a DAG's upstream lists into children lists."""
@@ -54,6 +76,7 @@ def build_graph(dag: SerializedDag) -> Graph:
         {task.task_id: task for task in dag.tasks},
         {task_id: tuple(names) for task_id, names in children.items()},
         frozenset(task_id for task_id, names in children.items() if not names),
+        frozenset(task.task_id for task in dag.tasks if task.depends_on_past),
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from engine.metastore import transitions
+from engine.metastore import backfills, clearing, deadlines, past, transitions
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Changes, Claimed, Finished
 from engine.metastore.database import Tx
 from engine.metastore.graphs import Graphs
 from engine.metastore.runs import Runs
 from engine.metastore.shipments import ShipmentRequests
+from engine.metastore.states import TaskState
 
 
 class Ledger:
@@ -36,12 +37,45 @@ class Ledger:
 
     def finish(self, tx: Tx, reports: Sequence[Finished]) -> Changes:
         """See :func:`transitions.finish`."""
-        return self._announced(tx, transitions.finish(tx, self.graphs, self.runs, reports))
+        return self._announced(tx, self._restarted(tx, transitions.finish(tx, self.graphs, self.runs, reports)))
 
     def rescue(self, tx: Tx, owners: Collection[str], limit: int = 1000) -> tuple[int, Changes]:
         """See :func:`transitions.rescue`."""
         released, changes = transitions.rescue(tx, self.graphs, self.runs, owners, limit)
-        return released, self._announced(tx, changes)
+        return released, self._announced(tx, self._restarted(tx, changes))
+
+    def expire_runs(self, tx: Tx, limit: int) -> Changes:
+        """See :func:`deadlines.expire_runs`."""
+        return self._announced(tx, deadlines.expire_runs(tx, self.graphs, self.runs, limit))
+
+    def release_overlooked(self, tx: Tx, limit: int) -> Changes:
+        """Let tasks go on that wait for an earlier run although it has passed; see :mod:`engine.metastore.past`."""
+        found = past.overlooked(tx, limit)
+        return self._announced(tx, transitions.reconsider(tx, self.graphs, self.runs, found))
+
+    def clear(self, tx: Tx, ids: Collection[int]) -> Changes:
+        """See :func:`clearing.clear`."""
+        return self._announced(tx, clearing.clear(tx, self.graphs, self.runs, ids))
+
+    def mark(self, tx: Tx, ids: Collection[int], state: TaskState) -> Changes:
+        """See :func:`clearing.mark`."""
+        return self._announced(tx, clearing.mark(tx, self.graphs, self.runs, ids, state))
+
+    def fail_run(self, tx: Tx, run_pk: int) -> Changes | None:
+        """See :func:`deadlines.fail_run`."""
+        changes = deadlines.fail_run(tx, self.graphs, self.runs, run_pk)
+        return None if changes is None else self._announced(tx, changes)
+
+    def start_backfill(self, tx: Tx, wish: backfills.Wish) -> tuple[int, Changes]:
+        """See :func:`backfills.create`."""
+        backfill_id, changes = backfills.create(tx, self.graphs, wish)
+        return backfill_id, self._announced(tx, changes)
+
+    def _restarted(self, tx: Tx, changes: Changes) -> Changes:
+        """What was cleared while it ran begins anew, now that its attempt has ended."""
+        if changes.restarts:
+            changes.add(clearing.begin_anew(tx, self.graphs, self.runs, changes.restarts))
+        return changes
 
     def _announced(self, tx: Tx, changes: Changes) -> Changes:
         if changes.tasks or changes.runs:

@@ -24,6 +24,8 @@ FACT_COLUMNS = (
     DagRun.queued_at,
     DagRun.start_date,
     DagRun.conf,
+    DagRun.clears,
+    DagRun.lane,
 )
 _FACTS = select(*FACT_COLUMNS).where(DagRun.id.in_(bindparam("ids", expanding=True)))
 
@@ -66,6 +68,10 @@ class Runs:
             for row in connection.execute(_FACTS, {"ids": missing}):
                 self._fresh[row.id] = facts_of(row)
         return {run_id: facts for run_id in wanted if (facts := self._facts.get(run_id) or self._fresh.get(run_id))}
+
+    def expire(self) -> None:
+        """Read all anew: somebody may have cleared a run, which then is of another DAG version."""
+        self._facts.clear()
 
     def forget(self, ids: Iterable[int]) -> None:
         """Drop runs that have ended."""

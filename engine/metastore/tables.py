@@ -9,6 +9,8 @@ dag_version        dag processor   serialised DAGs, kept while a run needs them
 dag_schedule       scheduler       when a DAG runs next, and whether it is paused (also written by people)
 budget             scheduler       counted limits: pool slots, active tasks and active runs per DAG
 dag_run            scheduler       runs (people insert queued ones)
+backfill           people          ranges of past intervals to run, and since when they are done (scheduler)
+backfill_run       people          the intervals of a backfill in its order, and why one is left out
 task_instance      scheduler       the hot table: state machine of each task of each run
 task_attempt       scheduler       history: one row per ended attempt
 xcom               scheduler       what tasks hand to one another (JSON)
@@ -38,6 +40,7 @@ from sqlalchemy import (
     Integer,
     String,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -131,7 +134,11 @@ class Budget(Base):
 
 
 class DagRun(Base):
-    """One run of a DAG. ``unfinished`` counts its task instances that are not final yet."""
+    """One run of a DAG. ``unfinished`` counts its task instances that are not final yet.
+
+    ``lane`` names the budget that it takes its slot from; without one it is the DAG's own. ``clears`` counts how often
+    it was begun anew after its end. ``deadline`` is when it times out, while it runs.
+    """
 
     __tablename__ = "dag_run"
 
@@ -151,6 +158,10 @@ class DagRun(Base):
     conf: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     unfinished: Mapped[int] = mapped_column(Integer, default=0)
     triggered_by: Mapped[str | None] = mapped_column(String(250))
+    deadline: Mapped[datetime | None]
+    clears: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
+    lane: Mapped[str | None] = mapped_column(Id)
+    backfill_id: Mapped[int | None] = mapped_column(BigKey)
 
     __table_args__ = (
         UniqueConstraint("dag_id", "run_id", name="uq_dag_run_run_id"),
@@ -159,6 +170,8 @@ class DagRun(Base):
         Index("ix_dag_run_state", "state", "id"),  # start_runs(), gauges
         Index("ix_dag_run_dag", "dag_id", "id"),  # pages: the latest runs of a DAG
         Index("ix_dag_run_last", "dag_id", "state", "end_date"),  # metastore exporter: last success, last failure
+        Index("ix_dag_run_deadline", "state", "deadline"),  # expire_runs()
+        Index("ix_dag_run_backfill", "backfill_id", "state"),  # progress and end of a backfill
     )
 
 
@@ -170,6 +183,8 @@ class TaskInstance(Base):
     ``try_number`` is charged at claim. ``ready_at`` is when a retry or a rescheduled sensor is due; ``sensing_since``
     is when the attempt of a rescheduled one first started, and while it is set no claim is charged. ``skipped_by``
     names the direct upstream task that decided against this one.
+    ``ending`` says what becomes of a running one that its supervisor is to end (``engine.metastore.endings``).
+    ``past_run_pk`` is the earlier run that a ready one waits for (``engine.metastore.past``).
     """
 
     __tablename__ = "task_instance"
@@ -202,6 +217,8 @@ class TaskInstance(Base):
     end_date: Mapped[datetime | None]
     sensing_since: Mapped[datetime | None]
     skipped_by: Mapped[str | None] = mapped_column(Id)
+    ending: Mapped[str | None] = mapped_column(String(20))
+    past_run_pk: Mapped[int | None] = mapped_column(BigKey)
 
     __table_args__ = (
         UniqueConstraint("run_pk", "task_id", "map_index", name="uq_task_instance_key"),
@@ -216,7 +233,43 @@ class TaskInstance(Base):
         Index("ix_task_instance_ready", "state", "priority_rank", "id"),  # claim(), gauges
         Index("ix_task_instance_due", "state", "ready_at"),  # promote()
         Index("ix_task_instance_owner", "owner"),  # rescue()
+        Index("ix_task_instance_past", "past_run_pk"),  # past.successors()
     )
+
+
+class Backfill(Base):
+    """A range of past intervals that somebody wants run. ``reprocess`` says which runs that ended are run again."""
+
+    __tablename__ = "backfill"
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=True)
+    dag_id: Mapped[str] = mapped_column(Id)
+    from_date: Mapped[datetime]
+    to_date: Mapped[datetime]
+    max_active_runs: Mapped[int] = mapped_column(Integer)
+    reprocess: Mapped[str] = mapped_column(String(12))
+    is_backwards: Mapped[bool] = mapped_column(Boolean)
+    conf: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_by: Mapped[str | None] = mapped_column(String(250))
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+    cancelled_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_backfill_open", "completed_at", "dag_id"),)  # which are under way
+
+
+class BackfillRun(Base):
+    """One interval of a backfill. ``run_pk`` is its run; where it has none ``reason`` says why."""
+
+    __tablename__ = "backfill_run"
+
+    backfill_id: Mapped[int] = mapped_column(BigKey, ForeignKey("backfill.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)  # from 1, in the order in which they run
+    logical_date: Mapped[datetime]
+    run_pk: Mapped[int | None] = mapped_column(BigKey)
+    reason: Mapped[str | None] = mapped_column(String(20))
+
+    __table_args__ = (Index("ix_backfill_run_run", "run_pk"),)  # past.held_back(): the first run of a backfill
 
 
 class TaskAttempt(Base):

@@ -18,6 +18,10 @@ rescue             queued, running → (release,        owner; what its dead own
                    finish as lost)
 promote            up_for_retry, up_for_reschedule    state and ready_at
                    → scheduled
+expire_runs        run running → failed; its open     state and deadline (engine.metastore.deadlines)
+                   tasks → skipped
+clear, mark        any → (nothing), success, failed,  locked rows (engine.metastore.clearing); running ones are ended
+                   skipped; run → queued              first (engine.metastore.endings)
 =================  =================================  ==========================================================
 
 Rows are locked in the order task instances (by id), runs, budgets (by key), so that schedulers seldom deadlock; when
@@ -58,9 +62,10 @@ from alerting.tables import BigKey
 from engine.authoring import params
 from engine.authoring.serialized import SerializedDag, SerializedTask, decode_dag
 from engine.authoring.timetables import manual_interval
-from engine.metastore import budgets, skips
+from engine.metastore import budgets, past, recount, skips
 from engine.metastore.changes import Changes, Claimed, Finished, RunChange, RunFacts, TaskChange
 from engine.metastore.database import Tx
+from engine.metastore.endings import Ending
 from engine.metastore.errors import Duplicate, NotFound, Refused
 from engine.metastore.graphs import Graph, Graphs, judge
 from engine.metastore.outcome import Cause, Outcome
@@ -87,11 +92,11 @@ _RUN_ID: Final = re.compile(r"[A-Za-z0-9_.:+~@,-]{1,250}")
 _QUEUED_RUNS = (
     select(*FACT_COLUMNS, (Budget.slots - Budget.used).label("room"))
     .join(DagSchedule, DagSchedule.dag_id == DagRun.dag_id)
-    .join(Budget, (Budget.kind == budgets.DAG_RUNS) & (Budget.name == DagRun.dag_id))
+    .join(Budget, (Budget.kind == budgets.DAG_RUNS) & (Budget.name == func.coalesce(DagRun.lane, DagRun.dag_id)))
     .where(
         DagRun.state == RunState.QUEUED,
         DagRun.id > bindparam("after"),
-        DagRun.dag_id.not_in(bindparam("full_dags", expanding=True)),
+        func.coalesce(DagRun.lane, DagRun.dag_id).not_in(bindparam("full_dags", expanding=True)),
         DagSchedule.is_paused.is_(False),
         Budget.used < Budget.slots,
     )
@@ -101,7 +106,12 @@ _QUEUED_RUNS = (
 _START_RUN = (
     update(RUN)
     .where(RUN.c.id == bindparam("b_id"), RUN.c.state == RunState.QUEUED)
-    .values(state=RunState.RUNNING, start_date=bindparam("b_now"), unfinished=bindparam("b_tasks"))
+    .values(
+        state=RunState.RUNNING,
+        start_date=bindparam("b_now"),
+        unfinished=bindparam("b_tasks"),
+        deadline=bindparam("b_deadline"),
+    )
 )
 _READY = (
     select(TI.c.id, TI.c.run_pk, TI.c.dag_id, TI.c.task_id, TI.c.map_index, TI.c.pool, TI.c.pool_slots)
@@ -152,6 +162,7 @@ _END = (
         token=None,
         owner=None,
         start_date=func.coalesce(TI.c.sensing_since, TI.c.start_date),
+        ending=None,
         sensing_since=None,  # after start_date, as the table has them: MySQL assigns from left to right
     )
 )
@@ -184,10 +195,11 @@ _ADVANCE = (
         up_blocked=TI.c.up_blocked + bindparam("b_blocked"),
         up_skipped=TI.c.up_skipped + bindparam("b_skipped"),
         state=bindparam("b_state"),
-        try_number=bindparam("b_try"),
+        try_number=TI.c.try_number + bindparam("b_try"),
         scheduled_at=bindparam("b_scheduled"),
         start_date=bindparam("b_start"),
         end_date=bindparam("b_end"),
+        past_run_pk=None,
     )
 )
 _SETTLED = (
@@ -316,23 +328,29 @@ def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:
     changes = Changes()
     budgets.settle(tx, budgets.DAG_RUNS)  # what a run gave back that has ended in this transaction is free now
     queued = _lock_queued(tx, _next_in_line(tx, limit))
-    free = budgets.free_slots(tx, {(budgets.DAG_RUNS, run.dag_id) for run in queued})
+    free = budgets.free_slots(tx, {(budgets.DAG_RUNS, run.budget) for run in queued})
     shapes = _shapes(tx, graphs, queued)
     started = _within([run for run in queued if run.id in shapes], free)
     if not started:
         return changes
-    budgets.take(tx, Counter((budgets.DAG_RUNS, run.dag_id) for run in started))
+    budgets.take(tx, Counter((budgets.DAG_RUNS, run.budget) for run in started))
+    rows: list[dict[str, Any]] = []
     for run in started:
-        parameters = {"b_id": run.id, "b_now": tx.now, "b_tasks": len(shapes[run.id].tasks)}
+        graph = shapes[run.id]
+        deadline = _deadline(graph, tx.now)
+        parameters = {"b_id": run.id, "b_now": tx.now, "b_tasks": len(graph.tasks), "b_deadline": deadline}
         tx.connection.execute(_START_RUN, parameters)
-        operators = tuple(task.operator for task in shapes[run.id].dag.tasks)
-        changes.runs.append(RunChange(replace(run, start_date=tx.now), RunState.RUNNING, created=operators))
-    rows = [row for run in started for row in _new_instances(run, shapes[run.id], tx.now)]
+        made = _new_instances(run, graph, tx.now) if run.clears == 0 else _missing_instances(tx, run, graph)
+        operators = tuple(row["operator"] for row in made)
+        begun = replace(run, start_date=tx.now)
+        changes.runs.append(RunChange(begun, RunState.RUNNING, created=operators, deadline=deadline))
+        rows += made
     if rows:
         tx.connection.execute(insert(TI), rows)
     changes.scheduled = sum(row["state"] == TaskState.SCHEDULED for row in rows)
     changes.add(_pass_through(tx, graphs, {row["run_pk"] for row in rows if row["state"] == TaskState.SUCCESS}))
-    bare = [run.id for run in started if not shapes[run.id].tasks]
+    changes.add(_begin_what_waits(tx, graphs, started, shapes))
+    bare = [run.id for run in started if run.clears or not shapes[run.id].tasks]
     changes.add(_close_runs(tx, graphs, Counter(dict.fromkeys(bare, 0))))
     return changes
 
@@ -343,12 +361,13 @@ def _next_in_line(tx: Tx, limit: int) -> list[RunFacts]:
     room: dict[str, int] = {}
     after = 0
     while True:
-        full = [dag_id for dag_id, left in room.items() if left <= 0]
+        full = [name for name, left in room.items() if left <= 0]
         page = tx.connection.execute(_QUEUED_RUNS, {"limit": limit, "after": after, "full_dags": full}).all()
         for row in page:
-            left = room.setdefault(row.dag_id, row.room)
+            name = row.lane or row.dag_id
+            left = room.setdefault(name, row.room)
             if left > 0:
-                room[row.dag_id] = left - 1
+                room[name] = left - 1
                 chosen.append(facts_of(row))
         if len(page) < limit or len(chosen) >= limit:
             return chosen[:limit]
@@ -389,7 +408,7 @@ def _lock_queued(tx: Tx, queued: list[RunFacts]) -> list[RunFacts]:
 def _within(queued: list[RunFacts], free: dict[budgets.Key, int]) -> list[RunFacts]:
     started = []
     for run in queued:
-        key = (budgets.DAG_RUNS, run.dag_id)
+        key = (budgets.DAG_RUNS, run.budget)
         if free.get(key, 0) > 0:
             free[key] -= 1
             started.append(run)
@@ -400,8 +419,44 @@ def _new_instances(run: RunFacts, graph: Graph, now: datetime) -> list[dict[str,
     return [_new_instance(run, task, now) for task in graph.dag.tasks]
 
 
+def _deadline(graph: Graph, now: datetime) -> datetime | None:
+    seconds = graph.dag.dagrun_timeout_seconds
+    return None if seconds is None else now + timedelta(seconds=seconds)
+
+
+def _missing_instances(tx: Tx, run: RunFacts, graph: Graph) -> list[dict[str, Any]]:
+    """For a run that begins anew: the tasks that its DAG has got since. Those that it has lost are removed."""
+    known = recount.adopt_version(tx, run, graph)
+    new = [_new_instance(run, task, tx.now) for task in graph.dag.tasks if task.task_id not in known]
+    nothing = {"state": None, "try_number": 0, "scheduled_at": None, "start_date": None, "end_date": None}
+    return [row | nothing for row in new]
+
+
+def _begin_what_waits(tx: Tx, graphs: Graphs, started: Sequence[RunFacts], shapes: Mapping[int, Graph]) -> Changes:
+    """Judge what start_runs() could not: the tasks of runs that begin anew, and first tasks that depend on the past."""
+    anew = {run.id: shapes[run.id] for run in started if run.clears}
+    waiting = recount.recount(tx, anew)
+    waiting |= {
+        (run.id, task_id)
+        for run in started
+        if run.id not in anew
+        for task_id in shapes[run.id].past
+        if not shapes[run.id].tasks[task_id].upstream
+    }
+    return reconsider(tx, graphs, Runs(), waiting)
+
+
+def reconsider(tx: Tx, graphs: Graphs, runs: Runs, waiting: Collection[tuple[int, str]]) -> Changes:
+    """Judge waiting tasks (run and task_id) by their counters as they stand, and go on from there."""
+    changes = Changes()
+    if waiting:
+        changes.add(_advance_wave(tx, graphs, runs, dict.fromkeys(waiting, Delta())))
+        changes.add(_advance(tx, graphs, runs, list(changes.tasks)))
+    return changes
+
+
 def _new_instance(run: RunFacts, task: SerializedTask, now: datetime) -> dict[str, Any]:
-    state = _verdict(task, len(task.upstream), Delta())
+    state = None if task.depends_on_past else _verdict(task, len(task.upstream), Delta())
     settled = state == TaskState.SUCCESS
     return {
         "run_pk": run.id,
@@ -599,7 +654,8 @@ def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> C
     if over:
         tx.connection.execute(insert(TaskAttempt), [_attempt(row, change) for row, change in over])
     _store_xcoms(tx, [change for _, change in over])
-    changes.tasks += ended
+    changes.restarts = [row.id for row in held if row.ending == Ending.RESTART]
+    changes.tasks += [change for change in ended if change.ti_id not in changes.restarts]
     final = [change for change in ended if change.state not in _WAITING]
     skipped = [_changed(row, TaskState.SKIPPED, end_date=tx.now) for row in skips.skip(tx, graphs, runs, final)]
     changes.tasks += skipped
@@ -613,6 +669,8 @@ def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime
     end = max(row.start_date, now - report.ago)
     began = row.sensing_since or row.start_date
     retry_at = None
+    if row.ending is not None:
+        return _changed(row, Ending(row.ending).state, outcome=outcome, hostname=report.hostname, end_date=end)
     match outcome.cause:
         case Cause.SUCCESS:
             state = TaskState.SUCCESS
@@ -730,6 +788,8 @@ def _advance(tx: Tx, graphs: Graphs, runs: Runs, final: Sequence[TaskChange]) ->
     wave = list(final)
     while wave:
         deltas = _child_deltas(tx, graphs, runs, wave)
+        for one in past.successors(tx, graphs, runs, wave):
+            deltas.setdefault(one, Delta())
         step = _advance_wave(tx, graphs, runs, deltas) if deltas else Changes()
         changes.add(step)
         done.update(change.run_pk for change in step.tasks)
@@ -744,7 +804,7 @@ def _child_deltas(tx: Tx, graphs: Graphs, runs: Runs, wave: Sequence[TaskChange]
     for change in wave:
         graph = graphs.get(tx.connection, change.dag_id, facts[change.run_pk].version)
         delta = _delta(change.state)
-        for child in graph.children[change.task_id]:
+        for child in graph.children.get(change.task_id, ()):
             deltas[change.run_pk, child] = deltas.get((change.run_pk, child), Delta()).plus(delta)
     return deltas
 
@@ -757,20 +817,28 @@ def _advance_wave(tx: Tx, graphs: Graphs, runs: Runs, deltas: Mapping[tuple[int,
     facts = runs.get(tx.connection, (row.run_pk for row in rows))
     groups: dict[tuple[Delta, TaskState | None], list[int]] = defaultdict(list)
     changes = Changes()
+    verdicts: dict[int, TaskState | None] = {}
+    concerned = []
+    for row in rows:
+        task = graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id]
+        up = Delta(row.up_success, row.up_failed, row.up_blocked, row.up_skipped).plus(deltas[row.run_pk, row.task_id])
+        verdicts[row.id] = TaskState.SKIPPED if row.skipped_by else _verdict(task, row.up_total, up)
+        if past.concerns(task, verdicts[row.id]):
+            concerned.append(row)
+    held = past.held_back(tx, graphs, runs, concerned)
     for row in rows:
         delta = deltas[row.run_pk, row.task_id]
-        task = graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id]
-        up = Delta(row.up_success, row.up_failed, row.up_blocked, row.up_skipped).plus(delta)
-        verdict = TaskState.SKIPPED if row.skipped_by else _verdict(task, row.up_total, up)
+        verdict = None if row.id in held else verdicts[row.id]
         groups[delta, verdict].append(row.id)
         if verdict == TaskState.SCHEDULED:
             changes.scheduled += 1
         elif verdict is not None:
             ran = verdict == TaskState.SUCCESS
-            began = {"try_number": 1, "scheduled_at": tx.now, "start_date": tx.now} if ran else {}
+            began = {"try_number": row.try_number + 1, "scheduled_at": tx.now, "start_date": tx.now} if ran else {}
             changes.tasks.append(_changed(row, verdict, **began, end_date=tx.now))
     for (delta, verdict), ids in groups.items():
         _write_advance(tx, ids, delta, verdict)
+    past.remember(tx, held)
     return changes
 
 
@@ -816,7 +884,7 @@ def _close_runs(tx: Tx, graphs: Graphs, done: Mapping[int, int]) -> Changes:
         if ending:
             tx.connection.execute(_CLOSE, {"ids": [run.id for run in ending], "b_state": state, "b_now": tx.now})
             changes.runs += [RunChange(run, state, tx.now, failed[run.id][1]) for run in ending]
-    budgets.give(tx, Counter((budgets.DAG_RUNS, run.dag_id) for run in complete))
+    budgets.give(tx, Counter((budgets.DAG_RUNS, run.budget) for run in complete))
     return changes
 
 
@@ -859,7 +927,7 @@ def disown(tx: Tx, owner: str, known: Collection[str]) -> int:
 
     `known` are the tokens that did reach it. Returns how many were put back.
     """
-    statement = select(TI).where(TI.c.owner == owner).order_by(TI.c.id)
+    statement = select(TI).where(TI.c.owner == owner, TI.c.ending.is_(None)).order_by(TI.c.id)
     lost = [row for row in tx.connection.execute(_locked(tx, statement)) if row.token not in known]
     if lost:
         tx.connection.execute(_DISOWN, {"tokens": [row.token for row in lost]})
@@ -880,3 +948,9 @@ def rescue(tx: Tx, graphs: Graphs, runs: Runs, owners: Collection[str], limit: i
     known = _tasks_of(tx, graphs, runs, running)  # what cannot be judged stays as it is, and is looked at again
     lost = [Finished(row.token, Outcome(Cause.LOST), hostname="") for row in running if row.id in known]
     return released, finish(tx, graphs, runs, lost)
+
+
+# What the verbs of deadlines and clearing are made of.
+advance = _advance
+changed = _changed
+close_runs = _close_runs

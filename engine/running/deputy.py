@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -37,8 +37,8 @@ class Survivor(Protocol):
     def answer(self, ask: AnyAsk) -> dict[str, str]:
         """What the metastore answers; see :mod:`engine.running.answers`."""
 
-    def heartbeat(self) -> None:
-        """Say that this supervisor lives."""
+    def heartbeat(self) -> Mapping[str, str]:
+        """Say that this supervisor lives; returns the attempts that it is to end: token → why."""
 
     def leave(self) -> None:
         """Say that it ends."""
@@ -46,10 +46,11 @@ class Survivor(Protocol):
 
 @dataclass(slots=True)
 class Round:
-    """What a round has done: so many of the ends that it was given, and these answers."""
+    """What a round has done: so many of the ends that it was given, and these answers; and what it has found."""
 
     written: int = 0
     answers: list[tuple[str, int, dict[str, str]]] = field(default_factory=list)
+    to_end: Mapping[str, str] = field(default_factory=dict)  # attempts that somebody's decision ends: token → why
 
 
 class Deputy:
@@ -125,5 +126,4 @@ class Deputy:
         if ended:
             survivor.report(ended)
         answers = [(token, ask.number, survivor.answer(ask)) for token, ask in questions]
-        survivor.heartbeat()
-        return Round(len(ended), answers)
+        return Round(len(ended), answers, survivor.heartbeat())

@@ -62,6 +62,12 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
     grace_seconds: float
 
 
+class End(msgspec.Struct, frozen=True, tag="end"):
+    """Scheduler → supervisor: end these attempts; somebody decided so. `reasons` are sentences by token."""
+
+    reasons: dict[str, str]
+
+
 class Ended(msgspec.Struct, frozen=True, tag="ended"):
     """Supervisor → scheduler: an attempt ended. `at` is this machine's monotonic clock, in seconds."""
 
@@ -134,7 +140,7 @@ class Alive(msgspec.Struct, frozen=True, tag="alive"):
     """Supervisor → scheduler, each heartbeat: still turning."""
 
 
-FromScheduler = Dispatch | QuestionAnswer | Confirm | Drain
+FromScheduler = Dispatch | QuestionAnswer | Confirm | Drain | End
 FromSupervisor = Ended | Question | Alive
 
 

@@ -25,7 +25,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -188,6 +188,8 @@ class Supervisor:
                         self._unconfirmed.pop(token, None)
                 case Drain(grace_seconds):
                     self._drain(grace_seconds)
+                case messages.End(reasons):
+                    self._end_decided(reasons)
 
     def _outlive_scheduler(self) -> None:
         log.warning("the scheduler is gone; finishing %d attempts without it", len(self._attempts))
@@ -204,12 +206,21 @@ class Supervisor:
             del self._ended[: done.written]
             for answer in done.answers:
                 self._answer(*answer)
+            self._end_decided(done.to_end)
 
     def _drain(self, grace_seconds: float) -> None:
         self._draining = True
         now = time.monotonic()
         for attempt in [attempt for attempt in self._attempts.values() if not attempt.ending]:
             self._end(attempt, Outcome(Cause.STOPPED, signal=signal.SIGTERM), now, grace_seconds)
+
+    def _end_decided(self, reasons: Mapping[str, str]) -> None:
+        """End attempts whose fate is written already: their run timed out, or somebody cleared or marked their task."""
+        now = time.monotonic()
+        for token, reason in reasons.items():
+            attempt = self._attempts.get(token)
+            if attempt and not attempt.ending:
+                self._end(attempt, Outcome(Cause.ENDED, error=reason), now)
 
     def _report(self) -> None:
         if self._upstream:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, func, select, update
 
-from engine.authoring.serialized import SerializedDag
+from engine.authoring.serialized import ContinuousSchedule, SerializedDag
 from engine.authoring.timetables import DataInterval, NextRun, next_interval
 from engine.metastore import budgets
 from engine.metastore.errors import NotFound
@@ -50,7 +50,7 @@ _CHANGED = (
 _AT_LIMIT = (
     select(DagRun.dag_id)
     .join(Budget, (Budget.kind == budgets.DAG_RUNS) & (Budget.name == DagRun.dag_id))
-    .where(DagRun.state.in_([RunState.QUEUED, RunState.RUNNING]))
+    .where(DagRun.state.in_([RunState.QUEUED, RunState.RUNNING]), DagRun.lane.is_(None))
     .group_by(DagRun.dag_id, Budget.slots)
     .having(func.count() >= Budget.slots)
 )
@@ -137,7 +137,7 @@ def _last_scheduled(tx: Tx, dag_id: str) -> DataInterval | None:
         .limit(1)
     )
     row = tx.connection.execute(statement).first()
-    return DataInterval(*row._tuple()) if row else None  # type: ignore[arg-type]
+    return DataInterval(row.data_interval_start, row.data_interval_end) if row else None
 
 
 def _next_run(dag: SerializedDag, last: DataInterval | None, now: datetime) -> NextRun | None:
@@ -175,25 +175,27 @@ def _active_runs(tx: Tx, dag_ids: list[str]) -> Counter[str]:
         return Counter()
     statement = (
         select(DagRun.dag_id, func.count())
-        .where(DagRun.dag_id.in_(dag_ids), DagRun.state.in_([RunState.QUEUED, RunState.RUNNING]))
+        .where(DagRun.dag_id.in_(dag_ids), DagRun.state.in_([RunState.QUEUED, RunState.RUNNING]), DagRun.lane.is_(None))
         .group_by(DagRun.dag_id)
     )
     return Counter({row[0]: row[1] for row in tx.connection.execute(statement)})
 
 
 def _create(tx: Tx, dag: SerializedDag, row: Row[Any]) -> bool:
+    last = DataInterval(row.next_interval_start, row.next_interval_end)
+    if isinstance(dag.schedule, ContinuousSchedule):
+        last = DataInterval(last.start, tx.now)  # it lasts until the run is made, however long that had to wait
     values = {
         "dag_id": dag.dag_id,
         "run_id": f"scheduled__{row.next_interval_start.isoformat()}",
         "run_type": RunType.SCHEDULED,
         "version": row.version,
         "logical_date": row.next_interval_start,
-        "data_interval_start": row.next_interval_start,
-        "data_interval_end": row.next_interval_end,
+        "data_interval_start": last.start,
+        "data_interval_end": last.end,
         "run_after": row.next_run_after,
     }
     created = insert_run(tx, values)
-    last = DataInterval(row.next_interval_start, row.next_interval_end)
     moved = update(DagSchedule).where(
         DagSchedule.dag_id == dag.dag_id, DagSchedule.next_run_after == row.next_run_after
     )

@@ -54,7 +54,7 @@ class FirstStarts:
             self._waiting.discard(run.id)
             labels = {"dag_id": run.dag_id, "run_type": run.run_type}
             metrics.timing("dagrun.first_task_start_delay", (now - run.queued_at).total_seconds(), **labels)
-            if run.run_type == RunType.SCHEDULED:
+            if run.run_type == RunType.SCHEDULED and not run.clears:
                 delay = (now - run.run_after).total_seconds()
                 metrics.timing("dagrun.first_task_scheduling_delay", delay, **labels)
         self._waiting.difference_update(change.run.id for change in changes.runs if change.end_date)
@@ -84,7 +84,7 @@ def _measure_run(metrics: Metrics, change: RunChange) -> None:
     for operator, n in Counter(change.created).items():
         labels = {"dag_id": run.dag_id, "run_type": run.run_type, "task_type": operator}
         metrics.incr("task_instance_created", n, **labels)
-    if change.state == RunState.RUNNING and run.run_type == RunType.SCHEDULED:
+    if change.state == RunState.RUNNING and run.run_type == RunType.SCHEDULED and not run.clears:
         delay = (run.start_date - run.run_after).total_seconds()
         metrics.timing("dagrun.schedule_delay", delay, dag_id=run.dag_id)
     if change.end_date and change.state in (RunState.SUCCESS, RunState.FAILED):

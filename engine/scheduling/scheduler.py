@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from engine.config import Settings
 from engine.executors.local import LocalExecutor, SequentialExecutor
 from engine.executors.protocol import OwnerDied, Report
-from engine.metastore import processes, transitions
+from engine.metastore import backfills, deadlines, endings, processes, transitions
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Changes, Claimed, Finished, RunFacts
 from engine.metastore.errors import MetastoreError
@@ -69,6 +69,8 @@ class Turn:
     query_seconds: float = 0.0  # of claim_seconds, finding and taking what is ready
     decided: list[RunFacts] = field(default_factory=list)  # runs whose tasks ended
     decision_seconds: float = 0.0  # what was decided for all of them took this long
+    to_end: dict[str, str] = field(default_factory=dict)  # our attempts that somebody's decision ends: token → why
+    next_deadline: datetime | None = None  # of a run with a dagrun_timeout
     adopted: int = 0  # attempts that go on under the supervisor of a dead scheduler
 
 
@@ -203,6 +205,8 @@ class Scheduler:
         self._ended, self._sweep, self._look, self._troubled = unjudged, False, False, False
         if turn.orders:
             self._executor.submit(turn.orders)
+        if turn.to_end:
+            self._executor.end(turn.to_end)
         self._after(turn, swept=sweep, doubts=doubts)
         self._metrics.timing("scheduler.scheduler_loop_duration", time.monotonic() - began)
 
@@ -246,6 +250,8 @@ class Scheduler:
         """All of one turn, in one transaction; may run again after a conflict."""
         ledger, turn = self._ledger, Turn(tx.now)
         ledger.begin()
+        if sweep:
+            ledger.runs.expire()
         reports = [Finished(end.token, end.outcome, self._hostname, end.ago()) for end in ended]
         began = time.monotonic()
         turn.changes.add(ledger.finish(tx, reports))
@@ -269,7 +275,9 @@ class Scheduler:
                 created = create_due_runs(tx, ledger.graphs, _BATCH)
                 turn.next_run = next_due(tx)
             promoted = transitions.promote(tx, _BATCH)
-            turn.more = created > 0 or _BATCH in (synced, promoted)
+            late = self._keep_deadlines(tx, turn)
+            backfills.complete(tx)
+            turn.more = created > 0 or _BATCH in (synced, promoted, late)
             look = look or bool(created)
         if look or any(change.end_date for change in turn.changes.runs):
             turn.changes.add(ledger.start_runs(tx, _BATCH))
@@ -279,6 +287,19 @@ class Scheduler:
     def _is_in_doubt(self) -> bool:
         """Whether some commit may have been done although it seemed to fail."""
         return self._doubtful or self._store.doubts != self._doubts_settled
+
+    def _keep_deadlines(self, tx: Tx, turn: Turn) -> int:
+        """Fail the runs that are over their time, and learn which attempts to end; returns how many runs there were."""
+        late = self._ledger.expire_runs(tx, _BATCH)
+        turn.changes.add(late)
+        turn.changes.add(self._ledger.release_overlooked(tx, _BATCH))
+        turn.to_end = endings.requested(tx, self._executor.owner)
+        # What never reached the supervisor has ended already.
+        absent = turn.to_end.keys() - set(self._executor.in_flight())
+        ended = [Finished(token, Outcome(Cause.ENDED, error=turn.to_end[token]), self._hostname) for token in absent]
+        turn.changes.add(self._ledger.finish(tx, ended))
+        turn.next_deadline = deadlines.next_deadline(tx)
+        return len(late.runs)
 
     def _heartbeat(self, tx: Tx) -> None:
         ids = [self._identity.id, *self._executor.healthy_owners()]
@@ -348,7 +369,8 @@ class Scheduler:
 
     def _remember_due(self, turn: Turn) -> None:
         retries = [change.retry_at for change in turn.changes.tasks if change.retry_at]
-        due = [moment for moment in [*retries, turn.next_run] if moment]
+        deadlines_ahead = [change.deadline for change in turn.changes.runs]
+        due = [moment for moment in [*retries, turn.next_run, turn.next_deadline, *deadlines_ahead] if moment]
         now = time.monotonic()
         soon = [now + max(0.0, (moment - turn.now).total_seconds()) for moment in due]
         # What is due after the next sweep is found by it.

@@ -6,7 +6,14 @@ import re
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
-from engine.authoring.serialized import CronSchedule, DeltaSchedule, NoSchedule, OnceSchedule, Schedule
+from engine.authoring.serialized import (
+    ContinuousSchedule,
+    CronSchedule,
+    DeltaSchedule,
+    NoSchedule,
+    OnceSchedule,
+    Schedule,
+)
 from engine.metastore.outcome import Cause, signal_name
 
 # Every state has a sign of its own, so that no colour has to be told from another.
@@ -35,6 +42,7 @@ _CAUSES: Final = {
     Cause.IMPORT: "its DAG file could not be imported",
     Cause.START: "its process could not be started",
     Cause.LOST: "its supervisor died while it ran",
+    Cause.ENDED: "it was ended from outside",
 }
 _PRESETS: Final = {
     "@hourly": "Every hour",
@@ -45,7 +53,6 @@ _PRESETS: Final = {
     "@quarterly": "On day 1 of every quarter at 00:00",
     "@yearly": "On 1 January at 00:00",
     "@annually": "On 1 January at 00:00",
-    "@continuous": "Always running",
 }
 _DAYS: Final = ("Sundays", "Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays")
 _UNITS: Final = ((86_400, "day"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -112,6 +119,8 @@ def schedule_words(schedule: Schedule) -> str:
             return f"Every {_each(schedule.seconds)}"
         case OnceSchedule():
             return "Once"
+        case ContinuousSchedule():
+            return "Always running"
         case NoSchedule():
             return "Only when triggered"
         case _:

@@ -9,11 +9,12 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from engine.authoring.serialized import NoSchedule, SerializedDag, SerializedTask, encode_dag, version_of
-from engine.metastore import budgets, transitions
+from engine.metastore import budgets, clearing, deadlines, endings, past, transitions
 from engine.metastore.changes import Changes, Claimed, Finished
 from engine.metastore.graphs import Graphs
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.runs import Runs
+from engine.metastore.states import TaskState
 from engine.metastore.store import Store, Tx
 from engine.metastore.tables import Budget, Dag, DagRun, DagSchedule, DagVersion, TaskAttempt, TaskInstance
 
@@ -50,7 +51,7 @@ class Stage:
 
     def dag(self, dag_id: str, *tasks: SerializedTask, paused: bool = False, **more: Any) -> str:
         """Store a DAG with its budgets, as parsing and the scheduler's preparation do; returns its version."""
-        dag = SerializedDag(dag_id=dag_id, fileloc="/dags/x.py", schedule=NoSchedule(), tasks=tasks, **more)
+        dag = SerializedDag(dag_id=dag_id, fileloc="/dags/x.py", tasks=tasks, **{"schedule": NoSchedule()} | more)
         data = encode_dag(dag)
         version = version_of(data)
         budget = [(budgets.DAG_TASKS, dag.max_active_tasks), (budgets.DAG_RUNS, dag.max_active_runs)]
@@ -62,6 +63,17 @@ class Stage:
             tx.connection.execute(insert(DagSchedule).values(dag_id=dag_id, is_paused=paused))
             rows = [{"kind": kind, "name": dag_id, "slots": slots, "used": 0} for kind, slots in budget]
             tx.connection.execute(insert(Budget), rows)
+        return version
+
+    def new_version(self, dag_id: str, *tasks: SerializedTask, **more: Any) -> str:
+        """Change a DAG, as parsing its changed file does; returns the new version."""
+        dag = SerializedDag(dag_id=dag_id, fileloc="/dags/x.py", schedule=NoSchedule(), tasks=tasks, **more)
+        data = encode_dag(dag)
+        version = version_of(data)
+        with self.store.begin() as tx:
+            text = {"data": data.decode(), "created_at": tx.now}
+            tx.connection.execute(insert(DagVersion).values(dag_id=dag_id, version=version, **text))
+            tx.connection.execute(update(Dag).where(Dag.dag_id == dag_id).values(version=version))
         return version
 
     def pool(self, name: str, slots: int) -> None:
@@ -108,9 +120,39 @@ class Stage:
     def start(self, *tokens: str) -> set[str]:
         return self.store.run(lambda tx: transitions.start(tx, tokens))
 
+    def report(self, token: str, outcome: Outcome) -> Finished:
+        """What a supervisor would say."""
+        return Finished(token, outcome, "host")
+
     def finish(self, *ends: tuple[str, Outcome]) -> Changes:
         reports = [Finished(token, outcome, "host") for token, outcome in ends]
         return self.store.run(lambda tx: transitions.finish(tx, self.graphs, self.runs, reports))
+
+    def reconsider_overlooked(self) -> Changes:
+        def work(tx: Tx) -> Changes:
+            return transitions.reconsider(tx, self.graphs, self.runs, past.overlooked(tx, 1000))
+
+        return self.store.run(work)
+
+    def expire(self, limit: int = 1000) -> Changes:
+        return self.store.run(lambda tx: deadlines.expire_runs(tx, self.graphs, self.runs, limit))
+
+    def clear(self, *task_ids: str, run_id: str = "run") -> Changes:
+        """Clear tasks of a run."""
+        ids = [row.id for task_id, row in self.rows(run_id).items() if task_id in task_ids]
+        return self.store.run(lambda tx: clearing.clear(tx, self.graphs, self.runs, ids))
+
+    def begin_anew(self, ids: list[int]) -> Changes:
+        return self.store.run(lambda tx: clearing.begin_anew(tx, self.graphs, self.runs, ids))
+
+    def mark(self, state: TaskState, *task_ids: str, run_id: str = "run") -> Changes:
+        """Mark tasks of a run."""
+        ids = {row.id for task_id, row in self.rows(run_id).items() if task_id in task_ids}
+        return self.store.run(lambda tx: clearing.mark(tx, self.graphs, self.runs, ids, state))
+
+    def requested(self, owner: str = OWNER) -> dict[str, str]:
+        """The attempts that the owner is to end."""
+        return self.store.run(lambda tx: endings.requested(tx, owner))
 
     def promote(self, limit: int = 1000) -> int:
         return self.store.run(lambda tx: transitions.promote(tx, limit))

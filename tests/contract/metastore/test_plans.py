@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event, insert
 from sqlalchemy.sql import Select
 
-from engine.metastore import transitions
+from engine.metastore import deadlines, endings, past, recount, transitions
 from engine.metastore.store import Store
 from engine.metastore.tables import DagRun, TaskInstance
 from tests.contract.metastore.stage import Stage, bash
@@ -30,6 +30,15 @@ STATEMENTS: dict[str, tuple[Select[Any], dict[str, Any]]] = {
     "_QUEUED_RUNS": (transitions._QUEUED_RUNS, {"limit": 20, "after": 0, "full_dags": ["x"]}),
     "_BROKEN": (transitions._BROKEN, {"ids": [1, 2]}),
     "_SETTLED": (transitions._SETTLED, {"ids": [1, 2]}),
+    "_OVERDUE": (deadlines._OVERDUE, {"now": NOW, "limit": 20}),
+    "_NEXT": (deadlines._NEXT, {}),
+    "_OPEN": (deadlines._OPEN, {"ids": [1, 2]}),
+    "_REQUESTED": (endings._REQUESTED, {"owner": "a"}),
+    "_PREVIOUS": (past._PREVIOUS, {"runs": [1, 2]}),
+    "_THERE": (past._THERE, {"runs": [1, 2], "tasks": ["t1", "t2"]}),
+    "_WAITING": (past._WAITING, {"runs": [1, 2]}),
+    "_OVERLOOKED": (past._OVERLOOKED, {"limit": 20}),
+    "_STATES": (recount._STATES, {"runs": [1, 2]}),
 }
 
 

@@ -118,7 +118,12 @@ def test_a_required_argument_whose_name_is_mistyped_is_told_as_that() -> None:
         BashOperator(task_id="a")
 
 
-@pytest.mark.parametrize("name", ["depends_on_past", "wait_for_downstream", "executor_config"])
+def test_waiting_for_what_is_behind_the_predecessor_means_waiting_for_it_too() -> None:
+    assert empty("a", wait_for_downstream=True).depends_on_past
+    assert not empty("a").depends_on_past
+
+
+@pytest.mark.parametrize("name", ["executor_config", "run_as_user"])
 def test_what_is_not_supported_yet_is_refused_when_switched_on_and_accepted_when_off(name: str) -> None:
     with pytest.raises(AuthoringError, match=f"{name} is not supported yet"):
         empty("a", **{name: True})

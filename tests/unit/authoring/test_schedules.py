@@ -9,7 +9,7 @@ import pytest
 
 from engine.authoring.exceptions import AuthoringError
 from engine.authoring.schedules import schedule_from
-from engine.authoring.serialized import CronSchedule, DeltaSchedule, NoSchedule, OnceSchedule
+from engine.authoring.serialized import ContinuousSchedule, CronSchedule, DeltaSchedule, NoSchedule, OnceSchedule
 from engine.authoring.zones import name_of, zone_named
 
 
@@ -21,6 +21,7 @@ def test_presets_none_once_and_timedelta_are_understood() -> None:
     assert schedule_from("@daily", UTC) == CronSchedule("@daily", "UTC")
     assert schedule_from(None, UTC) == NoSchedule()
     assert schedule_from("@once", UTC) == OnceSchedule()
+    assert schedule_from("@continuous", UTC) == ContinuousSchedule()
     assert schedule_from(timedelta(minutes=5), UTC) == DeltaSchedule(300.0)
 
 
@@ -33,7 +34,7 @@ def test_presets_none_once_and_timedelta_are_understood() -> None:
         ("0 0 30 2 *", "'0 0 30 2 *' is not a cron expression"),
         ("H * * * *", "is not a cron expression"),
         ("@dayly", "Did you mean '@daily'?"),
-        ("@continuous", "'@continuous' is not supported"),
+        ("@continuos", "Did you mean '@continuous'?"),
         (timedelta(0), "must be more than zero"),
         (42, "schedule=42 is not supported"),
     ],
