@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy import BindParameter, Connection, Row, bindparam, select, update
 
-from engine.metastore import budgets, endings, past
+from engine.metastore import budgets, endings, past, skips
 from engine.metastore.changes import Changes, RunFacts
 from engine.metastore.database import Tx
 from engine.metastore.endings import Ending
@@ -52,6 +52,7 @@ _NOTHING: Final[dict[str, Any]] = {
     "start_date": None,
     "end_date": None,
     "past_run_pk": None,
+    "sensing_since": None,
 }
 _RESET: Final = (
     update(TI).where(TI.c.id.in_(_IDS)).values(**_NOTHING, max_tries=TI.c.try_number + bindparam("b_attempts"))
@@ -73,7 +74,13 @@ _MARK: Final = (
     update(TI)
     .where(TI.c.id.in_(_IDS))
     .values(
-        state=bindparam("b_state"), end_date=bindparam("b_now"), token=None, owner=None, ready_at=None, past_run_pk=None
+        state=bindparam("b_state"),
+        end_date=bindparam("b_now"),
+        token=None,
+        owner=None,
+        ready_at=None,
+        past_run_pk=None,
+        sensing_since=None,
     )
 )
 
@@ -148,7 +155,7 @@ def _reset(tx: Tx, graphs: Graphs, runs: Runs, again: Sequence[Row[Any]], touche
     """Take the states of `again` back, and let the runs of all that is `touched` go on from there.
 
     1. Lock the runs: a run that has ended is queued, and judged when it begins anew.
-    2. Reset the task instances.
+    2. Reset the task instances; what a branch that stays as it is decided against is skipped again at once.
     3. Count the running runs anew, and judge what waits in them.
     """
     statement = _RUNS.with_for_update() if tx.dialect.locks_rows else _RUNS
@@ -164,9 +171,11 @@ def _reset(tx: Tx, graphs: Graphs, runs: Runs, again: Sequence[Row[Any]], touche
             tx.connection.execute(_QUEUE, {"b_id": row.id, "b_version": version, "b_now": tx.now})
     runs.forget(facts)
     _take_back(tx, shapes, again)
+    skipped = [changed(row, TaskState.SKIPPED, end_date=tx.now) for row in _skip_again(tx, again)]
     _give_back(tx, again)
     going = {row.id: shapes[row.id] for row in found if row.state == RunState.RUNNING}
-    changes = reconsider(tx, graphs, runs, recount(tx, going))
+    changes = Changes(tasks=skipped)
+    changes.add(reconsider(tx, graphs, runs, recount(tx, going)))
     changes.add(close_runs(tx, graphs, dict.fromkeys(going, 0)))
     return changes
 
@@ -178,6 +187,13 @@ def _take_back(tx: Tx, shapes: Mapping[int, Graph], again: Sequence[Row[Any]]) -
         by_attempts[task.retries + 1 if task else 1].append(row.id)
     for attempts, ids in sorted(by_attempts.items()):
         tx.connection.execute(_RESET, {"ids": ids, "b_attempts": attempts})
+
+
+def _skip_again(tx: Tx, again: Sequence[Row[Any]]) -> list[Row[Any]]:
+    cleared: dict[int, set[str]] = defaultdict(set)
+    for row in again:
+        cleared[row.run_pk].add(row.task_id)
+    return [row for run_pk, names in sorted(cleared.items()) for row in skips.after_clear(tx, run_pk, names)]
 
 
 def _give_back(tx: Tx, rows: Sequence[Row[Any]]) -> None:

@@ -55,7 +55,13 @@ _SKIP: Final = (
     update(TI)
     .where(TI.c.id.in_(_IDS))
     .values(
-        state=TaskState.SKIPPED, end_date=bindparam("b_now"), token=None, owner=None, ready_at=None, past_run_pk=None
+        state=TaskState.SKIPPED,
+        end_date=bindparam("b_now"),
+        token=None,
+        owner=None,
+        ready_at=None,
+        past_run_pk=None,
+        sensing_since=None,
     )
 )
 
