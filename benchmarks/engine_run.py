@@ -87,8 +87,9 @@ def engine(
 
 
 def start(stack: ExitStack, environment: Mapping[str, str], *words: str) -> subprocess.Popen[bytes]:
-    """One of Windsock's processes, which is ended with the stack."""
-    process = subprocess.Popen([sys.executable, "-m", "engine.cli", *words], env=environment)
+    """One of Windsock's processes, which is ended with the stack. What it tells people is not shown, its log is."""
+    command = [sys.executable, "-m", "engine.cli", *words]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     stack.callback(stop, process)
     return process
 

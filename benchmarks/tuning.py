@@ -22,10 +22,11 @@ from benchmarks.tables import markdown, terminal
 from benchmarks.usage import cpu_seconds, family, pss_mib
 from engine.config.sections import all_keys
 from engine.metastore import transitions
-from engine.metastore.tables import DagFile, TaskInstance
+from engine.metastore.tables import DagFile, Process, TaskInstance
 from tests.servers.processes import wait_until
 
 IDLE_SECONDS = 10.0
+SETTLE_SECONDS = 3.0
 PATIENCE_SECONDS = 120.0
 FILES = 100
 
@@ -96,7 +97,7 @@ def _scheduler_heartbeat(value: float) -> Sequence[str]:
     settings = {**_set("scheduler.scheduler_heartbeat_sec", value), **threshold}
     with database("postgresql") as base, engine(base.url, watched=base.watched, **settings) as home:
         run_shape(home, chain(3))
-        time.sleep(1)
+        time.sleep(SETTLE_SECONDS)
         (scheduler,) = home.schedulers
         counted, cpu = base.counted(), cpu_seconds(family(scheduler.pid))
         time.sleep(IDLE_SECONDS)
@@ -144,13 +145,19 @@ def _job_heartbeat(value: float) -> Sequence[str]:
     with database("postgresql") as base, ExitStack() as stack:
         home = stack.enter_context(engine(base.url, watched=base.watched, schedulers=0, **settings))
         jobs = [start(stack, home.environment, name) for name in ("notifier", "dag-processor")]
-        time.sleep(5)
+        wait_until(lambda: _signed_on(home) >= len(jobs), "both to sign on", PATIENCE_SECONDS)
+        time.sleep(SETTLE_SECONDS)
         processes = family(*(job.pid for job in jobs))
         counted, cpu = base.counted(), cpu_seconds(processes)
         time.sleep(IDLE_SECONDS)
         asked, used = base.counted() - counted, cpu_seconds(processes) - cpu
     statements = "-" if asked.statements is None else f"{asked.statements / IDLE_SECONDS:.1f}"
     return [statements, f"{used / IDLE_SECONDS * 100:.2f}"]
+
+
+def _signed_on(home: Home) -> int:
+    with home.store.read() as connection:
+        return int(connection.execute(select(func.count()).select_from(Process)).scalar_one())
 
 
 def _parsing_processes(value: float) -> Sequence[str]:
