@@ -44,7 +44,11 @@ class Peer(RunningAirflow):
         for shape in shapes:
             for name, source in shape.sources.items():
                 (self._dags / name).write_text(source, encoding="utf-8")
-        super().__init__(RELEASES[VERSION], "plain", home, database.url, _DISCARD_PORT)
+        super().__init__(RELEASES[VERSION], "plain", home, database.address, _DISCARD_PORT)
+
+    def __enter__(self) -> Peer:
+        super().__enter__()
+        return self
 
     def wait_for_dags(self) -> None:
         """Until every DAG file has been read."""

@@ -65,13 +65,14 @@ class PostgreSQLDatabase(Database):
     name = "postgresql"
 
     def __init__(self, server: PostgreSQL) -> None:
-        self.url = server.create()
+        self.address = server.create()
+        self.url = self.address
         self.watched = self.url.replace("windsock:windsock@", f"{_WATCHER}@")
         self._server = server
 
     def counted(self, writers: Sequence[psutil.Process] = ()) -> Counted:  # noqa: ARG002
         """Statements of this database; the log is the whole server's."""
-        name = self.url.rpartition("/")[2]
+        name = self.address.rpartition("/")[2]
         asked = """
             SELECT coalesce(sum(calls), 0)::bigint, (pg_current_wal_insert_lsn() - '0/0')::bigint
             FROM pg_stat_statements AS s JOIN pg_database AS d ON d.oid = s.dbid JOIN pg_roles AS r ON r.oid = s.userid

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 from sqlalchemy import func, insert, select
@@ -59,31 +61,31 @@ class Home:
 @contextmanager
 def engine(
     database_url: str | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
     *,
     watched: str | None = None,
     schedulers: int = 1,
     fill: Callable[[Store], None] = lambda _store: None,
-    **more: str,
 ) -> Iterator[Home]:
-    """A home of its own with schedulers and their executors; on SQLite, or on `database_url`. `more` are variables.
+    """A home of its own with schedulers and their executors; on SQLite, or on `database_url`. `settings` are variables.
 
     The benchmark itself opens the metastore as `watched`, where that is given. `fill` puts rows into it beforehand.
     """
     with tempfile.TemporaryDirectory(prefix="wsb-") as folder, ExitStack() as stack:
-        environment = {**os.environ, "WINDSOCK_HOME": folder, "WINDSOCK__CORE__LOAD_EXAMPLES": "false", **more}
-        environment["WINDSOCK__METRICS__STATSD_ON"] = more.get("WINDSOCK__METRICS__STATSD_ON", "false")
+        environment = {**os.environ, "WINDSOCK_HOME": folder, "WINDSOCK__CORE__LOAD_EXAMPLES": "false", **settings}
+        environment["WINDSOCK__METRICS__STATSD_ON"] = settings.get("WINDSOCK__METRICS__STATSD_ON", "false")
         environment["WINDSOCK__LOGGING__LOGGING_LEVEL"] = "WARNING"
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         if database_url:
             environment["WINDSOCK__DATABASE__SQL_ALCHEMY_CONN"] = database_url
-        settings = config.load(environment)
-        config.prepare_home(settings)
-        store = Store(watched or settings.database.sql_alchemy_conn, run_dir=settings.home / "run")
+        loaded = config.load(environment)
+        config.prepare_home(loaded)
+        store = Store(watched or loaded.database.sql_alchemy_conn, run_dir=loaded.home / "run")
         stack.callback(store.close)
         store.upgrade()
         fill(store)
         started = tuple(psutil.Process(start(stack, environment, "scheduler").pid) for _ in range(schedulers))
-        yield Home(settings, store, environment, started)
+        yield Home(loaded, store, environment, started)
 
 
 def start(stack: ExitStack, environment: Mapping[str, str], *words: str) -> subprocess.Popen[bytes]:
@@ -121,8 +123,8 @@ def run_shape(home: Home, shape: Shape, database: Database | None = None) -> Mea
         wall,
         shape.tasks / wall,
         tell(join(scheduled(store, runs), clocks), parents),
-        _each(asked and asked.statements, shape),
-        _each(asked and asked.log_bytes, shape),
+        _each(asked.statements if asked else None, shape),
+        _each(asked.log_bytes if asked else None, shape),
         used / shape.tasks * 1000,
         pss_mib(family(*(process.pid for process in writers))),
     )
@@ -138,7 +140,7 @@ def prepare(home: Home, shape: Shape) -> dict[Key, tuple[str, ...]]:
     for name, source in shape.sources.items():
         file = home.settings.core.dags_folder / name
         file.write_text(source)
-        home.store.run(lambda tx, file=file: store_dags(tx, file))
+        home.store.run(partial(store_dags, file=file))
         for dag in load_file(file).dags:
             parents |= {(dag.dag_id, task.task_id): tuple(task.upstream_task_ids) for task in dag.tasks}
     return parents

@@ -14,6 +14,7 @@ AIRFLOW_TASKS_PER_SECOND = 6.8
 AIRFLOW_CHAIN_SECONDS = 44.0
 
 FASTER_THAN_AIRFLOW = 20.0  # what every shape must reach on SQLite
+FLAT = 1.5  # times as long as with few finished tasks, at most
 Row = Mapping[str, Any]
 
 
@@ -71,50 +72,55 @@ def bounds(results: Mapping[str, Any]) -> list[Bound]:
 def _of_shapes(results: Mapping[str, Any]) -> Iterator[Bound]:
     rows = results.get("engine", [])
     fan_out = _row(rows, "fan_out_bash_1000") or _row(rows, "fan_out_bash_200")
+    asked = _row(rows, fan_out["shape"], "postgresql") if fan_out else None
     chain = _row(rows, CHAIN.key)
     title = fan_out["title"] if fan_out else "fan-out of 1000"
-    forks = results["machine"]["fork_wait_per_second"] if "machine" in results else 0.0
-    yield Bound(f"{title}, times Airflow", 50, "x", fan_out and times_airflow(fan_out, peer_walls(rows)), at_least=True)
-    yield Bound(
-        f"{title}, share of the machine's fork+wait",
-        0.5,
-        "",
-        fan_out and fan_out["median"]["tasks_per_second"] / forks,
-        at_least=True,
-    )
-    median = chain["median"] if chain else None
-    yield Bound("chain of 40", 0.6, "s", median and median["wall_seconds"])
-    yield Bound("parent's end to child's start, p50", 10, "ms", median and median["told"]["lag_p50"] * 1000)
-    yield Bound("parent's end to child's start, p95", 50, "ms", median and median["told"]["lag_p95"] * 1000)
-    asked = _row(rows, fan_out["shape"], "postgresql") if fan_out else None
-    yield Bound("statements per task, fan-out on PostgreSQL", 4, "", asked and asked["median"]["statements_per_task"])
+    ratio = times_airflow(fan_out, peer_walls(rows)) if fan_out else None
+    share = fan_out["median"]["tasks_per_second"] / results["machine"]["fork_wait_per_second"] if fan_out else None
+    yield Bound(f"{title}, times Airflow", 50, "x", ratio, at_least=True)
+    yield Bound(f"{title}, share of the machine's fork+wait", 0.5, "", share, at_least=True)
+    yield Bound("chain of 40", 0.6, "s", _figure(chain, "median", "wall_seconds"))
+    yield Bound("parent's end to child's start, p50", 0.010, "s", _figure(chain, "median", "told", "lag_p50"))
+    yield Bound("parent's end to child's start, p95", 0.050, "s", _figure(chain, "median", "told", "lag_p95"))
+    statements = _figure(asked, "median", "statements_per_task")
+    yield Bound("statements per task, fan-out on PostgreSQL", 4, "", statements)
 
 
 def _of_turns(results: Mapping[str, Any]) -> Iterator[Bound]:
-    from benchmarks.turns_run import FLAT, growth
-
     rows = results.get("turns", [])
     for name in ("sqlite", "postgresql"):
-        there = any(row["database"] == name for row in rows)
-        yield Bound(
-            f"turn with 10^6 finished tasks, times 10^4, {name}", FLAT, "x", growth(rows, name) if there else None
-        )
+        grown = growth(rows, name) if any(row["database"] == name for row in rows) else None
+        yield Bound(f"turn with 10^6 finished tasks, times 10^4, {name}", FLAT, "x", grown)
 
 
 def _of_parsing(results: Mapping[str, Any]) -> Iterator[Bound]:
     found = results.get("parsing")
-    yield Bound("500 changed DAG files stored", 4, "s", found and found["changed_seconds"])
-    yield Bound("500 unchanged DAG files, processor time", 0.2, "s", found and found["touched_cpu_seconds"])
+    yield Bound("500 changed DAG files stored", 4, "s", _figure(found, "changed_seconds"))
+    yield Bound("500 unchanged DAG files, processor time", 0.2, "s", _figure(found, "touched_cpu_seconds"))
 
 
 def _of_house(results: Mapping[str, Any]) -> Iterator[Bound]:
     rows = results.get("house", [])
     sqlite, postgresql = _on(rows, "sqlite"), _on(rows, "postgresql")
-    asked = postgresql and postgresql["statements_per_second"] / postgresql["speakers"]
+    asked = postgresql["statements_per_second"] / postgresql["speakers"] if postgresql else None
     yield Bound("idle statements per second and process, PostgreSQL", 2, "/s", asked)
-    yield Bound("idle memory of the core (PSS)", 150, "MiB", sqlite and sqlite["pss_mib"])
-    yield Bound("idle processor time", 1, "% of a core", sqlite and sqlite["cpu_share"] * 100)
-    yield Bound("standalone from start to healthy", 2, "s", sqlite and sqlite["healthy_seconds"])
+    yield Bound("idle memory of the core (PSS)", 150, "MiB", _figure(sqlite, "pss_mib"))
+    yield Bound("idle processor time", 0.01, "of a core", _figure(sqlite, "cpu_share"))
+    yield Bound("standalone from start to healthy", 2, "s", _figure(sqlite, "healthy_seconds"))
+
+
+def growth(rows: Sequence[Row], name: str) -> float:
+    """How much longer a turn takes with many finished tasks than with few."""
+    few, many = (row["turn_ms"] for row in rows if row["database"] == name)
+    return float(many / few)
+
+
+def _figure(row: Row | None, *path: str) -> float | None:
+    """What stands in a row below these names; None where that was not measured."""
+    found: Any = row
+    for name in path:
+        found = None if found is None else found[name]
+    return None if found is None else float(found)
 
 
 def _row(rows: Sequence[Row], shape: str, name: str = "sqlite") -> Row | None:

@@ -31,7 +31,7 @@ def measure(name: str) -> dict[str, Any]:
         "WINDSOCK__EXPORTER__METASTORE_PORT": str(free_port()),
     }
     with database(name) as base, ExitStack() as stack:
-        home = stack.enter_context(engine(base.url, watched=base.watched, schedulers=0, **settings))
+        home = stack.enter_context(engine(base.url, settings, watched=base.watched, schedulers=0))
         began = time.perf_counter()
         house = start(stack, home.environment, "standalone")
         wait_until(lambda: _healthy(port), "standalone to be healthy", PATIENCE_SECONDS)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import func, select
@@ -31,11 +33,11 @@ with DAG("parsed_{number}", schedule="@daily", start_date=datetime(2100, 1, 1), 
 '''
 
 
-def measure(files: int = FILES, **settings: str) -> dict[str, Any]:
+def measure(files: int = FILES, settings: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """Seconds until all new and all changed files were stored; processor seconds of touched and of untouched ones."""
     quick = {"WINDSOCK__SCHEDULER__DAG_DIR_LIST_INTERVAL": str(LOOK_SECONDS)}
     still = {"WINDSOCK__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "600"}
-    with engine(schedulers=0, **{**quick, **still, **settings}) as home, ExitStack() as stack:
+    with engine(settings={**quick, **still, **settings}, schedulers=0) as home, ExitStack() as stack:
         write(home, files, edition=1)
         began = time.perf_counter()
         processor = start(stack, home.environment, "dag-processor")

@@ -76,12 +76,13 @@ def tell(spans: Sequence[Span], parents: Mapping[Key, Sequence[str]]) -> Told:
         if parents.get(span.key)
     }
     lags = [(by_key[key].start - end).total_seconds() for key, end in ends.items()]
-    waits = [(span.start - span.scheduled).total_seconds() for span in spans]
     return Told(
-        *(quantile(lags, share) if lags else None for share in (0.5, 0.95, 0.99)),
-        statistics.fmean(waits),
-        statistics.fmean((span.end - span.start).total_seconds() for span in spans),
-        sum((by_key[key].scheduled - end).total_seconds() for key, end in ends.items()) / len(spans),
+        lag_p50=quantile(lags, 0.5) if lags else None,
+        lag_p95=quantile(lags, 0.95) if lags else None,
+        lag_p99=quantile(lags, 0.99) if lags else None,
+        assignment=statistics.fmean((span.start - span.scheduled).total_seconds() for span in spans),
+        execution=statistics.fmean((span.end - span.start).total_seconds() for span in spans),
+        transition=sum((by_key[key].scheduled - end).total_seconds() for key, end in ends.items()) / len(spans),
     )
 
 

@@ -95,7 +95,7 @@ def _scheduler_heartbeat(value: float) -> Sequence[str]:
     """Statements of an idle scheduler, and how late it finds a run that nobody told it of."""
     threshold = {"WINDSOCK__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": f"{max(30.0, value * 4):g}"}
     settings = {**_set("scheduler.scheduler_heartbeat_sec", value), **threshold}
-    with database("postgresql") as base, engine(base.url, watched=base.watched, **settings) as home:
+    with database("postgresql") as base, engine(base.url, settings, watched=base.watched) as home:
         run_shape(home, chain(3))
         time.sleep(SETTLE_SECONDS)
         (scheduler,) = home.schedulers
@@ -113,13 +113,14 @@ def _scheduler_heartbeat(value: float) -> Sequence[str]:
 def _health_check_threshold(value: float) -> Sequence[str]:
     """How long a supervisor that hangs holds up its tasks."""
     beats = {"WINDSOCK__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1", "WINDSOCK__SCHEDULER__JOB_HEARTBEAT_SEC": "1"}
-    settings = {**_set("scheduler.scheduler_health_check_threshold", value), **beats}
+    few = {"WINDSOCK__CORE__PARALLELISM": "4"}
+    settings = {**_set("scheduler.scheduler_health_check_threshold", value), **beats, **few}
     body = (
         "    for n in range(40):\n"
         '        BashOperator(task_id=f"t{n}", bash_command="sleep 0.2", retries=3, retry_delay=0)\n'
     )
     shape = Shape("hung", "hung", 40, {"hung": body})
-    with engine(WINDSOCK__CORE__PARALLELISM="4", **settings) as home:
+    with engine(settings=settings) as home:
         prepare(home, shape)
         _, runs = queue_all(home.store, shape.dag_ids)
         wait_until(lambda: _last_start(home) is not None, "the first task", PATIENCE_SECONDS)
@@ -143,7 +144,7 @@ def _job_heartbeat(value: float) -> Sequence[str]:
     threshold = {"WINDSOCK__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": f"{max(30.0, value * 4):g}"}
     settings = {**_set("scheduler.job_heartbeat_sec", value), **threshold}
     with database("postgresql") as base, ExitStack() as stack:
-        home = stack.enter_context(engine(base.url, watched=base.watched, schedulers=0, **settings))
+        home = stack.enter_context(engine(base.url, settings, watched=base.watched, schedulers=0))
         jobs = [start(stack, home.environment, name) for name in ("notifier", "dag-processor")]
         wait_until(lambda: _signed_on(home) >= len(jobs), "both to sign on", PATIENCE_SECONDS)
         time.sleep(SETTLE_SECONDS)
@@ -161,14 +162,14 @@ def _signed_on(home: Home) -> int:
 
 
 def _parsing_processes(value: float) -> Sequence[str]:
-    found = parsing_run.measure(200, **_set("scheduler.parsing_processes", value))
+    found = parsing_run.measure(200, _set("scheduler.parsing_processes", value))
     return [f"{found['changed_seconds']:.2f}", f"{found['changed_cpu_seconds']:.2f}"]
 
 
 def _min_file_process_interval(value: float) -> Sequence[str]:
     """Processor time of an idle DAG processor, which reads unchanged files again and again."""
     settings = _set("scheduler.min_file_process_interval", value)
-    with engine(schedulers=0, **settings) as home, ExitStack() as stack:
+    with engine(settings=settings, schedulers=0) as home, ExitStack() as stack:
         parsing_run.write(home, FILES, edition=1)
         processor = start(stack, home.environment, "dag-processor")
         parsing_run.wait_for_files(home, FILES, None)
@@ -182,7 +183,7 @@ def _min_file_process_interval(value: float) -> Sequence[str]:
 def _dag_dir_list_interval(value: float) -> Sequence[str]:
     """How soon a new file is found, at worst: written just after a look."""
     settings = _set("scheduler.dag_dir_list_interval", value)
-    with engine(schedulers=0, **settings) as home, ExitStack() as stack:
+    with engine(settings=settings, schedulers=0) as home, ExitStack() as stack:
         parsing_run.write(home, 1, edition=1)
         processor = start(stack, home.environment, "dag-processor")
         parsing_run.wait_for_files(home, 1, None)
@@ -206,7 +207,7 @@ def _parallelism(value: float) -> Sequence[str]:
     """200 tasks that wait for something else for half a second each."""
     body = '    for n in range(200):\n        BashOperator(task_id=f"t{n}", bash_command="sleep 0.5")\n'
     shape = Shape("waiting", "200 tasks of half a second", 200, {"waiting": body})
-    with engine(**_set("core.parallelism", value)) as home:
+    with engine(settings=_set("core.parallelism", value)) as home:
         run_shape(home, chain(3))
         prepare(home, shape)
         began, runs = queue_all(home.store, shape.dag_ids)

@@ -6,9 +6,10 @@ import re
 import socket
 import statistics
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
-from sqlalchemy import insert, text
+from sqlalchemy import insert, select, text
 
 from benchmarks.databases import database
 from benchmarks.engine_run import engine, run_shape
@@ -18,7 +19,6 @@ from engine.metastore.store import Store, Tx
 from engine.metastore.tables import DagRun, TaskInstance
 
 FINISHED = (10_000, 1_000_000)
-FLAT = 1.5  # as often as with few, at most
 _TASKS_PER_RUN = 1_000
 _RUNS_PER_TRANSACTION = 10
 _LINE = re.compile(rb"scheduler\.scheduler_loop_duration:([\d.e+-]+)\|ms")
@@ -27,12 +27,6 @@ _LINE = re.compile(rb"scheduler\.scheduler_loop_duration:([\d.e+-]+)\|ms")
 def measure(name: str) -> list[dict[str, Any]]:
     """The median turn in milliseconds while a chain runs, for each number of finished instances."""
     return [{"database": name, "finished": count, **_turns(name, count)} for count in FINISHED]
-
-
-def growth(results: list[dict[str, Any]], name: str) -> float:
-    """How much longer a turn takes with many than with few."""
-    few, many = (row["turn_ms"] for row in results if row["database"] == name)
-    return float(many / few)
 
 
 def _turns(name: str, finished: int) -> dict[str, Any]:
@@ -45,7 +39,7 @@ def _turns(name: str, finished: int) -> dict[str, Any]:
             "WINDSOCK__METRICS__STATSD_HOST": "127.0.0.1",
             "WINDSOCK__METRICS__STATSD_PORT": str(ear.getsockname()[1]),
         }
-        with engine(base.url, watched=base.watched, fill=lambda store: fill(store, finished), **told) as home:
+        with engine(base.url, watched=base.watched, settings=told, fill=lambda store: fill(store, finished)) as home:
             run_shape(home, chain(3))
             _heard(ear)
             runs = [run_shape(home, CHAIN) for _ in range(3)]
@@ -71,7 +65,7 @@ def fill(store: Store, finished: int) -> None:
     """So many task instances that ended an hour ago, in runs of a thousand."""
     runs = range(finished // _TASKS_PER_RUN)
     for first in range(0, len(runs), _RUNS_PER_TRANSACTION):
-        store.run(lambda tx, part=runs[first : first + _RUNS_PER_TRANSACTION]: _fill(tx, part))
+        store.run(partial(_fill, runs=runs[first : first + _RUNS_PER_TRANSACTION]))
     if store.dialect.name != "mysql":
         store.run(lambda tx: tx.connection.execute(text("ANALYZE")))
 
@@ -81,7 +75,6 @@ def _fill(tx: Tx, runs: range) -> None:
     began = datetime(2020, 1, 1, tzinfo=UTC)
     rows = [
         {
-            "id": number + 1,
             "dag_id": f"old_{number % 100}",
             "run_id": f"old_{number}",
             "run_type": RunType.SCHEDULED,
@@ -98,11 +91,13 @@ def _fill(tx: Tx, runs: range) -> None:
         for number in runs
     ]
     tx.connection.execute(insert(DagRun), rows)
+    names = {row["run_id"] for row in rows}
+    keys = tx.connection.execute(select(DagRun.id, DagRun.dag_id, DagRun.run_id).where(DagRun.run_id.in_(names))).all()
     tasks = [
         {
-            "run_pk": row["id"],
-            "dag_id": row["dag_id"],
-            "run_id": row["run_id"],
+            "run_pk": key.id,
+            "dag_id": key.dag_id,
+            "run_id": key.run_id,
             "task_id": f"t{task}",
             "map_index": -1,
             "state": TaskState.SUCCESS,
@@ -115,7 +110,7 @@ def _fill(tx: Tx, runs: range) -> None:
             "start_date": ended,
             "end_date": ended,
         }
-        for row in rows
+        for key in keys
         for task in range(_TASKS_PER_RUN)
     ]
     tx.connection.execute(insert(TaskInstance), tasks)

@@ -24,7 +24,6 @@ class Feature(StrEnum):
     PARAM_SCHEMA = "params with a schema"
     DAGRUN_TIMEOUT = "dagrun_timeout"
     PAST = "depends_on_past and wait_for_downstream"
-    TASK_CONCURRENCY = "max_active_tis_per_dag"
     ON_EXECUTE = "on_execute callbacks"
 
 
@@ -36,7 +35,6 @@ NOT_THERE: frozenset[Feature] = frozenset(
         Feature.PARAM_SCHEMA,
         Feature.DAGRUN_TIMEOUT,
         Feature.PAST,
-        Feature.TASK_CONCURRENCY,
         Feature.ON_EXECUTE,
     }
 )
@@ -187,7 +185,7 @@ ROWS: tuple[Row, ...] = (
         {"max_active_runs": 3}, overlapping=True),
     Row("max_active_tasks", _LIMIT, "`max_active_tasks=1`: one task of the DAG at a time", overlapping=True),
     Row("max_active_tis", _LIMIT, "`max_active_tis_per_dag=1`: one at a time over all runs",
-        {"max_active_tis": 3}, overlapping=True, needs=Feature.TASK_CONCURRENCY),
+        {"max_active_tis": 3}, overlapping=True),
     Row("pool", _LIMIT, "`pool` and `pool_slots`: no more at once than the slots allow", overlapping=True),
     Row("priority", _LIMIT, "`priority_weight` with `weight_rule=\"absolute\"`: the highest goes first", ordered=True),
     Row("priority_downstream", _LIMIT, "`weight_rule=\"downstream\"`: what most waits for goes first", ordered=True),

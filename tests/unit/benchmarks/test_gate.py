@@ -62,7 +62,7 @@ def test_the_bounds_are_read_from_what_was_measured() -> None:
     found = bounds({"machine": machine, "engine": [row(FAN_OUT), row(CHAIN.key, wall=0.5)]})
     verdicts = {bound.title: (bound.measured, bound.verdict) for bound in found}
     assert verdicts["chain of 40"] == (0.5, "meets")
-    assert verdicts["parent's end to child's start, p95"] == (60, "falls short")
+    assert verdicts["parent's end to child's start, p95"] == (0.06, "falls short")
     assert verdicts[f"{FAN_OUT}, share of the machine's fork+wait"] == (0.5, "meets")
     assert verdicts["500 changed DAG files stored"] == (None, "not measured")
 
