@@ -1,11 +1,13 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up down status test lint format generate lock bench e2e-airflow clean distclean
+.PHONY: help up down status test lint format generate lock bench compare e2e-airflow clean distclean
 
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 E2E_ARGS ?=
+COMPARE_ARGS ?=
+PEER ?=
 BIN := .venv/bin
 
 help: ## Show what can be made
@@ -45,9 +47,13 @@ generate: ## Write the files that are generated from the catalogue and the setti
 lock: ## Pin the dependencies anew (needs uv)
 	@scripts/lock
 
-bench: ## Measure tasks per second, alerts, the StatsD bridge and the machine itself
+bench: ## Measure tasks, alerts, the StatsD bridge and the machine (BENCH_ARGS=--all for everything, PEER=airflow)
 	@scripts/bootstrap dev
-	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+	@$(BIN)/python -m benchmarks $(if $(PEER),--peer $(PEER)) $(BENCH_ARGS)
+
+compare: ## Run the semantics' DAG files and compare with what Airflow did (PEER=airflow: run it too and record anew)
+	@scripts/bootstrap test
+	@$(BIN)/python -m tests.compare_airflow $(if $(PEER),--peer $(PEER)) $(COMPARE_ARGS)
 
 e2e-airflow: ## Run real Airflows (2.11 and 3.3) into the exporter and compare with their databases (E2E_ARGS="-k 3.3")
 	@scripts/bootstrap test

@@ -1,150 +1,142 @@
-"""``python -m benchmarks``: measures, prints a table and writes JSON to ``bench-results/``."""
+"""``python -m benchmarks``: measures, prints tables, and writes JSON to ``bench-results/``.
+
+``python -m benchmarks tuning`` measures the tuning knobs instead. ``--write`` puts the figures into docs/.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import shutil
-import statistics
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import alerts_run, bridge_run
-from benchmarks.engine_run import Measured, engine, run_shape
+from benchmarks import alerts_run, bridge_run, comparison, house_run, parsing_run, recovery_run, tuning, turns_run
+from benchmarks.databases import NAMES
+from benchmarks.gate import AIRFLOW_CHAIN_SECONDS, AIRFLOW_TASKS_PER_SECOND, AIRFLOW_VERSION, too_slow
 from benchmarks.machine import bash_rate, fork_wait_rate
-from benchmarks.shapes import Shape, chain, fan_out
+from benchmarks.page import write_figures
+from benchmarks.shapes import ALL, CHAIN, FEW, Shape
+from benchmarks.tables import tables, terminal
 
-# Measured on a machine of two cores with LocalExecutor and PostgreSQL: see docs/benchmarks.md.
-AIRFLOW_VERSION = "3.3.2"
-AIRFLOW_TASKS_PER_SECOND = 6.8
-AIRFLOW_CHAIN_SECONDS = 44.0
-
-FASTER_THAN_AIRFLOW = 20.0  # what every shape must reach on SQLite
+FOLDER = Path("bench-results")
 PARTS = ("engine", "alerts", "bridge")
-CHAIN = chain(40)
-SHAPES = (fan_out("bash", 200), fan_out("python", 200), CHAIN)
+MORE_PARTS = ("several", "recovery", "parsing", "turns", "house")
+SEVERAL_SHAPES = ("fan_out_bash_1000", "many_100_10")
 
 
 def main() -> int:
-    """Run every shape on every database that is there, alerts, the bridge; exit status 1 where one is too slow."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each shape; the median counts (default 3)")
-    parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append", help="default: both")
-    parser.add_argument("--part", choices=PARTS, action="append", help="default: all")
-    parser.add_argument("--no-gate", action="store_true", help="end with status 0, however slow it was")
-    arguments = parser.parse_args()
+    """Exit status 1 where a shape, alerts or the bridge is too slow; bounds that are not met are told only."""
+    arguments = _arguments()
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         print("note: PYTHONDONTWRITEBYTECODE is set; every import is compiled anew", file=sys.stderr)
-    folder = Path("bench-results")
-    folder.mkdir(exist_ok=True)
-    parts = arguments.part or PARTS
-    slow = _engine(arguments, folder) if "engine" in parts else []
-    slow += _alerts(folder) if "alerts" in parts else []
-    slow += _bridge(arguments, folder) if "bridge" in parts else []
+    FOLDER.mkdir(exist_ok=True)
+    if arguments.what == "tuning":
+        return tuning.main(FOLDER / "tuning.json", write=arguments.write)
+    parts = arguments.part or ((*PARTS, *MORE_PARTS) if arguments.all else PARTS)
+    results: dict[str, Any] = {"machine": _machine()}
+    slow: list[str] = []
+    for part in parts:
+        slow += _run(part, arguments, results)
+        (FOLDER / "results.json").write_text(json.dumps(results, indent=1))
+    for table in tables(results):
+        print(terminal(table))
+    print(f"\nwritten to {FOLDER / 'results.json'}")
+    if arguments.write:
+        print(f"written to {write_figures(results)}")
     for sentence in slow:
         print(sentence, file=sys.stderr)
     return 1 if slow and not arguments.no_gate else 0
 
 
-def _engine(arguments: argparse.Namespace, folder: Path) -> list[str]:
-    machine = {"fork_wait_per_second": fork_wait_rate(), "bash_per_second": bash_rate()}
-    results = []
-    for name in arguments.database or ["sqlite", "postgresql"]:
-        with ExitStack() as stack:
-            url = _database(name, stack)
-            results += list(_measure(name, url, arguments.rounds))
-    _print(machine, results)
-    (folder / "engine.json").write_text(json.dumps({"machine": machine, "results": results}, indent=1))
-    print(f"\nwritten to {folder / 'engine.json'}")
-    return too_slow(results)
-
-
-def _alerts(folder: Path) -> list[str]:
-    results = alerts_run.measure()
-    alerts_run.show(results)
-    (folder / "alerts.json").write_text(json.dumps(results, indent=1))
-    print(f"\nwritten to {folder / 'alerts.json'}")
-    return alerts_run.slow_words(results)
-
-
-def _bridge(arguments: argparse.Namespace, folder: Path) -> list[str]:
-    results = bridge_run.measure(arguments.rounds)
-    bridge_run.show(results)
-    (folder / "bridge.json").write_text(json.dumps(results, indent=1))
-    print(f"\nwritten to {folder / 'bridge.json'}")
-    return bridge_run.slow_words(results)
-
-
-def too_slow(results: Sequence[dict[str, Any]]) -> list[str]:
-    """A sentence for each shape that SQLite did not run fast enough."""
-    return [
-        f"{row['title']} on SQLite: {times_airflow(row):.1f} x Airflow, less than {FASTER_THAN_AIRFLOW:g} x"
-        for row in results
-        if row["database"] == "sqlite" and times_airflow(row) < FASTER_THAN_AIRFLOW
-    ]
-
-
-def times_airflow(row: dict[str, Any]) -> float:
-    """How much faster than Airflow: chains by their length in seconds, all else by tasks per second."""
-    median = row["median"]
-    if row["shape"] == CHAIN.dag_id:
-        return float(AIRFLOW_CHAIN_SECONDS / median["wall_seconds"])
-    return float(median["tasks_per_second"] / AIRFLOW_TASKS_PER_SECOND)
-
-
-def _database(name: str, stack: ExitStack) -> str | None:
-    if name == "sqlite":
-        return None
-    from tests.servers.databases import PostgreSQL
-
-    server = PostgreSQL()
-    stack.callback(server.stop)
-    return server.create()
-
-
-def _measure(database: str, url: str | None, rounds: int) -> Iterator[dict[str, Any]]:
-    with engine(url) as home:
-        run_shape(home, chain(3))  # the first run pays for imports and connections
-        for shape in SHAPES:
-            runs = [run_shape(home, shape) for _ in range(rounds)]
-            yield {"database": database, **_summary(shape, runs)}
-
-
-def _summary(shape: Shape, runs: list[Measured]) -> dict[str, Any]:
-    middle = sorted(runs, key=lambda run: run.wall_seconds)[len(runs) // 2]
-    return {
-        "shape": shape.dag_id,
-        "title": shape.title,
-        "tasks": shape.tasks,
-        "median": asdict(middle),
-        "wall_min": min(run.wall_seconds for run in runs),
-        "wall_max": max(run.wall_seconds for run in runs),
-        "wall_mean": statistics.fmean(run.wall_seconds for run in runs),
-    }
-
-
-def _print(machine: dict[str, float], results: list[dict[str, Any]]) -> None:
-    width = shutil.get_terminal_size((100, 24)).columns
-    print(
-        f"machine: {machine['fork_wait_per_second']:.0f} fork+wait/s, {machine['bash_per_second']:.0f} bash -c true/s"
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=["measure", "tuning"], default="measure")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each shape; the median counts (default 3)")
+    parser.add_argument(
+        "--database", choices=NAMES, action="append", help="default: sqlite, postgresql; with --all all"
     )
+    parser.add_argument("--part", choices=(*PARTS, *MORE_PARTS), action="append", help=f"default: {', '.join(PARTS)}")
+    parser.add_argument("--shape", choices=[shape.key for shape in ALL], action="append", help="default: a few")
+    parser.add_argument("--all", action="store_true", help="every shape, database and part")
+    parser.add_argument("--peer", choices=["airflow"], help="run the shapes in Airflow 3.3 too, in turns")
+    parser.add_argument("--no-gate", action="store_true", help="end with status 0, however slow it was")
+    parser.add_argument("--write", action="store_true", help="put the figures into docs/")
+    return parser.parse_args()
+
+
+def _machine() -> dict[str, Any]:
+    machine = {"fork_wait_per_second": fork_wait_rate(), "bash_per_second": bash_rate(), "cores": os.cpu_count()}
     print(
-        f"Airflow {AIRFLOW_VERSION} on two such cores: {AIRFLOW_TASKS_PER_SECOND:g} tasks/s, "
-        f"{CHAIN.title} in {AIRFLOW_CHAIN_SECONDS:g} s"
+        f"machine: {machine['cores']} cores, {machine['fork_wait_per_second']:.0f} fork+wait/s, "
+        f"{machine['bash_per_second']:.0f} bash -c true/s\n"
+        f"Airflow {AIRFLOW_VERSION} on two cores: {AIRFLOW_TASKS_PER_SECOND:g} tasks/s, "
+        f"{CHAIN.title} in {AIRFLOW_CHAIN_SECONDS:g} s",
+        flush=True,
     )
-    print("-" * min(width, 100))
-    print(f"{'database':<12}{'shape':<24}{'wall s':>9}{'tasks/s':>9}{'of fork':>9}{'x Airflow':>11}{'(min … max)':>20}")
-    for row in results:
-        wall, rate = row["median"]["wall_seconds"], row["median"]["tasks_per_second"]
-        spread = f"({row['wall_min']:.2f} … {row['wall_max']:.2f})"
-        share = rate / machine["fork_wait_per_second"]
-        figures = f"{wall:>9.2f}{rate:>9.0f}{share:>9.2f}{times_airflow(row):>11.0f}"
-        print(f"{row['database']:<12}{row['title']:<24}{figures}{spread:>20}")
+    return machine
+
+
+def _run(part: str, arguments: argparse.Namespace, results: dict[str, Any]) -> Sequence[str]:
+    names = arguments.database or (NAMES if arguments.all else NAMES[:2])
+    match part:
+        case "engine":
+            rows = results.setdefault("engine", [])
+            _keep(rows, _engine(arguments, names))
+            return too_slow(rows)
+        case "several":
+            shapes = [shape for shape in ALL if shape.key in SEVERAL_SHAPES]
+            for name in names:
+                for schedulers in comparison.SEVERAL if name != "sqlite" else ():
+                    _keep(results.setdefault("engine", []), comparison.measure(name, shapes, 1, schedulers))
+        case "recovery":
+            results["recovery"] = [row for name in names for row in recovery_run.measure(name)]
+        case "parsing":
+            results["parsing"] = parsing_run.measure()
+        case "turns":
+            results["turns"] = [row for name in names if name != "mariadb" for row in turns_run.measure(name)]
+        case "house":
+            results["house"] = [house_run.measure(name) for name in names]
+        case "alerts":
+            return _apart("alerts", alerts_run.measure, alerts_run.show, alerts_run.slow_words)
+        case "bridge":
+            return _apart(
+                "bridge", lambda: bridge_run.measure(arguments.rounds), bridge_run.show, bridge_run.slow_words
+            )
+    return []
+
+
+def _engine(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    chosen: Sequence[Shape] = ALL if arguments.all else FEW
+    shapes = [shape for shape in ALL if shape.key in arguments.shape] if arguments.shape else chosen
+    for name in names:
+        if name == "postgresql" and arguments.peer:
+            yield from comparison.measure_beside_airflow(shapes, arguments.rounds)
+        else:
+            yield from comparison.measure(name, shapes, arguments.rounds)
+
+
+def _keep(rows: list[dict[str, Any]], found: Iterator[dict[str, Any]]) -> None:
+    """Take each row as it comes, with a line that says so: a long run must not look like one that hangs."""
+    for row in found:
+        median = row["median"]
+        print(
+            f"{row['engine']:<9}{row['database']:<11}{row['schedulers']}  {row['title']:<28}"
+            f"{median['wall_seconds']:>9.2f} s{median['tasks_per_second']:>9.1f} tasks/s",
+            flush=True,
+        )
+        rows.append(row)
+
+
+def _apart(
+    name: str, measure: Callable[[], Any], show: Callable[[Any], None], slow_words: Callable[[Any], list[str]]
+) -> list[str]:
+    found = measure()
+    show(found)
+    (FOLDER / f"{name}.json").write_text(json.dumps(found, indent=1))
+    return slow_words(found)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def _told(post: MailServer) -> Iterator[Home]:
         "WINDSOCK__SMTP__SMTP_PORT": str(post.port),
         "WINDSOCK__SMTP__SMTP_MAIL_FROM": "windsock@example.com",
     }
-    with engine(**mail) as home:
+    with engine(settings=mail) as home:
         notifier = subprocess.Popen([sys.executable, "-m", "engine.cli", "notifier"], env=home.environment)
         try:
             yield home

@@ -7,14 +7,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
-from sqlalchemy import insert, select
+import psutil
+from sqlalchemy import func, insert, select
 
+from benchmarks.databases import Database
 from benchmarks.shapes import Shape
+from benchmarks.spans import Key, Told, clear, join, tell
+from benchmarks.usage import family, own_cpu_seconds, pss_mib
 from engine import config
 from engine.authoring.loader import load_file
 from engine.authoring.serialize import serialize
@@ -30,12 +37,15 @@ TIMEOUT_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Measured:
-    """One run. Seconds; gaps are a child's start less its parents' last end."""
+    """One run of a shape. Counts are None where the database or the engine cannot say."""
 
     wall_seconds: float
     tasks_per_second: float
-    gap_p50: float
-    gap_p95: float
+    told: Told
+    statements_per_task: float | None = None
+    log_bytes_per_task: float | None = None
+    scheduler_cpu_ms_per_task: float | None = None
+    pss_mib: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,53 +55,109 @@ class Home:
     settings: Settings
     store: Store
     environment: dict[str, str]
+    schedulers: tuple[psutil.Process, ...] = ()
 
 
 @contextmanager
-def engine(database_url: str | None = None, **more: str) -> Iterator[Home]:
-    """A scheduler with its executor in a home of its own; on SQLite, or on `database_url`. `more` are variables."""
-    with tempfile.TemporaryDirectory(prefix="wsb-") as folder:
-        environment = {**os.environ, "WINDSOCK_HOME": folder, "WINDSOCK__CORE__LOAD_EXAMPLES": "false", **more}
-        environment["WINDSOCK__METRICS__STATSD_ON"] = "false"  # nobody's graphs shall show our figures
+def engine(
+    database_url: str | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    *,
+    watched: str | None = None,
+    schedulers: int = 1,
+    fill: Callable[[Store], None] = lambda _store: None,
+) -> Iterator[Home]:
+    """A home of its own with schedulers and their executors; on SQLite, or on `database_url`. `settings` are variables.
+
+    The benchmark itself opens the metastore as `watched`, where that is given. `fill` puts rows into it beforehand.
+    """
+    with tempfile.TemporaryDirectory(prefix="wsb-") as folder, ExitStack() as stack:
+        environment = {**os.environ, "WINDSOCK_HOME": folder, "WINDSOCK__CORE__LOAD_EXAMPLES": "false", **settings}
+        environment["WINDSOCK__METRICS__STATSD_ON"] = settings.get("WINDSOCK__METRICS__STATSD_ON", "false")
         environment["WINDSOCK__LOGGING__LOGGING_LEVEL"] = "WARNING"
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         if database_url:
             environment["WINDSOCK__DATABASE__SQL_ALCHEMY_CONN"] = database_url
-        settings = config.load(environment)
-        config.prepare_home(settings)
-        store = Store.from_settings(settings)
+        loaded = config.load(environment)
+        config.prepare_home(loaded)
+        store = Store(watched or loaded.database.sql_alchemy_conn, run_dir=loaded.home / "run")
+        stack.callback(store.close)
         store.upgrade()
-        process = subprocess.Popen([sys.executable, "-m", "engine.cli", "scheduler"], env=environment)
-        try:
-            yield Home(settings, store, environment)
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-            store.close()
+        fill(store)
+        started = tuple(psutil.Process(start(stack, environment, "scheduler").pid) for _ in range(schedulers))
+        yield Home(loaded, store, environment, started)
 
 
-def run_shape(home: Home, shape: Shape) -> Measured:
+def start(stack: ExitStack, environment: Mapping[str, str], *words: str) -> subprocess.Popen[bytes]:
+    """One of Windsock's processes, which is ended with the stack. What it tells people is not shown, its log is."""
+    command = [sys.executable, "-m", "engine.cli", *words]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    stack.callback(stop, process)
+    return process
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End it in order; by force where that takes too long."""
+    process.terminate()
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def run_shape(home: Home, shape: Shape, database: Database | None = None) -> Measured:
     """Trigger the shape once and wait for its end."""
-    store = home.store
-    file = home.settings.core.dags_folder / f"{shape.dag_id}.py"
-    file.write_text(shape.source)
-    store.run(lambda tx: store_dags(tx, file))
-    began, run_id = queue(store, shape.dag_id)
-    state = wait_for_end(store, shape.dag_id, run_id)
+    store, parents, clocks = home.store, prepare(home, shape), home.settings.home / "clocks"
+    clear(clocks)
+    writers = [process for process in home.schedulers if process.is_running()]
+    cpu = sum(own_cpu_seconds(process) for process in writers)
+    counted = database.counted(writers) if database else None
+    began, runs = queue_all(store, shape.dag_ids)
+    wait_for_all(store, runs)
     wall = time.perf_counter() - began
-    if state != RunState.SUCCESS:
-        raise SystemExit(f"{shape.title} ended as {state}; see {home.settings.logging.base_log_folder}")
-    gaps = _gaps(store, shape.dag_id, run_id)
-    middle, late = gaps[len(gaps) // 2], gaps[int(len(gaps) * 0.95)]
-    return Measured(wall, shape.tasks / wall, middle, late)
+    used = sum(own_cpu_seconds(process) for process in writers) - cpu
+    asked = database.counted(writers) - counted if database and counted else None
+    refuse_failures(home, shape, runs)
+    return Measured(
+        wall,
+        shape.tasks / wall,
+        tell(join(scheduled(store, runs), clocks), parents),
+        _each(asked.statements if asked else None, shape),
+        _each(asked.log_bytes if asked else None, shape),
+        used / shape.tasks * 1000,
+        pss_mib(family(*(process.pid for process in writers))),
+    )
+
+
+def _each(count: int | None, shape: Shape) -> float | None:
+    return None if count is None else count / shape.tasks
+
+
+def prepare(home: Home, shape: Shape) -> dict[Key, tuple[str, ...]]:
+    """Write and store the shape's DAGs; returns each task's parents."""
+    parents: dict[Key, tuple[str, ...]] = {}
+    for name, source in shape.sources.items():
+        file = home.settings.core.dags_folder / name
+        file.write_text(source)
+        home.store.run(partial(store_dags, file=file))
+        for dag in load_file(file).dags:
+            parents |= {(dag.dag_id, task.task_id): tuple(task.upstream_task_ids) for task in dag.tasks}
+    return parents
 
 
 def queue(store: Store, dag_id: str) -> tuple[float, str]:
     """Queue a run and wake the scheduler; returns the moment of the commit (perf_counter) and the run_id."""
-    run_id = store.run(lambda tx: transitions.create_run(tx, dag_id))
+    began, runs = queue_all(store, [dag_id])
+    return began, runs[dag_id]
+
+
+def queue_all(store: Store, dag_ids: Sequence[str]) -> tuple[float, dict[str, str]]:
+    """Queue a run of each in one transaction; returns the moment of the commit and the run_ids by dag_id."""
+    runs = store.run(lambda tx: {dag_id: transitions.create_run(tx, dag_id) for dag_id in dag_ids})
     queued_at = time.perf_counter()
     store.wake("scheduler")
-    return queued_at, run_id
+    return queued_at, runs
 
 
 def store_dags(tx: Tx, file: Path) -> None:
@@ -109,20 +175,40 @@ def store_dags(tx: Tx, file: Path) -> None:
 
 def wait_for_end(store: Store, dag_id: str, run_id: str) -> str:
     """The final state of a run; SystemExit when that does not come."""
+    wait_for_all(store, {dag_id: run_id})
     statement = select(DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
-    deadline = time.monotonic() + TIMEOUT_SECONDS
+    with store.read() as connection:
+        return str(connection.execute(statement).scalar_one())
+
+
+def wait_for_all(store: Store, runs: Mapping[str, str], timeout: float = TIMEOUT_SECONDS) -> None:
+    """Return when the metastore has the end of every run; SystemExit when that does not come."""
+    statement = select(func.count()).where(
+        DagRun.dag_id.in_(runs), DagRun.run_id.in_(set(runs.values())), DagRun.state.in_(FINAL_RUN_STATES)
+    )
+    deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         with store.read() as connection:
-            state = str(connection.execute(statement).scalar_one())
-        if state in FINAL_RUN_STATES:
-            return state
+            if connection.execute(statement).scalar_one() >= len(runs):
+                return
         time.sleep(0.01)
-    raise SystemExit(f"{dag_id} did not end within {TIMEOUT_SECONDS:g} s")
+    raise SystemExit(f"{', '.join(runs)} did not end within {timeout:g} s")
 
 
-def _gaps(store: Store, dag_id: str, run_id: str) -> list[float]:
-    statement = select(TaskInstance.task_id, TaskInstance.start_date, TaskInstance.scheduled_at)
+def refuse_failures(home: Home, shape: Shape, runs: Mapping[str, str]) -> None:
+    """SystemExit unless every run succeeded: a figure of failed work is none."""
+    statement = select(func.count()).where(
+        DagRun.dag_id.in_(runs), DagRun.run_id.in_(set(runs.values())), DagRun.state != RunState.SUCCESS
+    )
+    with home.store.read() as connection:
+        if failed := connection.execute(statement).scalar_one():
+            raise SystemExit(f"{shape.title}: {failed} runs failed; see {home.settings.logging.base_log_folder}")
+
+
+def scheduled(store: Store, runs: Mapping[str, str]) -> dict[Key, datetime]:
+    """When each task of these runs was told to start as soon as the limits let it."""
+    statement = select(TaskInstance.dag_id, TaskInstance.task_id, TaskInstance.scheduled_at).where(
+        TaskInstance.dag_id.in_(runs), TaskInstance.run_id.in_(set(runs.values()))
+    )
     with store.read() as connection:
-        rows = connection.execute(statement.where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)).all()
-    # scheduled_at is the instant of the transaction in which the last parent ended (or the run started).
-    return sorted((row.start_date - row.scheduled_at).total_seconds() for row in rows)
+        return {(row.dag_id, row.task_id): row.scheduled_at for row in connection.execute(statement)}

@@ -9,9 +9,11 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+import psutil
 import psycopg
 
 from tests.e2e_airflow.installation import HERE, Release
@@ -61,6 +63,13 @@ def _answers(url: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 class RunningAirflow:
@@ -134,8 +143,13 @@ class RunningAirflow:
         self._processes.append(ServerProcess([*command, self.release.command, *words], folder))
 
     def _stop(self) -> None:
+        """End every process, and what they leave behind, as the scheduler does its log server."""
+        left = [child for process in self._processes for child in _children(process.process.pid)]
         for process in reversed(self._processes):
             process.stop()
+        for child in left:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
 
     def _call(self, *words: str) -> None:
         done = subprocess.run(

@@ -3,25 +3,72 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks import alerts_run
-from benchmarks.__main__ import AIRFLOW_CHAIN_SECONDS, AIRFLOW_TASKS_PER_SECOND, CHAIN, SHAPES, times_airflow, too_slow
+from benchmarks.gate import (
+    AIRFLOW_CHAIN_SECONDS,
+    AIRFLOW_TASKS_PER_SECOND,
+    Bound,
+    bounds,
+    peer_walls,
+    times_airflow,
+    too_slow,
+)
+from benchmarks.shapes import CHAIN, FEW
+
+FAN_OUT = FEW[0].key
 
 
-def row(shape: str, *, database: str = "sqlite", wall: float = 1.0, rate: float = 200.0) -> dict[str, Any]:
-    median = {"wall_seconds": wall, "tasks_per_second": rate}
-    return {"database": database, "shape": shape, "title": shape, "median": median}
+def row(shape: str, *, database: str = "sqlite", wall: float = 1.0, engine: str = "windsock") -> dict[str, Any]:
+    told = {"lag_p50": 0.005, "lag_p95": 0.06}
+    median = {"wall_seconds": wall, "tasks_per_second": 200 / wall, "statements_per_task": 3.5, "told": told}
+    return {
+        "engine": engine,
+        "database": database,
+        "schedulers": 1,
+        "shape": shape,
+        "title": shape,
+        "tasks": 200,
+        "median": median,
+    }
 
 
-def test_chains_are_compared_by_their_duration_and_all_else_by_tasks_per_second() -> None:
-    assert times_airflow(row(CHAIN.dag_id, wall=AIRFLOW_CHAIN_SECONDS / 32, rate=1)) == 32
-    assert times_airflow(row(SHAPES[0].dag_id, wall=99, rate=AIRFLOW_TASKS_PER_SECOND * 32)) == 32
+def test_a_shape_is_compared_with_what_airflow_took_for_it_in_the_same_run() -> None:
+    walls = peer_walls([row("tree_7"), row("tree_7", engine="airflow", wall=60)])
+    assert times_airflow(row("tree_7", wall=2), walls) == 30
+
+
+def test_without_airflow_it_is_compared_with_what_was_measured_once_where_something_was() -> None:
+    assert times_airflow(row(CHAIN.key, wall=AIRFLOW_CHAIN_SECONDS / 32), {}) == 32
+    assert times_airflow(row(FAN_OUT, wall=200 / AIRFLOW_TASKS_PER_SECOND / 32), {}) == 32
+    assert times_airflow(row("tree_7"), {}) is None
 
 
 def test_what_sqlite_runs_too_slowly_is_told_and_other_databases_are_only_shown() -> None:
-    fan_out = SHAPES[0].dag_id
-    assert too_slow([row(fan_out), row(CHAIN.dag_id), row(fan_out, database="postgresql", rate=1)]) == []
-    assert too_slow([row(fan_out, rate=AIRFLOW_TASKS_PER_SECOND * 19), row(CHAIN.dag_id)]) == [
-        f"{fan_out} on SQLite: 19.0 x Airflow, less than 20 x"
+    assert too_slow([row(FAN_OUT), row(CHAIN.key), row(FAN_OUT, database="postgresql", wall=200)]) == []
+    assert too_slow([row(FAN_OUT, wall=200 / AIRFLOW_TASKS_PER_SECOND / 19), row(CHAIN.key)]) == [
+        f"{FAN_OUT} on SQLite: 19.0 x Airflow, less than 20 x"
     ]
+
+
+def test_a_bound_is_met_missed_or_not_measured() -> None:
+    assert Bound("", 2, "s", 2.0).verdict == "meets"
+    assert Bound("", 2, "s", 2.1).verdict == "falls short"
+    assert Bound("", 2, "x", 2.1, at_least=True).verdict == "meets"
+    assert Bound("", 2, "x", 1.9, at_least=True).verdict == "falls short"
+    assert Bound("", 2, "x", None).verdict == "not measured"
+
+
+def test_the_bounds_are_read_from_what_was_measured() -> None:
+    machine = {"fork_wait_per_second": 400.0}
+    found = bounds({"machine": machine, "engine": [row(FAN_OUT), row(CHAIN.key, wall=0.5)]})
+    verdicts = {bound.title: (bound.measured, bound.verdict) for bound in found}
+    assert verdicts["chain of 40"] == (0.5, "meets")
+    assert verdicts["parent's end to child's start, p95"] == (0.06, "falls short")
+    assert verdicts[f"{FAN_OUT}, share of the machine's fork+wait"] == (0.5, "meets")
+    assert verdicts["500 changed DAG files stored"] == (None, "not measured")
+
+
+def test_nothing_measured_meets_nothing() -> None:
+    assert {bound.verdict for bound in bounds({})} == {"not measured"}
 
 
 def test_failures_that_are_told_late_are_named() -> None:

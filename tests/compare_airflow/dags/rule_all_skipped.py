@@ -1,0 +1,8 @@
+"""The trigger rule all_skipped over every mixture of Airflow's final states."""
+
+from __future__ import annotations
+
+from names import DAG, START, combinations
+
+with DAG("rule_all_skipped", schedule="@once", start_date=START):
+    combinations("all_skipped")

@@ -1,0 +1,8 @@
+"""The trigger rule one_failed over every mixture of Airflow's final states."""
+
+from __future__ import annotations
+
+from names import DAG, START, combinations
+
+with DAG("rule_one_failed", schedule="@once", start_date=START):
+    combinations("one_failed")
