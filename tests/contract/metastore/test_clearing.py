@@ -261,3 +261,25 @@ def test_clearing_nothing_changes_nothing(failed: Stage) -> None:
     before: Any = failed.run_row()
     failed.clear("nobody")
     assert failed.run_row() == before
+
+
+def test_what_a_standing_branch_decided_against_is_skipped_again_when_it_is_cleared(stage: Stage) -> None:
+    join = bash("join", "left", "right", trigger_rule="none_failed_min_one_success")
+    stage.dag("dag", bash("branch"), bash("left", "branch"), bash("right", "branch"), join)
+    stage.trigger("dag")
+    stage.play({"branch": Outcome(Cause.SUCCESS, skip=("right",))})
+    stage.clear("right", "join")
+    stage.start_runs()
+    assert stage.states() == {"branch": "success", "left": "success", "right": "skipped", "join": "scheduled"}
+    stage.play()
+    assert (stage.run_row().state, stage.run_row().unfinished) == ("success", 0)
+
+
+def test_a_branch_that_is_cleared_too_decides_anew(stage: Stage) -> None:
+    stage.dag("dag", bash("branch"), bash("left", "branch"), bash("right", "branch"))
+    stage.trigger("dag")
+    stage.play({"branch": Outcome(Cause.SUCCESS, skip=("right",))})
+    stage.clear("branch", "left", "right")
+    stage.start_runs()
+    stage.play({"branch": Outcome(Cause.SUCCESS, skip=("left",))})
+    assert stage.states() == {"branch": "success", "left": "skipped", "right": "success"}
