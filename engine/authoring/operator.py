@@ -34,7 +34,6 @@ _NOT_YET = (
     "inlets",
     "outlets",
     "on_skipped_callback",
-    "max_active_tis_per_dagrun",
     "multiple_outputs",
     "map_index_template",
 )
@@ -133,6 +132,7 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
         weight_rule: str = "downstream",
         max_active_tis_per_dag: int | None = None,
         task_concurrency: int | None = None,
+        max_active_tis_per_dagrun: int | None = None,
         do_xcom_push: bool = True,
         params: dict[str, Any] | None = None,
         doc_md: str | None = None,
@@ -167,6 +167,8 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
         self.max_active_tis_per_dag = (
             None if limit is None else arguments.whole_number("max_active_tis_per_dag", limit, 1)
         )
+        if max_active_tis_per_dagrun is not None:  # a task has one attempt at a time in a run, which is the least limit
+            arguments.whole_number("max_active_tis_per_dagrun", max_active_tis_per_dagrun, 1)
         self.do_xcom_push = bool(do_xcom_push)
         self.params = arguments.json_object(f"params of task {task_id!r}", params)
         self.doc_md = doc_md
