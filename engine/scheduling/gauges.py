@@ -74,3 +74,7 @@ class Gauges:
         for (name, present), value in values.items():
             self.metrics.gauge(name, value, **dict(present))
         self._sent = set(values)
+
+    def fall_silent(self) -> None:
+        """Another scheduler leads: what was sent here counts no more, and is not even taken back."""
+        self._sent.clear()

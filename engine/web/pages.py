@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import BinaryIO, Final
 from urllib.parse import quote, urlencode
 
@@ -13,6 +14,8 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from engine.logs.paths import attempt_log_path
 from engine.logs.reading import LogPage, NoLog, open_log, read_page
+from engine.metastore.why import Reason, decide
+from engine.metastore.why_facts import facts_of_run
 from engine.web import queries
 from engine.web.queries import AttemptFacts
 from engine.web.site import View, looking, render, site_of
@@ -22,6 +25,7 @@ _UNFIT: Final = re.compile(r"[/\\\x00-\x1f\x7f]|^\.{1,2}$|^$|^.{251,}", re.DOTAL
 _NUMBER: Final = re.compile(r"\d{1,15}")
 _REFRESH_SECONDS: Final = 3
 _BLOCK: Final = 1 << 18
+_NO_WAIT: Final = frozenset({Reason.ENDED, Reason.RUNNING})
 
 
 def home(_request: Request) -> Response:
@@ -57,8 +61,9 @@ def run(request: Request) -> Response:
         if facts is None:
             raise HTTPException(404, "There is no run of this name.")
         tasks = queries.tasks(view.connection, facts)
+        waits = _waits(request, view, facts.dag_id, facts.run_id) if _is_moving(facts.state) else {}
     refresh = _REFRESH_SECONDS if _is_moving(facts.state) else 0
-    return render(request, "run.html", view, run=facts, tasks=tasks, refresh=refresh)
+    return render(request, "run.html", view, run=facts, tasks=tasks, waits=waits, refresh=refresh)
 
 
 def attempt(request: Request) -> Response:
@@ -66,9 +71,12 @@ def attempt(request: Request) -> Response:
     before, after = _number(request, "before"), _number(request, "after")
     with looking(request) as view:
         facts = _find_attempt(request, view)
+        is_newest = facts.try_number == facts.others[-1][0]
+        waits = _waits(request, view, facts.dag_id, facts.run_id) if is_newest and _is_moving(facts.run_state) else {}
     page, no_log = _log_page(request, facts, before, after)
     refresh = _REFRESH_SECONDS if facts.is_live and before is None and after is None else 0
-    return render(request, "attempt.html", view, attempt=facts, log=page, no_log=no_log, refresh=refresh)
+    why = waits.get(facts.task_id)
+    return render(request, "attempt.html", view, attempt=facts, log=page, no_log=no_log, why=why, refresh=refresh)
 
 
 def attempt_log(request: Request) -> Response:
@@ -106,6 +114,14 @@ def _number(request: Request, name: str) -> int | None:
     if not _NUMBER.fullmatch(text):
         raise HTTPException(404, f"{name} must be a whole number.")
     return int(text)
+
+
+def _waits(request: Request, view: View, dag_id: str, run_id: str) -> dict[str, str]:
+    """Why each task of a run waits that does, as ``windsock dags why`` says it."""
+    threshold = timedelta(seconds=site_of(request).settings.scheduler.scheduler_health_check_threshold)
+    facts = facts_of_run(view.connection, dag_id, run_id, view.now, threshold) or {}
+    answers = {task_id: decide(found) for task_id, found in facts.items()}
+    return {task_id: answer.sentence for task_id, answer in answers.items() if answer.reason not in _NO_WAIT}
 
 
 def _is_moving(state: str) -> bool:
