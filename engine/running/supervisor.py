@@ -47,7 +47,7 @@ from engine.running.in_flight import (
     with_output,
 )
 from engine.running.messages import Alive, Ask, AttemptOrder, Dispatch, Drain, Ended, Imported, ImportFailed, Result
-from engine.running.output import AttemptLog
+from engine.running.output import LARGEST_LOG, AttemptLog
 from engine.running.scratch import Scratch
 from engine.running.wire import Hangup, Stream
 from engine.running.zygote import Event, Exited, Forked, Refused, Untouchable, ZygoteClient, ZygoteDied, end_group
@@ -69,10 +69,12 @@ class Supervisor:
         import_timeout: float,
         grace_seconds: float,
         survive: Callable[[], Survivor],
+        max_log_bytes: int = LARGEST_LOG,
     ) -> None:
         self._upstream: Stream | None = upstream
         self._log_folder = log_folder
         self._redact = redact
+        self._max_log_bytes = max_log_bytes
         self._grace = grace_seconds
         self._survive = survive
         self._deputy: Deputy | None = None
@@ -239,7 +241,7 @@ class Supervisor:
             ours.close()
             theirs.close()
             raise
-        output = AttemptLog(self._log_folder / order.log_path, pipe, self._redact)
+        output = AttemptLog(self._log_folder / order.log_path, pipe, self._redact, self._max_log_bytes)
         return Attempt(order, output, Stream(ours, LONGEST_MESSAGE)), log_fd, theirs.detach()
 
     def _fork(self, attempt: Attempt, zygote: ZygoteClient, log_fd: int, channel_fd: int) -> None:

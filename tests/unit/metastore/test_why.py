@@ -51,8 +51,8 @@ SENTENCES = [
         {"readable": False},
         "unreadable",
         (
-            "the DAG as it was for this run cannot be read from the metastore; it waits for the DAG processor to parse its "
-            "file again"
+            "the DAG as it was for this run cannot be read from the metastore; it waits for the DAG processor to parse "
+            "its file again"
         ),
     ),
     (
