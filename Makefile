@@ -1,10 +1,11 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up down status test lint format generate lock bench e2e-airflow clean distclean
+.PHONY: help up down status test lint format generate lock bench chaos e2e-airflow clean distclean
 
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+CHAOS_ARGS ?=
 E2E_ARGS ?=
 BIN := .venv/bin
 
@@ -48,6 +49,10 @@ lock: ## Pin the dependencies anew (needs uv)
 bench: ## Measure tasks per second, alerts, the StatsD bridge and the machine itself
 	@scripts/bootstrap dev
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+chaos: ## Kill schedulers, supervisors and the database while they work (CHAOS_ARGS="--seed 7 --database mariadb")
+	@scripts/bootstrap test
+	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 e2e-airflow: ## Run real Airflows (2.11 and 3.3) into the exporter and compare with their databases (E2E_ARGS="-k 3.3")
 	@scripts/bootstrap test
