@@ -1,10 +1,11 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up down status test lint format generate lock bench compare e2e-airflow clean distclean
+.PHONY: help up down status test lint format generate lock bench chaos compare e2e-airflow clean distclean
 
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+CHAOS_ARGS ?=
 E2E_ARGS ?=
 COMPARE_ARGS ?=
 PEER ?=
@@ -54,6 +55,10 @@ bench: ## Measure tasks, alerts, the StatsD bridge and the machine (BENCH_ARGS=-
 compare: ## Run the semantics' DAG files and compare with what Airflow did (PEER=airflow: run it too and record anew)
 	@scripts/bootstrap test
 	@$(BIN)/python -m tests.compare_airflow $(if $(PEER),--peer $(PEER)) $(COMPARE_ARGS)
+
+chaos: ## Kill schedulers, supervisors and the database while they work (CHAOS_ARGS="--seed 7 --database mariadb")
+	@scripts/bootstrap test
+	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 e2e-airflow: ## Run real Airflows (2.11 and 3.3) into the exporter and compare with their databases (E2E_ARGS="-k 3.3")
 	@scripts/bootstrap test

@@ -16,6 +16,7 @@ from engine.authoring.suggest import did_you_mean
 Callback = Callable[..., Any]
 
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,250}", re.ASCII)
+_LARGEST = 2**31 - 1
 _ADDRESSES = re.compile(r"\s*[,;]\s*")
 
 
@@ -58,11 +59,13 @@ def duration(name: str, value: object, *, numbers: bool = False, positive: bool 
 
 
 def whole_number(name: str, value: object, minimum: int | None = None) -> int:
-    """An int, at least `minimum`."""
+    """An int, at least `minimum`, that fits into a column of the metastore."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise AuthoringError(f"{name} must be a whole number, not {value!r}.")
     if minimum is not None and value < minimum:
         raise AuthoringError(f"{name} must be at least {minimum}, not {value}.")
+    if abs(value) > _LARGEST:
+        raise AuthoringError(f"{name} must be at most {_LARGEST}, not {value}.")
     return value
 
 

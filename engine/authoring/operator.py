@@ -31,7 +31,6 @@ _NOT_YET = (
     "resources",
     "inlets",
     "outlets",
-    "max_active_tis_per_dagrun",
     "multiple_outputs",
     "map_index_template",
 )
@@ -135,6 +134,7 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
         wait_for_downstream: bool = False,
         ignore_first_depends_on_past: bool = False,
         wait_for_past_depends_before_skipping: bool = False,
+        max_active_tis_per_dagrun: int | None = None,
         do_xcom_push: bool = True,
         params: dict[str, Any] | None = None,
         doc_md: str | None = None,
@@ -174,6 +174,8 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
         self.depends_on_past = bool(depends_on_past) or self.wait_for_downstream
         self.ignore_first_depends_on_past = bool(ignore_first_depends_on_past)
         self.wait_for_past_depends_before_skipping = bool(wait_for_past_depends_before_skipping)
+        if max_active_tis_per_dagrun is not None:  # a task has one attempt at a time in a run, which is the least limit
+            arguments.whole_number("max_active_tis_per_dagrun", max_active_tis_per_dagrun, 1)
         self.do_xcom_push = bool(do_xcom_push)
         self.params, self.param_schemas = split(f"params of task {task_id!r}", params)
         self.doc_md = doc_md

@@ -21,6 +21,8 @@ from engine.authoring.serialized import (
 )
 from engine.authoring.suggest import did_you_mean
 
+_HEAVIEST = 2**31 - 1  # what the metastore holds; as in Airflow, a weight beyond it counts as this
+
 _TASK_CALLBACKS: tuple[CallbackKind, ...] = ("on_execute", "on_failure", "on_retry", "on_skipped", "on_success")
 _DAG_CALLBACKS: tuple[CallbackKind, ...] = ("on_failure", "on_success", "sla_miss")
 
@@ -102,7 +104,7 @@ def effective_weights(dag: DAG, order: list[str]) -> dict[str, int]:
         task = dag.task_dict[task_id]
         reached = {"absolute": 0, "upstream": above[task_id]}.get(task.weight_rule, below[task_id])
         others = reached.bit_count() if alike else sum(weight for bit, weight in enumerate(own) if reached >> bit & 1)
-        weights[task_id] = task.priority_weight + others
+        weights[task_id] = max(-_HEAVIEST, min(task.priority_weight + others, _HEAVIEST))
     return weights
 
 

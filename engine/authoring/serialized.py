@@ -174,6 +174,26 @@ def decode_dag(data: bytes | str) -> SerializedDag:
     return _decoder.decode(data)
 
 
+class _PoolNeed(msgspec.Struct, frozen=True):
+    pool: str = "default_pool"
+    pool_slots: int = 1
+
+
+class _PoolNeeds(msgspec.Struct, frozen=True):
+    tasks: tuple[_PoolNeed, ...]
+
+
+_pool_needs = msgspec.json.Decoder(_PoolNeeds)
+
+
+def pool_needs(data: bytes | str) -> dict[str, int]:
+    """The pools that a stored DAG names and the most slots that one of its tasks needs; all else is skipped unread."""
+    needs: dict[str, int] = {}
+    for task in _pool_needs.decode(data).tasks:
+        needs[task.pool] = max(task.pool_slots, needs.get(task.pool, 0))
+    return needs
+
+
 def version_of(encoded: bytes) -> str:
     """Identity of a DAG version: the first 32 hex digits of the SHA-256 of its canonical JSON."""
     return hashlib.sha256(encoded).hexdigest()[:32]

@@ -110,6 +110,38 @@ def test(dag_id: str, logical_date: str | None, conf: str | None, file: str | No
 
 @dags.command()
 @click.argument("dag_id", metavar="DAG")
+@click.argument("run_id", metavar="RUN")
+@click.argument("task_id", metavar="TASK")
+@click.option("--json", "as_json", is_flag=True, help="Short for --output json.")
+@output_option
+def why(dag_id: str, run_id: str, task_id: str, as_json: bool, output: str) -> None:
+    """Say in one sentence why a task is not running. RUN may be `latest`."""
+    from datetime import timedelta
+
+    from alerting.clock import database_now
+    from engine.cli.errors import Failure
+    from engine.cli.naming import closest, find_run
+    from engine.metastore.why import decide
+    from engine.metastore.why_facts import facts_of_run
+
+    settings = load()
+    threshold = timedelta(seconds=settings.scheduler.scheduler_health_check_threshold)
+    with open_store(settings) as store:
+        run_id = find_run(store, dag_id, None if run_id == "latest" else run_id)
+        with store.read() as connection:
+            facts = facts_of_run(connection, dag_id, run_id, database_now(connection), threshold) or {}
+    if task_id not in facts:
+        raise Failure(f"{run_id} has no task {task_id}{closest(task_id, facts)}")
+    answer = decide(facts[task_id])
+    if as_json or output == "json":
+        told = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "state": facts[task_id].state}
+        show([told | {"reason": answer.reason, "sentence": answer.sentence}], "json")
+    else:
+        click.echo(f"{task_id}: {answer.sentence}")
+
+
+@dags.command()
+@click.argument("dag_id", metavar="DAG")
 def pause(dag_id: str) -> None:
     """Start no more runs and tasks of a DAG; tasks that run go on."""
     _set_paused(dag_id, paused=True)

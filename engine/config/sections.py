@@ -71,7 +71,9 @@ class Core(Section, frozen=True):
         ExecutorName,
         About("What runs the tasks: LocalExecutor, many at once, or SequentialExecutor, one at a time."),
     ] = "LocalExecutor"
-    parallelism: Annotated[Count, About("Task attempts that may be queued or running at once.")] = 32
+    parallelism: Annotated[
+        Count, About("Task attempts that one scheduler may have running at once; several schedulers add up.")
+    ] = 32
     max_active_tasks_per_dag: Annotated[
         Count,
         About("Task attempts of one DAG at once, unless the DAG says otherwise.", aliases=("dag_concurrency",)),
@@ -132,6 +134,9 @@ class Logging(Section, frozen=True):
     ] = ""
     delete_local_logs: Annotated[bool, About("Delete a log here once it has arrived there.")] = False
     encrypt_s3_logs: Annotated[bool, About("Ask S3 to encrypt logs with its own keys (AES256).")] = False
+    max_task_log_bytes: Annotated[
+        Count, About("Bytes that the log of one task attempt keeps; what is printed beyond them is counted, not kept.")
+    ] = 100_000_000
 
 
 class Metrics(Section, frozen=True):

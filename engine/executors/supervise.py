@@ -160,6 +160,7 @@ def main(argv: list[str]) -> int:
         import_timeout=settings.core.dagbag_import_timeout,
         grace_seconds=settings.core.killed_task_cleanup_time,
         survive=lambda: MetastoreSurvivor(settings, owner),
+        max_log_bytes=settings.logging.max_task_log_bytes,
     )
     supervisor.run()
     return 0

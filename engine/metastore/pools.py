@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, delete, func, select, update
@@ -59,6 +60,25 @@ def delete_pool(tx: Tx, name: str) -> None:
     if used is None:
         raise NotFound(f"there is no pool {name!r}; see: windsock pools list")
     raise InUse(f"slots of the pool {name!r} are in use ({used}); delete it when their tasks have ended")
+
+
+def slots_of(connection: Connection, names: Iterable[str]) -> dict[str, int]:
+    """The slots of those pools that are there."""
+    made = select(Budget.name, Budget.slots).where(Budget.kind == POOL, Budget.name.in_(sorted(names)))
+    return {row.name: row.slots for row in connection.execute(made)}
+
+
+def unfit(slots: Mapping[str, int], needs: Mapping[str, int]) -> list[str]:
+    """Sentences about pools that cannot give a task what it needs. Both by pool; `needs` are of the largest task."""
+    told = []
+    for name, need in sorted(needs.items()):
+        if need <= slots.get(name, -1):
+            continue
+        there = f"has {slots[name]}" if name in slots else "is not there"
+        what = "a slot" if need == 1 else f"{need} slots"
+        how = f"windsock pools set {name} {need}"
+        told.append(f"a task needs {what} of the pool {name!r}, which {there}, and waits until: {how}")
+    return told
 
 
 def _waiting(connection: Connection) -> dict[str, int]:

@@ -45,6 +45,11 @@ def _place() -> str:
     return f"{Path('/proc/self/ns/pid').stat().st_ino}:{own.partition(':')[0]}"
 
 
+def boot_of(mark: str = "") -> str:
+    """The boot of a kernel that a process was started in: that of a row's ``pid_started``, by default this one."""
+    return (mark or _place()).split(":")[1]
+
+
 def _mark(pid: int) -> str:
     """Place and start of a process; the place alone when it is gone."""
     return f"{_place()}:{(start_mark(pid) or '').partition(':')[2]}"
@@ -99,6 +104,12 @@ def find_orphaned_owners(connection: Connection) -> list[str]:
     statement = select(TaskInstance.owner).distinct().outerjoin(Process, living)
     statement = statement.where(TaskInstance.owner.is_not(None), Process.id.is_(None))
     return [owner for owner in connection.execute(statement).scalars() if owner is not None]
+
+
+def count_others(connection: Connection, me: str, dead: Collection[str]) -> int:
+    """Schedulers besides `me` that work, those known to be dead left out."""
+    statement = select(Process.id).where(Process.kind == ProcessKind.SCHEDULER, Process.ended_at.is_(None))
+    return len(set(connection.execute(statement).scalars()) - {me, *dead})
 
 
 def living(connection: Connection, ids: Iterable[str]) -> set[str]:

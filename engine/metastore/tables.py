@@ -18,6 +18,7 @@ callback_request   scheduler       user callbacks to run, leased by the notifier
 log_shipment       scheduler       logs of ended attempts to ship, leased by the log shipper, gone once they are there
 process            each process    heartbeats
 wakeup             anybody         change counters that waiting processes poll where there is no NOTIFY
+lease              scheduler       who leads, and the locks of claiming and of signing on (``leases``)
 user, web_session  web             sign-in
 =================  ==============  =====================================================================
 
@@ -384,6 +385,17 @@ class Wakeup(Base):
 
     topic: Mapped[str] = mapped_column(String(32), primary_key=True)
     changes: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class Lease(Base):
+    """Something that one scheduler has at a time (``engine.metastore.leases``). `term` counts its holders."""
+
+    __tablename__ = "lease"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    holder: Mapped[str | None] = mapped_column(Token)  # process
+    term: Mapped[int] = mapped_column(BigInteger, default=0)
+    expires_at: Mapped[datetime | None]
 
 
 class User(Base):

@@ -595,6 +595,11 @@ def _tasks_of(tx: Tx, graphs: Graphs, runs: Runs, rows: Sequence[Row[Any]]) -> d
 def _running_of_limited(
     tx: Tx, ready: Sequence[Row[Any]], tasks: Mapping[int, SerializedTask]
 ) -> Counter[tuple[str, str]]:
+    """How many attempts of tasks with max_active_tis_per_dag are under way, over all runs.
+
+    Read after the DAG's budget was locked: whoever claims for this DAG holds that lock to its commit, so that two
+    schedulers never count at the same time.
+    """
     limited = {(row.dag_id, row.task_id) for row in ready if tasks[row.id].max_active_tis_per_dag is not None}
     counts: Counter[tuple[str, str]] = Counter()
     if limited:

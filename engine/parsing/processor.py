@@ -7,7 +7,7 @@ import os
 import selectors
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,8 +18,10 @@ from sqlalchemy.exc import DataError, DBAPIError
 
 from engine.authoring.defaults import Defaults
 from engine.authoring.faults import Fault
+from engine.authoring.serialized import pool_needs
 from engine.logs.cleaning import one_line
 from engine.logs.redaction import Redactor
+from engine.metastore import pools
 from engine.metastore.errors import MetastoreError
 from engine.metastore.store import Store
 from engine.parsing import meter as metrics
@@ -272,9 +274,10 @@ class DagProcessor:
         made = save(self._store, self._known, [self._batch[path][0] for path in paths])
         if made.dags or made.released:
             self._store.wake("scheduler")
+        warnings = self._warnings_of_pools(made)
         for path in paths:
             outcome, output = self._batch.pop(path)
-            self._note(outcome, made, output)
+            self._note(outcome, made, output, warnings)
         self._invite(made.released)
         if not made.is_empty:
             self._tell_totals()
@@ -302,7 +305,19 @@ class DagProcessor:
             self._batch[path] = (replace(outcome, dags=(), faults=(fault,)), output)
         return bool(refused) or not self._batch
 
-    def _note(self, outcome: Outcome, made: Plan, output: str) -> None:
+    def _warnings_of_pools(self, made: Plan) -> dict[str, list[str]]:
+        """What new and changed DAGs ask of pools that cannot give it, by DAG: it is allowed, and hardly meant."""
+        needs = {dag_id: pool_needs(dag.data) for dag_id, (_, dag) in made.dags.items()}
+        wanted: dict[str, int] = {}
+        for one in needs.values():
+            wanted |= {pool: max(slots, wanted.get(pool, 0)) for pool, slots in one.items()}
+        if not wanted:
+            return {}
+        with self._store.read() as connection:
+            slots = pools.slots_of(connection, wanted)
+        return {dag_id: pools.unfit(slots, one) for dag_id, one in needs.items()}
+
+    def _note(self, outcome: Outcome, made: Plan, output: str, warnings: Mapping[str, Sequence[str]]) -> None:
         """Remember and log what became of one file."""
         state = self._agenda.states.get(outcome.path)
         if state is None:
@@ -316,6 +331,10 @@ class DagProcessor:
         refused = {fault.dag_id for fault in conflicts}
         stored = [dag.dag_id for dag in outcome.dags if dag.dag_id not in refused]
         story = [f"DAG {dag_id}: {made.changes.get(dag_id, 'unchanged')}." for dag_id in stored]
+        for dag_id in stored:
+            for warning in warnings.get(dag_id, ()):
+                story.append(f"DAG {dag_id}: {warning}.")
+                log.warning("DAG %s: %s", dag_id, warning)
         story += [] if outcome.dags or faults else ["The file defines no DAG."]
         story += [_told(fault) for fault in faults]
         name, now = state.file.name, datetime.now(UTC)

@@ -3,8 +3,13 @@
 A fork copies the page tables of a Python process and then, page by page, what it touches: twice the cost of the shell
 that it becomes. posix_spawn shares the memory until the exec and costs none of that, but it cannot ask the kernel to
 kill the child together with its parent (PR_SET_PDEATHSIG), which must be asked for by the child itself. So what is
-spawned is a program of less than 200 bytes, kept in memory, that asks for it and becomes the program proper::
+spawned is a program of some 200 bytes, kept in memory, that asks for it, makes itself the reaper of what it will leave
+behind, and becomes the program proper::
 
+    b8 9d000000      mov  eax, 157            prctl(
+    bf 24000000      mov  edi, 36               PR_SET_CHILD_SUBREAPER,
+    be 01000000      mov  esi, 1                1)
+    0f 05            syscall
     b8 9d000000      mov  eax, 157            prctl(
     bf 01000000      mov  edi, 1                PR_SET_PDEATHSIG,
     be 09000000      mov  esi, 9                SIGKILL)
@@ -39,6 +44,7 @@ from typing import Final
 from engine.running import file_limit
 
 _CODE: Final = (
+    "b89d000000 bf24000000 be01000000 0f05"
     "b89d000000 bf01000000 be09000000 0f05 b86e000000 0f05 3d{parent} 751a"
     "488b7c2408 488d742410 488b0424 488d54c410 b83b000000 0f05 bf7f000000 b83c000000 0f05"
 )

@@ -14,15 +14,18 @@ log = logging.getLogger(__name__)
 
 _CHUNK: Final = 65_536
 LONGEST_LINE: Final = 65_536  # bytes; a longer one is written in pieces, and is no XCom
+LARGEST_LOG: Final = 100_000_000  # bytes, unless the settings say otherwise
 
 
 class AttemptLog:
     """Reads an attempt's pipe and writes its log. Losing log lines never fails the attempt: they are counted.
 
+    Beyond `limit` bytes nothing more is kept, which the log says; the pipe is emptied all the same.
+
     A line is ``[2026-11-23T13:44:30.123Z] text``; the supervisor's own remarks are ``[…] windsock: text``.
     """
 
-    def __init__(self, path: Path, pipe: int, redact: Callable[[str], str]) -> None:
+    def __init__(self, path: Path, pipe: int, redact: Callable[[str], str], limit: int = LARGEST_LOG) -> None:
         self._file = _open(path)
         self._pipe = pipe
         self._path = path
@@ -32,6 +35,9 @@ class AttemptLog:
         self.last_line = ""  # as it was printed, not redacted; a part of it when it is too long
         self.last_line_is_whole = True
         self.lost_bytes = 0
+        self.left_out_bytes = 0  # beyond the limit
+        self._limit = limit
+        self._room = limit
         os.set_blocking(pipe, False)
 
     def fileno(self) -> int:
@@ -68,17 +74,32 @@ class AttemptLog:
         """Write lines, of which the first may be the rest of one that was too long."""
         if not lines:
             return
-        texts = [line.decode(errors="backslashreplace").rstrip("\r") for line in lines]
-        for number in range(len(texts) - 1, -1, -1):
-            is_rest = number == 0 and self._cut
-            if texts[number].strip():
-                self.last_line = texts[number]
-                self.last_line_is_whole = len(lines[number]) <= LONGEST_LINE and not is_rest
-            if texts[number].strip() or is_rest:
-                break
+        self._remember_last(lines)
         self._cut = False
+        size = sum(map(len, lines)) + len(lines)
+        if size > self._room:
+            self._leave_out(size)
+            return
+        self._room -= size
         stamp = _stamp()
-        self._write("".join(f"{stamp}{self._redact(text)}\n" for text in texts).encode())
+        self._write("".join(f"{stamp}{self._redact(_text(line))}\n" for line in lines).encode())
+
+    def _remember_last(self, lines: list[bytes]) -> None:
+        for number in range(len(lines) - 1, -1, -1):
+            is_rest = number == 0 and self._cut
+            text = _text(lines[number])
+            if text.strip():
+                self.last_line = text
+                self.last_line_is_whole = len(lines[number]) <= LONGEST_LINE and not is_rest
+            if text.strip() or is_rest:
+                break
+
+    def _leave_out(self, size: int) -> None:
+        if not self.left_out_bytes:
+            self._room = 0
+            key = "logging.max_task_log_bytes"
+            self.remark(f"it has printed {self._limit:,} bytes ({key}); what follows is not kept")
+        self.left_out_bytes += size
 
     def _end_line(self) -> None:
         if self._rest:
@@ -106,11 +127,17 @@ class AttemptLog:
 
     def close(self) -> None:
         """Close the file; :meth:`close_pipe` comes before."""
+        if self.left_out_bytes:
+            self.remark(f"{self.left_out_bytes:,} bytes more were printed and are not kept")
         if self.lost_bytes:
             log.error("%d bytes of %s could not be written", self.lost_bytes, self._path)
             self.remark(f"{self.lost_bytes} bytes of log could not be written")
         if self._file is not None:
             os.close(self._file)
+
+
+def _text(line: bytes) -> str:
+    return line.decode(errors="backslashreplace").rstrip("\r")
 
 
 def _open(path: Path) -> int | None:

@@ -61,7 +61,7 @@ from engine.running.messages import (
     RunsAsk,
     TriggerAsk,
 )
-from engine.running.output import AttemptLog
+from engine.running.output import LARGEST_LOG, AttemptLog
 from engine.running.plain import PlainCommand, PlainShell
 from engine.running.scratch import Scratch
 from engine.running.wire import Hangup, Stream
@@ -94,10 +94,12 @@ class Supervisor:
         import_timeout: float,
         grace_seconds: float,
         survive: Callable[[], Survivor],
+        max_log_bytes: int = LARGEST_LOG,
     ) -> None:
         self._upstream: Stream | None = upstream
         self._log_folder = log_folder
         self._redact = redact
+        self._max_log_bytes = max_log_bytes
         self._grace = grace_seconds
         self._survive = survive
         self._deputy: Deputy | None = None
@@ -278,7 +280,7 @@ class Supervisor:
             ends = [opened.enter_context(end) for end in socket.socketpair()] if has_channel else []
             pipe, log_fd = os.pipe2(os.O_CLOEXEC)
             opened.pop_all()
-        output = AttemptLog(self._log_folder / order.log_path, pipe, self._redact)
+        output = AttemptLog(self._log_folder / order.log_path, pipe, self._redact, self._max_log_bytes)
         if not ends:
             return Attempt(order, output, None), log_fd, None
         return Attempt(order, output, Stream(ends[0], LONGEST_MESSAGE)), log_fd, ends[1].detach()

@@ -7,6 +7,9 @@ passes signals on, and says when the system forbids that (:class:`Untouchable`).
 in a session of its own, so that a whole process group can be signalled, and its exit code is the handler's return
 value. A handler may itself call :func:`serve` and so become a zygote of the second level.
 
+What a child has started ends with it, also what has left its session: each child is the reaper of its descendants, and
+the zygote that of its children, so that whatever a dead child leaves behind becomes the zygote's own child.
+
 When somebody dies. The kernel tells a zygote of its client's death, and kills a child with its zygote, whatever they
 are doing (PR_SET_PDEATHSIG). A zygote that loses its client, or is told to end, first kills the process groups of its
 children, since what a child has started is not tied to anybody's life; then it exits. The client learns of its zygote's
@@ -31,13 +34,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from engine.linux import die_with_parent
+from engine.linux import adopt_orphans, be_killed_first, die_with_parent, own_children
 from engine.running import file_limit
 from engine.running.launcher import Launcher
 
@@ -48,6 +52,8 @@ _MAX_PACKET = 65_536
 _INLINE_PAYLOAD = 32_768
 _TRY_AGAIN = (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)  # the kernel has too much in flight
 _FAREWELL_SECONDS = 5.0
+_STRAY_SECONDS = 0.01
+_LAST_STRAYS = 100  # looks of a zygote that leaves
 _LEAVE = signal.SIGUSR2  # tells a zygote to end its children and exit
 _RESET = (signal.SIGTERM, signal.SIGINT, _LEAVE)  # what a child does not inherit the handling of
 
@@ -280,6 +286,8 @@ class _Server:
         self._jobs: dict[int, int] = {}  # pidfd → job
         self._outgoing: deque[bytes] = deque()
         self._launcher: Launcher | None = None  # until it is needed
+        self._spared: set[int] = set()  # children that are neither jobs nor strays
+        self._straying = False  # strays were told to end and are not reaped yet
         sock.setblocking(False)
         self._poller.register(sock.fileno(), select.EPOLLIN)
 
@@ -290,6 +298,8 @@ class _Server:
         die_with_parent(os.getppid(), _LEAVE)
         gc.collect()
         gc.freeze()  # collections in children must not touch, and so copy, the pages they share
+        adopt_orphans()
+        self._spared.update(own_children())  # started by a DAG file's import, which lives as long as this process
         self._serve()
         self._end_children()
 
@@ -301,12 +311,24 @@ class _Server:
     def _end_children(self) -> None:
         for job_id, pid in self._pids.items():
             end_group(pid, _LEAVE if job_id in self._servants else signal.SIGKILL)
+        self._end_last_strays()
         if os.getpgrp() == self._pid:
             os.killpg(self._pid, signal.SIGKILL)  # what the imports of a second-level zygote started, and itself
 
+    def _end_last_strays(self) -> None:
+        """Wait for the children that were just ended, and end what they leave behind."""
+        for _ in range(_LAST_STRAYS):
+            while _reaped():
+                pass
+            self._pids = {job: pid for job, pid in self._pids.items() if pid in own_children()}
+            self._end_strays()
+            if not (self._pids or self._straying):
+                return
+            time.sleep(_STRAY_SECONDS)
+
     def _serve(self) -> None:
         while True:
-            for fd, mask in self._poller.poll():
+            for fd, mask in self._poller.poll(_STRAY_SECONDS if self._straying else None):
                 if fd != self._sock.fileno():
                     self._reap(fd)
                     continue
@@ -314,6 +336,8 @@ class _Server:
                     self._flush()
                 if mask & ~select.EPOLLOUT and not self._read_requests():
                     return
+            if self._straying:
+                self._end_strays()
 
     def _read_requests(self) -> bool:
         while True:
@@ -364,6 +388,7 @@ class _Server:
             try:
                 env = {**os.environ, **job.env}
                 pid = self._launcher.spawn(job.program, job.argv, env, job.folder, fds[0])
+                be_killed_first(pid)
             finally:
                 os.close(reserved)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the command
@@ -401,6 +426,9 @@ class _Server:
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             file_limit.restore()
             random.seed()
+            if not job.serves:
+                adopt_orphans()
+                be_killed_first()
             payload = _read_memory_file(fds.pop(0)) if job.payload is None else job.payload
             code = self._handler(payload, fds)
             sys.stdout.flush()
@@ -433,7 +461,21 @@ class _Server:
         _, status, usage = os.wait4(pid, 0)
         self._poller.unregister(pidfd)
         os.close(pidfd)
+        self._end_strays()
         self._send(_exited(job_id, status, usage))
+
+    def _end_strays(self) -> None:
+        """End what dead children have left behind; what that leaves behind in turn is found a moment later."""
+        self._straying = False
+        for pid in set(own_children()) - self._spared.union(self._pids.values()):
+            try:
+                os.kill(pid, signal.SIGKILL)
+                self._straying = True
+                os.waitpid(pid, os.WNOHANG)
+            except (ProcessLookupError, ChildProcessError):
+                continue
+            except PermissionError:
+                self._spared.add(pid)  # it has become another user
 
     def _send(self, event: Event) -> None:
         self._outgoing.append(_encoder.encode(event))
@@ -456,6 +498,13 @@ def end_group(pid: int, how: int = signal.SIGKILL) -> None:
     """Signal the process group of a child, if it is there."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, how)
+
+
+def _reaped() -> bool:
+    try:
+        return os.waitpid(-1, os.WNOHANG)[0] > 0
+    except ChildProcessError:
+        return False
 
 
 def _exited(job_id: int, status: int, usage: resource.struct_rusage) -> Exited:

@@ -83,3 +83,7 @@ class Gauges:
         """Emit what was read last, for an exporter that may have been started since."""
         for (name, labels), value in self._sent.items():
             self.metrics.gauge(name, value, **dict(labels))
+
+    def fall_silent(self) -> None:
+        """Another scheduler leads: what was sent here counts no more, and is not even taken back."""
+        self._sent.clear()

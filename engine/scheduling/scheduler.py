@@ -1,6 +1,9 @@
 """The loop: wait for reports, wake-ups and timers; take all that has arrived as one batch; write it in one transaction.
 
 Who decides. The metastore: this process only proposes guarded transitions and hands what they claimed to its executor.
+Beside others. Several schedulers work on one metastore without knowing one another. While one is not alone it hands out
+work in a transaction of its own, under a lock (:mod:`engine.metastore.leases`), so that it never waits for another's
+budgets while it holds those of what has just ended.
 What wakes it. Reports of its supervisor, wake-ups of other processes (a run was triggered, a DAG was parsed, a
 supervisor wrote an end), and timers (a run or a retry is due). A sweep at each heartbeat looks at everything anyway.
 When it dies. Its supervisor finishes what runs and writes it; the next scheduler's first sweep rescues the rest.
@@ -25,10 +28,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from engine.config import Settings
 from engine.executors.local import LocalExecutor, SequentialExecutor
 from engine.executors.protocol import OwnerDied, Report
-from engine.metastore import backfills, deadlines, endings, processes, transitions
+from engine.metastore import audit, backfills, deadlines, endings, leases, processes, transitions
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Changes, Claimed, Finished, RunFacts
 from engine.metastore.errors import MetastoreError
+from engine.metastore.leases import Leadership
 from engine.metastore.ledger import Ledger
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.processes import Identity, identify
@@ -39,6 +43,7 @@ from engine.metastore.wakeups import Listener
 from engine.metrics import Metrics
 from engine.running.answers import answer
 from engine.running.messages import AttemptOrder, Ended, Question, QuestionAnswer, TriggerAsk
+from engine.scheduling.admission import detail_of, sign_on
 from engine.scheduling.due import create_due_runs, earliest, next_due, sync_schedules
 from engine.scheduling.gauges import Gauges
 from engine.scheduling.measure import FirstStarts, measure, started
@@ -49,7 +54,9 @@ log = logging.getLogger(__name__)
 _BATCH: Final = 200
 _GAUGE_SECONDS: Final = 5.0
 _IDLE_GAUGE_SECONDS: Final = 30.0
+_AUDIT_SECONDS: Final = 60.0
 _TROUBLE_SECONDS: Final = 0.5
+_SHARE_SECONDS: Final = 0.25
 _EXECUTORS: Final = {"LocalExecutor": LocalExecutor, "SequentialExecutor": SequentialExecutor}
 
 
@@ -72,6 +79,8 @@ class Turn:
     to_end: dict[str, str] = field(default_factory=dict)  # our attempts that somebody's decision ends: token → why
     next_deadline: datetime | None = None  # of a run with a dagrun_timeout
     adopted: int = 0  # attempts that go on under the supervisor of a dead scheduler
+    others: int = 0  # schedulers besides this one; told by a sweep
+    may_start: bool = False  # queued runs may have room now
 
 
 class Scheduler:
@@ -97,17 +106,21 @@ class Scheduler:
         self._doubts_settled = 0  # of the store's doubts, those that disown() has looked into
         self._troubled = False  # the metastore failed in the last turn
         self._judge_from = 0.0  # monotonic: before it, other hosts' heartbeats may be old because of an outage
+        self._others = 0  # schedulers besides this one, as the last sweep saw them
+        self._next_share = 0.0
         self._next_sweep = 0.0
         self._next_gauges = 0.0
         self._look_at_gauges = 0.0  # monotonic: even if nothing has happened here
         self._active = True  # something has happened since the gauges were read
+        self._next_audit = time.monotonic() + _AUDIT_SECONDS
         self._timers: list[float] = []  # monotonic instants at which something is due
 
     def run(self) -> int:
         """Schedule until told to stop; returns the exit status."""
         self._store.check()
         self._identity = identify(ProcessKind.SCHEDULER)
-        self._store.run(lambda tx: processes.register(tx, self._identity, {"executor": self._settings.core.executor}))
+        self._store.run(lambda tx: sign_on(tx, self._identity, self._settings))
+        self._leadership = Leadership(self._identity.id)
         self._metrics.incr("job_start")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -208,7 +221,38 @@ class Scheduler:
         if turn.to_end:
             self._executor.end(turn.to_end)
         self._after(turn, swept=sweep, doubts=doubts)
+        if self._others:
+            self._hand_out(may_start=turn.may_start)
         self._metrics.timing("scheduler.scheduler_loop_duration", time.monotonic() - began)
+
+    def _hand_out(self, *, may_start: bool) -> None:
+        """Start runs and claim attempts, in a transaction of its own and under the lock of claims."""
+        try:
+            turn = self._store.run(lambda tx: self._locked_hand_out(tx, may_start=may_start))
+        except (MetastoreError, SQLAlchemyError) as error:
+            self._look = True
+            self._endure(error)
+            return
+        if turn.orders:
+            self._executor.submit(turn.orders)
+        self._after(turn, swept=False, doubts=0)
+        full = self._executor.running >= self._executor.capacity
+        if turn.claimed and full and time.monotonic() >= self._next_share:
+            self._next_share = time.monotonic() + _SHARE_SECONDS
+            self._store.wake("scheduler")  # what is left is for the others, who may have room
+
+    def _locked_hand_out(self, tx: Tx, *, may_start: bool) -> Turn:
+        self._ledger.begin()
+        turn = Turn(tx.now)
+        if may_start or self._executor.running < self._executor.capacity:
+            leases.lock(tx, leases.CLAIMS)
+            self._start_and_claim(tx, turn, may_start=may_start)
+        return turn
+
+    def _start_and_claim(self, tx: Tx, turn: Turn, *, may_start: bool) -> None:
+        if may_start:
+            turn.changes.add(self._ledger.start_runs(tx, _BATCH))
+        self._claim(tx, turn)
 
     def _set_aside_what_cannot_be_written(self, error: Exception) -> None:
         """One report spoils the batch: find it, and let its attempt fail with the reason, so that the others go on."""
@@ -263,6 +307,7 @@ class Scheduler:
             if self._is_in_doubt() and self._executor.owner not in self._dead:
                 turn.released = transitions.disown(tx, self._executor.owner, self._executor.in_flight())
             dead = self._find_dead(tx)
+            turn.others = processes.count_others(tx.connection, self._identity.id, dead)
             turn.adopted = processes.attempts_outliving(tx.connection, dead)
             self._dead.update(dead)
         if self._dead:
@@ -279,9 +324,9 @@ class Scheduler:
             backfills.complete(tx)
             turn.more = created > 0 or _BATCH in (synced, promoted, late)
             look = look or bool(created)
-        if look or any(change.end_date for change in turn.changes.runs):
-            turn.changes.add(ledger.start_runs(tx, _BATCH))
-        self._claim(tx, turn)
+        turn.may_start = look or any(change.end_date for change in turn.changes.runs)
+        if not self._others:
+            self._start_and_claim(tx, turn, may_start=turn.may_start)
         return turn
 
     def _is_in_doubt(self) -> bool:
@@ -309,7 +354,8 @@ class Scheduler:
         log.error("somebody declared this scheduler or its supervisor dead; beginning anew")
         if self._identity.id in buried:
             self._identity = identify(ProcessKind.SCHEDULER)
-            processes.register(tx, self._identity, {"executor": self._settings.core.executor})
+            self._leadership = Leadership(self._identity.id)
+            processes.register(tx, self._identity, detail_of(self._settings))
         if self._executor.owner in buried:
             self._executor.end_hung(0)  # its attempts are somebody else's to decide by now
 
@@ -359,6 +405,7 @@ class Scheduler:
         if swept:
             self._dead.clear()
             self._doubtful, self._doubts_settled = False, doubts
+            self._others = turn.others if self._store.dialect.locks_rows else 0  # SQLite's writers queue up anyway
             self._next_sweep = time.monotonic() + self._settings.scheduler.scheduler_heartbeat_sec
         self._active = self._active or bool(changes.tasks or changes.runs or changes.scheduled)
         self._remember_due(turn)
@@ -435,12 +482,24 @@ class Scheduler:
         if self._active or now >= self._look_at_gauges:
             self._active, self._look_at_gauges = False, now + _IDLE_GAUGE_SECONDS
             try:
-                with self._store.read() as connection:
-                    self._gauges.emit(connection)
-            except SQLAlchemyError as error:
-                log.warning("the gauges could not be read: %s", error)
-        else:
+                self._lead()
+            except (MetastoreError, SQLAlchemyError) as error:
+                log.warning("what the leader does was left out: %s", _first_line(error))
+        elif self._leadership.term is not None:
             self._gauges.repeat()
+
+    def _lead(self) -> None:
+        """What one scheduler does for all: the gauges of the whole metastore, and from time to time the audit."""
+        term = self._leadership.seek(self._store)
+        if term is None:
+            self._gauges.fall_silent()
+            return
+        with self._store.read() as connection:
+            self._gauges.emit(connection)
+        if time.monotonic() >= self._next_audit:
+            self._next_audit = time.monotonic() + _AUDIT_SECONDS
+            for sentence in self._store.run(lambda tx: audit.mend_budgets(tx, term)):
+                log.error("%s; this should never be needed: please report it", sentence)
 
     # -- stopping
 
@@ -458,10 +517,14 @@ class Scheduler:
             self._turn(reports)
         owners = [self._identity.id, self._executor.owner] if gone else [self._identity.id]
         try:
-            self._store.run(lambda tx: processes.end(tx, owners))
+            self._store.run(lambda tx: self._sign_off(tx, owners))
         except (MetastoreError, SQLAlchemyError) as error:
             log.error("stopping without a word in the metastore: %s. The supervisor will write what is left", error)
         self._metrics.incr("job_end")
+
+    def _sign_off(self, tx: Tx, owners: list[str]) -> None:
+        self._leadership.resign(tx)
+        processes.end(tx, owners)
 
 
 def _without_result(report: Ended) -> Ended:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, Final
+from datetime import timedelta
+from typing import Any, BinaryIO, Final
 from urllib.parse import quote, urlencode
 
 from starlette.exceptions import HTTPException
@@ -14,6 +15,8 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from engine.logs.paths import attempt_log_path
 from engine.logs.reading import LogPage, NoLog
 from engine.metastore.states import TaskState
+from engine.metastore.why import Reason, decide
+from engine.metastore.why_facts import facts_of_run
 from engine.web import queries
 from engine.web.queries import AttemptFacts
 from engine.web.site import View, looking, render, site_of
@@ -23,6 +26,7 @@ _UNFIT: Final = re.compile(r"[/\\\x00-\x1f\x7f]|^\.{1,2}$|^$|^.{251,}", re.DOTAL
 _NUMBER: Final = re.compile(r"\d{1,15}")
 _REFRESH_SECONDS: Final = 3
 _BLOCK: Final = 1 << 18
+_NO_WAIT: Final = frozenset({Reason.ENDED, Reason.RUNNING})
 
 
 def home(_request: Request) -> Response:
@@ -62,8 +66,10 @@ def run(request: Request) -> Response:
             raise HTTPException(404, "There is no run of this name.")
         counts = queries.task_counts(view.connection, facts)
         tasks = queries.tasks(view.connection, facts, state)
+        waits = _waits(request, view, facts.dag_id, facts.run_id) if _is_moving(facts.state) else {}
+    shown: dict[str, Any] = {"run": facts, "tasks": tasks, "counts": counts, "state": state, "waits": waits}
     refresh = _REFRESH_SECONDS if _is_moving(facts.state) else 0
-    return render(request, "run.html", view, run=facts, tasks=tasks, counts=counts, state=state, refresh=refresh)
+    return render(request, "run.html", view, refresh=refresh, **shown)
 
 
 def attempt(request: Request) -> Response:
@@ -71,9 +77,12 @@ def attempt(request: Request) -> Response:
     before, after = _number(request, "before"), _number(request, "after")
     with looking(request) as view:
         facts = _find_attempt(request, view)
+        is_newest = facts.try_number == facts.others[-1][0]
+        waits = _waits(request, view, facts.dag_id, facts.run_id) if is_newest and _is_moving(facts.run_state) else {}
     page, no_log = _log_page(request, facts, before, after)
     refresh = _REFRESH_SECONDS if facts.is_live and before is None and after is None else 0
-    return render(request, "attempt.html", view, attempt=facts, log=page, no_log=no_log, refresh=refresh)
+    why = waits.get(facts.task_id)
+    return render(request, "attempt.html", view, attempt=facts, log=page, no_log=no_log, why=why, refresh=refresh)
 
 
 def attempt_log(request: Request) -> Response:
@@ -111,6 +120,14 @@ def _number(request: Request, name: str) -> int | None:
     if not _NUMBER.fullmatch(text):
         raise HTTPException(404, f"{name} must be a whole number.")
     return int(text)
+
+
+def _waits(request: Request, view: View, dag_id: str, run_id: str) -> dict[str, str]:
+    """Why each task of a run waits that does, as ``windsock dags why`` says it."""
+    threshold = timedelta(seconds=site_of(request).settings.scheduler.scheduler_health_check_threshold)
+    facts = facts_of_run(view.connection, dag_id, run_id, view.now, threshold) or {}
+    answers = {task_id: decide(found) for task_id, found in facts.items()}
+    return {task_id: answer.sentence for task_id, answer in answers.items() if answer.reason not in _NO_WAIT}
 
 
 def _is_moving(state: str) -> bool:

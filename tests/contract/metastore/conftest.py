@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.metastore.store import Store
-from engine.metastore.tables import Base, Budget, Wakeup
+from engine.metastore.tables import Base, Budget, Lease, Wakeup
 from tests.contract.metastore.stage import Stage
 from tests.servers.databases import DatabaseServer
 
@@ -63,7 +63,8 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _empty(store: Store) -> None:
     with store.begin() as tx:
         for table in reversed(Base.metadata.sorted_tables):
-            if table.name != Wakeup.__tablename__:
+            if table.name not in (Wakeup.__tablename__, Lease.__tablename__):
                 tx.connection.execute(table.delete())
+        tx.connection.execute(Base.metadata.tables[Lease.__tablename__].update().values(holder=None, expires_at=None))
         pool: dict[str, Any] = {"kind": "pool", "name": "default_pool", "slots": 128, "used": 0}
         tx.connection.execute(Base.metadata.tables[Budget.__tablename__].insert().values(pool))

@@ -7,7 +7,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
+from sqlalchemy import select
+
 from engine.metastore import transitions
+from engine.metastore.tables import TaskInstance
 from tests.contract.metastore.stage import FAILURE, SUCCESS, Stage, bash
 from tests.servers.processes import wait_until
 
@@ -183,4 +186,47 @@ def test_two_hundred_tasks_by_four_schedulers_each_attempt_once(stage: Stage) ->
     assert set(attempts.values()) == {1}
     assert len(stage.attempts()) == len(expected)
     assert stage.run_row().state == "success"
+    assert stage.used() == {}
+
+
+def test_no_limit_is_passed_at_any_moment_and_nothing_leaks(stage: Stage) -> None:
+    """Four schedulers work off runs with every kind of limit, and look after each claim at what is in use."""
+    stage.pool("small", 5)
+    limits = {("pool", "small"): 5, ("dag_tasks", "dag"): 4, ("dag_runs", "dag"): 3, ("dag_tasks", "other"): 2}
+    more = {"pool": "small", "retries": 1, "retry_delay_seconds": 0.0}
+    tasks = [bash("one", max_active_tis_per_dag=1, **more), bash("two", max_active_tis_per_dag=2, **more)]
+    stage.dag("dag", *tasks, bash("heavy", pool="small", pool_slots=3), max_active_tasks=4, max_active_runs=3)
+    stage.dag("other", bash("a", pool="small"), bash("b", "a"), max_active_tasks=2, max_active_runs=16)
+    runs = [(dag_id, f"{dag_id}-{n}") for n in range(8) for dag_id in ("dag", "other")]
+    for dag_id, run_id in runs:
+        stage.create(dag_id, run_id)
+
+    def look(own: Stage) -> None:
+        with own.store.read() as connection:
+            held = select(TaskInstance.dag_id, TaskInstance.task_id, TaskInstance.pool_slots)
+            rows = connection.execute(held.where(TaskInstance.state.in_(["queued", "running"]))).all()
+        per_task = Counter(row.task_id for row in rows)
+        assert per_task["one"] <= 1
+        assert per_task["two"] <= 2
+        assert sum(row.pool_slots for row in rows if row.task_id != "b") <= 5
+        assert all(used <= limits.get(key, used) for key, used in own.used().items())
+
+    def work(own: Stage, index: int) -> int:
+        done = 0
+
+        def turn() -> bool:
+            nonlocal done
+            own.start_runs()
+            own.promote()
+            tokens = [one.token for one in own.claim(slots=3, owner=f"s{index}")]
+            own.start(*tokens)
+            look(own)
+            ends = [(token, FAILURE if number % 3 == 2 else SUCCESS) for number, token in enumerate(tokens)]
+            done += len(own.finish(*ends).tasks)
+            return all(own.run_row(run_id).state in ("success", "failed") for _, run_id in runs)
+
+        wait_until(turn, "the runs to end", 50)
+        return done
+
+    assert sum(together(stage, 4, work)) >= 40
     assert stage.used() == {}

@@ -465,3 +465,24 @@ def test_the_examples_are_loaded_without_an_error(make_bench: Callable[..., Benc
     assert examples <= bench.dags().keys()
     assert examples_folder() is not None
     assert "example_dags/hello_world.py" in {state.file.name for state in bench.processor._agenda.states.values()}
+
+
+def test_a_pool_that_cannot_give_what_a_task_needs_is_warned_of(bench: Bench) -> None:
+    bench.write(
+        "pools.py",
+        """
+        from engine import DAG, BashOperator
+        with DAG("pools"):
+            BashOperator(task_id="a", bash_command="true", pool="nope")
+            BashOperator(task_id="b", bash_command="true", pool_slots=129)
+            BashOperator(task_id="c", bash_command="true")
+        """,
+    )
+    bench.start()
+    bench.settled()
+    log = bench.log("pools.py", "'nope'")
+    small = "a task needs 129 slots of the pool 'default_pool', which has 128, and waits until: "
+    assert f"DAG pools: {small}windsock pools set default_pool 129." in log
+    missing = "a task needs a slot of the pool 'nope', which is not there, and waits until: "
+    assert f"DAG pools: {missing}windsock pools set nope 1." in log
+    assert "pools" in bench.dags()

@@ -164,3 +164,18 @@ def test_a_large_dag_is_serialised_in_a_blink() -> None:
         for index, one in enumerate(tasks[:-1]):
             one >> tasks[index + 1]
     assert weights(dag)["t0"] == 1000
+
+
+def test_a_weight_beyond_what_a_column_holds_counts_as_the_largest() -> None:
+    most = 2**31 - 1
+    dag = graph("a>b", priority_weight=most)
+    assert weights(dag) == {"a": most, "b": most}
+    assert weights(graph("a>b", priority_weight=-most)) == {"a": -most, "b": -most}
+    with pytest.raises(AuthoringError, match=f"priority_weight must be at most {most}"):
+        graph("a", priority_weight=most + 1)
+
+
+def test_a_task_may_say_how_often_it_runs_in_one_run() -> None:
+    graph("a", max_active_tis_per_dagrun=1)
+    with pytest.raises(AuthoringError, match="max_active_tis_per_dagrun must be at least 1"):
+        graph("a", max_active_tis_per_dagrun=0)
