@@ -276,3 +276,19 @@ def test_logs_that_cannot_be_are_explained(windsock: Command, failed_run: str) -
     assert "has had 2 attempts so far" in told("hello", "--try", "3")
     assert "has had no attempts so far; it is upstream_failed" in told("world")
     assert "did you mean hello?" in told("helo")
+
+
+@pytest.mark.usefixtures("failed_run")
+def test_why_says_in_one_sentence_why_a_task_waits(windsock: Command) -> None:
+    dag_id = json.loads(windsock("dags", "list", "-o", "json").stdout)[0]["dag_id"]
+    made = windsock("dags", "trigger", dag_id, "--run-id", "waits")
+    assert made.exit_code == 0, made.output
+    task_id = json.loads(windsock("tasks", "list", dag_id, "-o", "json").stdout)[0]["task_id"]
+    told = windsock("dags", "why", dag_id, "latest", task_id)
+    assert told.stdout == f"{task_id}: no scheduler is running. Start one: windsock up --detach\n"
+    for words in (["--json"], ["--output", "json"]):
+        (answer,) = json.loads(windsock("dags", "why", dag_id, "waits", task_id, *words).stdout)
+        assert (answer["reason"], answer["run_id"], answer["state"]) == ("no_scheduler", "waits", None)
+    wrong = windsock("dags", "why", dag_id, "waits", f"{task_id}x")
+    assert wrong.exit_code == 1
+    assert f"waits has no task {task_id}x; did you mean {task_id}?" in wrong.stderr
