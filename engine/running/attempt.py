@@ -54,6 +54,8 @@ from engine.running.zygote import serve
 
 RETURN_VALUE = "return_value"
 
+_prepared: tuple[object, ...] | None = None  # what redirect_output() left
+
 
 def main(payload: bytes, fds: list[int]) -> int:
     """The first-level zygote's handler."""
@@ -128,11 +130,22 @@ def _run(order: AttemptOrder, fds: list[int], loaded: LoadedFile | None) -> int:
 
 def redirect_output(log_fd: int) -> None:
     """Send what Python code prints and logs to the log pipe, line by line."""
+    global _prepared
     _redirect(log_fd)
+    if _prepared is not None and _prepared == _output_state():
+        return  # a file zygote has done it on a pipe, too: a child that made streams anew would copy 150 pages for it
     # New streams: the zygote's own remember what they were opened on.
     sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(levelname)s - %(message)s", force=True)
+    _prepared = _output_state()
+
+
+def _output_state() -> tuple[object, ...]:
+    """Where Python code prints and logs to, as far as a DAG file may have changed it."""
+    root = logging.getLogger()
+    handlers = [(handler, handler.level, handler.formatter, tuple(handler.filters)) for handler in root.handlers]
+    return (sys.stdout, sys.stderr, sys.stdout.closed, sys.stderr.closed, root.level, handlers)
 
 
 def _redirect(log_fd: int) -> None:
