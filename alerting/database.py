@@ -8,7 +8,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -17,6 +18,7 @@ from alerting.clock import database_now
 Result = TypeVar("Result")
 
 MAX_TRIES: Final = 20
+BATCH: Final = 500  # rows per INSERT: SQLite allows 32 766 parameters in one statement
 _POSTGRESQL_CONFLICTS: Final = {"40001", "40P01", "55P03"}  # serialisation, deadlock, lock not available
 _MYSQL_CONFLICTS: Final = {1020, 1205, 1213}  # record changed, lock wait time-out, deadlock
 
@@ -63,3 +65,14 @@ def is_conflict(error: DBAPIError) -> bool:
         return True
     number = cause.args[0] if cause is not None and cause.args else None
     return number in _MYSQL_CONFLICTS or "database is locked" in str(number)
+
+
+def insert_new(connection: Connection, table: Table, *key: str) -> Insert:
+    """An INSERT that passes over rows whose unique key exists, and over nothing else (INSERT IGNORE hides more)."""
+    match connection.dialect.name:
+        case "postgresql":
+            return postgresql.insert(table).on_conflict_do_nothing(index_elements=key)
+        case "mysql" | "mariadb":
+            return mysql.insert(table).on_duplicate_key_update({key[0]: table.c[key[0]]})
+        case _:
+            return sqlite.insert(table).on_conflict_do_nothing(index_elements=key)

@@ -12,20 +12,22 @@ from typing import Final, assert_never
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from alerting import outbox
-from alerting.channels import Channel, Delivered, Failure, Outcome, Permanent, Retry
+from alerting import groups, outbox
+from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.database import Result, transact
 from alerting.errors import AlertingError
+from alerting.events import AlertEvent
 from alerting.lanes import Lane, Worker
 from alerting.meters import Meter, NoMeter
 from alerting.outbox import Lease
 from alerting.pace import backoff
 from alerting.render import Renderer
-from alerting.routes import Plan
+from alerting.routes import Plan, SuppressedBy
 
 log = logging.getLogger(__name__)
 
 ROUTE_BATCH: Final = 500
+FLUSH_BATCH: Final = 50  # waves in one turn: what was recorded meanwhile is to be routed, too
 POLL_SECONDS: Final = 2.0  # without a wake-up; with one, nothing waits for it
 GAUGE_SECONDS: Final = 10.0
 CLOSING_SECONDS: Final = 10.0
@@ -53,10 +55,7 @@ class Deliverer:
         poll_seconds: float = POLL_SECONDS,
         holder: str = "",
     ) -> None:
-        missing = set(plan.receivers) - {channel.name for channel in channels}
-        if missing:
-            msg = f"the plan names channels that are not given: {', '.join(sorted(missing))}"
-            raise AlertingError(msg)
+        _require_channels(plan, channels)
         self._engine = engine
         self._renderer = renderer
         self._plan = plan
@@ -64,10 +63,31 @@ class Deliverer:
         self._meter: Meter = meter or NoMeter()
         self._poll_seconds = poll_seconds
         self._holder = holder
-        hard_limit = lease_for.total_seconds() * HARD_LIMIT
-        self._lanes = {channel.name: Lane(channel, self.deliver_next, hard_limit) for channel in channels}
+        self._lanes = {channel.name: self._lane(channel) for channel in channels}
         self._names = tuple(self._lanes)
         self._gauges_due = 0.0
+        self._flush_due = (
+            0.0  # monotonic; where no file groups anything, groups of an earlier one are looked for rarely
+        )
+        self._news: tuple[Sequence[Channel], Plan] | None = None
+
+    def _lane(self, channel: Channel) -> Lane:
+        return Lane(channel, self.deliver_next, self._lease_for.total_seconds() * HARD_LIMIT)
+
+    def reconfigure(self, channels: Sequence[Channel], plan: Plan) -> None:
+        """From the next turn on, deliver by this plan. A channel that is the same object keeps what it is about."""
+        _require_channels(plan, channels)
+        self._news = (channels, plan)
+
+    def _adopt(self, channels: Sequence[Channel], plan: Plan) -> None:
+        kept = {name: lane for name, lane in self._lanes.items() if lane.channel in channels}
+        fresh = {channel.name: self._lane(channel) for channel in channels if channel.name not in kept}
+        for name in self._lanes.keys() - kept.keys():
+            self._lanes[name].close(0.0)  # its threads end after the message that each has under way
+        for lane in fresh.values():
+            lane.start()
+        self._lanes, self._plan = kept | fresh, plan
+        self._names = tuple(self._lanes)
 
     def run(self, wait: Callable[[float], bool], stop: threading.Event) -> None:
         """Delivers until ``stop`` is set. ``wait(seconds)`` returns early when something was recorded, or on stop."""
@@ -83,10 +103,13 @@ class Deliverer:
 
     def _turn(self) -> float:
         """Routes what is new and wakes the lanes that have work; returns how long to wait for the next turn."""
+        if self._news is not None:
+            self._adopt(*self._news)
+            self._news = None
         for lane in self._lanes.values():
             lane.replace_stuck()
         try:
-            return self._route()
+            return min(self._route(), self._flush())
         except SQLAlchemyError as error:
             log.warning("the outbox cannot be read, trying again: %s", _first_line(error))
             return DATABASE_PAUSE_SECONDS
@@ -96,6 +119,8 @@ class Deliverer:
         routed, due, now = transact(self._engine, self._route_batch)
         for kind in routed.kinds:
             self._meter.incr("alerts.recorded", event=kind.value)
+        for reason in routed.suppressed:
+            self._meter.incr("alerts.suppressed", reason=reason.value)
         for channel, due_at in due.items():
             if due_at <= now:
                 fresh = routed.channels.count(channel)
@@ -113,6 +138,22 @@ class Deliverer:
         if not set(routed.channels) <= set(self._names):
             outbox.explain_orphans(connection, now, self._names)
         return routed, outbox.next_due(connection, self._names), now
+
+    def _flush(self) -> float:
+        """Forms the waves of the groups that are due; returns how long to wait for the next one."""
+        if self._plan.routing is None and time.monotonic() < self._flush_due:
+            return self._poll_seconds
+        self._flush_due = time.monotonic() + GAUGE_SECONDS
+        for _ in range(FLUSH_BATCH):
+            wave = transact(self._engine, lambda connection, now: groups.flush(connection, now, self._plan))
+            if wave is None:
+                next_due, now = transact(self._engine, lambda connection, now: (groups.next_due(connection), now))
+                return self._poll_seconds if next_due is None else max(0.0, (next_due - now).total_seconds())
+            if wave.silenced:
+                self._meter.incr("alerts.suppressed", wave.silenced, reason=SuppressedBy.SILENCE.value)
+            for channel in set(wave.channels) & self._lanes.keys():
+                self._lanes[channel].nudge(wave.channels.count(channel))
+        return 0.0
 
     def deliver_next(self, lane: Lane, worker: Worker) -> bool:
         """lease → render → send, with no transaction open → confirm, retry or bury. False where nothing was due."""
@@ -138,11 +179,16 @@ class Deliverer:
         if leased_at > lease.give_up_at:
             return Permanent(Failure.TIMEOUT, _given_up(lease.attempts - 1, lease.error or lane.last_reason))
         try:
-            return lane.channel.send(self._renderer.render(lease.event, lease.addresses))
+            return lane.channel.send(self._rendered(lease, lease.event))
         except Exception as error:
             # The message of an unexpected error may hold anything, so only its type is kept.
             log.error("cannot send delivery %d to %s: %s", lease.id, lane.name, type(error).__name__)
             return Retry(Failure.INTERNAL, f"unexpected {type(error).__name__} while rendering or sending")
+
+    def _rendered(self, lease: Lease, event: AlertEvent) -> Message:
+        if not lease.others:
+            return self._renderer.render(event, lease.addresses)
+        return self._renderer.render_wave((event, *lease.others), lease.addresses, f"windsock alerts show {lease.id}")
 
     def _settle(self, lane: Lane, worker: Worker, lease: Lease, outcome: Outcome) -> None:
         match outcome:
@@ -168,10 +214,10 @@ class Deliverer:
         if not ours:
             log.warning("delivery %d to %s was accepted twice, since its lease ran out in between", lease.id, lane.name)
             return
-        self._meter.incr("alerts.delivered", channel=lane.name)
+        self._meter.incr("alerts.delivered", 1 + len(lease.others), channel=lane.name)
         if outcome.never:
             self._meter.incr("alerts.dead", len(outcome.never), channel=lane.name)
-        if lease.event is not None:
+        if lease.event is not None and lease.wave is None:  # a group waits on purpose
             delay = (accepted_at - lease.event.occurred_at).total_seconds()
             self._meter.timing("alerts.delivery_delay", max(0.0, delay), channel=lane.name)
 
@@ -197,7 +243,7 @@ class Deliverer:
         ours = self._write(lambda connection, _now: outbox.bury(connection, lease, reason))
         self._meter.incr("alerts.attempt_failures", channel=lane.name, reason=outcome.failure.value)
         if ours:
-            self._meter.incr("alerts.dead", channel=lane.name)
+            self._meter.incr("alerts.dead", 1 + len(lease.others), channel=lane.name)
             log.error("delivery %d to %s is dead: %s", lease.id, lane.name, reason)
 
     def _write(self, verb: Callable[[Connection, datetime], Result]) -> Result:
@@ -216,17 +262,26 @@ class Deliverer:
             return
         self._gauges_due = time.monotonic() + GAUGE_SECONDS
 
-        def measure(connection: Connection, now: datetime) -> tuple[tuple[str, ...], outbox.Backlog, datetime]:
+        def measure(connection: Connection, now: datetime) -> tuple[tuple[str, ...], outbox.Backlog, int, datetime]:
             outbox.explain_orphans(connection, now, self._names)
             buried = outbox.bury_orphans(connection, now, self._names)
-            return buried, outbox.backlog(connection), now
+            groups.forget_idle(connection, now)
+            return buried, outbox.backlog(connection), groups.count_open(connection), now
 
-        buried, backlog, now = transact(self._engine, measure)
+        buried, backlog, open_groups, now = transact(self._engine, measure)
         for channel in buried:
             self._meter.incr("alerts.dead", channel=channel)
         age = (now - backlog.oldest).total_seconds() if backlog.oldest else 0.0
+        self._meter.gauge("alerts.groups_open", open_groups)
         self._meter.gauge("alerts.backlog", backlog.count)
         self._meter.gauge("alerts.oldest_pending_seconds", max(0.0, age))
+
+
+def _require_channels(plan: Plan, channels: Sequence[Channel]) -> None:
+    missing = set(plan.receivers) - {channel.name for channel in channels}
+    if missing:
+        msg = f"the plan names channels that are not given: {', '.join(sorted(missing))}"
+        raise AlertingError(msg)
 
 
 def _heard_of(lane: Lane, worker: Worker, outcome: Retry | Permanent) -> None:

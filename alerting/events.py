@@ -32,6 +32,7 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     operator: str | None = None
     owner: str | None = None
     tags: tuple[str, ...] = ()
+    pool: str | None = None
     logical_date: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -46,6 +47,7 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     blocked: tuple[str, ...] = ()  # tasks that now will not run
     emails: tuple[str, ...] = ()  # who asked for mail in the DAG file
     summary: str | None = None  # for kinds without a task: one sentence
+    receiver: str | None = None  # of alerting.yml, for a test of this one alone
 
     @property
     def dedup_key(self) -> str:
@@ -61,3 +63,11 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
             None if self.run_id else self.occurred_at.isoformat(),
         )
         return hashlib.sha256("\x1f".join("" if part is None else str(part) for part in parts).encode()).hexdigest()
+
+
+def decode(payload: str) -> AlertEvent | None:
+    """None where a newer version wrote it or somebody edited it: one bad row must not stop the rest."""
+    try:
+        return msgspec.json.decode(payload, type=AlertEvent)
+    except msgspec.DecodeError:
+        return None

@@ -16,16 +16,17 @@ from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Insert, Table, case, func, literal, or_, select, update
-from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, Select, case, func, literal, or_, select, update
 
-from alerting.events import AlertEvent, EventKind
-from alerting.routes import EMAIL, GRAFANA, Plan, Suppressed, Target, match
+from alerting import groups, silences
+from alerting.database import BATCH, insert_new
+from alerting.events import AlertEvent, EventKind, decode
+from alerting.groups import Draft
+from alerting.routes import EMAIL, GRAFANA, Plan, Suppressed, SuppressedBy, Target, match
 from alerting.tables import alert_delivery, alert_event
 
 _HOLDER: Final = 18  # characters of a token that name the holder
 _TOKEN: Final = 36
-BATCH: Final = 500  # rows per INSERT: SQLite allows 32 766 parameters in one statement
 RESTART: Final = "restart (windsock down, windsock up --detach)"
 REPLAY: Final = f"{RESTART}, then windsock alerts replay"
 MAIL_OFF: Final = "mail is off because no SMTP server is set: set WINDSOCK__SMTP__SMTP_HOST"
@@ -46,7 +47,8 @@ class DeliveryState(StrEnum):
     SENDING = "sending"  # a deliverer holds its token; confirm(), retry(), release() or bury() next, or lease() again
     DELIVERED = "delivered"  # the receiver accepted it
     DEAD = "dead"  # given up, with its reason; replay() makes it pending again
-    SUPPRESSED = "suppressed"  # routed to nobody, with its reason
+    SUPPRESSED = "suppressed"  # nobody is told, with its reason
+    WAITING = "waiting"  # for the wave of its group; groups.flush() next. Or for the row that carries its wave
 
 
 _OPEN: Final = (DeliveryState.PENDING, DeliveryState.SENDING)
@@ -64,6 +66,8 @@ class Lease:
     give_up_at: datetime
     event: AlertEvent | None
     error: str | None = None  # of the attempt before
+    wave: int | None = None  # where one message tells of several events
+    others: tuple[AlertEvent, ...] = ()  # of the wave
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ class Routed:
     """What one call of route() did."""
 
     kinds: tuple[EventKind, ...] = ()  # of the events it routed
-    channels: tuple[str, ...] = ()  # of the deliveries it wrote
+    channels: tuple[str, ...] = ()  # of the deliveries that may be sent at once
+    suppressed: tuple[SuppressedBy, ...] = ()  # why some are not told
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def record(connection: Connection, events: Sequence[AlertEvent]) -> int:
 
 
 def _record(connection: Connection, events: Sequence[tuple[str, AlertEvent]]) -> int:
-    statement = _insert_new(connection, alert_event, "dedup_key")
+    statement = insert_new(connection, alert_event, "dedup_key")
     rows = [_event_row(key, event) for key, event in events]
     if connection.dialect.name not in ("mysql", "mariadb"):
         return len(connection.execute(statement.values(rows).returning(_e.id)).all())
@@ -129,17 +134,6 @@ def _record(connection: Connection, events: Sequence[tuple[str, AlertEvent]]) ->
     before = int(connection.execute(known).scalar_one())
     connection.execute(statement.values(rows))
     return len(rows) - before
-
-
-def _insert_new(connection: Connection, table: Table, *key: str) -> Insert:
-    """An INSERT that passes over rows whose unique key exists, and over nothing else (INSERT IGNORE hides more)."""
-    match connection.dialect.name:
-        case "postgresql":
-            return postgresql.insert(table).on_conflict_do_nothing(index_elements=key)
-        case "mysql" | "mariadb":
-            return mysql.insert(table).on_duplicate_key_update({key[0]: table.c[key[0]]})
-        case _:
-            return sqlite.insert(table).on_conflict_do_nothing(index_elements=key)
 
 
 def _event_row(key: str, event: AlertEvent) -> dict[str, Any]:
@@ -184,8 +178,9 @@ def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500) -
     """Turns up to ``limit`` recorded events, oldest first, into deliveries.
 
     1. Lock events that nobody has routed; those that another deliverer has locked are passed over.
-    2. Ask the plan; write one row per target, or one suppressed row with the reason.
-    3. Mark the events. Both writes pass over what is there already, so a second router does no harm.
+    2. Ask the plan and the silences who is to be told; one suppressed row keeps the reason where somebody is not.
+    3. What goes beyond a receiver's limit waits for its digest; what is grouped waits in its group.
+    4. Write the rows and mark the events. Both pass over what is there already, so a second router does no harm.
     """
     query = (
         select(_e.id, _e.payload)
@@ -197,31 +192,44 @@ def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500) -
     found = connection.execute(query).all()
     if not found:
         return Routed()
-    events = [(row.id, _decode(row.payload)) for row in found]
-    rows = [row for event_id, event in events for row in _delivery_rows(event_id, event, now, plan)]
-    statement = _insert_new(connection, alert_delivery, "event_id", "channel", "target")
+    events = [(row.id, decode(row.payload)) for row in found]
+    held = silences.active(connection, now)
+    drafts = [Draft(event_id, event, target) for event_id, event in events for target in _targets(event, plan, held)]
+    if plan.routing is not None:
+        drafts = groups.divert_storms(connection, now, drafts, plan.routing)
+    ids = groups.open_groups(connection, now, [draft.target.group for draft in drafts if draft.target.group])
+    rows = [_delivery_row(draft, now, plan.give_up_after, ids) for draft in drafts]
+    statement = insert_new(connection, alert_delivery, "event_id", "channel", "target")
     for start in range(0, len(rows), BATCH):
         connection.execute(statement.values(rows[start : start + BATCH]))
-    ids = [row.id for row in found]
-    connection.execute(update(alert_event).where(_e.id.in_(ids), _e.routed_at.is_(None)).values(routed_at=now))
-    kinds = tuple(event.kind for _, event in events if event is not None)
-    return Routed(kinds, tuple(row["channel"] for row in rows if row["channel"]))
+    groups.join_runs(connection, drafts, ids)
+    routed = update(alert_event).where(_e.id.in_([row.id for row in found]), _e.routed_at.is_(None))
+    connection.execute(routed.values(routed_at=now))
+    return Routed(
+        tuple(event.kind for _, event in events if event is not None),
+        tuple(row["channel"] for row in rows if row["state"] == DeliveryState.PENDING.value),
+        tuple(draft.target.held.by for draft in drafts if draft.target.held is not None),
+    )
 
 
-def _decode(payload: str) -> AlertEvent | None:
-    """None where a newer version wrote it or somebody edited it: one bad row must not stop the rest."""
-    try:
-        return msgspec.json.decode(payload, type=AlertEvent)
-    except msgspec.DecodeError:
-        return None
+def _targets(event: AlertEvent | None, plan: Plan, held: Sequence[silences.Silence]) -> tuple[Target, ...]:
+    if event is None:
+        return (Target("", held=Suppressed("this version cannot read the event")),)
+    targets = match(event, plan, held)
+    return (Target("", held=targets),) if isinstance(targets, Suppressed) else targets
 
 
-def _delivery_rows(event_id: int, event: AlertEvent | None, now: datetime, plan: Plan) -> list[dict[str, Any]]:
-    common = {"event_id": event_id, "attempts": 0, "created_at": now, "give_up_at": now + plan.give_up_after}
-    targets = Suppressed("this version cannot read the event") if event is None else match(event, plan)
-    if isinstance(targets, Suppressed):
-        return [common | _row(Target(""), DeliveryState.SUPPRESSED, None, targets.reason)]
-    return [common | _row(target, DeliveryState.PENDING, now, None) for target in targets]
+def _delivery_row(draft: Draft, now: datetime, give_up_after: timedelta, ids: dict[str, int]) -> dict[str, Any]:
+    target = draft.target
+    group_id = None if target.group is None else ids[target.group.key]
+    if target.held is not None:
+        row = _row(target, DeliveryState.SUPPRESSED, None, target.held.reason)
+    elif group_id is not None:
+        row = _row(target, DeliveryState.WAITING, None, None)
+    else:
+        row = _row(target, DeliveryState.PENDING, now, None)
+    common = {"event_id": draft.event_id, "attempts": 0, "created_at": now, "give_up_at": now + give_up_after}
+    return common | row | {"receiver": target.receiver, "group_id": group_id}
 
 
 def _row(target: Target, state: DeliveryState, due_at: datetime | None, error: str | None) -> dict[str, Any]:
@@ -286,7 +294,7 @@ def end_leases_of(connection: Connection, now: datetime, holder: str) -> int:
 
 def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Lease]:
     query = (
-        select(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error, _e.payload)
+        select(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error, _d.wave, _e.payload)
         .join(alert_event, _e.id == _d.event_id)
         .where(_d.id.in_(ids), _d.token == token)
         .order_by(_d.id)
@@ -299,11 +307,24 @@ def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Leas
             addresses=msgspec.json.decode(row.address or "[]", type=tuple[str, ...]),
             attempts=row.attempts,
             give_up_at=row.give_up_at,
-            event=_decode(row.payload),
+            event=decode(row.payload),
             error=row.error,
+            wave=row.wave,
+            others=() if row.wave is None else _others(connection, row.id),
         )
-        for row in connection.execute(query)
+        for row in connection.execute(query).all()
     ]
+
+
+def _others(connection: Connection, wave: int) -> tuple[AlertEvent, ...]:
+    query = (
+        select(_e.payload)
+        .join(alert_delivery, _e.id == _d.event_id)
+        .where(_d.wave == wave, _d.id != wave)
+        .order_by(_d.id)
+    )
+    events = (decode(payload) for payload in connection.execute(query).scalars())
+    return tuple(event for event in events if event is not None)
 
 
 def confirm(
@@ -326,20 +347,43 @@ def confirm(
     delivered = {"state": DeliveryState.DELIVERED.value, "token": None, "due_at": None, "error": None}
     if connection.execute(update(alert_delivery).where(*guard).values(delivered_at=now, **delivered)).rowcount != 1:
         return False
-    rows = [_refused_row(lease, refusal, DeliveryState.PENDING, now) for refusal in later]
-    rows += [_refused_row(lease, refusal, DeliveryState.DEAD, None) for refusal in never]
-    if rows:
-        origin = select(_d.event_id, _d.created_at).where(_d.id == lease.id)
-        event_id, created_at = connection.execute(origin).one()
-        common = {"event_id": event_id, "created_at": created_at, "give_up_at": lease.give_up_at}
-        statement = _insert_new(connection, alert_delivery, "event_id", "channel", "target")
-        connection.execute(statement.values([row | common for row in rows]))
+    for refusal in later:
+        _keep_refused(connection, lease, refusal, DeliveryState.PENDING, now)
+    for refusal in never:
+        _keep_refused(connection, lease, refusal, DeliveryState.DEAD, None)
+    _settle_others(connection, lease, delivered_at=now, **delivered)
     return True
 
 
-def _refused_row(lease: Lease, refusal: Refusal, state: DeliveryState, due_at: datetime | None) -> dict[str, Any]:
+def _keep_refused(
+    connection: Connection, lease: Lease, refusal: Refusal, state: DeliveryState, due_at: datetime | None
+) -> None:
+    """Rows for the addresses that refused; those of a wave are a wave again."""
     row = _row(Target(lease.channel, refusal.addresses), state, due_at, refusal.reason)
-    return row | {"attempts": lease.attempts}
+    row |= {"attempts": lease.attempts, "give_up_at": lease.give_up_at}
+    members = (_d.id == lease.id,) if lease.wave is None else (_d.wave == lease.wave,)
+    origins = connection.execute(
+        select(_d.event_id, _d.created_at, _d.receiver, _d.group_id).where(*members).order_by(_d.id)
+    ).mappings()
+    rows = [row | dict(origin) for origin in origins]
+    for start in range(0, len(rows), BATCH):
+        statement = insert_new(connection, alert_delivery, "event_id", "channel", "target")
+        connection.execute(statement.values(rows[start : start + BATCH]))
+    if lease.wave is not None:
+        kept = select(_d.id).where(
+            _d.channel == lease.channel,
+            _d.target == row["target"],
+            _d.event_id.in_([origin["event_id"] for origin in rows]),
+            _d.state == state.value,
+        )
+        groups.form_wave(connection, connection.execute(kept.order_by(_d.id)).scalars().all())
+
+
+def _settle_others(connection: Connection, lease: Lease, **values: Any) -> None:
+    """The outcome of a message is that of every event which it tells of."""
+    if lease.wave is not None:
+        others = (_d.wave == lease.wave, _d.id != lease.wave, _d.state == DeliveryState.WAITING.value)
+        connection.execute(update(alert_delivery).where(*others).values(**values))
 
 
 def retry(connection: Connection, lease: Lease, due_at: datetime, error: str) -> bool:
@@ -354,7 +398,10 @@ def release(connection: Connection, lease: Lease, now: datetime) -> bool:
 
 def bury(connection: Connection, lease: Lease, error: str) -> bool:
     """It is given up, visibly. False where the lease was lost."""
-    return _settle(connection, lease, DeliveryState.DEAD, due_at=None, error=error)
+    if not _settle(connection, lease, DeliveryState.DEAD, due_at=None, error=error):
+        return False
+    _settle_others(connection, lease, state=DeliveryState.DEAD.value, error=error)
+    return True
 
 
 def _settle(connection: Connection, lease: Lease, state: DeliveryState, **values: Any) -> bool:
@@ -386,7 +433,10 @@ def bury_orphans(connection: Connection, now: datetime, channels: Sequence[str])
     if found:
         error = literal("given up: ") + _missing() + literal(f", {REPLAY}")
         dead = {"state": DeliveryState.DEAD.value, "due_at": None, "error": error}
-        connection.execute(update(alert_delivery).where(_d.id.in_([row.id for row in found]), *chosen).values(dead))
+        ids = [row.id for row in found]
+        connection.execute(update(alert_delivery).where(_d.id.in_(ids), *chosen).values(dead))
+        others = (_d.wave.in_(ids), _d.state == DeliveryState.WAITING.value)
+        connection.execute(update(alert_delivery).where(*others).values(dead))
     return tuple(row.channel for row in found)
 
 
@@ -412,12 +462,26 @@ def replay(
     if to is not None:
         chosen |= (_d.state == DeliveryState.PENDING) & _d.channel.not_in([*receivers, to, EMAIL, GRAFANA])
     if ids is not None:
-        chosen &= _d.id.in_(list(ids))
+        chosen &= _d.id.in_(_with_their_waves(connection, list(ids)))
     values: dict[str, Any] = {"state": "pending", "due_at": now, "attempts": 0, "give_up_at": now + give_up_after}
     if to is not None:
         chosen &= _d.id.in_(_movable(connection, chosen, to))
         values["channel"] = to
-    return connection.execute(update(alert_delivery).where(chosen).values(**values)).rowcount
+    in_waves = select(_d.id, _d.wave).where(chosen, _d.wave.is_not(None)).order_by(_d.id)
+    waves: dict[int, list[int]] = {}
+    for row in connection.execute(in_waves).all():
+        waves.setdefault(row.wave, []).append(row.id)
+    count = connection.execute(update(alert_delivery).where(chosen).values(**values)).rowcount
+    for members in waves.values():
+        groups.form_wave(connection, members)
+    return count
+
+
+def _with_their_waves(connection: Connection, ids: list[int]) -> list[int]:
+    """One message is replayed as a whole, whichever of its deliveries is named."""
+    waves = select(_d.wave).where(_d.id.in_(ids), _d.wave.is_not(None))
+    others = connection.execute(select(_d.id).where(_d.wave.in_(connection.execute(waves).scalars().all())))
+    return [*ids, *others.scalars()]
 
 
 def _movable(connection: Connection, chosen: ColumnElement[bool], to: str) -> list[int]:
@@ -459,25 +523,36 @@ def listing(
     before_event: int | None = None,
 ) -> list[Entry]:
     """The history, newest event first."""
-    state = func.coalesce(_d.state, "recorded")
-    query = (
-        select(
-            _e.id.label("event_id"),
-            _d.id.label("delivery_id"),
-            *(_e.kind, _e.dag_id, _e.run_id, _e.task_id, _e.try_number, _e.occurred_at),
-            _d.channel,
-            state.label("state"),
-            func.coalesce(_d.attempts, 0).label("attempts"),
-            *(_d.due_at, _d.delivered_at, _d.error),
-        )
-        .select_from(alert_event.outerjoin(alert_delivery, _e.id == _d.event_id))
-        .order_by(_e.id.desc(), _d.id)
-        .limit(limit)
-    )
+    query = _entries().order_by(_e.id.desc(), _d.id).limit(limit)
     if states:
-        query = query.where(state.in_(states))
+        query = query.where(func.coalesce(_d.state, "recorded").in_(states))
     if dag_id is not None:
         query = query.where(_e.dag_id == dag_id)
     if before_event is not None:
         query = query.where(_e.id < before_event)
     return [Entry(**row) for row in connection.execute(query).mappings()]
+
+
+def _entries() -> Select[Any]:
+    return select(
+        _e.id.label("event_id"),
+        _d.id.label("delivery_id"),
+        *(_e.kind, _e.dag_id, _e.run_id, _e.task_id, _e.try_number, _e.occurred_at),
+        _d.channel,
+        func.coalesce(_d.state, "recorded").label("state"),
+        func.coalesce(_d.attempts, 0).label("attempts"),
+        *(_d.due_at, _d.delivered_at, _d.error),
+    ).select_from(alert_event.outerjoin(alert_delivery, _e.id == _d.event_id))
+
+
+def message_of(connection: Connection, delivery_id: int) -> list[Entry]:
+    """All events of the message that a delivery belongs to, the one that carries it first."""
+    wave = connection.execute(select(_d.wave).where(_d.id == delivery_id)).scalar()
+    chosen = _d.id == delivery_id if wave is None else _d.wave == wave
+    return [Entry(**row) for row in connection.execute(_entries().where(chosen).order_by(_d.id)).mappings()]
+
+
+def counts(connection: Connection) -> list[tuple[str, str, int]]:
+    """How many deliveries there are by channel and state."""
+    query = select(_d.channel, _d.state, func.count()).group_by(_d.channel, _d.state).order_by(_d.channel, _d.state)
+    return [(row[0], row[1], row[2]) for row in connection.execute(query)]

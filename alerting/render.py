@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, assert_never
@@ -11,6 +11,7 @@ from typing import Any, Final, assert_never
 from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
+from alerting import digest
 from alerting.channels import Message
 from alerting.cleaning import clean, defang, one_line, shorten, shorten_lines
 from alerting.events import AlertEvent, EventKind
@@ -26,6 +27,7 @@ CHAT_LOG_LINES: Final = 8
 CHAT_LOG_LIMIT: Final = 900  # Discord takes 2 000 characters in all
 SUBJECT_LIMIT: Final = 180
 BLOCKED_SHOWN: Final = 12
+MOST_TAGS: Final = 20  # of a message about several events
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,28 @@ class Renderer:
             recipients=recipients,
             tags=self._tags(event),
             url=one_line(event.url) if event.url else "",
+        )
+
+    def render_wave(self, events: Sequence[AlertEvent], recipients: tuple[str, ...], reference: str) -> Message:
+        """One message about several events, which names them all; ``reference`` is the command that shows them."""
+        told = digest.sections(events, self._line)
+        subject = shorten(digest.subject(events, self._line), SUBJECT_LIMIT)
+        values = {"verdict": subject, "sections": told, "reference": reference}
+        key = digest.key(events)
+        text = self._text.get_template("wave.txt.j2").render(values)
+        runs = {_thread(event) for event in events}
+        return Message(
+            key=key,
+            thread=runs.pop() if len(runs) == 1 else key,
+            occurred_at=min(event.occurred_at for event in events),
+            subject=subject,
+            text=text,
+            html=self._html.get_template("wave.html.j2").render(values),
+            chat=defang(digest.short(told, len(events), reference)),
+            full=defang(text),
+            failed=any(event.kind in (EventKind.TASK_FAILED, EventKind.RUN_FAILED) for event in events),
+            recipients=recipients,
+            tags=tuple(sorted({tag for event in events for tag in self._tags(event)})[:MOST_TAGS]),
         )
 
     def _tags(self, event: AlertEvent) -> tuple[str, ...]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import StrEnum
 from typing import Final, assert_never
 
 import msgspec
 
 from alerting.events import AlertEvent, EventKind
+from alerting.matchers import Labels, all_accept, labels_of
+from alerting.routing import BUILT_IN, NOBODY, Receiver, Route, Routing
+from alerting.silences import Silence
 
 EMAIL: Final = "email"
 GRAFANA: Final = "grafana"
@@ -19,10 +24,45 @@ CAUSED_BY_TASKS: Final = "task_failures"
 
 @dataclass(frozen=True)
 class Plan:
-    """What the settings say: who hears of everything (chat receivers, Grafana), and how long a delivery is tried."""
+    """What the settings say: who hears of everything (chat receivers, Grafana), and how long a delivery is tried.
+
+    ``routing`` is what alerting.yml says; without it, the settings and the tasks' own ``email=`` decide.
+    """
 
     receivers: tuple[str, ...] = ()
     give_up_after: timedelta = timedelta(days=1)
+    routing: Routing | None = None
+
+
+class SuppressedBy(StrEnum):
+    """Why somebody is not told; the value is a metric's label."""
+
+    NOBODY = "nobody"  # no route, setting or DAG file asks for it
+    SILENCE = "silence"
+    MUTE_WINDOW = "mute_window"
+
+
+@dataclass(frozen=True)
+class Suppressed:
+    """Nobody is told, and this is why."""
+
+    reason: str
+    by: SuppressedBy = SuppressedBy.NOBODY
+
+
+@dataclass(frozen=True)
+class Group:
+    """Events of one receiver that are told together: those whose labels have these values."""
+
+    receiver: str
+    labels: tuple[tuple[str, str], ...]
+    wait: timedelta
+    interval: timedelta
+
+    @property
+    def key(self) -> str:
+        """64 hex digits; it does not change when a route is moved."""
+        return hashlib.sha256(msgspec.json.encode((self.receiver, self.labels))).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -31,6 +71,9 @@ class Target:
 
     channel: str
     addresses: tuple[str, ...] = ()
+    receiver: str | None = None  # of alerting.yml
+    group: Group | None = None  # waits to be told together with others
+    held: Suppressed | None = None  # is not told
 
     @property
     def address(self) -> str:
@@ -43,19 +86,36 @@ class Target:
         return hashlib.sha256(self.address.encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class Suppressed:
-    """Nobody is told, and this is why."""
-
-    reason: str
-
-
 _NO_MAIL: Final = "nobody asked for it: no email in the DAG file"
 _NO_MAIL_OF_RETRIES: Final = f"{_NO_MAIL}; chat is told of final failures only"
+_TOLD_BY_TASKS: Final = Suppressed("each task that failed has an alert of its own")
 
 
-def match(event: AlertEvent, plan: Plan) -> tuple[Target, ...] | Suppressed:
-    """The targets of one event, mail first."""
+def match(event: AlertEvent, plan: Plan, silences: Sequence[Silence] = ()) -> tuple[Target, ...] | Suppressed:
+    """The targets of one event, mail first where the settings decide, else in the order of the routes."""
+    if event.receiver is not None:
+        return _of_one_receiver(event, plan, event.receiver)
+    routing = plan.routing
+    targets = _by_settings(event, plan) if routing is None else _by_file(event, plan, routing)
+    if isinstance(targets, Suppressed) or event.kind is EventKind.TEST:
+        return targets
+    labels = labels_of(event) if routing is None else routing.labels(event)
+    silence = next((silence for silence in silences if all_accept(silence.matchers, labels)), None)
+    return targets if silence is None else _held(targets, Suppressed(silence.reason, SuppressedBy.SILENCE))
+
+
+def _held(targets: tuple[Target, ...], why: Suppressed) -> tuple[Target, ...]:
+    return tuple(replace(target, group=None, held=target.held or why) for target in targets)
+
+
+def _of_one_receiver(event: AlertEvent, plan: Plan, name: str) -> tuple[Target, ...] | Suppressed:
+    receiver = (plan.routing.receivers if plan.routing else BUILT_IN).get(name)
+    if receiver is None:
+        return Suppressed(f"there is no receiver {name} in alerting.yml")
+    return _ways(event, receiver, plan) or Suppressed(_why_nobody(event, receiver))
+
+
+def _by_settings(event: AlertEvent, plan: Plan) -> tuple[Target, ...] | Suppressed:
     match event.kind:
         case EventKind.TASK_FAILED | EventKind.TEST:
             return _mail(event) + _chat(plan) or Suppressed(
@@ -64,13 +124,72 @@ def match(event: AlertEvent, plan: Plan) -> tuple[Target, ...] | Suppressed:
         case EventKind.TASK_RETRY:
             return _mail(event) or Suppressed(_NO_MAIL_OF_RETRIES if plan.receivers else _NO_MAIL)
         case EventKind.RUN_FAILED if event.cause in (None, CAUSED_BY_TASKS):
-            return Suppressed("each task that failed has an alert of its own")
+            return _TOLD_BY_TASKS
         case EventKind.RUN_FAILED:
             return _mail(event) + _chat(plan) or Suppressed(
                 f"{_NO_MAIL}, and WINDSOCK__ALERTING__APPRISE_URLS is empty"
             )
         case _:
             assert_never(event.kind)
+
+
+def _by_file(event: AlertEvent, plan: Plan, routing: Routing) -> tuple[Target, ...] | Suppressed:
+    """One target per channel and address, whichever routes lead there; where one of them is not muted, it is told."""
+    labels = routing.labels(event)
+    by_tasks = event.kind is EventKind.RUN_FAILED and event.cause in (None, CAUSED_BY_TASKS)
+    found: dict[tuple[str, str], Target] = {}
+    reasons: list[Suppressed] = []
+    for route in routing.routes_of(labels):
+        receiver = routing.receivers[route.receiver]
+        if by_tasks and not route.asks_for_event and route.grouping is None:
+            reasons.append(_TOLD_BY_TASKS)
+            continue
+        ways = _by_route(event, plan, routing, route, labels)
+        if not ways:
+            reasons.append(Suppressed(_why_nobody(event, receiver, route)))
+        for target in ways:
+            key = (target.channel, target.address)
+            if key not in found or (found[key].held and not target.held):
+                found[key] = target
+    if event.kind is EventKind.TEST and event.emails:
+        found.setdefault((EMAIL, _mail(event)[0].address), _mail(event)[0])
+    return tuple(found.values()) or reasons[0]
+
+
+def _by_route(event: AlertEvent, plan: Plan, routing: Routing, route: Route, labels: Labels) -> tuple[Target, ...]:
+    receiver = routing.receivers[route.receiver]
+    ways = _ways(event, receiver, plan)
+    if event.kind is EventKind.TEST:
+        return ways
+    calendar = routing.muted_by(route, event)
+    if calendar is not None:
+        return _held(ways, Suppressed(f"muted by the window {calendar.name}", SuppressedBy.MUTE_WINDOW))
+    group = _group(route, labels)
+    return tuple(replace(target, group=group) for target in ways)
+
+
+def _group(route: Route, labels: Labels) -> Group | None:
+    if route.grouping is None:
+        return None
+    values = tuple((name, ",".join(labels[name])) for name in route.grouping.by)
+    return Group(route.receiver, values, route.grouping.wait, route.grouping.interval)
+
+
+def _ways(event: AlertEvent, receiver: Receiver, plan: Plan) -> tuple[Target, ...]:
+    addresses = (*receiver.emails, *(event.emails if receiver.task_email else ()))
+    mail = (Target(EMAIL, tuple(dict.fromkeys(addresses))),) if addresses else ()
+    channels = (*receiver.channels, *(plan.receivers if receiver.settings else ()))
+    told = (*mail, *(Target(channel) for channel in dict.fromkeys(channels)))
+    return tuple(replace(target, receiver=receiver.name) for target in told)
+
+
+def _why_nobody(event: AlertEvent, receiver: Receiver, route: Route | None = None) -> str:
+    via = f"the route of line {route.line} leads to {receiver.name}" if route else f"receiver {receiver.name}"
+    if receiver.name == NOBODY:
+        return via
+    if receiver.settings:
+        return f"{via}, and WINDSOCK__ALERTING__APPRISE_URLS is empty"
+    return f"{via}, and the task names no email for {event.kind.value}"
 
 
 def _mail(event: AlertEvent) -> tuple[Target, ...]:

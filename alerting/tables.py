@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -77,7 +78,11 @@ alert_event = Table(
     Index("ix_alert_event_dag", "dag_id", "id"),  # alerts list --dag
 )
 
-# state: pending → sending → delivered | pending (retry) | dead;  suppressed = routed to nobody, kept with its reason
+# state: pending → sending → delivered | pending (retry) | dead;  suppressed = nobody is told, kept with its reason
+#        waiting (for its group) → pending, or waiting for the row that carries its wave → delivered | dead with it
+#
+# A wave is one message about several events. The row whose id is the others' wave carries it: this one is leased, sent
+# and settled, and the others, which wait meanwhile, take its outcome in the same transaction.
 #
 # due_at is the next moment at which a deliverer may take the row: the next attempt of a pending one, the end of the
 # lease of one that is being sent. A row that is finished has none, so history costs the lease query nothing.
@@ -97,6 +102,9 @@ alert_delivery = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("give_up_at", UtcDateTime, nullable=False),  # a retry after this moment is a death; replay() moves it
     Column("delivered_at", UtcDateTime),
+    Column("receiver", String(64)),  # of alerting.yml; NULL where the settings decided
+    Column("group_id", BigKey),  # the alert_group that it waits in, or went out with
+    Column("wave", BigKey),  # the id of the row that carries the message
     UniqueConstraint("event_id", "channel", "target", name="uq_alert_delivery_target"),
     CheckConstraint(
         "(state IN ('pending', 'sending')) = (due_at IS NOT NULL)", name="ck_alert_delivery_due_while_open"
@@ -106,4 +114,44 @@ alert_delivery = Table(
     Index("ix_alert_delivery_due", "channel", "due_at"),  # lease(), next_due()
     Index("ix_alert_delivery_state", "state", "id"),  # backlog(), replay(), alerts list --state
     Index("ix_alert_delivery_count", "channel", "state", "created_at"),  # metastore exporter: counts and oldest
+    Index("ix_alert_delivery_group", "group_id", "state", "id"),  # groups.flush()
+    Index("ix_alert_delivery_wave", "wave", "id"),  # the members of one message
 )
+
+# A group of events that are told together. due_at is its next wave; NULL while nothing has come since the last one.
+alert_group = Table(
+    "alert_group",
+    metadata,
+    Column("id", BigKey, primary_key=True, autoincrement=True),
+    Column("group_key", String(64), nullable=False, unique=True),
+    Column("receiver", String(64), nullable=False),
+    Column("labels", LongText, nullable=False),  # JSON: [[name, value], …]
+    Column("due_at", UtcDateTime),
+    Column("interval_seconds", Float, nullable=False),
+    Column("waved_at", UtcDateTime),  # its last wave
+    Index("ix_alert_group_due", "due_at"),  # groups.flush(), groups.next_due()
+)
+
+# How many messages a receiver was told in the current window: throttle.take() counts, all deliverers together.
+alert_pace = Table(
+    "alert_pace",
+    metadata,
+    Column("receiver", String(64), primary_key=True),
+    Column("window_start", UtcDateTime, nullable=False),
+    Column("messages", Integer, nullable=False),
+)
+
+alert_silence = Table(
+    "alert_silence",
+    metadata,
+    Column("id", BigKey, primary_key=True, autoincrement=True),
+    Column("matchers", LongText, nullable=False),  # JSON list of texts
+    Column("author", String(250), nullable=False),
+    Column("comment", LongText, nullable=False),
+    Column("starts_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("ix_alert_silence_ends", "ends_at"),  # silences.active()
+)
+
+TABLES: Final = (alert_event, alert_delivery, alert_group, alert_pace, alert_silence)

@@ -24,7 +24,7 @@ class Failure(StrEnum):
 
 @dataclass(frozen=True)
 class Message:
-    """One event, rendered for every kind of channel."""
+    """One event, or several that are told together, rendered for every kind of channel."""
 
     key: str  # the event's dedup_key: the same for every attempt
     thread: str  # the same for all messages about one run
@@ -37,6 +37,7 @@ class Message:
     recipients: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()  # event:task_failed, dag:daily, task:load: for receivers that file what they get
     url: str = ""  # the page that it is about
+    full: str = ""  # plain text for receivers that take any length, where chat cannot name everything
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,16 @@ def receivers(urls: Iterable[str]) -> list[Channel]:
     for position, url in enumerate(urls, start=1):
         positions.setdefault(url.strip(), position)
     tags = _tags(positions)
-    return [_receiver(url, position, tags[url]) for url, position in positions.items()]
+    return [_receiver(url, f"{SETTING}: receiver {position}", tags[url]) for url, position in positions.items()]
+
+
+def named_channel(name: str, url: str) -> Channel:
+    """The channel that alerting.yml calls ``name``."""
+    try:
+        return Chat(url, f"channel {name}", name=name)
+    except ReceiverError as error:
+        log.error("%s", error)
+        return Unusable(name, str(error))
 
 
 def _tags(urls: Collection[str]) -> dict[str, str]:
@@ -67,18 +76,18 @@ def _tags(urls: Collection[str]) -> dict[str, str]:
     return {url: text[:length] for url, text in hashes.items()}
 
 
-def _receiver(url: str, position: int, tag: str) -> Channel:
+def _receiver(url: str, origin: str, tag: str) -> Channel:
     try:
-        return Chat(url, position, tag)
+        return Chat(url, origin, tag=tag)
     except ReceiverError as error:
         log.error("%s", error)
         scheme = _SCHEME.match(url)
         return Unusable(f"{scheme[1].lower()[:40] if scheme else 'receiver'}-{tag}", str(error))
 
 
-def check_url(url: str, position: int = 1) -> None:
-    """Raises ReceiverError with one sentence, which never holds more of the URL than its scheme."""
-    _instantiate(_parse(url, position), position)
+def check_url(url: str, origin: str) -> None:
+    """Raises ReceiverError with one sentence, which begins with ``origin`` and holds no more than the URL's scheme."""
+    _instantiate(_parse(url, origin), origin)
 
 
 class Unusable:
@@ -97,13 +106,14 @@ class Unusable:
 class Chat:
     """One receiver behind one apprise URL."""
 
-    def __init__(self, url: str, position: int, tag: str) -> None:
-        self._position = position
-        self._parts = _parse(url, position)
-        self._plugin = _instantiate(self._parts, position)
+    def __init__(self, url: str, origin: str, *, tag: str = "", name: str = "") -> None:
+        self._origin = origin
+        self._parts = _parse(url, origin)
+        self._plugin = _instantiate(self._parts, origin)
         self._webhook = str(self._parts["schema"]) in _WEBHOOKS
         self._secrets = _secrets(url, self._parts, webhook=self._webhook)
-        self.name = f"{self._parts['schema']}-{tag}"
+        self.name = name or f"{self._parts['schema']}-{tag}"
+        self._place = "alerting.yml" if name else SETTING
         # apprise spaces the messages of one plugin object as the service demands, but not across threads.
         self.concurrency = 1 if self._plugin.request_rate_per_sec else CONCURRENCY
 
@@ -115,7 +125,7 @@ class Chat:
         client.add(self._plugin_for(message))
         result = client.notify(
             title=message.subject,
-            body=message.chat,
+            body=(message.full if self._webhook else "") or message.chat,
             body_format=NotifyFormat.TEXT,
             notify_type=NotifyType.FAILURE if message.failed else NotifyType.INFO,
             log_level=logging.WARNING,
@@ -126,7 +136,7 @@ class Chat:
         if not self._webhook:
             return self._plugin
         headers = {**self._parts.get("headers", {}), KEY_HEADER: message.key}
-        return _instantiate({**self._parts, "headers": headers}, self._position)
+        return _instantiate({**self._parts, "headers": headers}, self._origin)
 
     def _failed(self, logged: list[str]) -> Outcome:
         told = " ".join(logged)
@@ -134,7 +144,7 @@ class Chat:
         status = _STATUS.search(told)
         if status is None:
             return Retry(Failure.UNREACHABLE, reason, channel_down=True)
-        return _by_status(int(status[1]), reason)
+        return _by_status(int(status[1]), reason, self._place)
 
     def _redact(self, text: str) -> str:
         for secret in self._secrets:
@@ -142,10 +152,10 @@ class Chat:
         return one_line(text)
 
 
-def _by_status(status: int, reason: str) -> Outcome:
+def _by_status(status: int, reason: str, place: str) -> Outcome:
     match status:
         case 401 | 403 | 404 | 410:
-            return Permanent(Failure.AUTH, f"{reason.rstrip(' .')}; correct its URL in {SETTING}, {REPLAY}{_TO}")
+            return Permanent(Failure.AUTH, f"{reason.rstrip(' .')}; correct its URL in {place}, {REPLAY}{_TO}")
         case 429:
             return Retry(Failure.BUSY, reason, channel_down=True)
         case _ if status >= 500 or status in _BUSY:
@@ -200,48 +210,46 @@ def _asset() -> AppriseAsset:
     return AppriseAsset(app_id="Windsock", app_desc="Windsock", async_mode=False, secure_logging=True)
 
 
-def _parse(url: str, position: int) -> dict[str, Any]:
+def _parse(url: str, origin: str) -> dict[str, Any]:
     plugins = _apprise()
     with _discretion.while_reading():
         parts = plugins.url_to_dict(url.strip())
     if parts is None:
-        raise ReceiverError(_complaint(url, position, plugins.N_MGR))
+        raise ReceiverError(_complaint(url, origin, plugins.N_MGR))
     # Better a shortened message than one that the service refuses for its length.
     parts.setdefault("overflow", "truncate")
     result: dict[str, Any] = parts
     return result
 
 
-def _instantiate(parts: dict[str, Any], position: int) -> NotifyBase:
+def _instantiate(parts: dict[str, Any], origin: str) -> NotifyBase:
     from apprise import Apprise
 
     with _discretion.while_reading():
         plugin = Apprise.instantiate({**_PATIENCE, **parts}, asset=_asset())
     if plugin is None:
-        raise ReceiverError(_incomplete(parts["schema"], position, _apprise().N_MGR))
+        raise ReceiverError(_incomplete(parts["schema"], origin, _apprise().N_MGR))
     return plugin
 
 
-def _complaint(url: str, position: int, registry: Any) -> str:
+def _complaint(url: str, origin: str, registry: Any) -> str:
     found = _SCHEME.match(url)
     if found is None:
-        return (
-            f"{SETTING}: receiver {position} has no scheme; an apprise URL begins with one, such as slack:// or json://"
-        )
+        return f"{origin} has no scheme; an apprise URL begins with one, such as slack:// or json://"
     scheme = found[1].lower()
     if scheme in registry:
-        return _incomplete(scheme, position, registry)
+        return _incomplete(scheme, origin, registry)
     if scheme in ("http", "https"):
         meant = "json" if scheme == "http" else "jsons"
-        return f"{SETTING}: receiver {position} begins with {scheme}://; for a webhook write {meant}://"
+        return f"{origin} begins with {scheme}://; for a webhook write {meant}://"
     close = difflib.get_close_matches(scheme, sorted(registry.schemas()), n=1)
     hint = f", did you mean {close[0]}://?" if close else "; see `apprise --details` for those there are"
-    return f"{SETTING}: receiver {position} has the unknown scheme {scheme}://{hint}"
+    return f"{origin} has the unknown scheme {scheme}://{hint}"
 
 
-def _incomplete(scheme: str, position: int, registry: Any) -> str:
+def _incomplete(scheme: str, origin: str, registry: Any) -> str:
     return (
-        f"{SETTING}: receiver {position} cannot be used, because a part of its {scheme}:// URL is missing or wrong; "
+        f"{origin} cannot be used, because a part of its {scheme}:// URL is missing or wrong; "
         f"see {registry[scheme].setup_url}"
     )
 

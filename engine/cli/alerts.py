@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.cli.alert_routes import check, deliveries, show_alert, silence
 from engine.cli.errors import Failure, Misuse
 from engine.cli.opening import open_store
 from engine.cli.output import output_option, show
@@ -18,13 +19,17 @@ if TYPE_CHECKING:
     from engine.config import Settings
     from engine.metastore.store import Store
 
-STATES = ("recorded", "pending", "sending", "delivered", "dead", "suppressed")
+STATES = ("recorded", "waiting", "pending", "sending", "delivered", "dead", "suppressed")
 _SETTLED = frozenset({"delivered", "dead", "suppressed"})
 
 
 @click.group()
 def alerts() -> None:
-    """List, test and replay alerts."""
+    """List, test, silence and replay alerts, and check where they go."""
+
+
+for command in (check, show_alert, deliveries, silence):
+    alerts.add_command(command)
 
 
 @alerts.command("list")
@@ -43,26 +48,33 @@ def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, output:
     rows = [dataclasses.asdict(entry) for entry in found]
     columns = {
         "delivery_id": "id",
-        "occurred_at": "when (UTC)",
+        "when": "when (UTC)",
         "kind": "what",
         "about": "where",
         "channel": "channel",
         "state": "state",
     }
-    shown = [row | {"about": _about(entry)} for row, entry in zip(rows, found, strict=True)]
+    shown = [
+        row | {"about": _about(entry), "when": f"{entry.occurred_at:%m-%d %H:%M:%S}"}
+        for row, entry in zip(rows, found, strict=True)
+    ]
     show(rows if output == "json" else shown, output, columns=columns, empty="No alerts.", below="error")
 
 
 @alerts.command()
+@click.argument("receiver", required=False)
 @click.option("--email", "emails", multiple=True, help="Mail it to this address; may be repeated.")
 @click.option("--timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Seconds to wait.")
-def test(emails: tuple[str, ...], timeout: float) -> None:
-    """Send a test alert through everything that is configured, and wait until it is delivered."""
+def test(receiver: str | None, emails: tuple[str, ...], timeout: float) -> None:
+    """Send a test alert and wait until it is delivered.
+
+    It goes to RECEIVER of alerting.yml; without one, through everything that is configured.
+    """
     settings = load()
     with open_store(settings) as store:
         _require_same_settings(store, settings)
-        _require_receivers(settings, emails)
-        key = _record_test(store, settings, emails)
+        _require_receivers(settings, receiver, emails)
+        key = _record_test(store, settings, receiver, emails)
         store.wake("notifier")
         entries = _await_settled(store, settings, key, timeout)
     for entry in entries:
@@ -130,20 +142,31 @@ def _receivers(settings: Settings, name: str) -> list[str]:
     return names
 
 
-def _require_receivers(settings: Settings, emails: tuple[str, ...]) -> None:
+def _require_receivers(settings: Settings, receiver: str | None, emails: tuple[str, ...]) -> None:
     from alerting.channels.email import is_address
+    from alerting.config import load as load_routing
+    from alerting.document import meant
+    from alerting.routing import BUILT_IN
 
     if wrong := [address for address in emails if not is_address(address)]:
         raise Misuse(f"this is no mail address: {', '.join(wrong)}")
     if emails and not settings.smtp.smtp_host:
         raise Failure("mail is off: set WINDSOCK__SMTP__SMTP_HOST (see windsock config list --section smtp)")
-    if not emails and not settings.alerting.apprise_urls and not settings.grafana.token:
+    routing = load_routing(settings.alerting.config_file, None)
+    known = routing.receivers if routing else BUILT_IN
+    if receiver is not None and receiver not in known:
+        raise Misuse(f"there is no receiver {receiver!r}{meant(receiver, known)} ({settings.alerting.config_file})")
+    if (
+        receiver is None
+        and routing is None
+        and not (emails or settings.alerting.apprise_urls or settings.grafana.token)
+    ):
         raise Failure(
             "there is nobody to tell: set WINDSOCK__ALERTING__APPRISE_URLS, or name a mail address with --email"
         )
 
 
-def _record_test(store: Store, settings: Settings, emails: tuple[str, ...]) -> str:
+def _record_test(store: Store, settings: Settings, receiver: str | None, emails: tuple[str, ...]) -> str:
     from alerting.events import AlertEvent, EventKind
     from alerting.outbox import record
     from engine.metastore.store import Tx
@@ -153,6 +176,7 @@ def _record_test(store: Store, settings: Settings, emails: tuple[str, ...]) -> s
             kind=EventKind.TEST,
             occurred_at=tx.now,
             emails=emails,
+            receiver=receiver,
             url=settings.webserver.url,
             summary="This is a test alert: windsock alerts test.",
         )

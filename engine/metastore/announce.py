@@ -80,6 +80,7 @@ class Announcer:
             operator=change.operator,
             owner=task.owner,
             tags=graph.dag.tags,
+            pool=task.pool,
             logical_date=run.logical_date,
             started_at=change.start_date,
             ended_at=change.end_date,

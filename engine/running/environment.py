@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Final
 
 _SECRETS: Final = (
@@ -13,8 +14,11 @@ _SECRETS: Final = (
 )
 
 
-def hide_secrets() -> None:
-    """Remove secret settings from this process's environment. Read the settings, and make the redactor, before."""
+def hide_secrets(also: Collection[str] = ()) -> None:
+    """Remove secret settings from this process's environment. Read the settings, and make the redactor, before.
+
+    ``also`` names further variables, as they are spelt.
+    """
     for name in list(os.environ):
-        if name.upper() in _SECRETS:
+        if name.upper() in _SECRETS or name in also:
             del os.environ[name]

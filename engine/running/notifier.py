@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -11,10 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from alerting import outbox
+from alerting.channels import Channel
 from alerting.channels.chat import receivers
 from alerting.channels.email import SmtpConfig, mail_channels
 from alerting.channels.grafana import annotation_channels
 from alerting.deliver import Deliverer
+from alerting.meters import NoMeter
+from alerting.reload import Watch
 from alerting.render import Renderer
 from alerting.routes import Plan
 from engine import links
@@ -37,37 +41,50 @@ log = logging.getLogger(__name__)
 _SURELY_DEAD = timedelta(hours=1)  # on another machine; here the kernel tells
 
 
-def build_deliverer(settings: Settings, store: Store, metrics: Metrics | None = None, holder: str = "") -> Deliverer:
-    """The deliverer that the settings describe. A receiver that cannot be used is told in the log and in its rows."""
-    smtp = settings.smtp
-    mail = SmtpConfig(
-        host=smtp.smtp_host,
-        port=smtp.smtp_port,
-        user=smtp.smtp_user,
-        password=smtp.smtp_password,
-        mail_from=smtp.smtp_mail_from,
-        ssl=smtp.smtp_ssl,
-        starttls=smtp.smtp_starttls,
-        timeout=smtp.smtp_timeout,
-    )
-    told = [
-        *receivers(settings.alerting.apprise_urls),
-        *annotation_channels(settings.grafana.address, settings.grafana.token),
-    ]
-    redactor = Redactor.from_settings(settings)
-    renderer = Renderer(
-        partial(_log_tail, LogFinder.from_settings(settings.logging)), redactor.redact, settings.alerting.log_lines
-    )
-    give_up_after = timedelta(seconds=settings.alerting.give_up_after)
-    return Deliverer(
-        store.engine,
-        [*mail_channels(mail), *told],
-        renderer,
-        Plan(tuple(channel.name for channel in told), give_up_after),
-        lease_for=timedelta(seconds=settings.alerting.lease_seconds),
-        meter=metrics,
-        holder=holder,
-    )
+class Delivery:
+    """The deliverer that the settings and alerting.yml describe. A receiver that cannot be used says so in its rows."""
+
+    def __init__(self, settings: Settings, store: Store, metrics: Metrics | None = None, holder: str = "") -> None:
+        smtp = settings.smtp
+        mail = SmtpConfig(
+            host=smtp.smtp_host,
+            port=smtp.smtp_port,
+            user=smtp.smtp_user,
+            password=smtp.smtp_password,
+            mail_from=smtp.smtp_mail_from,
+            ssl=smtp.smtp_ssl,
+            starttls=smtp.smtp_starttls,
+            timeout=smtp.smtp_timeout,
+        )
+        self._told = [
+            *receivers(settings.alerting.apprise_urls),
+            *annotation_channels(settings.grafana.address, settings.grafana.token),
+        ]
+        self._mail = mail_channels(mail)
+        self._give_up_after = timedelta(seconds=settings.alerting.give_up_after)
+        self.watch = Watch(settings.alerting.config_file, dict(os.environ), metrics or NoMeter())
+        redactor = Redactor.from_settings(settings)
+        tail = partial(_log_tail, LogFinder.from_settings(settings.logging))
+        self.deliverer = Deliverer(
+            store.engine,
+            self._channels(),
+            Renderer(tail, redactor.redact, settings.alerting.log_lines),
+            self._plan(),
+            lease_for=timedelta(seconds=settings.alerting.lease_seconds),
+            meter=metrics,
+            holder=holder,
+        )
+
+    def refresh(self, *, force: bool = False) -> None:
+        """Take up alerting.yml where it changed."""
+        if self.watch.refresh(force=force):
+            self.deliverer.reconfigure(self._channels(), self._plan())
+
+    def _channels(self) -> list[Channel]:
+        return [*self._mail, *self._told, *self.watch.channels]
+
+    def _plan(self) -> Plan:
+        return Plan(tuple(channel.name for channel in self._told), self._give_up_after, self.watch.routing)
 
 
 def _log_tail(logs: LogFinder, path: str, lines: int) -> list[str]:
@@ -95,9 +112,10 @@ def run(settings: Settings) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    deliverer = build_deliverer(settings, store, metrics, identity.id)
+    delivery = Delivery(settings, store, metrics, identity.id)
+    reload = _Reload(delivery, listener.interrupt)
     redact = Redactor.from_settings(settings).redact
-    hide_secrets()  # from the callbacks
+    hide_secrets(delivery.watch.routing.secret_names if delivery.watch.routing else ())  # from the callbacks
     callbacks = CallbackRunner(
         store,
         metrics,
@@ -115,7 +133,7 @@ def run(settings: Settings) -> int:
         _helper("heartbeat", stop, listener.interrupt, lambda: _beat(store, metrics, identity, beat_seconds, stop)),
     ]
     log.info("delivering alerts and running callbacks")
-    deliverer.run(partial(_wait, listener, callbacks, stop), stop)
+    delivery.deliverer.run(partial(_wait, listener, callbacks, reload, stop), stop)
     stop.set()
     callbacks.nudge()
     for helper in helpers:
@@ -141,8 +159,29 @@ def _take_over(store: Store, callbacks: CallbackRunner) -> None:
     store.run(work)
 
 
-def _wait(listener: Listener, callbacks: CallbackRunner, stop: threading.Event, seconds: float) -> bool:
+class _Reload:
+    """SIGHUP, and a look at the file between two turns."""
+
+    def __init__(self, delivery: Delivery, interrupt: Callable[[], None]) -> None:
+        self._delivery = delivery
+        self._interrupt = interrupt
+        self._asked = False
+        signal.signal(signal.SIGHUP, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self._asked = True
+        self._interrupt()
+
+    def look(self) -> None:
+        asked, self._asked = self._asked, False
+        self._delivery.refresh(force=asked)
+
+
+def _wait(
+    listener: Listener, callbacks: CallbackRunner, reload: _Reload, stop: threading.Event, seconds: float
+) -> bool:
     woken = listener.wait(seconds) and not stop.is_set()
+    reload.look()
     if woken:
         callbacks.nudge()
     return woken

@@ -63,7 +63,7 @@ def all_components(settings: Settings) -> tuple[Component, ...]:
 
 def warnings(settings: Settings) -> list[str]:
     """What is allowed and yet hardly meant: everything starts, and something will not arrive."""
-    return [*_metrics_warnings(settings), *_receiver_warnings(settings)]
+    return [*_metrics_warnings(settings), *_receiver_warnings(settings), *_routing_warnings(settings)]
 
 
 def _metrics_warnings(settings: Settings) -> list[str]:
@@ -89,16 +89,30 @@ def _metrics_warnings(settings: Settings) -> list[str]:
 def _receiver_warnings(settings: Settings) -> list[str]:
     if not settings.alerting.apprise_urls:
         return []
-    from alerting.channels.chat import check_url  # heavy
+    from alerting.channels.chat import SETTING, check_url  # heavy
     from alerting.errors import ReceiverError
 
     found = []
     for position, url in enumerate(settings.alerting.apprise_urls, start=1):
         try:
-            check_url(url, position)
+            check_url(url, f"{SETTING}: receiver {position}")
         except ReceiverError as error:
             found.append(f"{error}. It gets no alert until it is corrected")
     return found
+
+
+def _routing_warnings(settings: Settings) -> list[str]:
+    """What is wrong with alerting.yml. Variables that it refers to are the notifier's, so they are not looked at."""
+    if not settings.alerting.config_file.exists():
+        return []
+    from alerting.config import ConfigError, load
+
+    try:
+        load(settings.alerting.config_file, None)
+    except ConfigError as error:
+        kept = "Until this is corrected, alerts go by the alerting.yml that was read before, or by the settings"
+        return [*error.lines, kept]
+    return []
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -20,6 +20,14 @@ SIGNALS: tuple[Signal, ...] = (
         WINDSOCK,
         labels=(Label.CHANNEL,),
     ),
+    counter(
+        "alerts.suppressed",
+        "Alerts that somebody was not told of, by reason: nobody, silence, mute_window",
+        WINDSOCK,
+        labels=(Label.REASON,),
+    ),
+    gauge("alerts.groups_open", "Groups of alerts that have, or may soon have, something to tell", WINDSOCK),
+    gauge("alerts.config_ok", "1 where alerting.yml was read or is absent, 0 where it is wrong", WINDSOCK),
     gauge("alerts.backlog", "Alerts waiting in the outbox", WINDSOCK),
     gauge(
         "alerts.oldest_pending_seconds",

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from alerting.database import connect
 from alerting.events import AlertEvent, EventKind
-from alerting.tables import alert_delivery, alert_event, metadata
+from alerting.tables import TABLES, alert_delivery, alert_event, metadata
 
 EventMaker = Callable[..., AlertEvent]
 
@@ -29,7 +29,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[Engine]:
     server = request.getfixturevalue(f"{request.param}_server")
     url = server.create()
     engine = connect(url.replace("postgresql://", "postgresql+psycopg://").replace("mysql://", "mysql+pymysql://"))
-    metadata.create_all(engine, tables=[alert_event, alert_delivery])
+    metadata.create_all(engine, tables=TABLES)
     yield engine
     engine.dispose()
     server.drop(url)
@@ -40,8 +40,8 @@ def engine(database: Engine) -> Iterator[Engine]:
     """An empty outbox."""
     yield database
     with database.begin() as connection:
-        connection.execute(alert_delivery.delete())
-        connection.execute(alert_event.delete())
+        for table in (alert_delivery, alert_event, *TABLES):
+            connection.execute(table.delete())
 
 
 @pytest.fixture

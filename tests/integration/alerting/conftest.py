@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from alerting.channels import Message
 from alerting.database import connect
 from alerting.events import AlertEvent, EventKind
-from alerting.tables import alert_delivery, alert_event, metadata
+from alerting.tables import TABLES, metadata
 from tests.servers.processes import free_port
 
 
@@ -50,7 +50,7 @@ def message() -> Message:
 @pytest.fixture
 def outbox_engine(tmp_path: Path) -> Iterator[Engine]:
     engine = connect(f"sqlite:///{tmp_path / 'outbox.db'}")
-    metadata.create_all(engine, tables=[alert_event, alert_delivery])
+    metadata.create_all(engine, tables=TABLES)
     yield engine
     engine.dispose()
 

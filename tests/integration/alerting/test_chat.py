@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from alerting.channels import Channel, Delivered, Failure, Message, Permanent, Retry
-from alerting.channels.chat import Chat, _tags, check_url, receivers
+from alerting.channels.chat import SETTING, Chat, _tags, check_url, receivers
 from alerting.errors import ReceiverError
 from tests.servers.processes import free_port
 from tests.servers.webhook import Answer, WebhookServer
@@ -116,15 +116,15 @@ def test_a_wrong_url_is_told_in_one_sentence_without_its_secrets(
 ) -> None:
     caplog.set_level(1)
     with pytest.raises(ReceiverError) as raised:
-        check_url(url, 2)
+        check_url(url, f"{SETTING}: receiver 2")
     assert expected in str(raised.value)
     assert "\n" not in str(raised.value)
     assert SECRET not in str(raised.value) + caplog.text
 
 
 def test_a_right_url_is_not_complained_about() -> None:
-    check_url(f"slack://{'T' * 9}/{'B' * 9}/{'c' * 24}/#alerts")
-    check_url("https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ")
+    check_url(f"slack://{'T' * 9}/{'B' * 9}/{'c' * 24}/#alerts", "it")
+    check_url("https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ", "it")
 
 
 def test_a_receiver_with_a_wrong_url_buries_with_the_reason_and_leaves_the_others_alone(

@@ -22,7 +22,7 @@ from alerting.errors import AlertingError
 from alerting.events import AlertEvent, EventKind
 from alerting.render import Renderer
 from alerting.routes import Plan
-from alerting.tables import alert_delivery, alert_event, metadata
+from alerting.tables import TABLES, alert_delivery, metadata
 from tests.integration.alerting.mailbox import Mailbox
 from tests.integration.alerting.running import Meter, at_work, deliverer, history, record, running, states_of
 from tests.servers.databases import PostgreSQL
@@ -366,7 +366,7 @@ def test_a_database_that_goes_away_while_sending_costs_no_duplicate(
 ) -> None:
     url = postgresql_server.create()
     engine = connect(url.replace("postgresql://", "postgresql+psycopg://"))
-    metadata.create_all(engine, tables=[alert_event, alert_delivery])
+    metadata.create_all(engine, tables=TABLES)
 
     sending, gone = threading.Event(), threading.Event()
 

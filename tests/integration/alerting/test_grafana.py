@@ -23,7 +23,7 @@ from dashboards import provisioning
 from dashboards.annotations import ALERT, DEPLOY, TAG
 from engine.config import load
 from engine.metastore.store import Store
-from engine.running.notifier import build_deliverer
+from engine.running.notifier import Delivery
 from tests.integration.alerting.running import at_work, record, running
 from tests.servers.grafana import TOKEN, VIEWER, FakeGrafana
 from tests.servers.processes import free_port, wait_until
@@ -165,7 +165,7 @@ def test_an_outage_of_grafana_loses_no_annotation_and_makes_none_twice(
 def test_the_settings_make_the_channel(grafana: FakeGrafana, sqlite_url: str, tmp_path: Path) -> None:
     token = {"WINDSOCK__GRAFANA__URL": grafana.url, "WINDSOCK__GRAFANA__TOKEN": TOKEN}
     store = Store(sqlite_url, run_dir=tmp_path / "run")
-    with closing(store), at_work(build_deliverer(load(token, tmp_path), store)):
+    with closing(store), at_work(Delivery(load(token, tmp_path), store).deliverer):
         record(store.engine, AlertEvent(kind=EventKind.TEST, occurred_at=WHEN))
         wait_until(lambda: grafana.annotations, "the annotation", 30)
     assert grafana.annotations[0]["tags"] == ["windsock", "alert", "event:test"]

@@ -1,0 +1,314 @@
+"""Reads ``alerting.yml``: see ``docs/alerting.md`` for what may stand in it, and ``routing`` for what becomes of it.
+
+A file is taken as a whole or not at all. All that is wrong with it is told at once, each with its line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from alerting.calendar import WHOLE_DAY, Calendar, Window, parse_dates, parse_days, parse_times, parse_zone
+from alerting.channels.chat import check_url
+from alerting.channels.email import is_address
+from alerting.document import Document, Part
+from alerting.errors import AlertingError, ReceiverError
+from alerting.events import EventKind
+from alerting.matchers import DEFAULT_SEVERITY, LABELS, SEVERITIES, Matcher, Severity, contradictory, implied
+from alerting.matchers import parse_matcher as parse
+from alerting.routes import EMAIL, GRAFANA
+from alerting.routing import BUILT_IN, Grouping, Limit, NamedChannel, Receiver, Route, Routing
+
+MOST_ROUTES: Final = 1_000
+_DEEPEST: Final = 16
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_FROM_ENVIRONMENT: Final = "env:"
+_TOP: Final = ("channels", "receivers", "route", "mute_windows", "severity")
+_RECEIVER: Final = ("email", "channels", "task_email", "limit")
+_LIMIT: Final = ("messages", "per")
+_ROUTE: Final = ("matchers", "receiver", "continue", "group_by", "group_wait", "group_interval", "mute", "routes")
+_CALENDAR: Final = ("time_zone", "windows")
+_WINDOW: Final = ("days", "dates", "times")
+_UNGROUPED: Final = {"off", "none", "false"}
+
+
+class ConfigError(AlertingError):
+    """The file cannot be used; one line for each thing that is wrong with it."""
+
+    def __init__(self, path: Path, problems: list[tuple[int, str]]) -> None:
+        self.lines = [f"{path}, line {line}: {what}" for line, what in sorted(set(problems))]
+        super().__init__("\n".join(self.lines))
+
+
+def load(path: Path, environ: Mapping[str, str] | None = os.environ) -> Routing | None:
+    """What the file says; None where there is none. Raises ConfigError.
+
+    Without an ``environ``, what the file refers to there is not looked at, and those channels have no URL.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigError(path, [(1, f"cannot be read: {reason}")]) from error
+    return read(text, path, environ)
+
+
+def read(text: str, path: Path, environ: Mapping[str, str] | None) -> Routing:
+    """As ``load``; ``path`` is for the errors."""
+    reading = _Reading(environ)
+    routing = reading.routing(text)
+    if routing is None or reading.document.problems:
+        raise ConfigError(path, reading.document.problems)
+    return routing
+
+
+@dataclass
+class _Reading:
+    """One pass over one file."""
+
+    environ: Mapping[str, str] | None
+    document: Document = field(default_factory=Document)
+    secret_names: list[str] = field(default_factory=list)
+    routes: int = 0
+
+    def routing(self, text: str) -> Routing | None:
+        root = self.document.root(text)
+        if root is None:
+            self.document.problems = self.document.problems or [(1, "the file is empty; it must have a route")]
+            return None
+        top = self.document.fields(root, _TOP)
+        channels = self._channels(top.get("channels"))
+        receivers = self._receivers(top.get("receivers"), channels)
+        calendars = self._calendars(top.get("mute_windows"))
+        severity = self._severity(top.get("severity"))
+        if "route" not in top:
+            self.document.complain(root, "there is no route; at the least write route: {receiver: NAME}")
+            return None
+        names = {**BUILT_IN, **receivers}
+        route = self._root(top["route"], tuple(names), tuple(calendars))
+        if route is None:
+            return None
+        self._complain_of_unused(route, top.get("receivers"), receivers)
+        return Routing(route, names, tuple(channels.values()), calendars, severity, tuple(self.secret_names))
+
+    def _channels(self, part: Part | None) -> dict[str, NamedChannel]:
+        found: dict[str, NamedChannel] = {}
+        for name, item in self._named(part).items():
+            if name in (EMAIL, GRAFANA):
+                self.document.complain(item, "this name is taken; use another")
+                continue
+            found[name] = NamedChannel(name, self._url(item))
+        return found
+
+    def _url(self, part: Part) -> str:
+        text = self.document.text(part)
+        url = self._from_environment(part, text) if text.startswith(_FROM_ENVIRONMENT) else text
+        if url:
+            try:
+                check_url(url, "the URL")
+            except ReceiverError as error:
+                self.document.complain(part, str(error))
+        return url
+
+    def _from_environment(self, part: Part, reference: str) -> str:
+        name = reference.removeprefix(_FROM_ENVIRONMENT)
+        self.secret_names.append(name)
+        if self.environ is None:
+            return ""
+        if not self.environ.get(name):
+            self.document.complain(
+                part, f"the environment variable {name} is not set; set it where windsock is started"
+            )
+        return self.environ.get(name, "")
+
+    def _receivers(self, part: Part | None, channels: Mapping[str, NamedChannel]) -> dict[str, Receiver]:
+        found: dict[str, Receiver] = {}
+        for name, item in self._named(part).items():
+            if name in BUILT_IN:
+                self.document.complain(item, "this name is taken; use another")
+                continue
+            found[name] = self._receiver(name, item, channels)
+        return found
+
+    def _receiver(self, name: str, part: Part, channels: Mapping[str, NamedChannel]) -> Receiver:
+        given = self.document.fields(part, _RECEIVER)
+        emails = self.document.items(given["email"]) if "email" in given else []
+        ways = self.document.items(given["channels"]) if "channels" in given else []
+        named = [self.document.one_of(way, (*channels, GRAFANA), "channel") for way in ways]
+        receiver = Receiver(
+            name,
+            tuple(self._address(item) for item in emails),
+            tuple(way for way in named if way),
+            "task_email" in given and self.document.flag(given["task_email"]),
+            limit=self._limit(given.get("limit")),
+        )
+        if not (emails or ways or receiver.task_email):
+            self.document.complain(part, "nobody would be told; give it email, channels or task_email: true")
+        return receiver
+
+    def _limit(self, part: Part | None) -> Limit:
+        limit = Limit()
+        given = {} if part is None else self.document.fields(part, _LIMIT)
+        if "messages" in given and (messages := self.document.count(given["messages"])) is not None:
+            limit = replace(limit, messages=messages)
+        if "per" in given and (per := self.document.span(given["per"])) is not None:
+            limit = replace(limit, per=per)
+        return limit
+
+    def _address(self, part: Part) -> str:
+        address = self.document.text(part)
+        if address and not is_address(address):
+            self.document.complain(part, f"{address!r} is no mail address")
+        return address
+
+    def _named(self, part: Part | None) -> dict[str, Part]:
+        """A mapping's parts whose names can be used everywhere: in rows, metrics and on the command line."""
+        found = {} if part is None else self.document.named(part)
+        for name, item in found.items():
+            if not _NAME.fullmatch(name):
+                self.document.complain(item, "a name has small letters, digits, - and _, at most 63 of them")
+        return found
+
+    def _calendars(self, part: Part | None) -> dict[str, Calendar]:
+        return {name: self._calendar(name, item) for name, item in self._named(part).items()}
+
+    def _calendar(self, name: str, part: Part) -> Calendar:
+        given = self.document.fields(part, _CALENDAR)
+        calendar = Calendar(name)
+        if "time_zone" in given and (zone := self.document.parsed(given["time_zone"], parse_zone)) is not None:
+            calendar = replace(calendar, zone=zone)
+        windows = self.document.items(given["windows"]) if "windows" in given else []
+        if not windows:
+            self.document.complain(part, "it has no windows")
+        return replace(calendar, windows=tuple(map(self._window, windows)))
+
+    def _window(self, part: Part) -> Window:
+        given = self.document.fields(part, _WINDOW)
+        if not given:
+            self.document.complain(part, "it needs days, dates or times")
+        items = {key: self.document.items(given[key]) if key in given else [] for key in _WINDOW}
+        days = [self.document.parsed(item, parse_days) or frozenset() for item in items["days"]]
+        dates = [self.document.parsed(item, parse_dates) for item in items["dates"]]
+        times = [self.document.parsed(item, parse_times) for item in items["times"]]
+        return Window(
+            frozenset().union(*days),
+            tuple(item for item in dates if item is not None),
+            tuple(item for item in times if item is not None) or (WHOLE_DAY,),
+        )
+
+    def _severity(self, part: Part | None) -> dict[EventKind, Severity]:
+        found = dict(DEFAULT_SEVERITY)
+        for name, item in ({} if part is None else self.document.fields(part, tuple(EventKind))).items():
+            told = self.document.one_of(item, SEVERITIES, "severity")
+            found |= {EventKind(name): severity for severity in SEVERITIES if severity == told}
+        return found
+
+    def _root(self, part: Part, receivers: tuple[str, ...], calendars: tuple[str, ...]) -> Route | None:
+        given = self.document.fields(part, _ROUTE)
+        for key in given.keys() & {"matchers", "continue"}:
+            self.document.complain(given[key], "the first route takes every event; write this into a route below it")
+        if "receiver" not in given:
+            self.document.complain(part, "the first route needs a receiver: who is told of what no other route takes")
+            return None
+        names = _Names(receivers, calendars)
+        return self._route(part, Route(part.line, ""), (), names, 1)
+
+    def _route(self, part: Part, parent: Route, above: tuple[Matcher, ...], names: _Names, depth: int) -> Route:
+        given = self.document.fields(part, _ROUTE)
+        self.routes += 1
+        if depth > _DEEPEST or self.routes > MOST_ROUTES:
+            if self.routes <= MOST_ROUTES + 1:
+                self.document.complain(
+                    part, f"more than {MOST_ROUTES} routes, or more than {_DEEPEST} inside each other"
+                )
+            return parent
+        matchers = tuple(self._matchers(given.get("matchers")))
+        path = (*above, *matchers)
+        route = Route(
+            line=part.line,
+            receiver=self._choice(given.get("receiver"), names.receivers, "receiver") or parent.receiver,
+            matchers=matchers,
+            proceed="continue" in given and self.document.flag(given["continue"]),
+            grouping=self._grouping(given, parent.grouping),
+            mute=self._mute(given.get("mute"), names.calendars, parent.mute),
+            asks_for_event=any(matcher.label == "event" and not matcher.negative for matcher in path),
+        )
+        if clash := contradictory(path):
+            self.document.complain(part, f"no event comes here: {clash[0]} and {clash[1]} exclude each other")
+        children = self.document.items(given["routes"]) if "routes" in given else []
+        routes = tuple(self._route(child, route, path, names, depth + 1) for child in children)
+        self._complain_of_shadows(children, routes, path)
+        return replace(route, routes=routes)
+
+    def _choice(self, part: Part | None, known: tuple[str, ...], what: str) -> str | None:
+        return None if part is None else self.document.one_of(part, known, what)
+
+    def _matchers(self, part: Part | None) -> Iterator[Matcher]:
+        for item in [] if part is None else self.document.items(part):
+            matcher = self.document.parsed(item, parse)
+            if matcher is not None:
+                yield matcher
+
+    def _grouping(self, given: Mapping[str, Part], inherited: Grouping | None) -> Grouping | None:
+        grouping = inherited
+        if "group_by" in given:
+            labels = self.document.texts(given["group_by"])
+            if len(labels) == 1 and labels[0].lower() in _UNGROUPED:
+                grouping = None
+            else:
+                items = self.document.items(given["group_by"])
+                known = [self.document.one_of(item, LABELS, "label") for item in items]
+                grouping = replace(inherited or Grouping(), by=tuple(label for label in known if label))
+        for key in ("group_wait", "group_interval"):
+            if key not in given:
+                continue
+            span = self.document.span(given[key])
+            if grouping is None:
+                self.document.complain(given[key], "without group_by nothing is grouped; add one, or leave this out")
+            elif span is not None:
+                grouping = replace(grouping, wait=span) if key == "group_wait" else replace(grouping, interval=span)
+        return grouping
+
+    def _mute(self, part: Part | None, known: tuple[str, ...], inherited: tuple[str, ...]) -> tuple[str, ...]:
+        if part is None:
+            return inherited
+        found = [self.document.one_of(item, known, "mute window") for item in self.document.items(part)]
+        return tuple(name for name in found if name)
+
+    def _complain_of_shadows(self, parts: list[Part], routes: tuple[Route, ...], above: tuple[Matcher, ...]) -> None:
+        """A route that no event reaches, since one before it takes all that it would."""
+        for position, (part, route) in enumerate(zip(parts, routes, strict=True)):
+            given = (*above, *route.matchers)
+            for earlier in routes[:position]:
+                if not earlier.proceed and all(implied(matcher, given) for matcher in earlier.matchers):
+                    what = f"no event comes here: the route of line {earlier.line} takes them all"
+                    self.document.complain(part, f"{what}; move this one before it, or give that one continue: true")
+                    break
+
+    def _complain_of_unused(self, root: Route, part: Part | None, receivers: Mapping[str, Receiver]) -> None:
+        if part is None:
+            return
+        used = {route.receiver for route in _all_routes(root)}
+        for name, item in self.document.named(part).items():
+            if name in receivers and name not in used:
+                self.document.complain(item, "no route leads to this receiver; name it in one, or remove it")
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What a route may refer to."""
+
+    receivers: tuple[str, ...]
+    calendars: tuple[str, ...]
+
+
+def _all_routes(route: Route) -> Iterator[Route]:
+    yield route
+    for child in route.routes:
+        yield from _all_routes(child)

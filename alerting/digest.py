@@ -1,0 +1,90 @@
+"""What a message about several events says: run by run, each event named once, the failures of runs first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from alerting.cleaning import shorten, shorten_lines
+from alerting.events import AlertEvent, EventKind
+
+Words = Callable[[str], str]
+
+DETAILED_MOST: Final = 30  # beyond so many events each is only named
+ERROR_LIMIT: Final = 200
+CHAT_LIMIT: Final = 1_500  # Discord takes 2 000 characters in all
+SUBJECT_DAGS: Final = 3
+_VERDICTS: Final = {
+    EventKind.RUN_FAILED: "run failed",
+    EventKind.TASK_FAILED: "failed",
+    EventKind.TASK_RETRY: "will retry",
+    EventKind.TEST: "test",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """One run, and what is told of it. ``title`` names DAG and run; each line is one event, or several by name only."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+def sections(events: Sequence[AlertEvent], line: Words) -> list[Section]:
+    """``line`` redacts a text and puts it on one line. In the order in which the runs first come."""
+    runs: dict[tuple[str, str], list[AlertEvent]] = {}
+    for event in events:
+        runs.setdefault((event.dag_id or "", event.run_id or ""), []).append(event)
+    describe = _described if len(events) <= DETAILED_MOST else _named
+    return [
+        Section(line(f"{dag}, run {run}" if run else dag or "Windsock"), tuple(describe(members, line)))
+        for (dag, run), members in runs.items()
+    ]
+
+
+def _described(events: Sequence[AlertEvent], line: Words) -> Iterable[str]:
+    for event in sorted(events, key=lambda event: event.kind is not EventKind.RUN_FAILED):
+        attempt = f" (attempt {event.try_number} of {event.max_tries})" if event.try_number and event.max_tries else ""
+        error = f": {shorten(line(event.error), ERROR_LIMIT)}" if event.error else ""
+        yield f"{_verdict(event)}{line(_name(event))}{attempt}{error}"
+
+
+def _named(events: Sequence[AlertEvent], line: Words) -> Iterable[str]:
+    by_kind: dict[EventKind, list[str]] = {}
+    for event in events:
+        by_kind.setdefault(event.kind, []).append(line(_name(event)))
+    for kind in sorted(by_kind, key=lambda kind: kind is not EventKind.RUN_FAILED):
+        names = [name for name in by_kind[kind] if name]
+        yield f"{_VERDICTS[kind]} ({len(names)}): {', '.join(names)}" if names else _VERDICTS[kind]
+
+
+def _verdict(event: AlertEvent) -> str:
+    return f"{_VERDICTS[event.kind]}{' ' if event.task_id else ''}"
+
+
+def _name(event: AlertEvent) -> str:
+    name = event.task_id or ""
+    return f"{name}[{event.map_index}]" if event.map_index >= 0 else name
+
+
+def subject(events: Sequence[AlertEvent], line: Words) -> str:
+    """How many events, and of which DAGs."""
+    dags = list(dict.fromkeys(line(event.dag_id or "Windsock") for event in events))
+    more = f" and {len(dags) - SUBJECT_DAGS} more" if len(dags) > SUBJECT_DAGS else ""
+    failed = sum(event.kind in (EventKind.TASK_FAILED, EventKind.RUN_FAILED) for event in events)
+    what = f"{failed} failures" if failed == len(events) else f"{len(events)} alerts"
+    return f"{what}: {', '.join(dags[:SUBJECT_DAGS])}{more}"
+
+
+def short(told: Sequence[Section], count: int, reference: str) -> str:
+    """For chat: as many lines as fit, and where to see all."""
+    lines = [text for section in told for text in (section.title, *(f"  {line}" for line in section.lines))]
+    kept = shorten_lines([shorten(line, CHAT_LIMIT // 3) for line in lines[::-1]], CHAT_LIMIT)[::-1]
+    return "\n".join([*kept, f"All {count}: {reference}"])
+
+
+def key(events: Sequence[AlertEvent]) -> str:
+    """The same for the same events, in whichever order they come. 64 hex digits."""
+    return hashlib.sha256("\x1f".join(sorted(event.dedup_key for event in events)).encode()).hexdigest()

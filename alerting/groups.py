@@ -1,0 +1,261 @@
+"""Groups: events of one receiver that are told in one message, in the way of Alertmanager.
+
+A group's first event waits for ``wait``, so that others may join it; what comes after its first message waits for
+``interval``. A group in which nothing came since its last message is idle; the next event begins anew with ``wait``.
+
+All of it is rows: ``alert_group`` with the moment of the next wave, and deliveries that wait in it. A wave is formed in
+one transaction in which nothing is sent, so a lock on the group's row is all the claim that is needed: a deliverer that
+dies in it has done nothing, and the others pass the row over meanwhile. The router locks the groups that it adds to, so
+nothing joins a group while its wave is formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, Row, delete, func, select, update
+
+from alerting import silences, throttle
+from alerting.database import BATCH, insert_new
+from alerting.events import AlertEvent, EventKind, decode
+from alerting.matchers import all_accept, labels_of
+from alerting.routes import Group, Plan, Target
+from alerting.routing import Limit, Routing
+from alerting.tables import alert_delivery, alert_event, alert_group
+
+WAVE_MOST: Final = 2_000  # deliveries in one wave: bounds memory, and keeps a message in a size that can be sent
+IDLE_KEPT: Final = timedelta(days=1)
+_STORM: Final = (("digest", "more than the receiver's limit"),)
+_MOST_ROUNDS: Final = 5
+_WAITING: Final = "waiting"
+_d, _g, _e = alert_delivery.c, alert_group.c, alert_event.c
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A delivery that is about to be written."""
+
+    event_id: int
+    event: AlertEvent | None
+    target: Target
+
+
+@dataclass(frozen=True)
+class Member:
+    """A delivery that waits in a group."""
+
+    id: int
+    event_id: int
+    channel: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Wave:
+    """What one call of flush() did: the channels that have a message now, and how many deliveries were held back."""
+
+    channels: tuple[str, ...] = ()
+    silenced: int = 0
+
+
+def divert_storms(connection: Connection, now: datetime, drafts: list[Draft], routing: Routing) -> list[Draft]:
+    """Puts what goes beyond a receiver's limit into its digest. What is grouped is counted when its wave is formed."""
+    events: dict[str, list[int]] = {}
+    for receiver, event_id in sorted({(_told_at_once(draft), draft.event_id) for draft in drafts}):
+        if receiver:
+            events.setdefault(receiver, []).append(event_id)
+    allowed = throttle.take(connection, now, routing.limits, {name: len(ids) for name, ids in events.items()})
+    late = {(name, event_id) for name, ids in events.items() for event_id in ids[allowed[name] :]}
+    digests = {name: _digest(name, routing.limits[name]) for name, _ in late}
+    return [
+        replace(draft, target=replace(draft.target, group=digests[name])) if (name, draft.event_id) in late else draft
+        for draft, name in ((draft, _told_at_once(draft)) for draft in drafts)
+    ]
+
+
+def _told_at_once(draft: Draft) -> str:
+    """The receiver that is told of this alone and now; empty where that is not so. Tests are never late."""
+    target, event = draft.target, draft.event
+    if target.group or target.held or event is None or event.kind is EventKind.TEST:
+        return ""
+    return target.receiver or ""
+
+
+def _digest(receiver: str, limit: Limit) -> Group:
+    return Group(receiver, _STORM, limit.per, limit.per)
+
+
+def open_groups(connection: Connection, now: datetime, groups: Iterable[Group]) -> dict[str, int]:
+    """Locks these groups, new ones too, until the transaction ends; idle ones become due. Returns their ids by key."""
+    wanted = {group.key: group for group in groups}
+    ids: dict[str, int] = {}
+    for _ in range(_MOST_ROUNDS):  # an idle one may be forgotten between the two statements
+        missing = sorted(wanted.keys() - ids.keys())
+        if not missing:
+            return ids
+        rows = [_group_row(wanted[key], now) for key in missing]
+        connection.execute(insert_new(connection, alert_group, "group_key").values(rows))
+        query = select(_g.id, _g.group_key, _g.due_at).where(_g.group_key.in_(missing)).order_by(_g.group_key)
+        for row in connection.execute(query.with_for_update()).all():
+            ids[row.group_key] = row.id
+            if row.due_at is None:
+                due_at = now + wanted[row.group_key].wait
+                connection.execute(update(alert_group).where(_g.id == row.id).values(due_at=due_at))
+    raise AssertionError("a group was forgotten again and again while it was opened")
+
+
+def _group_row(group: Group, now: datetime) -> dict[str, Any]:
+    return {
+        "group_key": group.key,
+        "receiver": group.receiver,
+        "labels": msgspec.json.encode(group.labels).decode(),
+        "due_at": now + group.wait,
+        "interval_seconds": group.interval.total_seconds(),
+    }
+
+
+def join_runs(connection: Connection, drafts: Sequence[Draft], ids: dict[str, int]) -> None:
+    """A failed run is told together with its tasks: those that still wait for the same receiver join its group."""
+    for draft in drafts:
+        event, group = draft.event, draft.target.group
+        if event is None or group is None or event.kind is not EventKind.RUN_FAILED:
+            continue
+        tasks = select(_e.id).where(
+            _e.dag_id == event.dag_id,
+            _e.run_id == event.run_id,
+            _e.kind.in_((EventKind.TASK_FAILED.value, EventKind.TASK_RETRY.value)),
+        )
+        waiting = (_d.receiver == group.receiver, _d.state == _WAITING, _d.wave.is_(None), _d.event_id.in_(tasks))
+        connection.execute(update(alert_delivery).where(*waiting).values(group_id=ids[group.key]))
+
+
+def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
+    """Forms the wave of one group that is due; None where none is.
+
+    1. Lock the group that has been due for longest; one that another deliverer has locked is passed over.
+    2. Lock what waits in it, at most WAVE_MOST; hold back what was silenced meanwhile.
+    3. Beyond the receiver's limit, move the rest to its digest instead.
+    4. Make one message for each channel and address.
+    5. Say when to look again: at once where there is more, after the interval, or not until an event comes.
+    """
+    query = select(alert_group).where(_g.due_at <= now).order_by(_g.due_at, _g.id).limit(1)
+    group = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
+    if group is None:
+        return None
+    members = _waiting(connection, group.id)
+    told = _hold_silenced(connection, now, members, plan)
+    limit = _limit(group, plan)
+    channels: tuple[str, ...] = ()
+    if told and limit and not throttle.take_one(connection, now, group.receiver, limit):
+        _move(connection, told, open_groups(connection, now, [_digest(group.receiver, limit)]))
+    else:
+        channels = _send(connection, now, told)
+    values = {"due_at": _next_wave(group, now, len(members)), "waved_at": now}
+    connection.execute(update(alert_group).where(_g.id == group.id).values(values))
+    return Wave(channels, len(members) - len(told))
+
+
+def _waiting(connection: Connection, group_id: int) -> list[Member]:
+    query = (
+        select(_d.id, _d.event_id, _d.channel, _d.target)
+        .where(_d.group_id == group_id, _d.state == _WAITING, _d.wave.is_(None))
+        .order_by(_d.id)
+        .limit(WAVE_MOST)
+        .with_for_update()
+    )
+    return [Member(*row) for row in connection.execute(query)]
+
+
+def _next_wave(group: Row[Any], now: datetime, members: int) -> datetime | None:
+    if members == 0:
+        return None
+    return now if members == WAVE_MOST else now + timedelta(seconds=group.interval_seconds)
+
+
+def _hold_silenced(connection: Connection, now: datetime, members: Sequence[Member], plan: Plan) -> list[Member]:
+    held = silences.active(connection, now) if members else []
+    if not held:
+        return list(members)
+    told = []
+    for start in range(0, len(members), BATCH):
+        part = members[start : start + BATCH]
+        query = select(_e.id, _e.payload).where(_e.id.in_({row.event_id for row in part}))
+        events = {row.id: decode(row.payload) for row in connection.execute(query)}
+        for row in part:
+            silence = _silence_of(events.get(row.event_id), held, plan)
+            if silence is None:
+                told.append(row)
+                continue
+            values = {"state": "suppressed", "error": silence.reason}
+            connection.execute(update(alert_delivery).where(_d.id == row.id).values(values))
+    return told
+
+
+def _silence_of(event: AlertEvent | None, held: Sequence[silences.Silence], plan: Plan) -> silences.Silence | None:
+    if event is None:
+        return None
+    labels = plan.routing.labels(event) if plan.routing else labels_of(event)
+    return next((silence for silence in held if all_accept(silence.matchers, labels)), None)
+
+
+def _limit(group: Row[Any], plan: Plan) -> Limit | None:
+    """None for a digest, which is what comes of a limit."""
+    is_digest = msgspec.json.decode(group.labels) == [list(label) for label in _STORM]
+    return None if is_digest or plan.routing is None else plan.routing.limits.get(group.receiver)
+
+
+def _move(connection: Connection, members: Sequence[Member], ids: dict[str, int]) -> None:
+    (group_id,) = ids.values()
+    for part in _parts([member.id for member in members]):
+        connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(group_id=group_id))
+
+
+def _send(connection: Connection, now: datetime, members: Sequence[Member]) -> tuple[str, ...]:
+    """One message per channel and address; its first row carries it and is due."""
+    by_target: dict[tuple[str, str], list[int]] = {}
+    for row in members:
+        by_target.setdefault((row.channel, row.target), []).append(row.id)
+    for ids in by_target.values():
+        first = {"state": "pending", "due_at": now}
+        connection.execute(update(alert_delivery).where(_d.id == ids[0]).values(first))
+        form_wave(connection, ids)
+    return tuple(channel for channel, _ in by_target)
+
+
+def form_wave(connection: Connection, ids: Sequence[int]) -> None:
+    """The first of these rows carries the message about all of them; the others wait for its outcome.
+
+    A dead wave stays dead as a whole. A row alone is no wave.
+    """
+    if len(ids) < 2:
+        return
+    for part in _parts(ids):
+        connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(wave=ids[0]))
+    for part in _parts(ids[1:]):
+        open_ones = (_d.id.in_(part), _d.state == "pending")
+        connection.execute(update(alert_delivery).where(*open_ones).values(state=_WAITING, due_at=None))
+
+
+def _parts(ids: Sequence[int]) -> Iterable[Sequence[int]]:
+    return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
+
+
+def next_due(connection: Connection) -> datetime | None:
+    """When the next wave of any group is due."""
+    due: datetime | None = connection.execute(select(func.min(_g.due_at))).scalar()
+    return due
+
+
+def count_open(connection: Connection) -> int:
+    """How many groups have, or may soon have, something to tell."""
+    return int(connection.execute(select(func.count()).where(_g.due_at.is_not(None))).scalar_one())
+
+
+def forget_idle(connection: Connection, now: datetime) -> int:
+    """Removes groups that have had nothing to tell for a day; returns how many."""
+    idle = (_g.due_at.is_(None), _g.waved_at < now - IDLE_KEPT)
+    return connection.execute(delete(alert_group).where(*idle)).rowcount

@@ -1,0 +1,148 @@
+"""What an event is known by, its labels, and conditions on them, in the way of Alertmanager.
+
+``=`` and ``!=`` compare, ``=~`` and ``!~`` match a regular expression of RE2 against the whole value. A label that an
+event has not is the empty text. An event may have several tags: ``tag="x"`` holds where one of them is x, ``tag!="x"``
+where none is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+import re2
+
+from alerting.document import meant
+from alerting.events import AlertEvent, EventKind
+
+Severity: TypeAlias = Literal["info", "warning", "error", "critical"]
+Labels: TypeAlias = Mapping[str, tuple[str, ...]]
+
+LABELS: Final = ("dag", "run", "task", "tag", "owner", "event", "severity", "pool", "try")
+SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error", "critical")
+DEFAULT_SEVERITY: Final[Mapping[EventKind, Severity]] = {
+    EventKind.TASK_FAILED: "error",
+    EventKind.TASK_RETRY: "warning",
+    EventKind.RUN_FAILED: "error",
+    EventKind.TEST: "info",
+}
+_MAX_REGEX_BYTES: Final = 1 << 20
+_FORM: Final = re.compile(r"\s*([A-Za-z_]+)\s*(=~|!~|!=|=)\s*(.*?)\s*", re.DOTALL)
+Operator: TypeAlias = Literal["=", "!=", "=~", "!~"]
+
+
+def labels_of(event: AlertEvent, severity: Mapping[EventKind, Severity] = DEFAULT_SEVERITY) -> Labels:
+    """Each label and its values: one, but for tags; the empty text where there is none."""
+    return {
+        "dag": (event.dag_id or "",),
+        "run": (event.run_id or "",),
+        "task": (event.task_id or "",),
+        "tag": event.tags or ("",),
+        "owner": (event.owner or "",),
+        "event": (event.kind.value,),
+        "severity": (severity.get(event.kind, DEFAULT_SEVERITY[event.kind]),),
+        "pool": (event.pool or "",),
+        "try": ("" if event.try_number is None else str(event.try_number),),
+    }
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """One condition on one label."""
+
+    label: str
+    operator: Operator
+    value: str
+    regex: Any = field(default=None, compare=False, repr=False)
+
+    def accepts(self, labels: Labels) -> bool:
+        return any(map(self.takes, labels[self.label])) is not self.negative
+
+    def takes(self, value: str) -> bool:
+        """Whether the comparison itself holds, before a negation."""
+        return value == self.value if self.regex is None else self.regex.fullmatch(value) is not None
+
+    @property
+    def negative(self) -> bool:
+        return self.operator in ("!=", "!~")
+
+    def __str__(self) -> str:
+        escaped = self.value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'{self.label}{self.operator}"{escaped}"'
+
+
+def parse_matcher(text: str) -> Matcher:
+    """``dag=~"etl_.*"``, with or without quotes. Raises ValueError with one sentence."""
+    found = _FORM.fullmatch(text)
+    if found is None:
+        msg = f'{text!r} is no matcher; write one such as dag="daily" or task=~"load_.*" (=, !=, =~, !~)'
+        raise ValueError(msg)
+    label, operator, value = found[1], _operator(found[2]), _unquoted(found[3])
+    if label not in LABELS:
+        msg = f"there is no label {label!r}{meant(label, LABELS)}"
+        raise ValueError(msg)
+    _check_value(label, operator, value)
+    return Matcher(label, operator, value, _compiled(value) if operator in ("=~", "!~") else None)
+
+
+def _operator(text: str) -> Operator:
+    match text:
+        case "=" | "!=" | "=~" | "!~":
+            return text
+        case _:
+            raise AssertionError(text)
+
+
+def _unquoted(text: str) -> str:
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        return text[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    return text
+
+
+def _check_value(label: str, operator: Operator, value: str) -> None:
+    """Events and severities are few: one that does not exist is a mistake and not a condition that never holds."""
+    known: dict[str, tuple[str, ...]] = {"event": tuple(EventKind), "severity": SEVERITIES}
+    if operator in ("=", "!=") and label in known and value not in known[label]:
+        msg = f"there is no {label} {value!r}{meant(value, known[label])}"
+        raise ValueError(msg)
+
+
+def _compiled(pattern: str) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _MAX_REGEX_BYTES
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
+        msg = f"{pattern!r} is no regular expression of RE2: {reason}; it knows no look-around and no back-references"
+        raise ValueError(msg) from error
+
+
+def all_accept(matchers: tuple[Matcher, ...], labels: Labels) -> bool:
+    return all(matcher.accepts(labels) for matcher in matchers)
+
+
+def implied(matcher: Matcher, given: tuple[Matcher, ...]) -> bool:
+    """Whether whatever ``given`` accepts is surely accepted by ``matcher``. False does not mean that it is not."""
+    if matcher in given:
+        return True
+    fixed = [other.value for other in given if other.label == matcher.label and other.operator == "="]
+    if matcher.label == "tag" and matcher.negative:
+        return False  # there may be further tags
+    return any(matcher.takes(value) is not matcher.negative for value in fixed)
+
+
+def contradictory(matchers: tuple[Matcher, ...]) -> tuple[Matcher, Matcher] | None:
+    """Two conditions of which never both hold, where that is plain."""
+    for first in matchers:
+        if first.operator != "=":
+            continue
+        for other in matchers:
+            if other.label != first.label or other is first or other.takes(first.value) is not other.negative:
+                continue
+            if first.label != "tag" or other.negative:
+                return first, other
+    return None

@@ -1,0 +1,67 @@
+"""Watches ``alerting.yml``: a good file is adopted while the deliverer runs, a bad one leaves the old one in force."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from alerting.channels import Channel
+from alerting.channels.chat import named_channel
+from alerting.config import ConfigError, load
+from alerting.meters import Meter
+from alerting.routing import NamedChannel, Routing
+
+log = logging.getLogger(__name__)
+
+
+class Watch:
+    """The file as it was last understood. ``environ`` is what ``env:NAME`` in it refers to, as it was at the start."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str], meter: Meter) -> None:
+        self._path = path
+        self._environ = environ
+        self._meter = meter
+        self._seen: tuple[int, int, int] | None = None
+        self._channels: dict[NamedChannel, Channel] = {}
+        self.routing: Routing | None = None
+        self.refresh(force=True)
+
+    @property
+    def channels(self) -> list[Channel]:
+        """One for each that the file names; one that did not change is the same object, so its breaker stays."""
+        named = self.routing.channels if self.routing else ()
+        self._channels = {
+            channel: self._channels.get(channel) or named_channel(channel.name, channel.url) for channel in named
+        }
+        return list(self._channels.values())
+
+    def refresh(self, *, force: bool = False) -> bool:
+        """Reads the file again where it changed, or anyway; returns whether there is a new configuration."""
+        seen = self._stamp()
+        if seen == self._seen and not force:
+            return False
+        self._seen = seen
+        try:
+            routing = load(self._path, self._environ)
+        except ConfigError as error:
+            self._meter.gauge("alerts.config_ok", 0)
+            kept = (
+                "what was read before stays in force" if self.routing else "alerts go by the settings until it is right"
+            )
+            for line in error.lines:
+                log.error("%s; %s", line, kept)
+            return False
+        self._meter.gauge("alerts.config_ok", 1)
+        if routing == self.routing:
+            return False
+        log.info("alerts go by %s", self._path if routing else "the settings: there is no alerting.yml")
+        self.routing = routing
+        return True
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino

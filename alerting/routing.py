@@ -1,0 +1,118 @@
+"""What ``alerting.yml`` says: receivers, and the tree of routes that leads an event to them.
+
+An event enters at the root, which takes all. It goes down into the first child whose matchers accept it, and into the
+ones after it only where that child says ``continue``. Where no child takes it, the route itself does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from alerting.calendar import Calendar
+from alerting.events import AlertEvent, EventKind
+from alerting.matchers import DEFAULT_SEVERITY, Labels, Matcher, Severity, all_accept, labels_of
+
+NOBODY: Final = "nobody"
+TASK_EMAIL: Final = "task-email"
+SETTINGS: Final = "settings"
+
+
+@dataclass(frozen=True)
+class NamedChannel:
+    """An apprise URL under a name of its own, so that a changed URL is still the same channel."""
+
+    name: str
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """So many messages in so long a time; what goes beyond is told in one digest."""
+
+    messages: int = 30
+    per: timedelta = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """Somebody who is told, by all of these ways at once."""
+
+    name: str
+    emails: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    task_email: bool = False  # also those whom the task's own ``email=`` names
+    settings: bool = False  # also what the settings name: alerting.apprise_urls and Grafana
+    limit: Limit = Limit()
+
+
+BUILT_IN: Final[Mapping[str, Receiver]] = {
+    NOBODY: Receiver(NOBODY),
+    TASK_EMAIL: Receiver(TASK_EMAIL, task_email=True),
+    SETTINGS: Receiver(SETTINGS, settings=True),
+}
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Events with the same values of these labels are told in one message."""
+
+    by: tuple[str, ...] = ()
+    wait: timedelta = timedelta(seconds=30)  # from a group's first event to its first message
+    interval: timedelta = timedelta(minutes=5)  # between two messages of a group
+
+
+@dataclass(frozen=True)
+class Route:
+    """One node of the tree; what the file left out is taken from its parent."""
+
+    line: int
+    receiver: str
+    matchers: tuple[Matcher, ...] = ()
+    proceed: bool = False  # ``continue``: the siblings after it are asked too
+    grouping: Grouping | None = None
+    mute: tuple[str, ...] = ()
+    asks_for_event: bool = False  # a matcher here or above names the events that it wants
+    routes: tuple[Route, ...] = ()
+
+
+@dataclass(frozen=True)
+class Routing:
+    """The whole file, checked: every name in it is known."""
+
+    root: Route
+    receivers: Mapping[str, Receiver]
+    channels: tuple[NamedChannel, ...] = ()
+    calendars: Mapping[str, Calendar] = field(default_factory=dict)
+    severity: Mapping[EventKind, Severity] = field(default_factory=lambda: DEFAULT_SEVERITY)
+    secret_names: tuple[str, ...] = ()  # environment variables that it refers to
+
+    @property
+    def limits(self) -> Mapping[str, Limit]:
+        return {name: receiver.limit for name, receiver in self.receivers.items()}
+
+    def labels(self, event: AlertEvent) -> Labels:
+        return labels_of(event, self.severity)
+
+    def routes_of(self, labels: Labels) -> tuple[Route, ...]:
+        """The routes that an event with these labels takes, in the order of the file."""
+        return _walk(self.root, labels)
+
+    def muted_by(self, route: Route, event: AlertEvent) -> Calendar | None:
+        """The first of the route's mute windows that the event happened in."""
+        calendars = (self.calendars[name] for name in route.mute)
+        return next((calendar for calendar in calendars if calendar.mutes(event.occurred_at)), None)
+
+
+def _walk(route: Route, labels: Labels) -> tuple[Route, ...]:
+    if not all_accept(route.matchers, labels):
+        return ()
+    found: list[Route] = []
+    for child in route.routes:
+        taken = _walk(child, labels)
+        found += taken
+        if taken and not child.proceed:
+            break
+    return tuple(found) or (route,)

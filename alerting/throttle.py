@@ -1,0 +1,55 @@
+"""Storm control: how many messages a receiver is told within a window; what goes beyond it becomes one digest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, select, update
+
+from alerting.database import insert_new
+from alerting.routing import Limit
+from alerting.tables import alert_pace
+
+_p: Final = alert_pace.c
+
+
+def take(
+    connection: Connection, now: datetime, limits: Mapping[str, Limit], wanted: Mapping[str, int]
+) -> dict[str, int]:
+    """For each receiver how many of the wanted messages may go now; they are counted as gone.
+
+    1. Lock the receivers' rows, in one order, so that two deliverers count one after the other.
+    2. Begin a new window where the last one is over.
+    3. Write the new count. A rollback of the caller's transaction takes it back with the messages.
+    """
+    names = sorted(name for name in wanted if name in limits)
+    if not names:
+        return dict(wanted)
+    known = _locked(connection, now, names)
+    allowed = dict(wanted)
+    for name in names:
+        start, told = known[name]
+        if now - start >= limits[name].per:
+            start, told = now, 0
+        allowed[name] = max(0, min(wanted[name], limits[name].messages - told))
+        values = {"window_start": start, "messages": told + allowed[name]}
+        connection.execute(update(alert_pace).where(_p.receiver == name).values(values))
+    return allowed
+
+
+def take_one(connection: Connection, now: datetime, receiver: str, limit: Limit) -> bool:
+    """Whether one more message may go to this receiver."""
+    return take(connection, now, {receiver: limit}, {receiver: 1})[receiver] == 1
+
+
+def _locked(connection: Connection, now: datetime, names: list[str]) -> dict[str, tuple[datetime, int]]:
+    query = select(alert_pace).where(_p.receiver.in_(names)).order_by(_p.receiver).with_for_update()
+    known = {row.receiver: (row.window_start, row.messages) for row in connection.execute(query)}
+    missing = [name for name in names if name not in known]
+    if not missing:
+        return known
+    rows = [{"receiver": name, "window_start": now, "messages": 0} for name in missing]
+    connection.execute(insert_new(connection, alert_pace, "receiver").values(rows))
+    return {row.receiver: (row.window_start, row.messages) for row in connection.execute(query)}

@@ -1,0 +1,282 @@
+"""``windsock alerts check|show|deliveries|silence``: what alerting.yml says, and what became of an alert."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from engine.cli.errors import Failure, Misuse
+from engine.cli.opening import open_store
+from engine.cli.output import output_option, show
+from engine.config import load
+
+if TYPE_CHECKING:
+    from alerting.events import AlertEvent
+    from alerting.matchers import Matcher
+    from alerting.routing import Routing
+    from alerting.silences import Silence
+
+_SPAN: Final = re.compile(r"(\d+)([smhd])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DESCRIBED: Final = ("event", "dag", "run", "task", "tag", "owner", "pool", "try", "at")
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--event",
+    "described",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Describe an event and see its way; may be repeated.",
+)
+def check(file: Path | None, described: tuple[str, ...]) -> None:
+    """Check alerting.yml, and show which way an event would take.
+
+    \b
+    windsock alerts check --event event=task_failed --event dag=daily --event tag=critical
+    KEY is one of event, dag, run, task, tag, owner, pool, try, and at (a time with its zone, for mute windows).
+    """
+    from alerting.config import load as load_routing
+
+    settings = load()
+    path = file or settings.alerting.config_file
+    routing = load_routing(path)
+    if routing is None:
+        if file is not None:
+            raise Misuse(f"there is no file {path}")
+        click.echo(f"There is no {path}: alerts go to the tasks' email= and to alerting.apprise_urls.")
+        return
+    click.echo(f"{path} is right: {len(routing.receivers) - 3} receivers, {_count(routing)} routes.")
+    if described:
+        _show_way(routing, _event(described), tuple(settings.alerting.apprise_urls))
+
+
+def _count(routing: Routing) -> int:
+    def size(route: Any) -> int:
+        return 1 + sum(map(size, route.routes))
+
+    return size(routing.root)
+
+
+def _event(described: tuple[str, ...]) -> AlertEvent:
+    from alerting.document import meant
+    from alerting.events import AlertEvent, EventKind
+
+    given: dict[str, list[str]] = {}
+    for item in described:
+        key, equals, value = item.partition("=")
+        if not equals or key not in _DESCRIBED:
+            raise Misuse(f"--event {item!r}: write KEY=VALUE{meant(key, _DESCRIBED)}")
+        given.setdefault(key, []).append(value)
+    one = {key: values[-1] for key, values in given.items()}
+    kind = one.get("event", EventKind.TASK_FAILED.value)
+    if kind not in set(EventKind):
+        raise Misuse(f"there is no event {kind!r}{meant(kind, tuple(EventKind))}")
+    return AlertEvent(
+        kind=EventKind(kind),
+        occurred_at=_moment(one["at"]) if "at" in one else datetime.now().astimezone(),
+        dag_id=one.get("dag"),
+        run_id=one.get("run"),
+        task_id=one.get("task"),
+        tags=tuple(given.get("tag", ())),
+        owner=one.get("owner"),
+        pool=one.get("pool"),
+        try_number=_number(one["try"]) if "try" in one else None,
+        emails=("the task's own email",),
+    )
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise Misuse(f"--event try={text}: write a whole number")
+    return int(text)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Misuse(f"{text!r} is no time; write one such as 2026-12-24T03:00+01:00") from error
+    return moment.astimezone()  # without a zone: this machine's
+
+
+def _show_way(routing: Routing, event: AlertEvent, urls: tuple[str, ...]) -> None:
+    """The routes, then each delivery with what would hold it back; the silences where there is a metastore."""
+    from alerting.channels.chat import receivers
+    from alerting.routes import Plan, Suppressed, match
+
+    for route in routing.routes_of(routing.labels(event)):
+        conditions = ", ".join(map(str, route.matchers)) or "everything else"
+        click.echo(f"line {route.line} ({conditions}) → {route.receiver}")
+    plan = Plan(tuple(channel.name for channel in receivers(urls)), routing=routing)
+    targets = match(event, plan, _active_silences())
+    if isinstance(targets, Suppressed):
+        click.echo(f"  told to nobody: {targets.reason}")
+        return
+    for target in targets:
+        where = f"{target.channel} {', '.join(target.addresses)}".rstrip()
+        click.echo(f"  {where}: {_when(target.held.reason if target.held else None, target.group)}")
+
+
+def _when(held: str | None, group: Any) -> str:
+    if held is not None:
+        return f"not told, {held}"
+    if group is None:
+        return "told at once"
+    by = ", ".join(f"{name}={value}" for name, value in group.labels) or "everything together"
+    return f"told after {group.wait.total_seconds():g} s, with others of {by}"
+
+
+def _active_silences() -> list[Silence]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from alerting import silences
+    from alerting.clock import database_now
+    from engine.metastore.errors import MetastoreError
+
+    try:
+        with open_store() as store, store.read() as connection:
+            return silences.active(connection, database_now(connection))
+    except (MetastoreError, SQLAlchemyError) as error:
+        click.echo(f"windsock: silences are not looked at: {str(error).splitlines()[0]}", err=True)
+        return []
+
+
+@click.command("show")
+@click.argument("key", metavar="ID", type=int)
+@output_option
+def show_alert(key: int, output: str) -> None:
+    """Show the message that a delivery belongs to: what became of it, and every event that it tells of."""
+    import dataclasses
+
+    from alerting.outbox import message_of
+
+    with open_store() as store, store.read() as connection:
+        found = message_of(connection, key)
+    if not found:
+        raise Failure(f"there is no delivery {key}; see: windsock alerts list")
+    rows = [dataclasses.asdict(entry) for entry in found]
+    columns = {
+        "delivery_id": "id",
+        "kind": "what",
+        "dag_id": "DAG",
+        "run_id": "run",
+        "task_id": "task",
+        "state": "state",
+    }
+    if output != "json":
+        first = found[0]
+        click.echo(f"{first.channel or 'nobody'}: {first.state}, {first.attempts} attempts. Alerts in it: {len(found)}")
+    show(rows, output, columns=columns, below="error")
+
+
+@click.command()
+@output_option
+def deliveries(output: str) -> None:
+    """Count deliveries by channel and state."""
+    from alerting.outbox import counts
+
+    with open_store() as store, store.read() as connection:
+        found = counts(connection)
+    rows = [{"channel": channel or "nobody", "state": state, "count": count} for channel, state, count in found]
+    show(rows, output, empty="No deliveries.")
+
+
+@click.group()
+def silence() -> None:
+    """Hold alerts back for a while: they are recorded and not told."""
+
+
+@silence.command()
+@click.argument("matchers", nargs=-1, required=True, metavar="MATCHER...")
+@click.option("--for", "span", default="1h", show_default=True, metavar="TIME", help="How long, such as 30m, 2h or 3d.")
+@click.option("--starts", metavar="TIME", help="When it begins, such as 2026-12-24T22:00+01:00; now by default.")
+@click.option("--comment", default="", help="Why: whoever wonders reads it.")
+@click.option("--author", help="Who; by default your user name.")
+def add(matchers: tuple[str, ...], span: str, starts: str | None, comment: str, author: str | None) -> None:
+    """Silence what all MATCHERs accept, such as dag=daily or 'task=~"load_.*"'."""
+    from alerting import silences
+
+    parsed = [_matcher(text) for text in matchers]
+    length = _length(span)
+    begin = _moment(starts) if starts else None
+    with open_store() as store:
+        key = store.run(
+            lambda tx: silences.add(
+                tx.connection,
+                tx.now,
+                parsed,
+                author=author or getpass.getuser(),
+                comment=comment,
+                starts_at=begin or tx.now,
+                ends_at=(begin or tx.now) + length,
+            )
+        )
+    begins = f" from {starts}" if starts else ""
+    click.echo(f"Silence {key} holds for {span}{begins}. End it: windsock alerts silence expire {key}")
+
+
+def _matcher(text: str) -> Matcher:
+    from alerting.matchers import parse_matcher
+
+    try:
+        return parse_matcher(text)
+    except ValueError as error:
+        raise Misuse(str(error)) from error
+
+
+def _length(text: str) -> timedelta:
+    found = _SPAN.fullmatch(text)
+    if found is None or int(found[1]) == 0:
+        raise Misuse(f"--for {text!r}: write a length such as 30m, 2h or 3d")
+    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+
+
+@silence.command("list")
+@click.option("--expired", is_flag=True, help="Those that have ended, too.")
+@output_option
+def list_silences(expired: bool, output: str) -> None:
+    """List silences, the first to end first."""
+    from alerting import silences
+    from alerting.clock import database_now
+
+    with open_store() as store, store.read() as connection:
+        found = silences.listing(connection, database_now(connection), expired=expired)
+    rows = [
+        {
+            "id": entry.id,
+            "matchers": " ".join(map(str, entry.matchers)),
+            "author": entry.author,
+            "starts_at": entry.starts_at,
+            "ends_at": entry.ends_at,
+            "comment": entry.comment,
+        }
+        for entry in found
+    ]
+    columns = {
+        "id": "id",
+        "matchers": "matchers",
+        "author": "author",
+        "starts_at": "starts (UTC)",
+        "ends_at": "ends (UTC)",
+    }
+    show(rows, output, columns=columns, empty="No silences.", below="comment")
+
+
+@silence.command()
+@click.argument("ids", nargs=-1, required=True, type=int, metavar="ID...")
+def expire(ids: tuple[int, ...]) -> None:
+    """End silences now."""
+    from alerting import silences
+
+    with open_store() as store:
+        count = store.run(lambda tx: silences.expire(tx.connection, tx.now, ids))
+    if count < len(set(ids)):
+        raise Failure(f"{count} of {len(set(ids))} held or would have; see: windsock alerts silence list --expired")
+    click.echo(f"{count} {'silence is' if count == 1 else 'silences are'} ended.")

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from alerting.config import ConfigError, load, read
+from alerting.routing import Routing
+
+EXAMPLE = Path("tests/data/alerting/example.yml")
+ENVIRON = {"OPS_ROOM_URL": "json://127.0.0.1:9/room"}
+MINIMAL = "route: {receiver: settings}\n"
+
+
+def understood(text: str) -> Routing:
+    return read(text, Path("alerting.yml"), ENVIRON)
+
+
+def complaints(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        understood(text)
+    return raised.value.lines
+
+
+def test_the_documented_example_is_understood() -> None:
+    routing = load(EXAMPLE, ENVIRON)
+    assert routing is not None
+    assert [channel.name for channel in routing.channels] == ["ops-room", "pager"]
+    assert routing.receivers["data-team"].emails == ("data@example.org", "lead@example.org")
+    assert routing.receivers["ops"].limit.messages == 20
+    retries, critical, etl = routing.root.routes
+    assert retries.grouping is None
+    assert critical.proceed
+    assert etl.grouping is not None
+    assert (etl.grouping.by, etl.grouping.wait) == (("dag",), timedelta(seconds=30))
+    assert etl.mute == ("nights",)
+
+
+def test_no_file_is_no_configuration(tmp_path: Path) -> None:
+    assert load(tmp_path / "alerting.yml") is None
+
+
+def test_a_route_takes_from_its_parent_what_it_does_not_say() -> None:
+    routing = understood(
+        "route: {receiver: settings, group_by: [dag], group_wait: 1m, "
+        "routes: [{matchers: dag=a, receiver: task-email, group_by: [task]}, {matchers: dag=b}]}"
+    )
+    first, second = routing.root.routes
+    assert first.grouping is not None
+    assert (first.grouping.by, first.grouping.wait) == (("task",), timedelta(minutes=1))
+    assert (second.receiver, second.grouping) == ("settings", routing.root.grouping)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ("rout: {receiver: settings}", 1, "rout: unknown key, did you mean route?"),
+        ("receivers:\n  ops: {emial: a@b.org}\nroute: {receiver: ops}", 2, "receivers.ops.emial: unknown key"),
+        ("route:\n  receiver: seting", 2, "there is no receiver 'seting', did you mean settings?"),
+        ("route:\n  receiver: settings\n  routes:\n    - matchers: dagg=x", 4, "no label 'dagg', did you mean dag?"),
+        ("route:\n  receiver: settings\n  routes:\n    - matchers: dag=~'('", 4, "no regular expression of RE2"),
+        ("route:\n  receiver: settings\n  routes:\n    - matchers: event=task_faild", 4, "did you mean task_failed?"),
+        ("route:\n  receiver: settings\n  mute: nigts", 3, "there is no mute window 'nigts'"),
+        ("route: {receiver: settings}\nmute_windows:\n  n: {time_zone: Europe/Zuric, windows: [{days: mon}]}", 3,
+         "there is no time zone 'Europe/Zuric', did you mean Europe/Zurich?"),
+        ("route: {receiver: settings}\nmute_windows:\n  n:\n    windows: [{times: '22-6'}]", 4, "are no times of day"),
+        ("route: {receiver: settings}\nmute_windows:\n  n:\n    windows: [{days: mondya}]", 4, "no day of the week"),
+        ("route: {receiver: settings}\nmute_windows:\n  n:\n    windows: [{dates: 2026-02-30}]", 4, "is no date"),
+        ("receivers:\n  ops: {email: a@b.org}\nroute: {receiver: settings}", 2, "no route leads to this receiver"),
+        ("receivers:\n  ops: {channels: [room]}\nroute: {receiver: ops}", 2, "there is no channel 'room'"),
+        ("receivers:\n  ops: {email: nobody}\nroute: {receiver: ops}", 2, "'nobody' is no mail address"),
+        ("receivers:\n  ops: {}\nroute: {receiver: ops}", 2, "nobody would be told"),
+        ("receivers:\n  Ops: {email: a@b.org}\nroute: {receiver: Ops}", 2, "a name has small letters"),
+        ("receivers:\n  settings: {email: a@b.org}\nroute: {receiver: settings}", 2, "this name is taken"),
+        ("channels:\n  email: json://x\nroute: {receiver: settings}", 2, "this name is taken"),
+        ("channels:\n  room: slak://x\nroute: {receiver: settings}", 2, "did you mean slack://?"),
+        ("channels:\n  room: env:UNSET\nroute: {receiver: settings}", 2, "environment variable UNSET is not set"),
+        ("route:\n  receiver: settings\n  group_by: [dagg]", 3, "there is no label 'dagg'"),
+        ("route:\n  receiver: settings\n  group_wait: 1m", 3, "without group_by nothing is grouped"),
+        ("route:\n  receiver: settings\n  group_by: [dag]\n  group_wait: soon", 4, "'soon' is no length of time"),
+        ("route:\n  receiver: settings\n  matchers: dag=a", 3, "the first route takes every event"),
+        ("route: {routes: []}", 1, "the first route needs a receiver"),
+        ("route:\n  receiver: settings\n  receiver: settings", 3, "receiver: comes twice"),
+        ("severity: {task_retry: low}\nroute: {receiver: settings}", 1, "there is no severity 'low'"),
+        ("receivers:\n  a: {email: a@b.org, limit: {messages: 0}}\nroute: {receiver: a}", 2, "whole number above zero"),
+        ("route: [", 1, "this is not YAML"),
+        ("", 1, "the file is empty"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_its_line_and_what_was_perhaps_meant(text: str, line: int, told: str) -> None:
+    assert any(f"line {line}: " in complaint and told in complaint for complaint in complaints(text))
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ("{receiver: settings}", "{matchers: dag=a}"),
+        ("{matchers: dag=a}", "{matchers: dag=a}"),
+        ("{matchers: 'dag=~\"etl_.*\"'}", "{matchers: [dag=etl_a, task=t]}"),
+        ("{matchers: dag!=b}", "{matchers: dag=a}"),
+        ("{matchers: tag=x}", "{matchers: [tag=x, dag=a]}"),
+    ],
+)
+def test_a_route_behind_one_that_takes_all_of_its_events_is_refused(earlier: str, later: str) -> None:
+    text = f"route:\n  receiver: settings\n  routes:\n    - {earlier}\n    - {later}"
+    (complaint,) = complaints(text)
+    assert "line 5: route.routes[1]: no event comes here: the route of line 4 takes them all" in complaint
+    assert understood(text.replace("- {", "- {continue: true, ", 1))
+
+
+@pytest.mark.parametrize("later", ["dag=b", "dag=~'b.*'", "task=t", "tag=y"])
+def test_a_route_that_may_be_reached_is_not_refused(later: str) -> None:
+    assert understood(
+        f'route: {{receiver: settings, routes: [{{matchers: [dag=a, tag=x]}}, {{matchers: ["{later}"]}}]}}'
+    )
+
+
+def test_a_route_whose_conditions_exclude_each_other_is_refused() -> None:
+    text = "route: {receiver: settings, routes: [{matchers: dag=a, routes: [{matchers: dag=b}]}]}"
+    (complaint,) = complaints(text)
+    assert 'dag="a" and dag="b" exclude each other' in complaint
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
+    told = complaints("chanels: {}\nroute:\n  receiver: nobdy\n  groups: [dag]\n")
+    assert [line.split(":")[0][-1] for line in told] == ["1", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "channels: {room: slack://s3cr3t-t0ken}\nroute: {receiver: settings}",
+        "channels: {room: env:BROKEN}\nroute: {receiver: settings}",
+    ],
+)
+def test_no_part_of_a_url_is_told(text: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        read(text, Path("alerting.yml"), {"BROKEN": "slack://s3cr3t-t0ken"})
+    assert "s3cr3t" not in str(raised.value)
+
+
+def test_a_channel_hides_its_url() -> None:
+    routing = read(
+        "channels: {room: env:URL}\nreceivers: {r: {channels: room}}\nroute: {receiver: r}",
+        Path("alerting.yml"),
+        {"URL": "json://user:s3cr3t@127.0.0.1/"},
+    )
+    assert "s3cr3t" not in repr(routing)
+    assert routing.secret_names == ("URL",)
+
+
+def test_an_endless_file_is_refused_and_not_followed_for_ever() -> None:
+    told = complaints("route: &r\n  receiver: settings\n  routes:\n    - *r\n")
+    assert any("inside each other" in line for line in told)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerting.events import AlertEvent, EventKind
+from alerting.matchers import LABELS, contradictory, implied, labels_of, parse_matcher
+
+words = st.sampled_from(["", "a", "b", "ab", "ba"])
+patterns = st.sampled_from(["a", "a.*", ".*", "b|ab", ""])
+events = st.builds(
+    AlertEvent,
+    kind=st.sampled_from(EventKind),
+    occurred_at=st.just(datetime(2026, 1, 1, tzinfo=UTC)),
+    dag_id=words | st.none(),
+    task_id=words | st.none(),
+    owner=words | st.none(),
+    pool=words | st.none(),
+    tags=st.lists(words, max_size=3).map(tuple),
+    try_number=st.none() | st.integers(1, 3),
+)
+conditions = st.one_of(
+    st.tuples(st.sampled_from(["dag", "task", "tag", "owner", "pool"]), st.sampled_from(["=", "!="]), words),
+    st.tuples(st.sampled_from(LABELS), st.sampled_from(["=~", "!~"]), patterns),
+)
+
+
+def oracle(event: AlertEvent, label: str, operator: str, value: str) -> bool:
+    """As the documentation says it, without sharing the code."""
+    values = {
+        "dag": [event.dag_id or ""],
+        "run": [event.run_id or ""],
+        "task": [event.task_id or ""],
+        "tag": list(event.tags) or [""],
+        "owner": [event.owner or ""],
+        "event": [event.kind.value],
+        "severity": [{"task_retry": "warning", "test": "info"}.get(event.kind.value, "error")],
+        "pool": [event.pool or ""],
+        "try": [str(event.try_number) if event.try_number else ""],
+    }[label]
+    if "~" in operator:
+        holds = [re.fullmatch(value, each) is not None for each in values]
+    else:
+        holds = [each == value for each in values]
+    return not any(holds) if operator.startswith("!") else any(holds)
+
+
+@given(events, conditions)
+def test_a_condition_holds_where_the_documentation_says_so(event: AlertEvent, condition: tuple[str, str, str]) -> None:
+    label, operator, value = condition
+    matcher = parse_matcher(f'{label}{operator}"{value}"')
+    assert matcher.accepts(labels_of(event)) == oracle(event, label, operator, value)
+
+
+@given(events, st.lists(conditions, max_size=3), conditions)
+def test_what_is_said_to_be_implied_or_contradictory_is_so(
+    event: AlertEvent, several: list[tuple[str, str, str]], one: tuple[str, str, str]
+) -> None:
+    labels = labels_of(event)
+    given_ones = tuple(parse_matcher(f'{label}{op}"{value}"') for label, op, value in several)
+    matcher = parse_matcher(f'{one[0]}{one[1]}"{one[2]}"')
+    accepted = all(each.accepts(labels) for each in given_ones)
+    if accepted and implied(matcher, given_ones):
+        assert matcher.accepts(labels)
+    if accepted:
+        assert contradictory(given_ones) is None
+
+
+@given(conditions)
+def test_a_matcher_is_written_as_it_is_read(condition: tuple[str, str, str]) -> None:
+    matcher = parse_matcher(f'{condition[0]} {condition[1]} "{condition[2]}"')
+    assert parse_matcher(str(matcher)) == matcher
+
+
+@pytest.mark.parametrize("text", ['dag="a\\"b"', "dag=a b", 'dag="back\\\\slash"'])
+def test_quotes_and_blanks_survive(text: str) -> None:
+    assert parse_matcher(str(parse_matcher(text))) == parse_matcher(text)
+
+
+def test_a_regular_expression_is_matched_against_the_whole() -> None:
+    event = AlertEvent(kind=EventKind.TASK_FAILED, occurred_at=datetime(2026, 1, 1, tzinfo=UTC), dag_id="daily_2")
+    assert not parse_matcher("dag=~daily").accepts(labels_of(event))
+    assert parse_matcher("dag=~daily.*").accepts(labels_of(event))
+
+
+@pytest.mark.parametrize("text", ["", "dag", "=a", "dag==~", "dagg=a", "dag=~(", "event=failed", "severity=high"])
+def test_what_is_no_matcher_is_refused_with_a_sentence(text: str) -> None:
+    if text == "dag==~":
+        assert parse_matcher(text).value == "=~"
+        return
+    with pytest.raises(ValueError, match=r"\w+ \w+"):
+        parse_matcher(text)
