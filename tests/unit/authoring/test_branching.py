@@ -57,7 +57,7 @@ def skipped(
         ([], {"yes", "no"}),
         ("after", {"yes", "no"}),
     ],
-    ids=str,
+    ids=["one", "both", "a tuple", "none", "an empty list", "one further behind"],
 )
 def test_only_tasks_directly_behind_it_that_were_not_chosen_are_left(
     choice: Any, left: set[str], make_record: Any, make_xcom: Any
