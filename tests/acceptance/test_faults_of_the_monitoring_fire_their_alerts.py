@@ -78,10 +78,11 @@ def machine(tmp_path_factory: pytest.TempPathFactory, mapping: Path) -> Iterator
     made = Machine(
         tmp_path_factory.mktemp("home"),
         WINDSOCK__CORE__LOAD_EXAMPLES="false",
-        WINDSOCK__SCHEDULER__SCHEDULER_HEARTBEAT_SEC="1",
-        WINDSOCK__SCHEDULER__JOB_HEARTBEAT_SEC="1",
+        # Young ones: when the exporter that shows them is stopped, they are the last that is seen for seconds.
+        WINDSOCK__SCHEDULER__SCHEDULER_HEARTBEAT_SEC="0.5",
+        WINDSOCK__SCHEDULER__JOB_HEARTBEAT_SEC="0.5",
         WINDSOCK__SCHEDULER__DAG_DIR_LIST_INTERVAL="1",
-        WINDSOCK__EXPORTER__METASTORE_CACHE_SECONDS="0.5",
+        WINDSOCK__EXPORTER__METASTORE_CACHE_SECONDS="0.2",
         WINDSOCK__EXPORTER__MAX_SERIES=str(MOST_SERIES),
         WINDSOCK__EXPORTER__MAPPING=str(mapping),
     )
