@@ -1,4 +1,4 @@
-"""Alerting: event → outbox → route → lease → render → send → confirm. Works alone; knows nothing of the engine.
+"""Alerting: event → outbox → route → (group →) lease → render → send → confirm. Alone; knows nothing of the engine.
 
 The protocol
 ============
@@ -7,8 +7,14 @@ The protocol
 ``outbox.record(connection, events)``. Either both are committed or neither. An event's ``dedup_key`` names its episode,
 so recording it again changes nothing.
 
-**Who decides who is told?** ``routes.match``, a pure function of the event and the ``Plan``. ``outbox.route`` writes
-one delivery per target. Where nobody is told there is a row too, suppressed, with the reason.
+**Who decides who is told?** ``routes.match``, a pure function of the event, the ``Plan`` and the silences. The plan is
+made of the settings and of ``alerting.yml``, where there is one. ``outbox.route`` writes one delivery per target. Where
+somebody is not told there is a row too, suppressed, with the reason.
+
+**What is told together?** A delivery that is grouped waits in its group (``groups``). ``groups.flush`` makes a wave of
+what waits: one delivery carries the message, is leased, sent and settled like any other, and the others take its
+outcome in the same transaction. What goes beyond a receiver's limit (``throttle``) waits in its digest, which is a
+group. The claim on a group is the lock on its row, since a wave is formed in one transaction in which nothing is sent.
 
 **Who sends?** Any number of deliverers. ``outbox.lease`` gives one of them a delivery: a token, one attempt charged,
 and a moment at which the lease ends. The message is sent with no transaction open. ``retry`` and ``bury`` are guarded
@@ -24,6 +30,7 @@ only paces this process: breakers, time limits.
 =========================================  ========================================================================
 recording                                  the state change is rolled back with it
 routing, or a death in it                  the transaction is rolled back; the next turn routes the event
+forming a wave, or a death in it           the transaction is rolled back; the next turn forms it
 leasing, or a death after it               the lease runs out; the delivery is taken again, one attempt charged
 rendering                                  retried, since it is our fault; after the give-up age dead, with the reason
 sending: not now (4xx, 429, 5xx of HTTP)   retried: full jitter, 1 s doubling to 5 min, or when the receiver said
@@ -37,11 +44,13 @@ the receiver is not in the settings        it stays pending, no attempt charged,
 a death after sending, before confirming   sent again: at least once. The message carries the same Message-ID or
                                            Idempotency-Key, so that the receiver can tell
 confirming, while the database is away     tried until the lease ends, then as a death
+reading alerting.yml                       the one that was read before stays in force (``reload``)
 =========================================  ========================================================================
 
 So every event ends as delivered, dead or suppressed, each visible in ``outbox.listing``, and none disappears.
 
-Modules, in the order of the flow: ``events``, ``outbox`` (on ``tables``, ``database``, ``clock``), ``routes``,
-``render`` (on ``cleaning``, ``templates``), ``channels`` (``email``, ``chat``, ``grafana``), ``deliver`` (on ``lanes``,
-``pace``, ``meters``).
+Modules, in the order of the flow: ``events``, ``outbox`` (on ``tables``, ``database``, ``clock``), ``routes`` (on
+``routing``, ``matchers``, ``calendar``, ``silences``), ``groups`` (on ``throttle``), ``render`` (on ``digest``,
+``cleaning``, ``templates``), ``channels`` (``email``, ``chat``, ``grafana``), ``deliver`` (on ``lanes``, ``pace``,
+``meters``). ``config`` reads the file (on ``document``), ``reload`` watches it.
 """
