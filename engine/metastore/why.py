@@ -29,6 +29,7 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"  # the DAG version of its run is not stored, or stored by another Windsock
     RUN_QUEUED = "run_queued"  # its run waits for max_active_runs
     UPSTREAM = "upstream"
+    EARLIER_RUN = "earlier_run"  # depends_on_past, wait_for_downstream
     RETRY = "retry"  # an attempt failed, the next is not due
     RESCHEDULED = "rescheduled"  # a sensor that looks again later
     POOL_MISSING = "pool_missing"
@@ -82,6 +83,8 @@ class Facts:
     error: str | None = None  # of the last attempt
     rule: str = "all_success"
     upstream: tuple[tuple[str, str | None], ...] = ()  # task and state
+    earlier_run: str | None = None  # the run_id of the one that it waits for
+    backfill: bool = False  # its run is one of a backfill, which has a limit of its own
     pool: str = "default_pool"
     pool_slots: int = 1
     pool_use: Use | None = Use(0, 1)
@@ -161,10 +164,22 @@ def _run_queued(facts: Facts) -> Answer | None:
         return None
     if facts.runs.used < facts.runs.limit:
         return Answer(Reason.NEXT, "its run is queued and starts with the scheduler's next turn")
-    runs = f"{facts.runs.used} of {facts.runs.limit} runs of {facts.dag_id} are running (max_active_runs)"
+    of = f"{facts.dag_id} are running (max_active_runs)"
+    if facts.backfill:
+        of = "its backfill are running (--max-active-runs)"
+    runs = f"{facts.runs.used} of {facts.runs.limit} runs of {of}"
     before = f", and {_count(facts.runs_before, 'queued run')} come first" if facts.runs_before > 1 else ""
     before = ", and 1 queued run comes first" if facts.runs_before == 1 else before
     return Answer(Reason.RUN_QUEUED, f"its run is queued: {runs}{before}")
+
+
+def _earlier_run(facts: Facts) -> Answer | None:
+    if facts.state is not None or facts.earlier_run is None:
+        return None
+    told = f"it waits for its own success in the run before, {facts.earlier_run} (depends_on_past)"
+    return Answer(
+        Reason.EARLIER_RUN, f"{told}. See: windsock dags why {facts.dag_id} {facts.earlier_run} {facts.task_id}"
+    )
 
 
 def _upstream(facts: Facts) -> Answer | None:
@@ -234,6 +249,7 @@ _CAUSES: Final[Sequence[Callable[[Facts], Answer | None]]] = (
     _unreadable,
     _run_queued,
     # What a task waits for before it is ready: other tasks, an earlier run, a moment.
+    _earlier_run,
     _upstream,
     _retry,
     _rescheduled,

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Connection, and_, func, select
+from sqlalchemy.orm import aliased
 
 from engine.authoring.serialized import SerializedDag, SerializedTask, decode_dag
 from engine.metastore import budgets
@@ -33,6 +34,7 @@ _RUN: Final = (
     select(
         DagRun.id,
         DagRun.state,
+        DagRun.lane,
         DagSchedule.dag_id.label("known"),
         DagSchedule.is_paused,
         DagVersion.data,
@@ -40,13 +42,15 @@ _RUN: Final = (
     .outerjoin(DagSchedule, DagSchedule.dag_id == DagRun.dag_id)
     .outerjoin(DagVersion, and_(DagVersion.dag_id == DagRun.dag_id, DagVersion.version == DagRun.version))
 )
+_EARLIER: Final = aliased(DagRun)
 _TASKS: Final = (
-    select(TaskInstance, TaskAttempt.error, Process.hostname)
+    select(TaskInstance, TaskAttempt.error, Process.hostname, _EARLIER.run_id.label("earlier_run"))
     .outerjoin(
         TaskAttempt,
         and_(TaskAttempt.ti_id == TaskInstance.id, TaskAttempt.try_number == TaskInstance.try_number),
     )
     .outerjoin(Process, Process.id == TaskInstance.owner)
+    .outerjoin(_EARLIER, _EARLIER.id == TaskInstance.past_run_pk)
 )
 _IN_USE: Final = (
     select(
@@ -155,7 +159,7 @@ def _facts(
         paused=bool(run.is_paused),
         met=run.known is not None,
         readable=task is not None,
-        runs=house.use(budgets.DAG_RUNS, dag_id, {}) or Use(0, 1),
+        runs=house.use(budgets.DAG_RUNS, run.lane or dag_id, {}) or Use(0, 1),
         runs_before=before,
         state=ti.state if ti else None,
         try_number=ti.try_number if ti else 0,
@@ -166,6 +170,8 @@ def _facts(
         hostname=row.hostname if row else None,
         error=row.error if row else None,
         rule=str(task.trigger_rule) if task else "all_success",
+        earlier_run=row.earlier_run if row else None,
+        backfill=run.lane is not None,
         upstream=_upstream(task.upstream if task else (), states),
         pool=pool,
         pool_slots=ti.pool_slots if ti else 1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import delete
@@ -114,6 +114,15 @@ def test_a_dag_that_no_scheduler_has_met_and_one_that_cannot_be_read_are_told(st
     with stage.store.begin() as tx:
         tx.connection.execute(delete(DagVersion))
     assert why(stage, "a", "other", "other").startswith("unreadable: ")
+
+
+@pytest.mark.usefixtures("scheduler")
+def test_an_earlier_run_that_a_task_waits_for_is_told(stage: Stage) -> None:
+    stage.dag("dag", bash("t", depends_on_past=True))
+    for number, name in enumerate(("one", "two")):
+        assert stage.create("dag", name, run_type="scheduled", logical_date=datetime(2026, 1, 1 + number, tzinfo=UTC))
+    stage.start_runs()
+    assert why(stage, "t", "two").startswith("earlier_run: it waits for its own success in the run before, one ")
 
 
 def test_a_run_that_is_not_there_has_no_facts(stage: Stage) -> None:

@@ -14,6 +14,19 @@ READY = Facts(now=NOW, dag_id="d", task_id="t", run_state="running", state="sche
 USERS = (("a.x", 2), ("b.y", 1), ("c.z", 1))
 
 SENTENCES = [
+    (
+        {"state": None, "earlier_run": "scheduled__1"},
+        "earlier_run",
+        (
+            "it waits for its own success in the run before, scheduled__1 (depends_on_past). "
+            "See: windsock dags why d scheduled__1 t"
+        ),
+    ),
+    (
+        {"run_state": "queued", "state": None, "runs": Use(2, 2), "backfill": True},
+        "run_queued",
+        "its run is queued: 2 of 2 runs of its backfill are running (--max-active-runs)",
+    ),
     ({"state": "running", "try_number": 1, "hostname": "h"}, "running", "it is running on h, attempt 1 of 1"),
     (
         {"state": "queued", "hostname": "x"},
