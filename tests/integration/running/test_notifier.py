@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -47,3 +48,25 @@ def test_failures_are_told_and_their_callbacks_called_when_they_happen_not_when_
         assert len(smtp_server.wait_for(count, 20)) == count
         wait_until(called.exists, "the callback", 20)
         called.unlink()
+
+
+def test_a_signal_makes_it_read_alerting_yml_anew_and_a_bad_one_changes_nothing(
+    home: Home, smtp_server: MailServer
+) -> None:
+    home.add("d", "BashOperator(task_id='t', bash_command='false', email='author@example.org')")
+    path = home.folder / "alerting.yml"
+    path.write_text("receivers: {ops: {email: ops@example.org}}\nroute: {receiver: ops}\n")
+    home.scheduler()
+    notifier = home.run([sys.executable, "-c", _WAITING], "notifier")
+    wait_until(lambda: home.alive(ProcessKind.NOTIFIER), "the notifier", 30)
+    home.finish("d")
+    assert smtp_server.wait_for(1, 20)[0].recipients == ("ops@example.org",)
+    path.write_text("receivers: {ops: {email: ops@example.org}}\nroute: {receiver: opps}\n")
+    notifier.send_signal(signal.SIGHUP)
+    home.finish("d")
+    assert smtp_server.wait_for(2, 20)[1].recipients == ("ops@example.org",)
+    assert "line 2: route.receiver: there is no receiver 'opps', did you mean ops?" in home.output("notifier")
+    path.unlink()
+    notifier.send_signal(signal.SIGHUP)
+    home.finish("d")
+    assert smtp_server.wait_for(3, 20)[2].recipients == ("author@example.org",)
