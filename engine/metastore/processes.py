@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -82,20 +83,35 @@ def end(tx: Tx, ids: Iterable[str]) -> None:
     tx.connection.execute(statement.values(ended_at=tx.now))
 
 
-def find_dead(connection: Connection, now: datetime, threshold: timedelta, kinds: Iterable[ProcessKind]) -> list[str]:
-    """Ids of processes that neither ended nor live."""
-    statement = select(Process.id, Process.pid, Process.pid_started, Process.heartbeat_at)
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Processes that have not signed off, by id: those that are dead all the same, and those that live, by kind."""
+
+    dead: list[str]
+    living: Mapping[str, set[str]]
+
+
+def take_census(connection: Connection, now: datetime, threshold: timedelta, kinds: Iterable[ProcessKind]) -> Census:
+    """Who of these kinds lives, and who is dead without having said so. One statement."""
+    statement = select(Process.id, Process.kind, Process.pid, Process.pid_started, Process.heartbeat_at)
     statement = statement.where(Process.kind.in_(sorted(kinds)), Process.ended_at.is_(None))
     here = f"{_place()}:"
-    dead = []
+    census = Census([], defaultdict(set))
     for row in connection.execute(statement):
         if row.pid_started.startswith(here):
             gone = _mark(row.pid) != row.pid_started
         else:
             gone = row.heartbeat_at < now - threshold
         if gone:
-            dead.append(row.id)
-    return dead
+            census.dead.append(row.id)
+        else:
+            census.living[row.kind].add(row.id)
+    return census
+
+
+def find_dead(connection: Connection, now: datetime, threshold: timedelta, kinds: Iterable[ProcessKind]) -> list[str]:
+    """Ids of processes that neither ended nor live."""
+    return take_census(connection, now, threshold, kinds).dead
 
 
 def find_orphaned_owners(connection: Connection) -> list[str]:
@@ -104,12 +120,6 @@ def find_orphaned_owners(connection: Connection) -> list[str]:
     statement = select(TaskInstance.owner).distinct().outerjoin(Process, living)
     statement = statement.where(TaskInstance.owner.is_not(None), Process.id.is_(None))
     return [owner for owner in connection.execute(statement).scalars() if owner is not None]
-
-
-def count_others(connection: Connection, me: str, dead: Collection[str]) -> int:
-    """Schedulers besides `me` that work, those known to be dead left out."""
-    statement = select(Process.id).where(Process.kind == ProcessKind.SCHEDULER, Process.ended_at.is_(None))
-    return len(set(connection.execute(statement).scalars()) - {me, *dead})
 
 
 def living(connection: Connection, ids: Iterable[str]) -> set[str]:

@@ -55,6 +55,7 @@ _BATCH: Final = 200
 _GAUGE_SECONDS: Final = 5.0
 _IDLE_GAUGE_SECONDS: Final = 30.0
 _AUDIT_SECONDS: Final = 60.0
+_LONG_LOOK_SECONDS: Final = 30.0
 _TROUBLE_SECONDS: Final = 0.5
 _SHARE_SECONDS: Final = 0.25
 _EXECUTORS: Final = {"LocalExecutor": LocalExecutor, "SequentialExecutor": SequentialExecutor}
@@ -79,6 +80,7 @@ class Turn:
     to_end: dict[str, str] = field(default_factory=dict)  # our attempts that somebody's decision ends: token → why
     next_deadline: datetime | None = None  # of a run with a dagrun_timeout
     adopted: int = 0  # attempts that go on under the supervisor of a dead scheduler
+    looked_long: bool = False  # also for what hardly ever is there
     others: int = 0  # schedulers besides this one; told by a sweep
     may_start: bool = False  # queued runs may have room now
 
@@ -109,6 +111,7 @@ class Scheduler:
         self._others = 0  # schedulers besides this one, as the last sweep saw them
         self._next_share = 0.0
         self._next_sweep = 0.0
+        self._next_long_look = 0.0
         self._next_gauges = 0.0
         self._look_at_gauges = 0.0  # monotonic: even if nothing has happened here
         self._active = True  # something has happened since the gauges were read
@@ -306,8 +309,7 @@ class Scheduler:
             # A commit whose answer was lost may have claimed what was never submitted.
             if self._is_in_doubt() and self._executor.owner not in self._dead:
                 turn.released = transitions.disown(tx, self._executor.owner, self._executor.in_flight())
-            dead = self._find_dead(tx)
-            turn.others = processes.count_others(tx.connection, self._identity.id, dead)
+            dead = self._find_dead(tx, turn)
             turn.adopted = processes.attempts_outliving(tx.connection, dead)
             self._dead.update(dead)
         if self._dead:
@@ -321,7 +323,6 @@ class Scheduler:
                 turn.next_run = next_due(tx)
             promoted = transitions.promote(tx, _BATCH)
             late = self._keep_deadlines(tx, turn)
-            backfills.complete(tx)
             turn.more = created > 0 or _BATCH in (synced, promoted, late)
             look = look or bool(created)
         turn.may_start = look or any(change.end_date for change in turn.changes.runs)
@@ -335,16 +336,25 @@ class Scheduler:
 
     def _keep_deadlines(self, tx: Tx, turn: Turn) -> int:
         """Fail the runs that are over their time, and learn which attempts to end; returns how many runs there were."""
-        late = self._ledger.expire_runs(tx, _BATCH)
-        turn.changes.add(late)
-        turn.changes.add(self._ledger.release_overlooked(tx, _BATCH))
+        turn.next_deadline, late = deadlines.next_deadline(tx), Changes()
+        if turn.next_deadline and turn.next_deadline <= tx.now:
+            late = self._ledger.expire_runs(tx, _BATCH)
+            turn.changes.add(late)
+            turn.next_deadline = deadlines.next_deadline(tx)
+        if time.monotonic() >= self._next_long_look or turn.changes.runs:
+            turn.looked_long = True
+            turn.changes.add(self._ledger.release_overlooked(tx, _BATCH))
+            backfills.complete(tx)
+        if self._executor.in_flight() or self._is_in_doubt():
+            self._end_what_was_decided(tx, turn)
+        return len(late.runs)
+
+    def _end_what_was_decided(self, tx: Tx, turn: Turn) -> None:
         turn.to_end = endings.requested(tx, self._executor.owner)
         # What never reached the supervisor has ended already.
         absent = turn.to_end.keys() - set(self._executor.in_flight())
         ended = [Finished(token, Outcome(Cause.ENDED, error=turn.to_end[token]), self._hostname) for token in absent]
         turn.changes.add(self._ledger.finish(tx, ended))
-        turn.next_deadline = deadlines.next_deadline(tx)
-        return len(late.runs)
 
     def _heartbeat(self, tx: Tx) -> None:
         ids = [self._identity.id, *self._executor.healthy_owners()]
@@ -359,15 +369,16 @@ class Scheduler:
         if self._executor.owner in buried:
             self._executor.end_hung(0)  # its attempts are somebody else's to decide by now
 
-    def _find_dead(self, tx: Tx) -> list[str]:
+    def _find_dead(self, tx: Tx, turn: Turn) -> list[str]:
         seconds = self._settings.scheduler.scheduler_health_check_threshold
         if self._troubled:
             self._judge_from = time.monotonic() + seconds  # the others could not write heartbeats either
         threshold = timedelta(seconds=seconds if time.monotonic() >= self._judge_from else seconds * 10)
         kinds = (ProcessKind.SUPERVISOR, ProcessKind.SCHEDULER)
-        dead = processes.find_dead(tx.connection, tx.now, threshold, kinds)
+        census = processes.take_census(tx.connection, tx.now, threshold, kinds)
+        turn.others = len(census.living[ProcessKind.SCHEDULER] - {self._identity.id})
         orphaned = processes.find_orphaned_owners(tx.connection)
-        return [process for process in {*dead, *orphaned} if process != self._executor.owner]
+        return [process for process in {*census.dead, *orphaned} if process != self._executor.owner]
 
     def _rescue(self, tx: Tx, turn: Turn) -> None:
         released, changes = self._ledger.rescue(tx, self._dead, _BATCH)
@@ -405,6 +416,8 @@ class Scheduler:
         if swept:
             self._dead.clear()
             self._doubtful, self._doubts_settled = False, doubts
+            if turn.looked_long:
+                self._next_long_look = time.monotonic() + _LONG_LOOK_SECONDS
             self._others = turn.others if self._store.dialect.locks_rows else 0  # SQLite's writers queue up anyway
             self._next_sweep = time.monotonic() + self._settings.scheduler.scheduler_heartbeat_sec
         self._active = self._active or bool(changes.tasks or changes.runs or changes.scheduled)
