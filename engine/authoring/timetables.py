@@ -60,6 +60,8 @@ def next_interval(
     Without `catchup` intervals that ended before the latest complete one are passed over. Logical dates only ever
     grow, also when the author changes the schedule.
     """
+    # In a gap or an overlap of its clock a local time equals no instant of another zone, and sums go by the wall.
+    start_date, end_date = (moment and moment.astimezone(UTC) for moment in (start_date, end_date))
     match schedule:
         case NoSchedule():
             return None
