@@ -251,7 +251,7 @@ def test_every_event_has_a_row_that_says_what_became_of_it(
           routes:
             - {matchers: dag=muted, mute: always}
             - {matchers: dag=dropped, receiver: nobody}
-            - {matchers: dag=grouped, group_by: [run], group_wait: 0s}
+            - {matchers: dag=grouped, group_by: [run], group_wait: 0s, group_interval: 1s}
         """,
     )
     dags = ("muted", "dropped", "grouped", "daily")
