@@ -91,7 +91,7 @@ def test_only_the_latest_scheduled_run_goes_on(make_record: Any, make_xcom: Any)
 @pytest.mark.parametrize(
     ("week_day", "left"),
     [("Sunday", {"no"}), ({"monday", "SUNDAY"}, {"no"}), ("Monday", {"yes"})],
-    ids=str,
+    ids=["one day", "some days", "another day"],
 )
 def test_a_branch_by_weekday_looks_at_the_logical_date(
     week_day: Any, left: set[str], make_record: Any, make_xcom: Any
