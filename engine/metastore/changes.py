@@ -103,6 +103,7 @@ class Changes:
 
     tasks: list[TaskChange] = field(default_factory=list)
     runs: list[RunChange] = field(default_factory=list)
+    ended: list[TaskChange] = field(default_factory=list)  # attempts that are over; a reschedule ends none
     scheduled: int = 0  # task instances that became ready
     late: list[str] = field(default_factory=list)  # tokens whose report came after somebody else's decision
     unjudged: list[str] = field(default_factory=list)  # tokens whose DAG version cannot be read; report them again
@@ -113,6 +114,7 @@ class Changes:
         """Append what a later step of the same transaction changed."""
         self.tasks += other.tasks
         self.runs += other.runs
+        self.ended += other.ended
         self.scheduled += other.scheduled
         self.late += other.late
         self.unjudged += other.unjudged

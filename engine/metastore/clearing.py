@@ -15,9 +15,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Connection, Row, bindparam, select, update
+from sqlalchemy import BindParameter, Connection, Row, bindparam, func, select, update
 
 from engine.metastore import budgets, endings, past, skips
+from engine.metastore.broken_off import break_off
 from engine.metastore.changes import Changes, RunFacts
 from engine.metastore.database import Tx
 from engine.metastore.endings import Ending
@@ -80,7 +81,8 @@ _MARK: Final = (
         owner=None,
         ready_at=None,
         past_run_pk=None,
-        sensing_since=None,
+        start_date=func.coalesce(TI.c.sensing_since, TI.c.start_date),
+        sensing_since=None,  # after start_date, as the table has them: MySQL assigns from left to right
     )
 )
 
@@ -105,9 +107,10 @@ def mark(tx: Tx, graphs: Graphs, runs: Runs, ids: Collection[int], state: TaskSt
     chosen = [row for row in rows if row.id in ids]
     endings.request(tx, _running(chosen), Ending(state.value))
     settled = [row for row in chosen if row.state != TaskState.RUNNING]
+    broken_off = break_off(tx, settled, state, Ending(state.value).sentence)
     if settled:
         tx.connection.execute(_MARK, {"ids": [row.id for row in settled], "b_state": state, "b_now": tx.now})
-    changes = Changes(tasks=[changed(row, state, end_date=tx.now) for row in settled])
+    changes = Changes(tasks=[changed(row, state, end_date=tx.now) for row in settled], ended=broken_off)
     again = [row for row in rows if row.id not in ids and row.state in BROKEN]
     changes.add(_reset(tx, graphs, runs, again, rows))
     changes.add(reconsider(tx, graphs, runs, past.successors(tx, graphs, runs, changes.tasks)))
@@ -171,10 +174,11 @@ def _reset(tx: Tx, graphs: Graphs, runs: Runs, again: Sequence[Row[Any]], touche
             tx.connection.execute(_QUEUE, {"b_id": row.id, "b_version": version, "b_now": tx.now})
     runs.forget(facts)
     _take_back(tx, shapes, again)
+    broken_off = break_off(tx, again, TaskState.UP_FOR_RETRY, Ending.RESTART.sentence)
     skipped = [changed(row, TaskState.SKIPPED, end_date=tx.now) for row in _skip_again(tx, again)]
     _give_back(tx, again)
     going = {row.id: shapes[row.id] for row in found if row.state == RunState.RUNNING}
-    changes = Changes(tasks=skipped)
+    changes = Changes(tasks=skipped, ended=broken_off)
     changes.add(reconsider(tx, graphs, runs, recount(tx, going)))
     changes.add(close_runs(tx, graphs, dict.fromkeys(going, 0)))
     return changes

@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy import BindParameter, Row, bindparam, func, or_, select, update
 
 from engine.metastore import budgets, endings
+from engine.metastore.broken_off import break_off
 from engine.metastore.changes import Changes, RunChange, RunFacts
 from engine.metastore.database import Tx
 from engine.metastore.endings import Ending
@@ -61,7 +62,8 @@ _SKIP: Final = (
         owner=None,
         ready_at=None,
         past_run_pk=None,
-        sensing_since=None,
+        start_date=func.coalesce(TI.c.sensing_since, TI.c.start_date),
+        sensing_since=None,  # after start_date, as the table has them: MySQL assigns from left to right
     )
 )
 
@@ -118,9 +120,10 @@ def _stop(tx: Tx, graphs: Graphs, runs: Runs, rows: list[Row[Any]], ending: Endi
     open_rows = [row for row in rows if row.state != TaskState.RUNNING]
     if not open_rows:
         return Changes()
+    broken_off = break_off(tx, open_rows, TaskState.SKIPPED, ending.sentence)
     tx.connection.execute(_SKIP, {"ids": [row.id for row in open_rows], "b_now": tx.now})
     skipped = [changed(row, TaskState.SKIPPED, end_date=tx.now) for row in open_rows]
-    changes = Changes(tasks=skipped)
+    changes = Changes(tasks=skipped, ended=broken_off)
     changes.add(advance(tx, graphs, runs, skipped))
     queued = [row for row in open_rows if row.state == TaskState.QUEUED]
     budgets.give(tx, budgets.task_amounts((row.dag_id, row.pool, row.pool_slots) for row in queued))

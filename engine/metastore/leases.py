@@ -37,8 +37,9 @@ LEADER: Final = "leader"
 CLAIMS: Final = "claims"
 ADMISSION: Final = "admission"
 
-TRUST_SECONDS: Final = 12.0
-LEASE: Final = timedelta(seconds=15)
+# An idle leader renews its lease twice a minute: both are longer than that.
+TRUST_SECONDS: Final = 40.0
+LEASE: Final = timedelta(seconds=45)
 
 _LEASE: Final = Base.metadata.tables[Lease.__tablename__]
 _ROW: Final = select(Lease.holder, Lease.term, Lease.expires_at).where(Lease.name == LEADER)

@@ -70,8 +70,8 @@ class ShipmentRequests:
     _places: dict[str, str] = field(default_factory=dict)
 
     def request(self, tx: Tx, changes: Changes) -> None:
-        """Insert a row for each attempt that ended in this transaction."""
-        ended = [change for change in changes.tasks if change.outcome is not None]
+        """Insert a row for each attempt that ended in this transaction; a log that goes on with the next poke waits."""
+        ended = changes.ended
         if not ended:
             return
         self._learn(tx, {change.owner for change in ended if change.owner})

@@ -22,7 +22,14 @@ from engine.metastore.tables import Base, TaskInstance
 
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
 
-_NOT_BEGUN: Final = TI.c.state.is_(None) | (TI.c.state == TaskState.SCHEDULED)
+_NOT_BEGUN: Final = TI.c.state.is_(None) | ((TI.c.state == TaskState.SCHEDULED) & TI.c.sensing_since.is_(None))
+_BY: Final = TI.alias("by")
+_STANDS: Final = (
+    select(_BY.c.id)
+    .where(_BY.c.run_pk == TI.c.run_pk, _BY.c.task_id == TI.c.skipped_by, _BY.c.state == TaskState.SUCCESS)
+    .correlate(TI)
+    .exists()
+)
 _OPEN: Final = (
     select(TI)
     .where(tuple_(TI.c.run_pk, TI.c.task_id).in_(bindparam("keys", expanding=True)), _NOT_BEGUN)
@@ -43,7 +50,7 @@ _FORGET: Final = (
     .where(TI.c.run_pk == bindparam("b_run"), TI.c.skipped_by.in_(bindparam("tasks", expanding=True)))
     .values(skipped_by=None)
 )
-_DECIDED: Final = select(TI).where(TI.c.run_pk == bindparam("run"), TI.c.skipped_by.is_not(None), _NOT_BEGUN)
+_DECIDED: Final = select(TI).where(TI.c.run_pk == bindparam("run"), TI.c.skipped_by.is_not(None), _NOT_BEGUN, _STANDS)
 _SKIP_AGAIN: Final = (
     update(TI)
     .where(TI.c.id.in_(bindparam("ids", expanding=True)), _NOT_BEGUN)

@@ -658,7 +658,8 @@ def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> C
     ]
     if over:
         tx.connection.execute(insert(TaskAttempt), [_attempt(row, change) for row, change in over])
-    _store_xcoms(tx, [change for _, change in over])
+    changes.ended += [change for _, change in over]
+    _store_xcoms(tx, changes.ended)
     changes.restarts = [row.id for row in held if row.ending == Ending.RESTART]
     changes.tasks += [change for change in ended if change.ti_id not in changes.restarts]
     final = [change for change in ended if change.state not in _WAITING]
@@ -675,7 +676,8 @@ def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime
     began = row.sensing_since or row.start_date
     retry_at = None
     if row.ending is not None:
-        return _changed(row, Ending(row.ending).state, outcome=outcome, hostname=report.hostname, end_date=end)
+        decided = {"hostname": report.hostname, "start_date": began, "end_date": end}
+        return _changed(row, Ending(row.ending).state, outcome=outcome, **decided)
     match outcome.cause:
         case Cause.SUCCESS:
             state = TaskState.SUCCESS

@@ -467,7 +467,9 @@ class _Server:
     def _end_strays(self) -> None:
         """End what dead children have left behind; what that leaves behind in turn is found a moment later."""
         self._straying = False
-        for pid in set(own_children()) - self._spared.union(self._pids.values()):
+        children = set(own_children())
+        self._spared &= children
+        for pid in children - self._spared.union(self._pids.values()):
             try:
                 os.kill(pid, signal.SIGKILL)
                 self._straying = True

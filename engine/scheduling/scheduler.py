@@ -282,6 +282,7 @@ class Scheduler:
             if turn.orders:
                 self._executor.submit(turn.orders)
             self._after(turn, swept=False, doubts=0)
+            self._look = True  # what has room now is handed out in the next turn
             return True
         return False
 

@@ -1,8 +1,9 @@
 """Allowed times: which unfinished task instances have passed theirs, and which are about to.
 
 A task's ``sla`` is the time from the end of its run's data interval to the task's end; a run without an interval counts
-from when it was due. That holds for runs started by hand too. The allowed times stand in the serialised DAG, which is
-read once per version and forgotten once nobody needs that version.
+from when it was due. That holds for runs started by hand too. A run of a backfill, and one that was cleared, counts
+from when it was queued: nobody has waited for it since its interval. The allowed times stand in the serialised DAG,
+which is read once per version and forgotten once nobody needs that version.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, case, func, literal_column, select
 
 from exporters.metastore.database import instant
 from exporters.metastore.families import OPEN_RUNS, among
@@ -43,7 +44,9 @@ class Deadlines:
             .where(dag_version.c.version.in_(bindparam("versions", expanding=True)))
             .where(dag_version.c.data.contains('"sla_seconds"'))
         )
-        due_from = func.coalesce(dag_run.c.data_interval_end, dag_run.c.run_after)
+        again = (dag_run.c.run_type == literal_column("'backfill'")) | (dag_run.c.clears > literal_column("0"))
+        due = func.coalesce(dag_run.c.data_interval_end, dag_run.c.run_after)
+        due_from = case((again, dag_run.c.queued_at), else_=due)
         keys = (dag_run.c.dag_id, dag_run.c.version, task_instance.c.task_id, due_from)
         self._tasks = (
             select(*keys[:-1], due_from.label("due_from"), func.count().label("tasks"))

@@ -93,10 +93,11 @@ def paused_of(rows: Iterable[Row[Any]]) -> frozenset[str]:
 
 
 def add_run_limits(samples: Samples, limits: Mapping[str, int | None], runs: Iterable[Row[Any]]) -> None:
-    """DAG → max_active_runs; ``dag_id``, ``runs``: its runs that are not over."""
+    """DAG → max_active_runs; ``dag_id``, ``runs``: its runs that are not over. With a ``lane`` another limit is theirs."""
     open_runs: Counter[str] = Counter()
     for row in runs:
-        open_runs[row.dag_id] += int(row.runs)
+        if getattr(row, "lane", None) is None:
+            open_runs[row.dag_id] += int(row.runs)
     for dag_id, limit in limits.items():
         if limit is not None:
             samples.set("metastore.dag_at_max_active_runs", float(open_runs[dag_id] >= limit), dag_id)

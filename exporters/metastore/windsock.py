@@ -42,8 +42,8 @@ dag_file = table("dag_file", column("path"), column("error"))
 budget = table("budget", column("kind"), column("name"), column("slots"), column("used"))
 dag_run = table(
     "dag_run",
-    *(column(name) for name in ("id", "dag_id", "state", "version")),
-    *_instants("data_interval_end", "run_after", "start_date", "end_date"),
+    *(column(name) for name in ("id", "dag_id", "state", "version", "lane", "run_type", "clears")),
+    *_instants("data_interval_end", "run_after", "queued_at", "start_date", "end_date"),
 )
 task_instance = table(
     "task_instance",
@@ -62,9 +62,9 @@ TABLES: Final = (
 )  # fmt: skip
 
 RUNS: Final = (
-    select(dag_run.c.dag_id, dag_run.c.state, dag_run.c.version, func.count().label("runs"))
+    select(dag_run.c.dag_id, dag_run.c.state, dag_run.c.version, dag_run.c.lane, func.count().label("runs"))
     .where(among(dag_run.c.state, OPEN_RUNS))
-    .group_by(dag_run.c.dag_id, dag_run.c.state, dag_run.c.version)
+    .group_by(dag_run.c.dag_id, dag_run.c.state, dag_run.c.version, dag_run.c.lane)
 )
 TASKS: Final = (
     select(task_instance.c.dag_id, task_instance.c.state, func.count().label("tasks"))

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from engine.metastore.outcome import Cause, Outcome
+from engine.metastore.states import TaskState
 from engine.metastore.tables import TaskInstance
 from tests.contract.metastore.stage import FAILURE, OWNER, SUCCESS, Stage, bash
 
@@ -131,3 +132,26 @@ def test_ends_and_reschedules_of_one_batch_are_written_apart(stage: Stage) -> No
     assert stage.states() == {"a": "success", "b": "up_for_reschedule", "c": "up_for_reschedule"}
     assert rows["c"].ready_at - rows["b"].ready_at == timedelta(seconds=495)
     assert [attempt.state for attempt in stage.attempts()] == ["success"]
+
+
+@pytest.mark.parametrize(("act", "state"), [("clear", "up_for_retry"), ("mark", "failed")])
+def test_an_attempt_that_is_taken_away_between_two_pokes_stays_in_the_history(
+    sensor: Stage, act: str, state: str
+) -> None:
+    sensor.finish((sensor.begin()["task"], later(60)))
+    began = sensor.rows()["task"].sensing_since
+    if act == "clear":
+        sensor.clear("task")
+    else:
+        sensor.mark(TaskState.FAILED, "task")
+        assert sensor.rows()["task"].start_date == began
+    (attempt,) = sensor.attempts()
+    assert (attempt.try_number, attempt.state, attempt.cause, attempt.start_date) == (1, state, "ended", began)
+    assert sensor.rows()["task"].sensing_since is None
+
+
+def test_the_next_attempt_after_a_clear_is_another_one(sensor: Stage) -> None:
+    sensor.finish((sensor.begin()["task"], later(60)))
+    sensor.clear("task")
+    sensor.finish((sensor.begin()["task"], SUCCESS))
+    assert [(row.try_number, row.state) for row in sensor.attempts()] == [(1, "up_for_retry"), (2, "success")]

@@ -12,10 +12,10 @@ from engine.metastore import processes, shipments
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Finished
 from engine.metastore.ledger import Ledger
-from engine.metastore.outcome import Outcome
+from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.processes import identify
 from engine.metastore.shipments import PLACE, Setback, Shipment, ShipmentRequests
-from engine.metastore.states import ProcessKind
+from engine.metastore.states import ProcessKind, TaskState
 from engine.metastore.store import Store
 from engine.metastore.tables import Base, LogShipment
 from tests.contract.metastore.stage import FAILURE, SUCCESS, Stage, bash, empty
@@ -182,3 +182,31 @@ def test_what_was_not_tried_is_given_back_untouched(store: Store) -> None:
     with store.read() as connection:
         assert shipments.any_due(connection, "here")
         assert not shipments.any_due(connection, "there")
+
+
+def test_the_log_of_an_attempt_that_was_cleared_while_it_ran_is_asked_for(store: Store, stage: Stage) -> None:
+    stage.dag("dag", bash("a"))
+    stage.trigger("dag", "run")
+    token = stage.begin()["a"]
+    stage.clear("a")
+    end(store, ledger(), (token, Outcome(Cause.ENDED, error="cleared")))
+    assert [row.path for row in waiting(store)] == ["dag_id=dag/run_id=run/task_id=a/attempt=1.log"]
+
+
+def test_a_log_that_goes_on_with_the_next_poke_is_asked_for_with_the_last_one(store: Store, stage: Stage) -> None:
+    stage.dag("dag", bash("a"))
+    stage.trigger("dag", "run")
+    end(store, ledger(), (stage.begin()["a"], Outcome(Cause.RESCHEDULE)))
+    assert waiting(store) == []
+    stage.promote()
+    end(store, ledger(), (stage.begin()["a"], SUCCESS))
+    assert [row.path for row in waiting(store)] == ["dag_id=dag/run_id=run/task_id=a/attempt=1.log"]
+
+
+def test_the_log_of_a_sensor_that_is_marked_between_two_pokes_is_asked_for(store: Store, stage: Stage) -> None:
+    stage.dag("dag", bash("a"))
+    stage.trigger("dag", "run")
+    end(store, ledger(), (stage.begin()["a"], Outcome(Cause.RESCHEDULE, resume_seconds=60)))
+    ti_id = stage.rows()["a"].id
+    store.run(lambda tx: ledger().mark(tx, {ti_id}, TaskState.SUCCESS))
+    assert [row.path for row in waiting(store)] == ["dag_id=dag/run_id=run/task_id=a/attempt=1.log"]
