@@ -99,6 +99,8 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "airflow.utils.weekday": ("WeekDay",),
     }
 )
+_PROVIDERS: Final = "airflow.providers."
+_STANDARD: Final = "airflow.providers.s"  # also what is mistyped
 _PACKAGES: Final = frozenset(name.rsplit(".", depth)[0] for name in MODULES for depth in range(1, name.count(".") + 1))
 
 
@@ -122,7 +124,10 @@ def explanation(error: ImportError) -> tuple[str, str] | None:
     if module.partition(".")[0] != ROOT:
         return None
     if isinstance(error, ModuleNotFoundError):
-        remedy = f"{did_you_mean(module, MODULES)} docs/authoring.md lists what there is.".strip()
+        hint = did_you_mean(module, MODULES)
+        if module.startswith(_PROVIDERS) and not module.startswith(_STANDARD):
+            hint = "Of the providers only airflow.providers.standard is here."
+        remedy = f"{hint} docs/authoring.md lists what there is.".strip()
         return f"Windsock has nothing in place of Airflow's module {module!r}.", remedy
     wanted = error.msg.partition("'")[2].partition("'")[0]  # Python 3.11 tells the name in the message only
     offered = MODULES.get(module, ())

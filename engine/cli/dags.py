@@ -280,7 +280,8 @@ def backfill(
         _, dag = find_dag(store, dag_id)
         if cancel:
             number, dropped = backfilling.cancel(store, dag_id)
-            click.echo(f"Backfill {number} of {dag_id} is cancelled; {dropped} runs will not start.")
+            rest = f"{dropped} of its runs will not start" if dropped else "all of its runs had begun"
+            click.echo(f"Backfill {number} of {dag_id} is cancelled: {rest}; what runs goes on.")
             return
         if since is None or until is None:
             raise Misuse("a backfill needs --start-date and --end-date")

@@ -179,6 +179,14 @@ def unshipped(connection: Connection, limit: int) -> list[Row]:
     return [dict(row) for row in connection.execute(select(*columns).order_by(LogShipment.id).limit(limit)).mappings()]
 
 
+def unshipped_logs(connection: Connection) -> tuple[int, timedelta, str]:
+    """How many logs wait to be shipped, for how long the oldest has, and why the last try failed."""
+    query = select(func.count(), func.min(LogShipment.created_at), func.max(LogShipment.error))
+    count, oldest, error = connection.execute(query).one()
+    age = database_now(connection) - oldest if oldest else timedelta(0)
+    return count, age, error or ""
+
+
 def lives(connection: Connection, kind: ProcessKind, now: datetime, threshold: timedelta) -> bool:
     """Whether a process of this kind has a fresh heartbeat."""
     query = select(func.count()).where(

@@ -197,10 +197,10 @@ def _warn(settings: Settings) -> None:
 
 
 def _tell_undelivered(settings: Settings) -> None:
-    """A line for alerts that wait for longer than a delivery takes, and one for those that were given up."""
+    """A line each for alerts and logs that wait for longer than it should take, and for alerts that were given up."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from engine.cli.queries import undelivered
+    from engine.cli.queries import undelivered, unshipped_logs
     from engine.metastore.errors import MetastoreError
     from engine.metastore.store import Store
 
@@ -208,12 +208,19 @@ def _tell_undelivered(settings: Settings) -> None:
         try:
             with store.read() as connection:
                 waiting, age, dead = undelivered(connection)
+                logs, logs_age, why = (
+                    unshipped_logs(connection) if settings.logging.remote_logging else (0, _PROMPT, "")
+                )
         except (SQLAlchemyError, MetastoreError):
             return  # the table says already that there is no metastore
     if waiting and age > _PROMPT:
         click.echo(f"Alerts that wait: {waiting}, the oldest for {age.total_seconds():.0f} s: windsock alerts list")
     if dead:
         click.echo(f"Alerts given up undelivered: {dead}: windsock alerts list --state dead")
+    if logs and logs_age > _PROMPT:
+        told = f" ({why})" if why else ""
+        seconds = logs_age.total_seconds()
+        click.echo(f"Logs not shipped: {logs}, the oldest for {seconds:.0f} s{told}: windsock tasks unshipped")
 
 
 def _tell_other_settings(settings: Settings) -> None:

@@ -93,8 +93,10 @@ def unshipped(output: str) -> None:
 
     with open_store() as store, store.read() as connection:
         rows = queries.unshipped(connection, limit=100)
-    columns = {"path": "log", "created_at": "since (UTC)", "attempts": "tries", "reason": "reason"}
-    show(rows, output, columns=columns, empty="No log waits to be shipped.", below="error")
+    columns = {"created_at": "since (UTC)", "attempts": "tries", "reason": "reason"}
+    told = [row | {"log": "\n".join(filter(None, (row["path"], row["error"])))} for row in rows]
+    empty = "No log waits to be shipped."
+    show(rows if output == "json" else told, output, columns=columns, empty=empty, below="log")
 
 
 @tasks.command()

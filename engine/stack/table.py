@@ -119,7 +119,7 @@ def footer(reports: Sequence[Report], home: Path) -> Text:
     if (home / "admin-password").exists():
         lines.append(f"The password of admin is in {home / 'admin-password'}")
     if any(report.health is Health.NOT_INSTALLED for report in reports):
-        lines.append("After you install something: windsock down, then windsock up")
+        lines.append("After you install what is missing: windsock down, then windsock up --detach")
     if shutil.which("windsock") is None:
         command = Path(sys.executable).parent
         lines.append(f"The windsock command is in {command}; to call it by its name: . {command / 'activate'}")

@@ -93,7 +93,7 @@ def paused_of(rows: Iterable[Row[Any]]) -> frozenset[str]:
 
 
 def add_run_limits(samples: Samples, limits: Mapping[str, int | None], runs: Iterable[Row[Any]]) -> None:
-    """DAG → max_active_runs; ``dag_id``, ``runs``: its runs that are not over. With a ``lane`` another limit is theirs."""
+    """DAG → max_active_runs; ``dag_id``, ``runs``: its runs that are not over. Those with a ``lane`` do not count."""
     open_runs: Counter[str] = Counter()
     for row in runs:
         if getattr(row, "lane", None) is None:

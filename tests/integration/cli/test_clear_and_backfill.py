@@ -122,7 +122,7 @@ def test_a_backfill_is_cancelled_with_a_word(windsock: Command, nightly: Store) 
     windsock("dags", "backfill", "etl", *range_)
     assert "is under way" in windsock("dags", "backfill", "etl", *range_).stderr
     assert windsock("dags", "backfill", "etl", "--cancel").stdout == (
-        "Backfill 1 of etl is cancelled; 3 runs will not start.\n"
+        "Backfill 1 of etl is cancelled: 3 of its runs will not start; what runs goes on.\n"
     )
     assert "no backfill of etl is under way" in windsock("dags", "backfill", "etl", "--cancel").stderr
     assert windsock("dags", "backfill", "etl", *range_).exit_code == 0
