@@ -27,17 +27,7 @@ class Feature(StrEnum):
     ON_EXECUTE = "on_execute callbacks"
 
 
-NOT_THERE: frozenset[Feature] = frozenset(
-    {
-        Feature.BRANCHING,
-        Feature.SENSORS,
-        Feature.TRIGGER_DAG_RUN,
-        Feature.PARAM_SCHEMA,
-        Feature.DAGRUN_TIMEOUT,
-        Feature.PAST,
-        Feature.ON_EXECUTE,
-    }
-)
+NOT_THERE: frozenset[Feature] = frozenset()
 
 
 @dataclass(frozen=True)
