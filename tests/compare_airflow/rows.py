@@ -218,6 +218,6 @@ ABSENT: tuple[str, ...] = (
     "Mapped tasks: `expand`, `partial`.",
     "Setup and teardown tasks, and the rule `all_done_setup_success`.",
     "The rule `all_done_min_one_success` of Airflow 3.",
-    "Schedules by datasets or assets, custom timetables, `@continuous`.",
+    "Schedules by datasets or assets, and custom timetables.",
     "Deferrable operators and the triggerer.",
 )
