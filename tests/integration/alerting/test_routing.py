@@ -148,6 +148,20 @@ def test_a_changed_file_is_adopted_and_a_bad_one_leaves_the_old_in_force(
     assert len(webhook_server.requests) == 1
 
 
+def test_groups_that_are_open_are_counted(
+    outbox_engine: Engine, failure: Failing, smtp_server: MailServer, tmp_path: Path
+) -> None:
+    path = a_file(
+        tmp_path / "alerting.yml",
+        "receivers: {a: {email: a@example.org}}\nroute: {receiver: a, group_by: [dag], group_wait: 0s}\n",
+    )
+    with by_file(outbox_engine, path, smtp_server.port) as (world, _):
+        wait_until(lambda: "alerts.groups_open" in world.meter.gauges, "the gauge", 30)
+        assert world.meter.gauges["alerts.groups_open"] == 0
+        world.record(failure(1), failure(2, dag_id="other"))
+        wait_until(lambda: world.meter.gauges["alerts.groups_open"] == 2, "both groups", 30)
+
+
 def test_ten_thousand_failures_in_a_minute_are_a_handful_of_messages_that_name_them_all(
     outbox_engine: Engine,
     failure: Failing,
