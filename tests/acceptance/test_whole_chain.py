@@ -237,7 +237,7 @@ def told(machine: Machine, tap: StatsdTap, gates: Path) -> StatsdTap:
 
     with contextlib.suppress(TimeoutError):  # the tests say which ones
         wait_until(
-            lambda: not names() - STILL.keys() - ELSEWHERE.keys() - CONSTANT - tap.moved(),
+            lambda: not moving() - tap.moved(),
             "every signal to move",
             timeout=60,
         )
