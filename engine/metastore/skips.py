@@ -51,6 +51,9 @@ _FORGET: Final = (
     .values(skipped_by=None)
 )
 _DECIDED: Final = select(TI).where(TI.c.run_pk == bindparam("run"), TI.c.skipped_by.is_not(None), _NOT_BEGUN, _STANDS)
+_REVOKED: Final = select(TI.c.id).where(
+    TI.c.run_pk == bindparam("run"), TI.c.skipped_by.is_not(None), _NOT_BEGUN, ~_STANDS
+)
 _SKIP_AGAIN: Final = (
     update(TI)
     .where(TI.c.id.in_(bindparam("ids", expanding=True)), _NOT_BEGUN)
@@ -97,12 +100,16 @@ def _behind(graph: Graph, change: TaskChange) -> dict[str, str | None]:
 def after_clear(tx: Tx, run_pk: int, cleared: Collection[str]) -> Sequence[Row[Any]]:
     """To be called when tasks of a run have been cleared; returns the rows that are skipped again, as they were.
 
-    1. Branches among `cleared` decide anew: what they decided before is forgotten.
+    1. Branches among `cleared` decide anew: what they decided before is forgotten, and so is what a branch decided
+       that does not stand in success any more.
     2. Cleared tasks that a branch which stays as it is decided against are skipped at once, whatever else they wait
        for. The caller counts the run's ``unfinished`` and advances what is behind them, as behind any final task.
     """
     if cleared:
         tx.connection.execute(_FORGET, {"b_run": run_pk, "tasks": sorted(cleared)})
+    # Read first: MySQL updates no table by a subquery on itself.
+    if revoked := tx.connection.execute(_REVOKED, {"run": run_pk}).scalars().all():
+        tx.connection.execute(update(TI).where(TI.c.id.in_(revoked)).values(skipped_by=None))
     statement = _DECIDED.with_for_update() if tx.dialect.locks_rows else _DECIDED
     rows = tx.connection.execute(statement, {"run": run_pk}).all()
     if rows:

@@ -283,3 +283,13 @@ def test_a_branch_that_is_cleared_too_decides_anew(stage: Stage) -> None:
     stage.start_runs()
     stage.play({"branch": Outcome(Cause.SUCCESS, skip=("left",))})
     assert stage.states() == {"branch": "success", "left": "skipped", "right": "success"}
+
+
+def test_a_branch_that_was_marked_as_failed_skips_nothing_any_more(stage: Stage) -> None:
+    stage.dag("dag", bash("branch"), bash("left", "branch"), bash("right", "branch"))
+    stage.trigger("dag")
+    stage.play({"branch": Outcome(Cause.SUCCESS, skip=("right",))})
+    stage.mark(TaskState.FAILED, "branch")
+    stage.clear("right")
+    stage.start_runs()
+    assert stage.states()["right"] == "upstream_failed"
