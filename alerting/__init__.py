@@ -49,8 +49,8 @@ reading alerting.yml                       the one that was read before stays in
 
 So every event ends as delivered, dead or suppressed, each visible in ``outbox.listing``, and none disappears.
 
-Modules, in the order of the flow: ``events``, ``outbox`` (on ``tables``, ``database``, ``clock``), ``routes`` (on
-``routing``, ``matchers``, ``calendar``, ``silences``), ``groups`` (on ``throttle``), ``render`` (on ``digest``,
-``cleaning``, ``templates``), ``channels`` (``email``, ``chat``, ``grafana``), ``deliver`` (on ``lanes``, ``pace``,
-``meters``). ``config`` reads the file (on ``document``), ``reload`` watches it.
+Modules, in the order of the flow: ``events`` (on ``kinds``), ``outbox`` (on ``tables``, ``database``, ``clock``),
+``routes`` (on ``routing``, ``matchers``, ``calendar``, ``silences``), ``groups`` (on ``throttle``), ``render`` (on
+``digest``, ``cleaning``, ``templates``), ``channels`` (``email``, ``chat``, ``grafana``), ``deliver`` (on ``lanes``,
+``pace``, ``meters``). ``config`` reads the file (on ``document``), ``reload`` watches it.
 """

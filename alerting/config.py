@@ -17,8 +17,8 @@ from alerting.channels.chat import check_url
 from alerting.channels.email import is_address
 from alerting.document import Document, Part
 from alerting.errors import AlertingError, ReceiverError
-from alerting.events import EventKind
-from alerting.matchers import DEFAULT_SEVERITY, LABELS, SEVERITIES, Matcher, Severity, contradictory, implied
+from alerting.kinds import SEVERITIES, EventKind, Severity
+from alerting.matchers import DEFAULT_SEVERITY, LABELS, Matcher, contradictory, implied
 from alerting.matchers import parse_matcher as parse
 from alerting.routes import EMAIL, GRAFANA
 from alerting.routing import BUILT_IN, Grouping, Limit, NamedChannel, Receiver, Route, Routing

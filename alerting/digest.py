@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from alerting.cleaning import shorten, shorten_lines
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import KINDS, EventKind
 
 Words = Callable[[str], str]
 
@@ -16,12 +17,6 @@ DETAILED_MOST: Final = 30  # beyond so many events each is only named
 ERROR_LIMIT: Final = 200
 CHAT_LIMIT: Final = 1_500  # Discord takes 2 000 characters in all
 SUBJECT_DAGS: Final = 3
-_VERDICTS: Final = {
-    EventKind.RUN_FAILED: "run failed",
-    EventKind.TASK_FAILED: "failed",
-    EventKind.TASK_RETRY: "will retry",
-    EventKind.TEST: "test",
-}
 
 
 @dataclass(frozen=True)
@@ -57,11 +52,11 @@ def _named(events: Sequence[AlertEvent], line: Words) -> Iterable[str]:
         by_kind.setdefault(event.kind, []).append(line(_name(event)))
     for kind in sorted(by_kind, key=lambda kind: kind is not EventKind.RUN_FAILED):
         names = [name for name in by_kind[kind] if name]
-        yield f"{_VERDICTS[kind]} ({len(names)}): {', '.join(names)}" if names else _VERDICTS[kind]
+        yield f"{KINDS[kind].short} ({len(names)}): {', '.join(names)}" if names else KINDS[kind].short
 
 
 def _verdict(event: AlertEvent) -> str:
-    return f"{_VERDICTS[event.kind]}{' ' if event.task_id else ''}"
+    return f"{KINDS[event.kind].short}{' ' if event.task_id else ''}"
 
 
 def _name(event: AlertEvent) -> str:
@@ -73,7 +68,7 @@ def subject(events: Sequence[AlertEvent], line: Words) -> str:
     """How many events, and of which DAGs."""
     dags = list(dict.fromkeys(line(event.dag_id or "Windsock") for event in events))
     more = f" and {len(dags) - SUBJECT_DAGS} more" if len(dags) > SUBJECT_DAGS else ""
-    failed = sum(event.kind in (EventKind.TASK_FAILED, EventKind.RUN_FAILED) for event in events)
+    failed = sum(KINDS[event.kind].trouble for event in events)
     what = f"{failed} failures" if failed == len(events) else f"{len(events)} alerts"
     return f"{what}: {', '.join(dags[:SUBJECT_DAGS])}{more}"
 

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import datetime
-from enum import StrEnum
 
 import msgspec
 
-
-class EventKind(StrEnum):
-    """What happened. The value is stored and is the label of the alerting metrics."""
-
-    TASK_FAILED = "task_failed"  # the last attempt failed: no retry will follow
-    TASK_RETRY = "task_retry"  # an attempt failed and another will follow
-    RUN_FAILED = "run_failed"
-    TEST = "test"  # `windsock alerts test`
+from alerting.kinds import KINDS, EventKind, Severity
 
 
 class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -47,7 +40,15 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     blocked: tuple[str, ...] = ()  # tasks that now will not run
     emails: tuple[str, ...] = ()  # who asked for mail in the DAG file
     summary: str | None = None  # for kinds without a task: one sentence
-    receiver: str | None = None  # of alerting.yml, for a test of this one alone
+    subject: str | None = None  # for kinds without a DAG: what it is about, such as a file, a component, a channel
+    receiver: str | None = None  # of alerting.yml, where the event is for this one alone
+    severity: Severity | None = None  # where the event itself knows better than its kind
+    due_at: datetime | None = None  # of an SLA: the deadline
+    predicted_at: datetime | None = None  # of an SLA at risk: the expected completion
+    missed: tuple[str, ...] = ()  # tasks that missed their SLA
+    blocking: tuple[str, ...] = ()  # tasks that hold these up
+    labels: tuple[tuple[str, str], ...] = ()  # of an alert of Prometheus
+    episode: str | None = None  # what goes wrong and recovers under one name, where the fields above do not say it
 
     @property
     def dedup_key(self) -> str:
@@ -61,8 +62,22 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
             self.try_number,
             # A test and an event without a run has no other identity than its moment.
             None if self.run_id else self.occurred_at.isoformat(),
+            *(part for part in (self.subject, self.episode) if part is not None),
         )
         return hashlib.sha256("\x1f".join("" if part is None else str(part) for part in parts).encode()).hexdigest()
+
+    @property
+    def episode_key(self) -> str:
+        """The same for the trouble and for what ends it, whichever attempt or moment. 64 hex digits."""
+        trouble = KINDS[self.kind].ends or self.kind
+        # A later run shows that a DAG recovered; a task recovers within its run.
+        run_id = None if trouble is EventKind.RUN_FAILED else self.run_id
+        parts = (trouble, self.dag_id, run_id, self.task_id, self.map_index, self.subject, self.episode)
+        return _digest(parts)
+
+
+def _digest(parts: Iterable[object]) -> str:
+    return hashlib.sha256("\x1f".join("" if part is None else str(part) for part in parts).encode()).hexdigest()
 
 
 def decode(payload: str) -> AlertEvent | None:

@@ -21,7 +21,8 @@ from sqlalchemy import Connection, Row, delete, func, select, update
 
 from alerting import silences, throttle
 from alerting.database import BATCH, insert_new
-from alerting.events import AlertEvent, EventKind, decode
+from alerting.events import AlertEvent, decode
+from alerting.kinds import EventKind
 from alerting.matchers import all_accept, labels_of
 from alerting.routes import Group, Plan, Target
 from alerting.routing import Limit, Routing

@@ -15,19 +15,13 @@ from typing import Any, Final, Literal, TypeAlias
 import re2
 
 from alerting.document import meant
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import KINDS, SEVERITIES, EventKind, Severity
 
-Severity: TypeAlias = Literal["info", "warning", "error", "critical"]
 Labels: TypeAlias = Mapping[str, tuple[str, ...]]
 
 LABELS: Final = ("dag", "run", "task", "tag", "owner", "event", "severity", "pool", "try")
-SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error", "critical")
-DEFAULT_SEVERITY: Final[Mapping[EventKind, Severity]] = {
-    EventKind.TASK_FAILED: "error",
-    EventKind.TASK_RETRY: "warning",
-    EventKind.RUN_FAILED: "error",
-    EventKind.TEST: "info",
-}
+DEFAULT_SEVERITY: Final[Mapping[EventKind, Severity]] = {kind: known.severity for kind, known in KINDS.items()}
 _MAX_REGEX_BYTES: Final = 1 << 20
 _FORM: Final = re.compile(r"\s*([A-Za-z_]+)\s*(=~|!~|!=|=)\s*(.*?)\s*", re.DOTALL)
 Operator: TypeAlias = Literal["=", "!=", "=~", "!~"]
@@ -42,7 +36,7 @@ def labels_of(event: AlertEvent, severity: Mapping[EventKind, Severity] = DEFAUL
         "tag": event.tags or ("",),
         "owner": (event.owner or "",),
         "event": (event.kind.value,),
-        "severity": (severity.get(event.kind, DEFAULT_SEVERITY[event.kind]),),
+        "severity": (event.severity or severity.get(event.kind, DEFAULT_SEVERITY[event.kind]),),
         "pool": (event.pool or "",),
         "try": ("" if event.try_number is None else str(event.try_number),),
     }

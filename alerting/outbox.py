@@ -20,8 +20,9 @@ from sqlalchemy import ColumnElement, Connection, Select, case, func, literal, o
 
 from alerting import groups, silences
 from alerting.database import BATCH, insert_new
-from alerting.events import AlertEvent, EventKind, decode
+from alerting.events import AlertEvent, decode
 from alerting.groups import Draft
+from alerting.kinds import EventKind
 from alerting.routes import EMAIL, GRAFANA, Plan, Suppressed, SuppressedBy, Target, match
 from alerting.tables import alert_delivery, alert_event
 

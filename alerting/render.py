@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
@@ -14,7 +14,8 @@ from jinja2.sandbox import SandboxedEnvironment
 from alerting import digest
 from alerting.channels import Message
 from alerting.cleaning import clean, defang, one_line, shorten, shorten_lines
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import KINDS, EventKind
 
 ReadTail = Callable[[str, int], list[str]]
 Redact = Callable[[str], str]
@@ -65,7 +66,7 @@ class Renderer:
             text=self._text.get_template("message.txt.j2").render(values),
             html=self._html.get_template("message.html.j2").render(values),
             chat=self._chat(event, values),
-            failed=event.kind in (EventKind.TASK_FAILED, EventKind.RUN_FAILED),
+            failed=KINDS[event.kind].trouble,
             recipients=recipients,
             tags=self._tags(event),
             url=one_line(event.url) if event.url else "",
@@ -88,7 +89,7 @@ class Renderer:
             html=self._html.get_template("wave.html.j2").render(values),
             chat=defang(digest.short(told, len(events), reference)),
             full=defang(text),
-            failed=any(event.kind in (EventKind.TASK_FAILED, EventKind.RUN_FAILED) for event in events),
+            failed=any(KINDS[event.kind].trouble for event in events),
             recipients=recipients,
             tags=tuple(sorted({tag for event in events for tag in self._tags(event)})[:MOST_TAGS]),
         )
@@ -102,7 +103,7 @@ class Renderer:
         """Without attempt and time of day, so that a client files all mails of one run's task as one conversation."""
         when = f" ({_instant(event.logical_date, seconds=False)})" if event.logical_date else ""
         where = self._line(_where(event)) or "Windsock"
-        return shorten(f"{_verdict(event)}: {where}", SUBJECT_LIMIT - len(when)) + when
+        return shorten(f"{KINDS[event.kind].verdict}: {where}", SUBJECT_LIMIT - len(when)) + when
 
     def _chat(self, event: AlertEvent, values: dict[str, Any]) -> str:
         """The link is ours and stays a link; everything else is made harmless first."""
@@ -114,7 +115,8 @@ class Renderer:
     def _values(self, event: AlertEvent) -> dict[str, Any]:
         return {
             "kind": event.kind.value,
-            "verdict": _verdict(event),
+            "severity": event.severity or KINDS[event.kind].severity,
+            "verdict": KINDS[event.kind].verdict,
             "where": self._line(_where(event)),
             "sentence": self._line(_sentence(event)),
             "error": shorten(self._block(event.error or ""), ERROR_LIMIT),
@@ -143,22 +145,8 @@ class Renderer:
         return one_line(self._redact(text))
 
 
-def _verdict(event: AlertEvent) -> str:
-    match event.kind:
-        case EventKind.TASK_FAILED:
-            return "Failed"
-        case EventKind.TASK_RETRY:
-            return "Will retry"
-        case EventKind.RUN_FAILED:
-            return "Run failed"
-        case EventKind.TEST:
-            return "Test alert"
-        case _:
-            assert_never(event.kind)
-
-
 def _where(event: AlertEvent) -> str:
-    name = ".".join(part for part in (event.dag_id, event.task_id) if part)
+    name = ".".join(part for part in (event.dag_id, event.task_id) if part) or event.subject or ""
     return f"{name}[{event.map_index}]" if event.map_index >= 0 else name
 
 
@@ -176,7 +164,7 @@ def _sentence(event: AlertEvent) -> str:
         case EventKind.TEST:
             return "If you read this, this receiver works. Nothing has failed."
         case _:
-            assert_never(event.kind)
+            return f"{KINDS[event.kind].verdict}."
 
 
 def _attempt(event: AlertEvent) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final, assert_never
+from typing import Final
 
 import msgspec
 
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import KINDS, EventKind, Kind
 from alerting.matchers import Labels, all_accept, labels_of
 from alerting.routing import BUILT_IN, NOBODY, Receiver, Route, Routing
 from alerting.silences import Silence
@@ -87,7 +88,7 @@ class Target:
 
 
 _NO_MAIL: Final = "nobody asked for it: no email in the DAG file"
-_NO_MAIL_OF_RETRIES: Final = f"{_NO_MAIL}; chat is told of final failures only"
+_CHAT_OF_TROUBLE: Final = "chat is told of final failures only"
 _TOLD_BY_TASKS: Final = Suppressed("each task that failed has an alert of its own")
 
 
@@ -116,21 +117,19 @@ def _of_one_receiver(event: AlertEvent, plan: Plan, name: str) -> tuple[Target, 
 
 
 def _by_settings(event: AlertEvent, plan: Plan) -> tuple[Target, ...] | Suppressed:
-    match event.kind:
-        case EventKind.TASK_FAILED | EventKind.TEST:
-            return _mail(event) + _chat(plan) or Suppressed(
-                f"{_NO_MAIL}, and WINDSOCK__ALERTING__APPRISE_URLS is empty"
-            )
-        case EventKind.TASK_RETRY:
-            return _mail(event) or Suppressed(_NO_MAIL_OF_RETRIES if plan.receivers else _NO_MAIL)
-        case EventKind.RUN_FAILED if event.cause in (None, CAUSED_BY_TASKS):
-            return _TOLD_BY_TASKS
-        case EventKind.RUN_FAILED:
-            return _mail(event) + _chat(plan) or Suppressed(
-                f"{_NO_MAIL}, and WINDSOCK__ALERTING__APPRISE_URLS is empty"
-            )
-        case _:
-            assert_never(event.kind)
+    if event.kind is EventKind.RUN_FAILED and event.cause in (None, CAUSED_BY_TASKS):
+        return _TOLD_BY_TASKS
+    kind = KINDS[event.kind]
+    mail = _mail(event) if kind.mail else ()
+    chat = _chat(plan) if kind.chat else ()
+    return mail + chat or Suppressed(_why_nobody_asked(kind, plan))
+
+
+def _why_nobody_asked(kind: Kind, plan: Plan) -> str:
+    no_mail = _NO_MAIL if kind.mail else "nobody is told of this by mail"
+    if kind.chat:
+        return f"{no_mail}, and WINDSOCK__ALERTING__APPRISE_URLS is empty"
+    return f"{no_mail}; {_CHAT_OF_TROUBLE}" if plan.receivers else no_mail
 
 
 def _by_file(event: AlertEvent, plan: Plan, routing: Routing) -> tuple[Target, ...] | Suppressed:

@@ -12,8 +12,9 @@ from datetime import timedelta
 from typing import Final
 
 from alerting.calendar import Calendar
-from alerting.events import AlertEvent, EventKind
-from alerting.matchers import DEFAULT_SEVERITY, Labels, Matcher, Severity, all_accept, labels_of
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind, Severity
+from alerting.matchers import DEFAULT_SEVERITY, Labels, Matcher, all_accept, labels_of
 
 NOBODY: Final = "nobody"
 TASK_EMAIL: Final = "task-email"

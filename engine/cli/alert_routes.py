@@ -66,7 +66,8 @@ def _count(routing: Routing) -> int:
 
 def _event(described: tuple[str, ...]) -> AlertEvent:
     from alerting.document import meant
-    from alerting.events import AlertEvent, EventKind
+    from alerting.events import AlertEvent
+    from alerting.kinds import EventKind
 
     given: dict[str, list[str]] = {}
     for item in described:

@@ -167,7 +167,8 @@ def _require_receivers(settings: Settings, receiver: str | None, emails: tuple[s
 
 
 def _record_test(store: Store, settings: Settings, receiver: str | None, emails: tuple[str, ...]) -> str:
-    from alerting.events import AlertEvent, EventKind
+    from alerting.events import AlertEvent
+    from alerting.kinds import EventKind
     from alerting.outbox import record
     from engine.metastore.store import Tx
 

@@ -14,7 +14,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from alerting import outbox
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from engine import links
 from engine.authoring.serialized import CallbackKind, SerializedTask
 from engine.logs.paths import attempt_log_path

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import Engine
 
 from alerting.database import connect
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.tables import TABLES, alert_delivery, alert_event, metadata
 
 EventMaker = Callable[..., AlertEvent]

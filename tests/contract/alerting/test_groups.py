@@ -16,8 +16,9 @@ from alerting import groups, outbox, silences
 from alerting.config import read
 from alerting.database import transact
 from alerting.errors import AlertingError
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
 from alerting.groups import Wave
+from alerting.kinds import EventKind
 from alerting.matchers import parse_matcher
 from alerting.outbox import Lease, Refusal
 from alerting.routes import Plan

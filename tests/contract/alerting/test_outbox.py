@@ -14,7 +14,8 @@ from sqlalchemy.exc import IntegrityError
 from alerting import outbox
 from alerting.clock import database_now
 from alerting.database import transact
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.outbox import Lease, Refusal
 from alerting.routes import Plan
 from alerting.tables import alert_delivery, alert_event

@@ -11,7 +11,8 @@ from sqlalchemy import Engine
 
 from alerting.channels import Message
 from alerting.database import connect
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.tables import TABLES, metadata
 from tests.servers.processes import free_port
 

@@ -19,7 +19,8 @@ from alerting.channels.email import Email, SmtpConfig
 from alerting.database import connect
 from alerting.deliver import Deliverer
 from alerting.errors import AlertingError
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.render import Renderer
 from alerting.routes import Plan
 from alerting.tables import TABLES, alert_delivery, metadata

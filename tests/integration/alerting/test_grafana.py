@@ -15,7 +15,8 @@ from sqlalchemy import Engine
 from alerting import outbox
 from alerting.channels import Delivered, Failure, Message, Permanent, Retry
 from alerting.channels.grafana import TAGS, TEXT_LIMIT, Grafana, annotation_channels, annotation_text
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.render import Renderer
 from alerting.routes import Plan
 from alerting.tables import alert_delivery

@@ -12,7 +12,8 @@ from click.testing import Result
 
 from alerting import groups, outbox
 from alerting.config import read
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.routes import Plan
 from engine.metastore.store import Store, Tx
 

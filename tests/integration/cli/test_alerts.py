@@ -9,7 +9,8 @@ import pytest
 from click.testing import Result
 from sqlalchemy import update
 
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.outbox import record
 from alerting.tables import alert_delivery, alert_event
 from engine.config import load

@@ -18,7 +18,8 @@ import pytest
 from sqlalchemy import case, update
 
 from alerting import outbox
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.routes import Plan
 from alerting.tables import alert_delivery
 from engine.metastore.store import Store

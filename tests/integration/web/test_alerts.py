@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert, select
 
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.outbox import record
 from alerting.tables import alert_delivery, alert_event
 from engine.metastore.store import Store

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.matchers import LABELS, contradictory, implied, labels_of, parse_matcher
 
 words = st.sampled_from(["", "a", "b", "ab", "ba"])

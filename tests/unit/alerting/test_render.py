@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from alerting.channels import Message
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.render import CHAT_ERROR_LIMIT, CHAT_LOG_LIMIT, Renderer
 
 WHEN = datetime(2026, 11, 23, 2, 14, 7, tzinfo=UTC)

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.routes import CAUSED_BY_TASKS, Plan, Suppressed, Target, match
 
 PLAN = Plan(receivers=("slack-1", "json-2"))

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerting.config import read
-from alerting.events import AlertEvent, EventKind
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.matchers import parse_matcher
 from alerting.routes import CAUSED_BY_TASKS, Plan, Suppressed, SuppressedBy, Target, match
 from alerting.routing import Route, Routing
