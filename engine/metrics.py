@@ -1,7 +1,8 @@
 """StatsD emission: tagged lines, gathered in memory and sent by a thread, so that it never slows or fails the caller.
 
 Counters are summed and of a gauge the last value counts until the next flush, each ``FLUSH_SECONDS``; timers are sent
-one by one. Call it after the commit whose effect it tells. Every way to lose a line is counted and sent as
+one by one. Call it after the commit whose effect it tells. What cannot be sent is kept for ``KEEP_SECONDS``, so that an
+exporter may start later than its senders, or anew. Every way to lose a line is counted and sent as
 ``statsd.lines_dropped{reason}``.
 """
 
@@ -9,13 +10,15 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import logging
 import re
 import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from statsd.client.base import StatsClientBase
@@ -29,8 +32,12 @@ log = logging.getLogger(__name__)
 
 FLUSH_SECONDS: Final = 0.25
 RESOLVE_SECONDS: Final = 30.0
+RESOLVE_AGAIN_SECONDS: Final = 1.0  # where there is no address yet
+KEEP_SECONDS: Final = 15.0
 _PACKET: Final = 1432  # an Ethernet frame less the headers
 _MOST_LINES: Final = 50_000
+_MOST_WAITING: Final = 2_000  # packets
+_BURST: Final = 50  # packets at once of what has piled up; a socket's buffer holds about 90
 # What would end a tag's value, or a line, for some StatsD server.
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.\-/@+]")
 
@@ -46,7 +53,7 @@ class Metrics:
         self._gauges: dict[tuple[str, Tags], float] = {}
         self._timings: deque[tuple[str, Tags, float]] = deque()
         self._legacy = settings.legacy_names
-        self._sink = _Sink(settings.statsd_host, settings.statsd_port, settings.statsd_prefix)
+        self._sink = Sink(settings.statsd_host, settings.statsd_port, settings.statsd_prefix)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         if settings.statsd_on:
@@ -129,20 +136,33 @@ def _number(value: float) -> float:
     return int(value) if value == int(value) else value
 
 
-class _Sink(StatsClientBase):  # type: ignore[misc]
+@dataclass(frozen=True)
+class _Packet:
+    """Lines that travel together, and since when they have been waiting, in seconds of the clock."""
+
+    since: float
+    lines: list[str]
+
+
+class Sink(StatsClientBase):  # type: ignore[misc]
     """The statsd package formats lines; this packs them into datagrams and never raises.
 
     The host is resolved here and again every RESOLVE_SECONDS, since an exporter may move (the package's own client
     asks once, and fails when there is no answer).
     """
 
-    def __init__(self, host: str, port: int, prefix: str) -> None:
+    def __init__(self, host: str, port: int, prefix: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._prefix = prefix
         self._maxudpsize = _PACKET
         self._host, self._port = host, port
+        self._clock = clock
         self._lines: list[str] = []
+        self._waiting: deque[_Packet] = deque()
+        self._lost: Counter[str] = Counter()
+        self._reason = "refused"
+        self._sent = 0  # lines in the packet that went out last
         self._socket: socket.socket | None = None
-        self._resolved_at = -RESOLVE_SECONDS
+        self._resolve_at = 0.0
         self._warned = False
 
     def _after(self, data: str | None) -> None:
@@ -150,38 +170,74 @@ class _Sink(StatsClientBase):  # type: ignore[misc]
             self._lines.append(data)
 
     @contextlib.contextmanager
-    def pipeline(self) -> Iterator[_Sink]:
+    def pipeline(self) -> Iterator[Sink]:
         """The package sends a negative gauge as two lines of one pipeline; here every line is in one anyway."""
         yield self
 
     def send(self) -> Counter[str]:
-        """Send the gathered lines; returns how many were lost, by reason."""
+        """Send the gathered lines, after those that wait; returns how many are lost, by reason."""
+        now = self._clock()
         lines, self._lines = self._lines, []
-        lost: Counter[str] = Counter()
-        if not lines:
-            return lost
-        sock = self._connected()
-        if sock is None:
-            return Counter({"unresolved": len(lines)})
-        for packet in _packets(lines):
-            try:
-                sock.send("\n".join(packet).encode())
-            except ConnectionRefusedError:
-                lost["refused"] += len(packet)  # nobody listened to the packet before this one
-            except OSError:
-                lost["send_error"] += len(packet)
+        self._waiting.extend(_Packet(now, packet) for packet in _packets(lines))
+        self._send_waiting(now)
+        while self._waiting and (self._is_old(now) or len(self._waiting) > _MOST_WAITING):
+            self._lose(self._reason, len(self._waiting.popleft().lines))
+        lost, self._lost = self._lost, Counter()
         return lost
 
-    def _connected(self) -> socket.socket | None:
-        now = time.monotonic()
-        if now - self._resolved_at < RESOLVE_SECONDS:
+    def _is_old(self, now: float) -> bool:
+        return now - self._waiting[0].since >= KEEP_SECONDS
+
+    def _lose(self, reason: str, lines: int) -> None:
+        if lines:
+            self._lost[reason] += lines
+
+    def _send_waiting(self, now: float) -> None:
+        """Until one is not taken. What has piled up goes in parts, since a receiver's buffer is small."""
+        if not self._waiting:
+            return
+        sock = self._connected(now)
+        if sock is None:
+            self._reason = "unresolved"
+            return
+        fresh = sum(packet.since == now for packet in self._waiting)
+        for _ in range(min(len(self._waiting), max(fresh, _BURST))):
+            if not self._was_taken(sock, self._waiting[0]):
+                return
+            self._waiting.popleft()
+
+    def _was_taken(self, sock: socket.socket, packet: _Packet) -> bool:
+        """False where it must be tried again.
+
+        That nobody listens is told by an error on the socket. On this machine it is there as soon as the packet has
+        been sent, and is asked for. From another one it comes later, and the next packet that is sent fails instead.
+        """
+        try:
+            sock.send("\n".join(packet.lines).encode())
+            if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+                self._sent = len(packet.lines)
+                return True
+            self._reason = "refused"
+        except ConnectionRefusedError:
+            self._lose("refused", self._sent)
+            self._sent, self._reason = 0, "refused"
+        except OSError as error:
+            if error.errno == errno.EMSGSIZE:
+                self._lose("too_long", len(packet.lines))
+                return True
+            self._reason = "send_error"
+        return False
+
+    def _connected(self, now: float) -> socket.socket | None:
+        if now < self._resolve_at:
             return self._socket
-        self._resolved_at = now
         try:
             family, kind, proto, _, address = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)[0]
         except OSError as error:
+            self._resolve_at = now + RESOLVE_AGAIN_SECONDS
             self._warn(error)
             return self._socket  # better an old address than none
+        self._resolve_at = now + RESOLVE_SECONDS
         self.close()
         self._socket = socket.socket(family, kind, proto)
         self._socket.setblocking(False)

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from engine.metrics import KEEP_SECONDS
 from exporters.generate import STATSD_MAPPING
 from prometheus.pace import Pace
 from tests.servers.binaries import require
@@ -161,7 +162,7 @@ def test_an_exporter_that_is_killed_refuses_its_mapping_and_holds_too_many_serie
         ("WindsockSenderDropsLines", "WindsockMappingReloadFailed", "WindsockSeriesLimitNear"),
         ("WindsockExporterDown", "WindsockSchedulerMetricsMissing"),
     )
-    kill_the_exporter(prometheus, 4)
+    kill_the_exporter(prometheus, KEEP_SECONDS + 4)
     url = f"http://127.0.0.1:{machine.ports['WINDSOCK__EXPORTER__PORT']}/metrics"
     wait_until(lambda: answers(url) and machine.total("airflow_statsd_lines_dropped"), "the exporter to be back", 60)
     prometheus.learn_pids()
