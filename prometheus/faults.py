@@ -84,9 +84,9 @@ MONITORING: Final = (
         "none are lost any more",
     ),
     Fault(
-        "it is killed (SIGKILL) again and again for 4 s",
-        {"WindsockSchedulerMetricsMissing": 5.9, "WindsockSenderDropsLines": 16.9},
-        "it lives",
+        "it is killed, and cannot start for 19 s since its mapping is wrong; SenderDropsLines from its repair on",
+        {"WindsockExporterDown": 3.8, "WindsockSenderDropsLines": 24.7},
+        "its mapping is mended",
     ),
     Fault("its mapping is broken, and SIGHUP sent", {"WindsockMappingReloadFailed": 6.8}, "it is mended, and SIGHUP"),
     Fault("it holds 95 % of the series that it may", {"WindsockSeriesLimitNear": 16.9}, "their ttl is over"),

@@ -6,7 +6,6 @@ table in docs/alerts.md tells what was seen.
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import socket
 import time
@@ -23,7 +22,6 @@ from prometheus.pace import Pace
 from tests.servers.binaries import require
 from tests.servers.hurried import Fault, Hurried
 from tests.servers.machine import Machine
-from tests.servers.pages import answers
 from tests.servers.processes import ServerProcess, free_port, wait_until
 from tests.servers.webhook import Answer, WebhookServer
 
@@ -42,6 +40,7 @@ start = now - timedelta(minutes=32)
 with DAG("catches_up", schedule=timedelta(minutes=1), start_date=start, catchup=True, max_active_runs=1):
     BashOperator(task_id="t", bash_command="sleep 0.5")
 """
+WRONG = "mappings: [{match: 1.2, name: }]\n"
 MOST_SERIES = 5000
 FILLER = """
 - match: airflow.filler.*
@@ -119,16 +118,6 @@ def fill(machine: Machine) -> None:
     send(machine, [f"airflow.filler.{number}:1|g" for number in range(int(MOST_SERIES * 0.95 - held))])
 
 
-def kill_the_exporter(prometheus: Hurried, seconds: float) -> None:
-    """Again and again for so long; then it may start."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if prometheus.pids["exporter"]:  # none, until it is started again
-            with contextlib.suppress(ProcessLookupError):
-                prometheus.signal("exporter", signal.SIGKILL)
-        prometheus.learn_pids()
-
-
 def test_exporters_that_hang_and_lose_what_is_sent(machine: Machine, prometheus: Hurried) -> None:
     fault = Fault(
         prometheus,
@@ -154,20 +143,29 @@ def test_exporters_that_hang_and_lose_what_is_sent(machine: Machine, prometheus:
     lost.resolves(60)
 
 
-def test_an_exporter_that_is_killed_refuses_its_mapping_and_holds_too_many_series(
+def test_an_exporter_that_cannot_start(machine: Machine, prometheus: Hurried, mapping: Path) -> None:
+    away = Fault(prometheus, ("WindsockExporterDown",), ("WindsockSchedulerMetricsMissing", "WindsockSenderDropsLines"))
+    began = time.monotonic()
+    right = mapping.read_text()
+    mapping.write_text(WRONG)
+    prometheus.signal("exporter", signal.SIGKILL)
+    try:
+        away.fires(40)
+        time.sleep(max(0.0, began + KEEP_SECONDS + 4 - time.monotonic()))  # longer than senders keep their lines
+    finally:
+        mapping.write_text(right)
+    lost = Fault(prometheus, ("WindsockSenderDropsLines",), ("WindsockExporterDown", "WindsockSchedulerMetricsMissing"))
+    lost.fires(60)
+    prometheus.learn_pids()
+    lost.resolves(90)
+
+
+def test_an_exporter_that_refuses_its_mapping_and_holds_too_many_series(
     machine: Machine, prometheus: Hurried, mapping: Path
 ) -> None:
-    fault = Fault(
-        prometheus,
-        ("WindsockSenderDropsLines", "WindsockMappingReloadFailed", "WindsockSeriesLimitNear"),
-        ("WindsockExporterDown", "WindsockSchedulerMetricsMissing"),
-    )
-    kill_the_exporter(prometheus, KEEP_SECONDS + 4)
-    url = f"http://127.0.0.1:{machine.ports['WINDSOCK__EXPORTER__PORT']}/metrics"
-    wait_until(lambda: answers(url) and machine.total("airflow_statsd_lines_dropped"), "the exporter to be back", 60)
-    prometheus.learn_pids()
+    fault = Fault(prometheus, ("WindsockMappingReloadFailed", "WindsockSeriesLimitNear"))
     right = mapping.read_text()
-    mapping.write_text("mappings: [{match: 1.2, name: }]\n")
+    mapping.write_text(WRONG)
     prometheus.signal("exporter", signal.SIGHUP)
     fill(machine)
     fault.fires(60)
