@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import alerts_run, bridge_run, comparison, house_run, parsing_run, recovery_run, tuning, turns_run
 from benchmarks.databases import NAMES
 from benchmarks.gate import AIRFLOW_CHAIN_SECONDS, AIRFLOW_TASKS_PER_SECOND, AIRFLOW_VERSION, too_slow
-from benchmarks.machine import bash_rate, fork_wait_rate
+from benchmarks.machine import ORDINARY_MIB, bash_rate, fork_wait_rate
 from benchmarks.page import write_figures
 from benchmarks.shapes import ALL, CHAIN, FEW, Shape
 from benchmarks.tables import tables, terminal
@@ -68,9 +68,18 @@ def _arguments() -> argparse.Namespace:
 
 
 def _machine() -> dict[str, Any]:
-    machine = {"fork_wait_per_second": fork_wait_rate(), "bash_per_second": bash_rate(), "cores": os.cpu_count()}
+    bare, ordinary = fork_wait_rate(), fork_wait_rate(ORDINARY_MIB)
+    machine = {
+        "fork_wait_per_second": ordinary.per_second,
+        "resident_mib": ordinary.resident_mib,
+        "bare_fork_wait_per_second": bare.per_second,
+        "bare_resident_mib": bare.resident_mib,
+        "bash_per_second": bash_rate(),
+        "cores": os.cpu_count(),
+    }
     print(
-        f"machine: {machine['cores']} cores, {machine['fork_wait_per_second']:.0f} fork+wait/s, "
+        f"machine: {machine['cores']} cores, fork+wait of a Python process: {ordinary.per_second:.0f}/s at "
+        f"{ordinary.resident_mib:.0f} MiB, {bare.per_second:.0f}/s at {bare.resident_mib:.0f} MiB; "
         f"{machine['bash_per_second']:.0f} bash -c true/s\n"
         f"Airflow {AIRFLOW_VERSION} on two cores: {AIRFLOW_TASKS_PER_SECOND:g} tasks/s, "
         f"{CHAIN.title} in {AIRFLOW_CHAIN_SECONDS:g} s",

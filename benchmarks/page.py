@@ -19,7 +19,8 @@ def write_figures(results: Mapping[str, Any]) -> Path:
     machine = results["machine"]
     opening = (
         f"Measured on {datetime.now(UTC):%Y-%m-%d}, {machine['cores']} cores, Python {platform.python_version()}: "
-        f"{machine['fork_wait_per_second']:.0f} fork+wait/s of a slim Python process, "
+        f"{machine['fork_wait_per_second']:.0f} fork+wait/s of a Python process of {machine['resident_mib']:.0f} MiB "
+        f"({machine['bare_fork_wait_per_second']:.0f} of a bare one of {machine['bare_resident_mib']:.0f}), "
         f"{machine['bash_per_second']:.0f} `bash -c true`/s.\n"
     )
     return replace(DOCS / "benchmarks.md", "\n".join([opening, *(markdown(table) for table in tables(results))]))

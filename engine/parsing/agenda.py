@@ -8,13 +8,17 @@ from dataclasses import dataclass, field
 
 from engine.parsing.folder import Listing, SourceFile, Stamp
 
+Mark = str | Stamp
+"""What a file is known by: the hash of its content, so that a checkout which only touches it costs nothing. Where it
+could not be read, its time and size."""
+
 
 @dataclass(slots=True)
 class FileState:
     """What is remembered of one DAG file. Times are monotonic; `seen` is what was parsed, imports included."""
 
     file: SourceFile
-    seen: tuple[Stamp | None, ...] | None = None
+    seen: tuple[Mark | None, ...] | None = None
     sources: tuple[str, ...] = ()
     finished_at: float | None = None
     seconds: float | None = None
@@ -31,11 +35,11 @@ class Agenda:
     states: dict[str, FileState] = field(default_factory=dict)
     _changed: dict[str, None] = field(default_factory=dict)  # an ordered set
     _again: list[tuple[float, str]] = field(default_factory=list)  # heap of times and paths; may hold stale entries
-    _stamps: dict[str, Stamp] = field(default_factory=dict)
+    _marks: dict[str, Mark] = field(default_factory=dict)
 
     def update(self, listing: Listing) -> list[str]:
         """Take in a look at the folder; returns the paths of files that are gone."""
-        self._stamps = {path: file.stamp for path, file in listing.files.items()}
+        self._marks = {path: _mark(file) for path, file in listing.files.items()}
         files = listing.dag_files
         gone = [path for path in self.states if path not in files]
         for path in gone:
@@ -96,10 +100,14 @@ class Agenda:
         if state := self.states.get(path):
             own = state.seen[:1] if state.seen else (None,)
             state.sources = tuple(sources)
-            state.seen = (*own, *(self._stamps.get(source) for source in sources))
+            state.seen = (*own, *(self._marks.get(source) for source in sources))
             state.finished_at = now
             heapq.heappush(self._again, (now + self.min_interval, path))
         return state
 
-    def _fingerprint(self, state: FileState) -> tuple[Stamp | None, ...]:
-        return (state.file.stamp, *(self._stamps.get(source) for source in state.sources))
+    def _fingerprint(self, state: FileState) -> tuple[Mark | None, ...]:
+        return (_mark(state.file), *(self._marks.get(source) for source in state.sources))
+
+
+def _mark(file: SourceFile) -> Mark:
+    return file.content_hash or file.stamp

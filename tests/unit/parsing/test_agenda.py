@@ -6,10 +6,13 @@ from engine.parsing.agenda import Agenda
 from engine.parsing.folder import Listing, SourceFile
 
 
-def listing(**stamps: int) -> Listing:
-    """Files by name and time; those in capitals are no DAG files."""
+def listing(touched: int = 0, **editions: int) -> Listing:
+    """Files by name and edition of their content; those in capitals are no DAG files. `touched` is their time."""
     return Listing(
-        {name: SourceFile(name, name, "/", (stamp, 1), "hash", name.islower()) for name, stamp in stamps.items()}
+        {
+            name: SourceFile(name, name, "/", (touched, 1), f"hash of {edition}", name.islower())
+            for name, edition in editions.items()
+        }
     )
 
 
@@ -38,6 +41,25 @@ def test_a_changed_file_is_taken_at_once(agenda: Agenda) -> None:
     parse(agenda, 0.0), parse(agenda, 0.0)
     agenda.update(listing(a=1, b=2))
     assert [parse(agenda, 1.0), parse(agenda, 1.0)] == ["b", None]
+
+
+def test_a_file_that_is_only_touched_is_not_taken(agenda: Agenda) -> None:
+    agenda.update(listing(a=1, HELPER=1))
+    parse(agenda, 0.0, "HELPER")
+    agenda.update(listing(touched=1, a=1, HELPER=1))
+    assert agenda.take(1.0) is None
+
+
+def test_a_file_that_cannot_be_read_is_known_by_its_time(agenda: Agenda) -> None:
+    def unreadable(touched: int) -> Listing:
+        return Listing({"a": SourceFile("a", "a", "/", (touched, 1), None, True)})
+
+    agenda.update(unreadable(1))
+    parse(agenda, 0.0)
+    agenda.update(unreadable(1))
+    assert agenda.take(1.0) is None
+    agenda.update(unreadable(2))
+    assert agenda.take(1.0) is not None
 
 
 def test_a_change_of_what_a_file_imports_counts_as_its_own(agenda: Agenda) -> None:
