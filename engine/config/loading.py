@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from engine.config.reading import Reader, RefusedError, closest
 from engine.config.sections import SECTIONS, Key, Section, Settings, all_keys, section_keys
@@ -239,9 +240,13 @@ def _log_conflicts(settings: Settings) -> Iterator[str]:
             "logging.remote_logging needs logging.remote_base_log_folder: say where to ship logs, such as "
             "file:///mnt/share/logs or s3://bucket/logs."
         )
-    share = Path(logs.remote_base_log_folder.removeprefix("file://"))
-    if logs.remote_logging and share == logs.base_log_folder:
-        yield "logging.remote_base_log_folder and logging.base_log_folder are the same folder; ship logs elsewhere."
+    if logs.remote_logging and logs.remote_base_log_folder.startswith("file://"):
+        share = Path(unquote(urlsplit(logs.remote_base_log_folder).path)).resolve()
+        if share.is_relative_to(logs.base_log_folder.resolve()):
+            yield (
+                "logging.remote_base_log_folder is logging.base_log_folder itself or a folder in it, by whichever way "
+                "it is written; ship logs elsewhere."
+            )
 
 
 def _port_conflicts(settings: Settings) -> Iterator[str]:

@@ -35,9 +35,19 @@ def ship(base: Path, path: str, remote: RemoteFolder, *, delete_local: bool, los
         remote.upload(path, file, before.st_size)
         if os.fstat(file.fileno()).st_size != before.st_size:
             raise RemoteError(Reason.UNSETTLED, "it grew while it was shipped")
+        if _was_replaced(base / path, before):
+            raise RemoteError(Reason.REFUSED, "the remote folder is the log folder itself; ship logs elsewhere")
         if delete_local:
             _delete(base / path)
     return before.st_size
+
+
+def _was_replaced(path: Path, before: os.stat_result) -> bool:
+    """Whether another file stands where the log was: by a link or a mount the upload came back to it."""
+    try:
+        return not os.path.samestat(path.stat(), before)
+    except FileNotFoundError:  # another shipper was faster, and had made sure
+        return False
 
 
 def _delete(path: Path) -> None:

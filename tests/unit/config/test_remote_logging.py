@@ -43,9 +43,18 @@ def test_shipping_without_a_place_to_ship_to_is_refused(tmp_path: Path) -> None:
     assert "needs logging.remote_base_log_folder" in problems(tmp_path, REMOTE_LOGGING="true")
 
 
-def test_shipping_onto_itself_is_refused(tmp_path: Path) -> None:
-    told = problems(tmp_path, REMOTE_LOGGING="true", REMOTE_BASE_LOG_FOLDER=f"file://{tmp_path}/logs")
-    assert "the same folder" in told
+@pytest.mark.parametrize("spelling", ["logs", "logs/", "other/../logs", "log%73", "link", "logs/remote", "link/remote"])
+def test_shipping_onto_itself_is_refused_however_it_is_written(tmp_path: Path, spelling: str) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "link").symlink_to("logs")
+    told = problems(tmp_path, REMOTE_LOGGING="true", REMOTE_BASE_LOG_FOLDER=f"file://{tmp_path}/{spelling}")
+    assert "is logging.base_log_folder itself or a folder in it" in told
+
+
+def test_a_folder_beside_the_log_folder_is_none_in_it(tmp_path: Path) -> None:
+    beside = f"file://{tmp_path}/logs-remote"
+    environ = {"WINDSOCK__LOGGING__REMOTE_LOGGING": "true", "WINDSOCK__LOGGING__REMOTE_BASE_LOG_FOLDER": beside}
+    assert load(environ, tmp_path).logging.remote_base_log_folder == beside
 
 
 def test_a_connection_is_refused_since_there_are_none(tmp_path: Path) -> None:

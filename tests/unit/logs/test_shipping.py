@@ -214,3 +214,11 @@ def test_an_escape_in_the_address_of_a_share_is_a_character_of_its_path(tmp_path
     write(base, b"said\n")
     ship(base, PATH, connect(settings.logging, timeout_seconds=1), delete_local=False)
     assert (spaced / PATH).exists()
+
+
+def test_a_share_that_is_the_log_folder_by_a_link_loses_no_log(base: Path, tmp_path: Path) -> None:
+    local = write(base, b"one\n")
+    link = tmp_path / "link"
+    link.symlink_to(base)
+    assert refusal(base, link).reason is Reason.REFUSED
+    assert local.read_bytes() == b"one\n"
