@@ -41,8 +41,9 @@ class ForkRate:
 
 
 def fork_wait_rate(at_least_mib: float = 0.0, count: int = 400) -> ForkRate:
-    """Measured in a fresh interpreter, since forking costs by the size of the parent: modules of Python's own library are
-    imported until it is that large.
+    """Measured in a fresh interpreter, since forking costs by the size of the parent.
+
+    It imports modules of the standard library until it is that large.
     """
     command = [sys.executable, "-c", _RESIDENT + _FORK_AND_WAIT, str(at_least_mib), str(count)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

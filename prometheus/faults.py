@@ -89,6 +89,7 @@ MONITORING: Final = (
         "its mapping is mended",
     ),
     Fault("its mapping is broken, and SIGHUP sent", {"WindsockMappingReloadFailed": 6.8}, "it is mended, and SIGHUP"),
+    Fault("alerting.yml names a receiver that there is not", {"WindsockAlertingConfigRejected": 7.1}, "it is removed"),
     Fault("it holds 95 % of the series that it may", {"WindsockSeriesLimitNear": 16.9}, "their ttl is over"),
     Fault("the metastore exporter hangs", {"WindsockMetastoreExporterDown": 4.4}, "SIGCONT"),
     Fault(

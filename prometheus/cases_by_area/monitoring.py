@@ -200,6 +200,15 @@ ALERTING_PATH: Final = (
         ),
     ),
     *four(
+        "WindsockAlertingConfigRejected",
+        bad={exported("airflow_alerts_config_ok"): "1x6 0x60"},
+        good={exported("airflow_alerts_config_ok"): "1x66"},
+        early="2m30s",
+        late="6m",
+        told="Alerts go by the alerting.yml that was read before, or by the settings where none was.",
+        labels={"job": "windsock", "instance": "x:9102"},
+    ),
+    *four(
         "WindsockRuleFailures",
         bad={_RULES: "0x6 0+1x60"},
         good={_RULES: "4x66"},

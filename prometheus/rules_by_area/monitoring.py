@@ -164,6 +164,15 @@ ALERTING_PATH: Final = (
         description="The {{ $labels.job }} {{ $labels.instance }} goes on with the configuration before.",
     ),
     Alert(
+        name="WindsockAlertingConfigRejected",
+        expr=f"{series('alerts.config_ok')} == 0",
+        hold=2 * _MINUTE,
+        severity=Severity.WARNING,
+        board=Board.ALERTS,
+        summary="A notifier refused alerting.yml.",
+        description="Alerts go by the alerting.yml that was read before, or by the settings where none was.",
+    ),
+    Alert(
         name="WindsockRuleFailures",
         expr="sum by (instance) (increase(prometheus_rule_evaluation_failures_total[5m])) > 0",
         hold=2 * _MINUTE,

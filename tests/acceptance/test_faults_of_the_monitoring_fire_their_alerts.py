@@ -174,6 +174,17 @@ def test_an_exporter_that_refuses_its_mapping_and_holds_too_many_series(
     fault.resolves(90)
 
 
+def test_an_alerting_yml_that_is_wrong(machine: Machine, prometheus: Hurried) -> None:
+    fault = Fault(prometheus, ("WindsockAlertingConfigRejected",))
+    routing = machine.home / "alerting.yml"
+    routing.write_text("route: {receiver: nobodyy}\n")
+    try:
+        fault.fires(40)
+    finally:
+        routing.unlink()
+    fault.resolves(60)
+
+
 def test_a_database_that_refuses(machine: Machine, prometheus: Hurried) -> None:
     fault = Fault(
         prometheus,
