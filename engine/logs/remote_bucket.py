@@ -18,6 +18,12 @@ from engine.logs.remote import LogFile, Reason, RemoteError
 _PART_BYTES: Final = 8 << 20
 _PARTS_AT_ONCE: Final = 2  # 16 MiB in memory
 _CONNECT_SECONDS: Final = 5.0
+# Whom the library asks for the machine's role where the environment has no credentials.
+_ROLE_HOSTS: Final = ("169.254.169.254", "169.254.170.2", "metadata.google.internal", "metadata")
+_NO_CREDENTIALS: Final = (
+    "there are no credentials: set the provider's variables, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+    "where windsock is started; this machine has no role that would do"
+)
 _Errors = tuple[type[Exception], ...]
 
 
@@ -165,4 +171,5 @@ def _endpoint_is_plain() -> bool:
 
 def _first_line(error: BaseException) -> str:
     """Without the library's own innards, which follow on the next lines."""
-    return str(error).partition("\n")[0].strip().rstrip(":") or type(error).__name__
+    told = str(error).partition("\n")[0].strip().rstrip(":") or type(error).__name__
+    return _NO_CREDENTIALS if any(f"//{host}/" in told for host in _ROLE_HOSTS) else told

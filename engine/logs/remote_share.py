@@ -69,7 +69,9 @@ class ShareFolder:
 
     def _must_exist(self) -> None:
         if not self._root.is_dir():
-            raise RemoteError(Reason.UNREACHABLE, f"there is no folder {self._root}: is it mounted?")
+            raise RemoteError(
+                Reason.UNREACHABLE, f"there is no folder {self._root}; mount it or make it, since Windsock does not"
+            )
 
     def _folder(self, folder: Path) -> Path:
         self._must_exist()

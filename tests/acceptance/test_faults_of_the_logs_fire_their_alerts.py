@@ -70,7 +70,7 @@ def test_a_share_that_is_not_mounted(machine: Machine, prometheus: Hurried, shar
     share.rename(away)
     fault.fires(60)
     (told, *_) = machine.query("SELECT error FROM log_shipment WHERE reason = 'unreachable'")
-    assert "is it mounted?" in told["error"]
+    assert "mount it or make it" in told["error"]
     away.rename(share)
     fault.resolves(90)
 

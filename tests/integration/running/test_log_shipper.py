@@ -148,7 +148,7 @@ def test_a_share_that_is_away_for_a_while_costs_nothing_but_time(home: Home, sha
     with home.store.read() as connection:
         failed = connection.execute(select(TABLE.c.error).where(TABLE.c.reason == "unreachable")).scalars().all()
     assert 1 <= len(failed) <= 8  # not each log is tried
-    assert "is it mounted?" in failed[0]
+    assert "mount it or make it" in failed[0]
     listing = home.start("tasks", "unshipped", "--output", "json")
     assert listing.wait(20) == 0
     assert {row["reason"] for row in json.loads(home.output("tasks"))} == {"unreachable", None}

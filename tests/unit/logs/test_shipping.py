@@ -91,7 +91,7 @@ def test_a_share_that_is_not_mounted_is_not_made(base: Path, tmp_path: Path) -> 
     local = write(base, b"said\n")
     error = refusal(base, tmp_path / "nowhere")
     assert (error.reason, error.holds_up_all) == (Reason.UNREACHABLE, True)
-    assert "is it mounted?" in str(error)
+    assert "mount it or make it" in str(error)
     assert local.exists()
     assert not (tmp_path / "nowhere").exists()
 
@@ -181,7 +181,9 @@ def test_a_log_is_found_here_first_then_there_and_else_it_is_said_where_it_may_b
 
 def test_a_remote_folder_that_is_away_is_said_in_words(base: Path, tmp_path: Path) -> None:
     finder = LogFinder(base, lambda: ShareFolder(tmp_path / "away"))
-    with pytest.raises(NoLog, match=r"the remote log folder does not give it: there is no folder .*: is it mounted"):
+    with pytest.raises(
+        NoLog, match=r"the remote log folder does not give it: there is no folder .*; mount it or make it"
+    ):
         finder.tail(PATH, 5)
 
 
