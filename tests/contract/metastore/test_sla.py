@@ -222,7 +222,7 @@ def test_deadlines_of_a_run_that_fall_due_together_are_one_event(turned: Turned)
     turned.scheduled("dag")
     turned.scheduled("dag", "other", logical_date=BEGIN)
     turned.start_runs()
-    assert turned.store.run(lambda tx: deadlines.next_deadlines(tx)).sla == BEGIN + MINUTE + GRACE
+    assert turned.store.run(deadlines.next_deadlines).sla == BEGIN + MINUTE + GRACE
     turned.store.clock = BEGIN + MINUTE + GRACE
     assert turned.tell(limit=2) == 6, "a wave is not torn apart by the batch"
     assert turned.tell() == 6
