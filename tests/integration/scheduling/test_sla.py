@@ -29,9 +29,10 @@ def again(dag, task_list, blocking_task_list, slas, blocking_tis):
 async def over(text, context):
     note(text, run=context['dag_run'].run_id)
 """
-BODY = """BashOperator(task_id='slow', bash_command='while [ -e {gate} ]; do sleep 0.05; done')
-    BashOperator(task_id='behind', bash_command='true', sla=timedelta(seconds=1), email='team@example.com')
-    dag.get_task('slow') >> dag.get_task('behind')"""
+BODY = (
+    "BashOperator(task_id='slow', bash_command='while [ -e {gate} ]; do sleep 0.05; done') >> "
+    "BashOperator(task_id='behind', bash_command='true', sla=timedelta(seconds=1), email='team@example.com')"
+)
 DEADLINE = (
     "deadline=DeadlineAlert(reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=timedelta(seconds=1.5),"
     " callback=AsyncCallback(over, kwargs={'text': 'over'}))"
