@@ -23,7 +23,7 @@ from engine.metastore.tables import Base, DagRun, DagSchedule, TaskInstance
 log = logging.getLogger(__name__)
 
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
-GRACE: Final = timedelta(milliseconds=50)
+GRACE: Final = timedelta(milliseconds=25)
 """How long after a deadline it is claimed: an end on the stroke may still be on its way to the metastore."""
 
 _DONE: Final = (TaskState.SUCCESS, TaskState.SKIPPED, TaskState.REMOVED)
