@@ -21,6 +21,7 @@ from engine.metastore.tables import (
     DagVersion,
     LogShipment,
     Process,
+    SlaDeadline,
     TaskAttempt,
     TaskInstance,
 )
@@ -215,3 +216,19 @@ def started_since(connection: Connection, kind: ProcessKind, moment: datetime) -
     """Whether a live process of this kind was started after `moment`."""
     query = select(func.count()).where(Process.kind == kind, Process.ended_at.is_(None), Process.started_at > moment)
     return bool(connection.execute(query).scalar())
+
+
+def list_deadlines(connection: Connection, dag_id: str | None, state: str | None, limit: int) -> list[Row]:
+    """Deadlines of tasks and runs: open ones with the earliest first, otherwise the latest."""
+    columns = [getattr(SlaDeadline, name) for name in ("dag_id", "task_id", "position", "state", "due_at")]
+    query = (
+        select(*columns, DagRun.run_id, SlaDeadline.missed_at, SlaDeadline.completed_at)
+        .join(DagRun, DagRun.id == SlaDeadline.run_pk)
+        .order_by(SlaDeadline.due_at if state == "open" else SlaDeadline.due_at.desc(), SlaDeadline.id)
+        .limit(limit)
+    )
+    if dag_id is not None:
+        query = query.where(SlaDeadline.dag_id == dag_id)
+    if state is not None:
+        query = query.where(SlaDeadline.state == state)
+    return [dict(row) for row in connection.execute(query).mappings()]

@@ -94,7 +94,7 @@ class Made:
 
 def promise(tx: Tx, made: Iterable[Made]) -> None:
     """Write the deadlines of runs that were just queued. Costs nothing where their DAGs promise nothing."""
-    due = {(one.columns["dag_id"], one.columns["run_id"]): _due(tx, one) for one in made if _promises(one.dag)}
+    due = {(one.columns["dag_id"], one.columns["run_id"]): _due(tx, one) for one in made if promises(one.dag)}
     due = {key: rows for key, rows in due.items() if rows}
     if not due:
         return
@@ -106,7 +106,8 @@ def promise(tx: Tx, made: Iterable[Made]) -> None:
     tx.connection.execute(insert(SLA), written)
 
 
-def _promises(dag: SerializedDag) -> bool:
+def promises(dag: SerializedDag) -> bool:
+    """Whether it has an ``sla=`` or a ``deadline=`` anywhere."""
     return bool(dag.deadlines) or dag.sla_seconds is not None or any(task.sla_seconds is not None for task in dag.tasks)
 
 

@@ -74,7 +74,7 @@ def test_a_missed_sla_is_mailed_once_and_the_callbacks_are_called_with_what_they
     wait_until(lambda: len(_settled(home)) == 2, "two callback requests", 60)
     gate.unlink()
     home.wait("late", run_id)
-    lines = {what: about for what, about in map(json.loads, told.read_text().splitlines())}
+    lines = dict(map(json.loads, told.read_text().splitlines()))
     assert lines.keys() == {"missed", "again", "over"}
     assert lines["over"] == {"run": run_id}
     assert lines["again"] == {"tasks": "behind"}
