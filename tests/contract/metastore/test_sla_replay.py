@@ -290,6 +290,8 @@ def test_what_a_month_of_runs_is_told_to_have_missed_is_what_it_has_missed(month
     assert _lateness(month, world) <= timedelta(milliseconds=1)
     assert len(expected) > 50
     _all_kinds_of_trouble_happened(happened, expected)
+    assert any("has not started yet" in str(event.summary) for event in month.events())
+    assert any(row.state == TaskState.UP_FOR_RETRY for row in month.attempts())
 
 
 def _lateness(stage: Turned, world: Month) -> timedelta:
