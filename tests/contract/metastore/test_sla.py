@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from engine.authoring.serialized import CronSchedule, SerializedDeadline
-from engine.metastore import backfills, deadlines, sla
+from engine.metastore import backfills, deadlines, pausing, sla
 from engine.metastore.announce import Announcer
 from engine.metastore.ledger import Ledger
 from engine.metastore.sla_missed import GRACE
 from engine.metastore.states import RunType, TaskState
 from engine.metastore.store import Store
 from engine.metastore.transitions import create_run
+from engine.scheduling import due
 from tests.contract.metastore.stage import FAILURE, SKIP, SUCCESS, Stage, bash, empty
 from tests.contract.metastore.test_concurrency import together
 from tests.contract.metastore.turned import BEGIN, Turned
@@ -331,6 +332,19 @@ def test_what_falls_due_while_the_dag_is_paused_is_cancelled(turned: Turned) -> 
     assert turned.tell_at(BEGIN + 120 * MINUTE) == 1
     assert turned.states_promised() == {"load": "cancelled", "0": "missed"}
     assert [event.missed for event in turned.events()] == [()]
+
+
+def test_unpausing_brings_no_flood_of_misses(turned: Turned) -> None:
+    """Nobody has waited for intervals that ended while the DAG was paused."""
+    etl(turned, start_date=BEGIN, catchup=True, paused=True)
+    turned.turn(hours=4, minutes=30)
+    turned.store.run(lambda tx: pausing.set_paused(tx, "dag", paused=False))
+    turned.turn(minutes=40)
+    turned.store.run(lambda tx: due.sync_schedules(tx, turned.graphs, paused_at_creation=False, limit=10))
+    made = [turned.store.run(lambda tx: due.create_due_runs(tx, turned.graphs, 10)) for _ in range(7)]
+    assert made == [1, 1, 1, 1, 1, 0, 0]
+    runs = [f"scheduled__{(BEGIN + hours * 60 * MINUTE).isoformat()}" for hours in range(5)]
+    assert [len(turned.promised(run)) for run in runs] == [0, 0, 0, 0, 2]
 
 
 # -- clearing
