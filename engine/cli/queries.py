@@ -232,3 +232,14 @@ def list_deadlines(connection: Connection, dag_id: str | None, state: str | None
     if state is not None:
         query = query.where(SlaDeadline.state == state)
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def deadline_of_task(connection: Connection, dag_id: str, run_id: str, task_id: str) -> Row:
+    """By when a task was to be done, and whether it was; empty where nothing was promised."""
+    query = (
+        select(SlaDeadline.due_at, SlaDeadline.state.label("sla"))
+        .join(DagRun, DagRun.id == SlaDeadline.run_pk)
+        .where(DagRun.dag_id == dag_id, DagRun.run_id == run_id, SlaDeadline.task_id == task_id)
+    )
+    found = connection.execute(query).mappings().first()
+    return dict(found) if found else {}

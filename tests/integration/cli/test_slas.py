@@ -42,3 +42,11 @@ def test_they_are_chosen_by_dag_and_state(windsock: Command, promised: str) -> N
     assert [row["task_id"] for row in json.loads(told)] == ["world"]
     assert windsock("sla", "list", "--dag", "nightly").stderr == "No deadlines here.\n"
     assert "did you mean nightly?" in windsock("sla", "list", "--dag", "nightli").stderr
+
+
+def test_why_tells_the_deadline_of_a_task(windsock: Command, promised: str) -> None:
+    assert windsock("dags", "why", "hello_world", promised, "world").stdout.splitlines()[1:] == [
+        "SLA: due 2026-11-20 01:00:00 UTC, missed"
+    ]
+    (told,) = json.loads(windsock("dags", "why", "hello_world", promised, "world", "--json").stdout)
+    assert told["sla"] == "missed"
