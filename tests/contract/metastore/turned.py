@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 from sqlalchemy import select, update
 
 from alerting.events import AlertEvent, decode
@@ -95,8 +94,3 @@ class Turned(Stage):
         table = Base.metadata.tables[CallbackRequest.__tablename__]
         with self.store.read() as connection:
             return list(connection.execute(select(table).order_by(table.c.id)))
-
-
-def told(event: AlertEvent) -> str:
-    """An event as text, for searching."""
-    return msgspec.json.encode(event).decode()
