@@ -56,11 +56,11 @@ def _named(events: Sequence[AlertEvent], line: Words) -> Iterable[str]:
 
 
 def _verdict(event: AlertEvent) -> str:
-    return f"{KINDS[event.kind].short}{' ' if event.task_id else ''}"
+    return f"{KINDS[event.kind].short}{' ' if _name(event) else ''}"
 
 
 def _name(event: AlertEvent) -> str:
-    name = event.task_id or ""
+    name = event.task_id or ", ".join(event.missed)
     return f"{name}[{event.map_index}]" if event.map_index >= 0 else name
 
 

@@ -180,6 +180,9 @@ def _facts(event: AlertEvent) -> list[tuple[str, str]]:
         ("Task", event.task_id and _where(event).removeprefix(f"{event.dag_id}.")),
         ("Run", event.run_id),
         ("Attempt", _attempt(event).removeprefix("Attempt ") if event.try_number is not None else None),
+        ("Due", event.due_at and _instant(event.due_at)),
+        ("Missed", _some(event.missed)),
+        ("Blocked by", _some(event.blocking)),
         ("Ended how", _ending(event)),
         ("Started", event.started_at and _instant(event.started_at)),
         ("Sent" if event.kind is EventKind.TEST else "Ended", _ended(event)),
@@ -193,6 +196,11 @@ def _facts(event: AlertEvent) -> list[tuple[str, str]]:
     return [(label, value) for label, value in facts if value]
 
 
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - BLOCKED_SHOWN
+    return ", ".join(names[:BLOCKED_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
 def _ending(event: AlertEvent) -> str | None:
     parts = (
         event.cause,
@@ -202,7 +210,9 @@ def _ending(event: AlertEvent) -> str | None:
     return ", ".join(part for part in parts if part) or None
 
 
-def _ended(event: AlertEvent) -> str:
+def _ended(event: AlertEvent) -> str | None:
+    if event.ended_at is None and event.due_at is not None:
+        return None  # what is late has not ended
     ended = event.ended_at or event.occurred_at
     if event.started_at is None:
         return _instant(ended)

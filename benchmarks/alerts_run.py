@@ -33,7 +33,7 @@ with DAG("crashes", schedule=None, max_active_tasks={FAILURES}, default_args=def
 
 def measure() -> dict[str, Any]:
     """Twenty failures one after the other, then twenty at the same moment; seconds to the mail for each way."""
-    with _people() as post, _told(post) as home:
+    with people() as post, told(post) as home:
         file = home.settings.core.dags_folder / "fails.py"
         file.write_text(SOURCE)
         home.store.run(lambda tx: store_dags(tx, file))
@@ -60,7 +60,7 @@ def slow_words(results: dict[str, Any]) -> list[str]:
 
 
 @contextmanager
-def _people() -> Iterator[MailServer]:
+def people() -> Iterator[MailServer]:
     server = MailServer()
     server.start()
     try:
@@ -70,7 +70,7 @@ def _people() -> Iterator[MailServer]:
 
 
 @contextmanager
-def _told(post: MailServer) -> Iterator[Home]:
+def told(post: MailServer) -> Iterator[Home]:
     """A scheduler, and a notifier that mails to `post`."""
     mail = {
         "WINDSOCK__SMTP__SMTP_HOST": "127.0.0.1",

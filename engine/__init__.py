@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from engine.authoring.operator import BaseOperator, chain, cross_downstream
     from engine.authoring.params import Param, ParamValidationError
+    from engine.authoring.promises import AsyncCallback, DeadlineAlert, DeadlineReference, SyncCallback
     from engine.authoring.python import EmptyOperator, PythonOperator, task
     from engine.authoring.sensors import BaseSensorOperator, PokeReturnValue
     from engine.authoring.serialized import TriggerRule
@@ -53,6 +54,7 @@ __all__ = [
     "AirflowRescheduleException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
+    "AsyncCallback",
     "BaseBranchOperator",
     "BaseOperator",
     "BaseSensorOperator",
@@ -64,6 +66,8 @@ __all__ = [
     "Context",
     "DateTimeSensor",
     "DayOfWeekSensor",
+    "DeadlineAlert",
+    "DeadlineReference",
     "EmptyOperator",
     "ExternalTaskSensor",
     "FileSensor",
@@ -75,6 +79,7 @@ __all__ = [
     "PythonSensor",
     "ShortCircuitOperator",
     "SkipTask",
+    "SyncCallback",
     "TimeDeltaSensor",
     "TimeSensor",
     "TriggerDagRunOperator",
@@ -94,6 +99,7 @@ _HOMES = {
     "AirflowRescheduleException": "exceptions",
     "AirflowSensorTimeout": "exceptions",
     "AirflowSkipException": "exceptions",
+    "AsyncCallback": "promises",
     "BaseBranchOperator": "branching",
     "BaseOperator": "operator",
     "BaseSensorOperator": "sensors",
@@ -106,6 +112,8 @@ _HOMES = {
     "DAG": "dag",
     "DateTimeSensor": "standard_sensors",
     "DayOfWeekSensor": "standard_sensors",
+    "DeadlineAlert": "promises",
+    "DeadlineReference": "promises",
     "EmptyOperator": "python",
     "ExternalTaskSensor": "triggering",
     "FileSensor": "standard_sensors",
@@ -117,6 +125,7 @@ _HOMES = {
     "PythonSensor": "standard_sensors",
     "ShortCircuitOperator": "branching",
     "SkipTask": "exceptions",
+    "SyncCallback": "promises",
     "TimeDeltaSensor": "standard_sensors",
     "TimeSensor": "standard_sensors",
     "TriggerDagRunOperator": "triggering",

@@ -28,6 +28,7 @@ _EXCEPTIONS: Final = (
     "AirflowSkipException",
     "ParamValidationError",
 )
+_DEADLINE: Final = ("AsyncCallback", "DeadlineAlert", "DeadlineReference", "SyncCallback")
 _PYTHON: Final = ("PythonOperator", "BranchPythonOperator", "ShortCircuitOperator", "get_current_context")
 _SENSOR: Final = ("BaseSensorOperator", "PokeReturnValue")
 
@@ -36,12 +37,16 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "airflow": ("DAG",),
         "airflow.sdk": (
+            "AsyncCallback",
             "DAG",
             "BaseOperator",
             "BaseSensorOperator",
             "Context",
+            "DeadlineAlert",
+            "DeadlineReference",
             "Param",
             "PokeReturnValue",
+            "SyncCallback",
             "TriggerRule",
             "XComArg",
             "chain",
@@ -52,6 +57,8 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "airflow.sdk.bases.operator": ("BaseOperator", "chain", "cross_downstream"),
         "airflow.sdk.bases.sensor": _SENSOR,
+        "airflow.sdk.definitions.callback": ("AsyncCallback", "SyncCallback"),
+        "airflow.sdk.definitions.deadline": _DEADLINE,
         "airflow.sdk.exceptions": _EXCEPTIONS,
         "airflow.decorators": ("dag", "task"),
         "airflow.exceptions": _EXCEPTIONS,

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from engine.authoring import arguments, current
+from engine.authoring import arguments, current, promises
 from engine.authoring.defaults import active
 from engine.authoring.exceptions import AuthoringError
 from engine.authoring.operator import BaseOperator, accepted_arguments
@@ -64,7 +64,11 @@ class DAG:
         doc_md: str | None = None,
         on_failure_callback: Any = None,
         on_success_callback: Any = None,
+        sla: timedelta | None = None,
         sla_miss_callback: Any = None,
+        sla_runs: str | None = None,
+        sla_after_failure: str | None = None,
+        deadline: Any = None,
         is_paused_upon_creation: bool | None = None,
         user_defined_macros: dict[str, Any] | None = None,
         user_defined_filters: dict[str, Callable[..., Any]] | None = None,
@@ -93,6 +97,10 @@ class DAG:
         self.doc_md = doc_md
         self.on_failure_callback = arguments.callbacks("on_failure_callback", on_failure_callback)
         self.on_success_callback = arguments.callbacks("on_success_callback", on_success_callback)
+        self.sla = arguments.duration("sla", sla, positive=True)
+        self.sla_runs = promises.sla_runs(sla_runs)
+        self.sla_after_failure = promises.after_failure(sla_after_failure)
+        self.deadline = promises.deadlines(deadline)
         self.sla_miss_callback = arguments.callbacks("sla_miss_callback", sla_miss_callback)
         self.is_paused_upon_creation = is_paused_upon_creation
         self.user_defined_macros = dict(user_defined_macros or {})

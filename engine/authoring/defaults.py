@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from engine.authoring.serialized import AfterFailure, SlaRuns
+
 if TYPE_CHECKING:
     from engine.config import Settings
 
@@ -22,6 +24,8 @@ class Defaults(msgspec.Struct, frozen=True):
     catchup: bool = False
     email_on_failure: bool = True
     email_on_retry: bool = True
+    sla_runs: SlaRuns = "scheduled"
+    sla_after_failure: AfterFailure = "wait"
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Defaults:
@@ -34,6 +38,8 @@ class Defaults(msgspec.Struct, frozen=True):
             catchup=settings.scheduler.catchup_by_default,
             email_on_failure=email.default_email_on_failure,
             email_on_retry=email.default_email_on_retry,
+            sla_runs=core.sla_runs,
+            sla_after_failure=core.sla_after_failure,
         )
 
 

@@ -152,7 +152,7 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
         self.retry_exponential_backoff = bool(retry_exponential_backoff)
         self.max_retry_delay = arguments.duration("max_retry_delay", max_retry_delay, numbers=True)
         self.execution_timeout = arguments.duration("execution_timeout", execution_timeout, positive=True)
-        self.sla = arguments.duration("sla", sla)
+        self.sla = arguments.duration("sla", sla, positive=True)
         self.start_date = _moment("start_date", start_date)
         self.end_date = _moment("end_date", end_date)
         self.on_execute_callback = arguments.callbacks("on_execute_callback", on_execute_callback)

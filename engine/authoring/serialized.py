@@ -66,7 +66,27 @@ Schedule = CronSchedule | DeltaSchedule | OnceSchedule | ContinuousSchedule | No
 # "bash" execs a shell without importing the DAG file; "python" runs task.execute() in a process that has imported it;
 # "empty" needs no process at all.
 OperatorKind = Literal["bash", "python", "empty"]
-CallbackKind = Literal["on_failure", "on_retry", "on_success", "on_execute", "on_skipped", "sla_miss"]
+CallbackKind = Literal["on_failure", "on_retry", "on_success", "on_execute", "on_skipped", "sla_miss", "deadline"]
+
+
+SlaRuns = Literal["scheduled", "scheduled_and_manual", "all"]
+AfterFailure = Literal["wait", "cancel"]
+ReferenceName = Literal["logical_date", "queued_at", "fixed", "average_runtime"]
+
+
+class SerializedDeadline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """One ``deadline=`` of a DAG: so long after its reference a run is to be done. Its callback stays in the file.
+
+    ``at`` is the moment of a fixed one; the average is that of the last ``max_runs`` successful runs, and there is none
+    before there are ``min_runs``.
+    """
+
+    reference: ReferenceName
+    interval_seconds: float
+    at: datetime | None = None
+    max_runs: int = 10
+    min_runs: int = 10
+    has_callback: bool = True
 
 
 class BashSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -146,6 +166,10 @@ class SerializedDag(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     tags: tuple[str, ...] = ()
     owner: str = "windsock"
     callbacks: tuple[CallbackKind, ...] = ()
+    sla_seconds: float | None = None
+    sla_runs: SlaRuns = "scheduled"
+    sla_after_failure: AfterFailure = "wait"
+    deadlines: tuple[SerializedDeadline, ...] = ()
     is_paused_upon_creation: bool | None = None
     doc_md: str | None = None
     # User macros and filters live in the DAG file, so that Bash attempts too must import it to render.

@@ -119,6 +119,7 @@ def why(dag_id: str, run_id: str, task_id: str, as_json: bool, output: str) -> N
     from datetime import timedelta
 
     from alerting.clock import database_now
+    from engine.cli import queries
     from engine.cli.errors import Failure
     from engine.cli.naming import closest, find_run
     from engine.metastore.why import decide
@@ -130,14 +131,17 @@ def why(dag_id: str, run_id: str, task_id: str, as_json: bool, output: str) -> N
         run_id = find_run(store, dag_id, None if run_id == "latest" else run_id)
         with store.read() as connection:
             facts = facts_of_run(connection, dag_id, run_id, database_now(connection), threshold) or {}
+            promised = queries.deadline_of_task(connection, dag_id, run_id, task_id)
     if task_id not in facts:
         raise Failure(f"{run_id} has no task {task_id}{closest(task_id, facts)}")
     answer = decide(facts[task_id])
     if as_json or output == "json":
         told = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "state": facts[task_id].state}
-        show([told | {"reason": answer.reason, "sentence": answer.sentence}], "json")
+        show([told | {"reason": answer.reason, "sentence": answer.sentence} | promised], "json")
     else:
         click.echo(f"{task_id}: {answer.sentence}")
+        if promised:
+            click.echo(f"SLA: due {shown(promised['due_at'])} UTC, {promised['sla']}")
 
 
 @dags.command()

@@ -21,6 +21,7 @@ from engine.metastore.tables import (
     DagVersion,
     LogShipment,
     Process,
+    SlaDeadline,
     TaskAttempt,
     TaskInstance,
 )
@@ -215,3 +216,30 @@ def started_since(connection: Connection, kind: ProcessKind, moment: datetime) -
     """Whether a live process of this kind was started after `moment`."""
     query = select(func.count()).where(Process.kind == kind, Process.ended_at.is_(None), Process.started_at > moment)
     return bool(connection.execute(query).scalar())
+
+
+def list_deadlines(connection: Connection, dag_id: str | None, state: str | None, limit: int) -> list[Row]:
+    """Deadlines of tasks and runs: open ones with the earliest first, otherwise the latest."""
+    columns = [getattr(SlaDeadline, name) for name in ("dag_id", "task_id", "position", "state", "due_at")]
+    query = (
+        select(*columns, DagRun.run_id, SlaDeadline.missed_at, SlaDeadline.completed_at)
+        .join(DagRun, DagRun.id == SlaDeadline.run_pk)
+        .order_by(SlaDeadline.due_at if state == "open" else SlaDeadline.due_at.desc(), SlaDeadline.id)
+        .limit(limit)
+    )
+    if dag_id is not None:
+        query = query.where(SlaDeadline.dag_id == dag_id)
+    if state is not None:
+        query = query.where(SlaDeadline.state == state)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def deadline_of_task(connection: Connection, dag_id: str, run_id: str, task_id: str) -> Row:
+    """By when a task was to be done, and whether it was; empty where nothing was promised."""
+    query = (
+        select(SlaDeadline.due_at, SlaDeadline.state.label("sla"))
+        .join(DagRun, DagRun.id == SlaDeadline.run_pk)
+        .where(DagRun.dag_id == dag_id, DagRun.run_id == run_id, SlaDeadline.task_id == task_id)
+    )
+    found = connection.execute(query).mappings().first()
+    return dict(found) if found else {}

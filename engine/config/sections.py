@@ -14,6 +14,8 @@ import msgspec
 from engine.config import masking
 
 ExecutorName = Literal["LocalExecutor", "SequentialExecutor"]
+SlaRuns = Literal["scheduled", "scheduled_and_manual", "all"]
+AfterFailure = Literal["wait", "cancel"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
@@ -92,6 +94,14 @@ class Core(Section, frozen=True):
     default_timezone: Annotated[str, About("Time zone of dates in DAG files that name none.", form="timezone")] = "UTC"
     default_task_retries: Annotated[CountOrNone, About("Retries of a task that sets none.")] = 0
     dags_are_paused_at_creation: Annotated[bool, About("Start new DAGs paused.")] = False
+    sla_runs: Annotated[
+        SlaRuns,
+        About("Runs in which an sla= counts, unless the DAG says otherwise. Manual ones always do without a schedule."),
+    ] = "scheduled"
+    sla_after_failure: Annotated[
+        AfterFailure,
+        About("Open deadlines of a run that fails: they wait to be met or missed, or are cancelled."),
+    ] = "wait"
     callback_timeout: Annotated[Seconds, About("Seconds that a user callback may take.")] = 60.0
     max_file_bytes: Annotated[Count, About("Size in bytes beyond which a DAG file is refused.")] = 1_000_000
 

@@ -142,6 +142,7 @@ def _request(
 ) -> dict[str, Any]:
     about = [payload.get(name) for name in ("task_id", "map_index", "try_number")]
     anew = [run.clears] if scope == "dag" and run.clears else []  # a run begun anew has an end of its own
+    anew += [payload["wave"]] if "wave" in payload else []  # a run may miss several deadlines, one after the other
     identity = json.dumps([kind, scope, run.dag_id, run.run_id, *about, *anew])
     return {
         "dedup_key": hashlib.sha256(identity.encode()).hexdigest(),
@@ -187,3 +188,6 @@ def _run_callbacks(change: RunChange, graph: Graph, now: datetime) -> Iterable[d
         reason = "timed_out"
     payload = {"state": change.state, "reason": reason, "failed_tasks": list(change.failed_tasks)}
     yield _request(kind, "dag", change.run, graph, payload, now)
+
+
+callback_request = _request  # for what is told of missed deadlines

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, func, insert, sele
 
 from engine.authoring.serialized import CronSchedule, DeltaSchedule, SerializedDag
 from engine.authoring.timetables import DataInterval, next_interval
-from engine.metastore import budgets
+from engine.metastore import budgets, sla
 from engine.metastore.changes import Changes
 from engine.metastore.clearing import clear
 from engine.metastore.database import Tx
@@ -206,6 +206,10 @@ def create(tx: Tx, graphs: Graphs, wish: Wish) -> tuple[int, Changes]:
     tx.connection.execute(tx.dialect.insert_ignore(Base.metadata.tables[Budget.__tablename__]).values(lane))
     members = [_member(tx, wish, version, backfill_id, n, step) for n, step in enumerate(steps, 1)]
     tx.connection.execute(insert(MEMBER), members)
+    dag = graphs.get(tx.connection, wish.dag_id, version).dag
+    made = zip(steps, members, strict=True)
+    new = [step.interval for step, member in made if step.plan == Plan.NEW and member["run_pk"] is not None]
+    sla.promise(tx, [sla.Made(dag, _columns(wish, version, backfill_id, interval)) for interval in new])
     again = [step.run_pk for step in steps if step.plan == Plan.AGAIN]
     return backfill_id, _run_again(tx, graphs, backfill_id, [pk for pk in again if pk is not None])
 
@@ -242,25 +246,27 @@ def _member(tx: Tx, wish: Wish, version: str, backfill_id: int, position: int, s
 
 def _new_run(tx: Tx, wish: Wish, version: str, backfill_id: int, interval: DataInterval) -> int | None:
     """Queue a run; None where another was made for that interval just now."""
-    run_id = f"{RunType.BACKFILL}__{interval.start.isoformat()}"
-    values = {
+    values = _columns(wish, version, backfill_id, interval) | {"run_after": tx.now}
+    if not insert_run(tx, values):
+        return None
+    mine = select(RUN.c.id).where(RUN.c.dag_id == wish.dag_id, RUN.c.run_id == values["run_id"])
+    return int(tx.connection.execute(mine).scalar_one())
+
+
+def _columns(wish: Wish, version: str, backfill_id: int, interval: DataInterval) -> dict[str, Any]:
+    return {
         "dag_id": wish.dag_id,
-        "run_id": run_id,
+        "run_id": f"{RunType.BACKFILL}__{interval.start.isoformat()}",
         "run_type": RunType.BACKFILL,
         "version": version,
         "logical_date": interval.start,
         "data_interval_start": interval.start,
         "data_interval_end": interval.end,
-        "run_after": tx.now,
         "conf": dict(wish.conf or {}),
         "triggered_by": wish.created_by,
         "lane": lane_of(backfill_id),
         "backfill_id": backfill_id,
     }
-    if not insert_run(tx, values):
-        return None
-    mine = select(RUN.c.id).where(RUN.c.dag_id == wish.dag_id, RUN.c.run_id == run_id)
-    return int(tx.connection.execute(mine).scalar_one())
 
 
 def _run_again(tx: Tx, graphs: Graphs, backfill_id: int, run_pks: list[int]) -> Changes:

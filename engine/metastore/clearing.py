@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy import BindParameter, Connection, Row, bindparam, func, select, update
 
-from engine.metastore import budgets, endings, past, skips
+from engine.metastore import budgets, endings, past, skips, sla
 from engine.metastore.broken_off import break_off
 from engine.metastore.changes import Changes, RunFacts
 from engine.metastore.database import Tx
@@ -173,6 +173,8 @@ def _reset(tx: Tx, graphs: Graphs, runs: Runs, again: Sequence[Row[Any]], touche
         if ended:
             tx.connection.execute(_QUEUE, {"b_id": row.id, "b_version": version, "b_now": tx.now})
     runs.forget(facts)
+    cleared = {(row.run_pk, row.task_id) for row in again}
+    sla.renew(tx, shapes, cleared, {row.id for row in found if row.state in FINAL_RUN_STATES})
     _take_back(tx, shapes, again)
     broken_off = break_off(tx, again, TaskState.UP_FOR_RETRY, Ending.RESTART.sentence)
     skipped = [changed(row, TaskState.SKIPPED, end_date=tx.now) for row in _skip_again(tx, again)]

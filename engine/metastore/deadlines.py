@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BindParameter, Row, bindparam, func, or_, select, update
 
@@ -21,6 +21,8 @@ from engine.metastore.database import Tx
 from engine.metastore.endings import Ending
 from engine.metastore.graphs import Graphs
 from engine.metastore.runs import FACT_COLUMNS, Runs, facts_of
+from engine.metastore.sla import SLA
+from engine.metastore.sla_missed import GRACE
 from engine.metastore.states import FINAL_TASK_STATES, RunState, TaskState
 from engine.metastore.tables import Base, DagRun, TaskInstance
 from engine.metastore.transitions import advance, changed
@@ -35,7 +37,10 @@ _OVERDUE: Final = (
     .order_by(RUN.c.deadline)
     .limit(bindparam("limit"))
 )
-_NEXT: Final = select(func.min(RUN.c.deadline)).where(RUN.c.state == RunState.RUNNING)
+_NEXT: Final = select(
+    select(func.min(RUN.c.deadline)).where(RUN.c.state == RunState.RUNNING).scalar_subquery().label("run"),
+    select(func.min(SLA.c.due_at)).where(SLA.c.state == "open").scalar_subquery().label("sla"),
+)  # one statement, since each sweep asks
 _OPEN: Final = (
     select(TI)
     .where(TI.c.run_pk.in_(_IDS), or_(TI.c.state.is_(None), TI.c.state.not_in(sorted(FINAL_TASK_STATES))))
@@ -130,6 +135,19 @@ def _stop(tx: Tx, graphs: Graphs, runs: Runs, rows: list[Row[Any]], ending: Endi
     return changes
 
 
-def next_deadline(tx: Tx) -> datetime | None:
-    """When the next run will be over its time."""
-    return tx.connection.execute(_NEXT).scalar()
+class Next(NamedTuple):
+    """When a run will be over its time, and when an SLA is to be looked at."""
+
+    run: datetime | None
+    sla: datetime | None
+
+    @property
+    def moments(self) -> list[datetime]:
+        """Those of the two that there are."""
+        return [moment for moment in self if moment]
+
+
+def next_deadlines(tx: Tx) -> Next:
+    """When something is next to be done about a ``dagrun_timeout``, or about an ``sla=`` or a ``deadline=``."""
+    row = tx.connection.execute(_NEXT).one()
+    return Next(row.run, row.sla and row.sla + GRACE)

@@ -27,6 +27,7 @@ class Graph:
     children: dict[str, tuple[str, ...]]
     leaves: frozenset[str]
     past: frozenset[str] = frozenset()  # tasks that depend on the run before theirs
+    promised: frozenset[str] = frozenset()  # tasks with an sla, and "" where the run has one, or a deadline
 
     def blocked_by(self, task_id: str) -> tuple[str, ...]:
         """The tasks that will not run since `task_id` failed, whatever becomes of the others; in topological order."""
@@ -77,7 +78,13 @@ def build_graph(dag: SerializedDag) -> Graph:
         {task_id: tuple(names) for task_id, names in children.items()},
         frozenset(task_id for task_id, names in children.items() if not names),
         frozenset(task.task_id for task in dag.tasks if task.depends_on_past),
+        _promised(dag),
     )
+
+
+def _promised(dag: SerializedDag) -> frozenset[str]:
+    whole = [""] if dag.sla_seconds is not None or dag.deadlines else []
+    return frozenset([*whole, *(task.task_id for task in dag.tasks if task.sla_seconds is not None)])
 
 
 class Graphs:

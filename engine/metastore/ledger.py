@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from engine.metastore import backfills, clearing, deadlines, past, transitions
+from engine.metastore import backfills, clearing, deadlines, past, sla, sla_missed, sla_told, transitions
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Changes, Claimed, Finished
 from engine.metastore.database import Tx
@@ -64,7 +64,13 @@ class Ledger:
     def fail_run(self, tx: Tx, run_pk: int) -> Changes | None:
         """See :func:`deadlines.fail_run`."""
         changes = deadlines.fail_run(tx, self.graphs, self.runs, run_pk)
+        sla.cancel(tx, [] if changes is None else [run_pk])
         return None if changes is None else self._announced(tx, changes)
+
+    def tell_missed(self, tx: Tx, limit: int) -> tuple[int, int]:
+        """See :func:`sla_missed.claim_missed`; returns how many deadlines were due, and how much was told of them."""
+        waves, due = sla_missed.claim_missed(tx, self.graphs, limit)
+        return due, sla_told.announce(tx, waves, self._announcer.base_url)
 
     def start_backfill(self, tx: Tx, wish: backfills.Wish) -> tuple[int, Changes]:
         """See :func:`backfills.create`."""
@@ -79,6 +85,7 @@ class Ledger:
 
     def _announced(self, tx: Tx, changes: Changes) -> Changes:
         if changes.tasks or changes.runs:
+            sla.settle(tx, self.graphs, self.runs, changes)
             changes.announced = self._announcer.announce(tx, self.graphs, self.runs, changes)
         if self._shipments:
             self._shipments.request(tx, changes)

@@ -23,4 +23,5 @@ def set_paused(tx: Tx, dag_id: str, *, paused: bool) -> bool:
     new = {"dag_id": dag_id, "is_paused": False}
     tx.connection.execute(tx.dialect.insert_ignore(_SCHEDULE).values(new))
     turn = update(_SCHEDULE).where(_SCHEDULE.c.dag_id == dag_id, _SCHEDULE.c.is_paused.is_(not paused))
-    return tx.connection.execute(turn.values(is_paused=paused)).rowcount == 1
+    values = {"is_paused": True} if paused else {"is_paused": False, "awaited_since": tx.now}
+    return tx.connection.execute(turn.values(values)).rowcount == 1

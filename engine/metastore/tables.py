@@ -9,6 +9,7 @@ dag_version        dag processor   serialised DAGs, kept while a run needs them
 dag_schedule       scheduler       when a DAG runs next, and whether it is paused (also written by people)
 budget             scheduler       counted limits: pool slots, active tasks and active runs per DAG
 dag_run            scheduler       runs (people insert queued ones)
+sla_deadline       scheduler       what a run promised by when (also written by whoever makes a run or clears one)
 backfill           people          ranges of past intervals to run, and since when they are done (scheduler)
 backfill_run       people          the intervals of a backfill in its order, and why one is left out
 task_instance      scheduler       the hot table: state machine of each task of each run
@@ -103,7 +104,10 @@ class DagVersion(Base):
 
 
 class DagSchedule(Base):
-    """The scheduler's side of a DAG. ``version`` is the one that the next_* columns were computed from."""
+    """The scheduler's side of a DAG. ``version`` is the one that the next_* columns were computed from.
+
+    ``awaited_since`` is when it was first met or last unpaused: nobody waits for runs of intervals before that.
+    """
 
     __tablename__ = "dag_schedule"
 
@@ -113,6 +117,7 @@ class DagSchedule(Base):
     next_interval_start: Mapped[datetime | None]
     next_interval_end: Mapped[datetime | None]
     next_run_after: Mapped[datetime | None]
+    awaited_since: Mapped[datetime | None]
 
     # create_runs(): which DAGs are due
     __table_args__ = (Index("ix_dag_schedule_due", "next_run_after"),)
@@ -235,6 +240,35 @@ class TaskInstance(Base):
         Index("ix_task_instance_due", "state", "ready_at"),  # promote()
         Index("ix_task_instance_owner", "owner"),  # rescue()
         Index("ix_task_instance_past", "past_run_pk"),  # past.successors()
+    )
+
+
+class SlaDeadline(Base):
+    """By when a task of a run, or the run itself (``task_id`` empty), is to be done: ``sla=`` or ``deadline=``.
+
+    ``state`` is open, met, missed or cancelled; ``completed_at`` when it was done, in time or not. ``position`` numbers
+    the DAG's ``deadline=`` from 1, and is 0 for an ``sla=``. ``allowed_seconds`` is how long from the reference on,
+    where that moves when the task is cleared. ``at_risk_at`` is when four fifths of the time are used up.
+    """
+
+    __tablename__ = "sla_deadline"
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=True)
+    run_pk: Mapped[int] = mapped_column(BigKey, ForeignKey("dag_run.id", ondelete="CASCADE"))
+    dag_id: Mapped[str] = mapped_column(Id)
+    task_id: Mapped[str] = mapped_column(Id)
+    position: Mapped[int] = mapped_column(Integer, default=0)
+    state: Mapped[str] = mapped_column(String(12))
+    due_at: Mapped[datetime]
+    at_risk_at: Mapped[datetime]
+    allowed_seconds: Mapped[float | None] = mapped_column(Float)
+    completed_at: Mapped[datetime | None]
+    missed_at: Mapped[datetime | None]  # when the miss was told
+
+    __table_args__ = (
+        UniqueConstraint("run_pk", "task_id", "position", name="uq_sla_deadline_key"),  # settle(), renew(), exporter
+        CheckConstraint("state IN ('open', 'met', 'missed', 'cancelled')", name="ck_sla_deadline_state"),
+        Index("ix_sla_deadline_due", "state", "due_at"),  # claim_missed(), the next one
     )
 
 

@@ -62,7 +62,7 @@ from alerting.tables import BigKey
 from engine.authoring import params
 from engine.authoring.serialized import SerializedDag, SerializedTask, decode_dag
 from engine.authoring.timetables import manual_interval
-from engine.metastore import budgets, past, recount, skips
+from engine.metastore import budgets, past, recount, skips, sla
 from engine.metastore.changes import Changes, Claimed, Finished, RunChange, RunFacts, TaskChange
 from engine.metastore.database import Tx
 from engine.metastore.endings import Ending
@@ -308,6 +308,7 @@ def create_run(
     }
     if not insert_run(tx, values):
         raise Duplicate(f"DAG {dag_id!r} already has a run {run_id!r}, or one with logical date {moment.isoformat()}")
+    sla.promise(tx, [sla.Made(dag, values)])
     return run_id
 
 

@@ -43,6 +43,7 @@ from engine.metastore.tables import Base, CallbackRequest
 from engine.metrics import Metrics
 from engine.running.callbacks import CallbackOrder
 from engine.running.output import AttemptLog
+from engine.running.sla_callbacks import missed_of
 from engine.running.zygote import Exited, Forked, Refused, ZygoteClient, ZygoteDied
 
 log = logging.getLogger(__name__)
@@ -202,6 +203,7 @@ class CallbackRunner:
             task_id=payload.get("task_id"),
             error=payload.get("error"),
             reason=payload.get("reason"),
+            missed=missed_of(payload),
         )
 
     def _context(self, run: RunFacts, params: dict[str, Any], payload: dict[str, Any]) -> AttemptContext:

@@ -17,7 +17,9 @@ from engine.authoring.context import Context, build_context
 from engine.authoring.exceptions import AirflowException
 from engine.authoring.loader import load_file
 from engine.authoring.serialized import CallbackKind
+from engine.running import sla_callbacks
 from engine.running.attempt import import_root, last_line, redirect_output
+from engine.running.sla_callbacks import MissedSla
 from engine.running.traces import print_trace
 
 
@@ -31,6 +33,7 @@ class CallbackOrder(msgspec.Struct, frozen=True, kw_only=True):
     task_id: str | None
     error: str | None
     reason: str | None
+    missed: MissedSla | None = None
 
 
 _decoder = msgspec.msgpack.Decoder(CallbackOrder)
@@ -52,6 +55,8 @@ def _call_all(order: CallbackOrder) -> list[str]:
         dag = load_file(Path(order.fileloc), import_root(order.fileloc, order.dags_folder)).dag(order.context.dag_id)
         task = dag.get_task(order.task_id) if order.task_id else None
         callbacks = task.callbacks(order.kind) if task else dag.callbacks(order.kind)
+        if order.missed:
+            callbacks = sla_callbacks.bound(order.missed, callbacks, dag, order.context)
     except BaseException as error:
         print_trace(error)
         return [f"{order.fileloc} cannot be imported: {last_line(error)}"]

@@ -15,7 +15,7 @@ from sqlalchemy import Row, bindparam, func, select, update
 
 from engine.authoring.serialized import ContinuousSchedule, SerializedDag
 from engine.authoring.timetables import DataInterval, NextRun, next_interval
-from engine.metastore import budgets
+from engine.metastore import budgets, sla
 from engine.metastore.errors import NotFound
 from engine.metastore.graphs import Graphs
 from engine.metastore.states import RunState, RunType
@@ -114,7 +114,7 @@ def _follow(tx: Tx, dag: SerializedDag, row: Any, paused_at_creation: bool) -> N
     values = {"version": row.version, **_next_columns(next_run)}
     if row.known is None:
         paused = paused_at_creation if dag.is_paused_upon_creation is None else dag.is_paused_upon_creation
-        new = {"dag_id": dag.dag_id, "is_paused": paused, **values}
+        new = {"dag_id": dag.dag_id, "is_paused": paused, "awaited_since": tx.now, **values}
         tx.connection.execute(tx.dialect.insert_ignore(_SCHEDULE).values(new))
     else:
         tx.connection.execute(update(DagSchedule).where(DagSchedule.dag_id == dag.dag_id).values(values))
@@ -160,14 +160,15 @@ def create_due_runs(tx: Tx, graphs: Graphs, limit: int) -> int:
     statement = _DUE.with_for_update(skip_locked=True) if tx.dialect.locks_rows else _DUE
     due = tx.connection.execute(statement, {"now": tx.now, "limit": limit}).all()
     active = _active_runs(tx, [row.dag_id for row in due])  # behind the lock: another scheduler may have created some
-    created = 0
+    made: list[sla.Made] = []
     for row in due:
         dag = _read(tx, graphs, row.dag_id, row.version)
         if dag is None:
             _unfollow(tx, row.dag_id)  # sync_schedules() follows it again as soon as it can be read
         elif active[row.dag_id] < dag.max_active_runs:
-            created += _create(tx, dag, row)
-    return created
+            made += _create(tx, dag, row)
+    sla.promise(tx, made)
+    return len(made)
 
 
 def _active_runs(tx: Tx, dag_ids: list[str]) -> Counter[str]:
@@ -181,7 +182,7 @@ def _active_runs(tx: Tx, dag_ids: list[str]) -> Counter[str]:
     return Counter({row[0]: row[1] for row in tx.connection.execute(statement)})
 
 
-def _create(tx: Tx, dag: SerializedDag, row: Row[Any]) -> bool:
+def _create(tx: Tx, dag: SerializedDag, row: Row[Any]) -> list[sla.Made]:
     last = DataInterval(row.next_interval_start, row.next_interval_end)
     if isinstance(dag.schedule, ContinuousSchedule):
         last = DataInterval(last.start, tx.now)  # it lasts until the run is made, however long that had to wait
@@ -200,7 +201,8 @@ def _create(tx: Tx, dag: SerializedDag, row: Row[Any]) -> bool:
         DagSchedule.dag_id == dag.dag_id, DagSchedule.next_run_after == row.next_run_after
     )
     tx.connection.execute(moved.values(_next_columns(_next_run(dag, last, tx.now))))
-    return created
+    awaited = row.awaited_since is None or last.end >= row.awaited_since
+    return [sla.Made(dag, values, awaited)] if created else []
 
 
 def earliest(tx: Tx) -> datetime | None:

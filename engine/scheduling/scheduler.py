@@ -78,7 +78,7 @@ class Turn:
     decided: list[RunFacts] = field(default_factory=list)  # runs whose tasks ended
     decision_seconds: float = 0.0  # what was decided for all of them took this long
     to_end: dict[str, str] = field(default_factory=dict)  # our attempts that somebody's decision ends: token → why
-    next_deadline: datetime | None = None  # of a run with a dagrun_timeout
+    next_deadlines: list[datetime] = field(default_factory=list)  # of a dagrun_timeout, and of an SLA
     adopted: int = 0  # attempts that go on under the supervisor of a dead scheduler
     looked_long: bool = False  # also for what hardly ever is there
     others: int = 0  # schedulers besides this one; told by a sweep
@@ -324,7 +324,7 @@ class Scheduler:
                 turn.next_run = next_due(tx)
             promoted = transitions.promote(tx, _BATCH)
             late = self._keep_deadlines(tx, turn)
-            turn.more = created > 0 or _BATCH in (synced, promoted, late)
+            turn.more = created > 0 or _BATCH in (synced, promoted) or late >= _BATCH
             look = look or bool(created)
         turn.may_start = look or any(change.end_date for change in turn.changes.runs)
         if not self._others:
@@ -336,19 +336,25 @@ class Scheduler:
         return self._doubtful or self._store.doubts != self._doubts_settled
 
     def _keep_deadlines(self, tx: Tx, turn: Turn) -> int:
-        """Fail the runs that are over their time, and learn which attempts to end; returns how many runs there were."""
-        turn.next_deadline, late = deadlines.next_deadline(tx), Changes()
-        if turn.next_deadline and turn.next_deadline <= tx.now:
+        """Fail the runs that are over their time, tell what has missed its SLA, and learn which attempts to end.
+
+        Returns how many runs or deadlines there were, whichever is more.
+        """
+        ahead, late, missed = deadlines.next_deadlines(tx), Changes(), 0
+        if ahead.run and ahead.run <= tx.now:
             late = self._ledger.expire_runs(tx, _BATCH)
             turn.changes.add(late)
-            turn.next_deadline = deadlines.next_deadline(tx)
+        if ahead.sla and ahead.sla <= tx.now:
+            missed, told = self._ledger.tell_missed(tx, _BATCH)
+            turn.changes.announced += told
+        turn.next_deadlines = (deadlines.next_deadlines(tx) if late.runs or missed else ahead).moments
         if time.monotonic() >= self._next_long_look or turn.changes.runs:
             turn.looked_long = True
             turn.changes.add(self._ledger.release_overlooked(tx, _BATCH))
             backfills.complete(tx)
         if self._executor.in_flight() or self._is_in_doubt():
             self._end_what_was_decided(tx, turn)
-        return len(late.runs)
+        return max(len(late.runs), missed)
 
     def _end_what_was_decided(self, tx: Tx, turn: Turn) -> None:
         turn.to_end = endings.requested(tx, self._executor.owner)
@@ -431,7 +437,7 @@ class Scheduler:
     def _remember_due(self, turn: Turn) -> None:
         retries = [change.retry_at for change in turn.changes.tasks if change.retry_at]
         deadlines_ahead = [change.deadline for change in turn.changes.runs]
-        due = [moment for moment in [*retries, turn.next_run, turn.next_deadline, *deadlines_ahead] if moment]
+        due = [moment for moment in [*retries, turn.next_run, *turn.next_deadlines, *deadlines_ahead] if moment]
         now = time.monotonic()
         soon = [now + max(0.0, (moment - turn.now).total_seconds()) for moment in due]
         # What is due after the next sweep is found by it.

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from engine.logs.paths import attempt_log_path
 from engine.logs.reading import LogPage, NoLog
+from engine.metastore import sla
 from engine.metastore.states import TaskState
 from engine.metastore.why import Reason, decide
 from engine.metastore.why_facts import facts_of_run
@@ -25,6 +26,7 @@ from engine.web.site import View, looking, render, site_of
 _UNFIT: Final = re.compile(r"[/\\\x00-\x1f\x7f]|^\.{1,2}$|^$|^.{251,}", re.DOTALL)
 _NUMBER: Final = re.compile(r"\d{1,15}")
 _REFRESH_SECONDS: Final = 3
+_PROMISED_SHOWN: Final = 20
 _BLOCK: Final = 1 << 18
 _NO_WAIT: Final = frozenset({Reason.ENDED, Reason.RUNNING})
 
@@ -66,8 +68,10 @@ def run(request: Request) -> Response:
             raise HTTPException(404, "There is no run of this name.")
         counts = queries.task_counts(view.connection, facts)
         tasks = queries.tasks(view.connection, facts, state)
+        promised = sla.deadlines_of_run(view.connection, facts.id) if facts.dag and sla.promises(facts.dag) else []
         waits = _waits(request, view, facts.dag_id, facts.run_id) if _is_moving(facts.state) else {}
     shown: dict[str, Any] = {"run": facts, "tasks": tasks, "counts": counts, "state": state, "waits": waits}
+    shown |= {"promised": promised[:_PROMISED_SHOWN], "promised_more": max(0, len(promised) - _PROMISED_SHOWN)}
     refresh = _REFRESH_SECONDS if _is_moving(facts.state) else 0
     return render(request, "run.html", view, refresh=refresh, **shown)
 

@@ -42,13 +42,18 @@ dag_file = table("dag_file", column("path"), column("error"))
 budget = table("budget", column("kind"), column("name"), column("slots"), column("used"))
 dag_run = table(
     "dag_run",
-    *(column(name) for name in ("id", "dag_id", "state", "version", "lane", "run_type", "clears")),
-    *_instants("data_interval_end", "run_after", "queued_at", "start_date", "end_date"),
+    *(column(name) for name in ("id", "dag_id", "state", "version", "lane")),
+    *_instants("start_date", "end_date"),
 )
 task_instance = table(
     "task_instance",
     *(column(name) for name in ("run_pk", "dag_id", "task_id", "state", "pool")),
     *_instants("scheduled_at", "start_date", "end_date"),
+)
+sla_deadline = table(
+    "sla_deadline",
+    *(column(name) for name in ("run_pk", "state")),
+    *_instants("due_at", "at_risk_at", "completed_at"),
 )
 process = table("process", column("kind"), column("hostname"), *_instants("heartbeat_at", "ended_at"))
 alert_event = table("alert_event", *_instants("occurred_at", "routed_at"))
@@ -57,8 +62,8 @@ callback_request = table("callback_request", column("state"), *_instants("create
 log_shipment = table("log_shipment", column("reason"), *_instants("created_at"))
 
 TABLES: Final = (
-    dag, dag_schedule, dag_version, dag_file, budget, dag_run, task_instance, process, alert_event, alert_delivery,
-    callback_request, log_shipment,
+    dag, dag_schedule, dag_version, dag_file, budget, dag_run, task_instance, sla_deadline, process, alert_event,
+    alert_delivery, callback_request, log_shipment,
 )  # fmt: skip
 
 RUNS: Final = (
@@ -138,7 +143,7 @@ class WindsockMetastore:
 
     def __init__(self, dags_folder: str = "") -> None:
         self._dags_folder = dags_folder
-        self._deadlines = Deadlines(dag_run, task_instance, dag_version)
+        self._deadlines = Deadlines(dag_run, sla_deadline, dag_version)
 
     def check(self, connection: Connection) -> None:
         """Raise UnknownSchemaError where this is no metastore of Windsock."""

@@ -168,13 +168,13 @@ SIGNALS: tuple[Signal, ...] = (
     ),
     gauge(
         "metastore.sla_missed_tasks",
-        "Unfinished task instances past their allowed time (sla=, from the end of the run's data interval)",
+        "Deadlines of open runs (sla= of tasks and DAGs, deadline=) that have passed before what they are of was done",
         WINDSOCK,
         labels=(Label.DAG_ID,),
     ),
     gauge(
         "metastore.sla_at_risk_tasks",
-        "Unfinished task instances that have used four fifths of their allowed time, and not all of it",
+        "Deadlines of open runs of whose time four fifths are used up, and not all of it",
         WINDSOCK,
         labels=(Label.DAG_ID,),
     ),

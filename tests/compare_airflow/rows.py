@@ -209,6 +209,10 @@ ELSEWHERE: tuple[str, ...] = (
         "so only with `scheduler.create_cron_data_intervals`, with which it was run here."
     ),
     (
+        "`sla=` of a task or a DAG is a stored deadline, told once and by a timer, also of a task that never started "
+        "(sla.md). Airflow 2 looks for misses when it parses the file; in Airflow 3 `sla=` does nothing."
+    ),
+    (
         "Callbacks run in a process of their own, also where the task's process was killed. Airflow runs a task's "
         "callbacks inside that process."
     ),

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from engine.authoring.serialized import NoSchedule, SerializedDag, SerializedTask, encode_dag, version_of
-from engine.metastore import budgets, clearing, deadlines, endings, past, transitions
+from engine.metastore import budgets, clearing, deadlines, endings, past, sla, transitions
 from engine.metastore.changes import Changes, Claimed, Finished
 from engine.metastore.graphs import Graphs
 from engine.metastore.outcome import Cause, Outcome
@@ -93,7 +93,10 @@ class Stage:
         def work(tx: Tx) -> bool:
             version = tx.connection.execute(select(Dag.version).where(Dag.dag_id == dag_id)).scalar_one()
             row = {"dag_id": dag_id, "run_id": run_id, "run_type": "manual", "version": version, "conf": {}}
-            return transitions.insert_run(tx, {**row, "run_after": tx.now, **values})
+            row |= {"run_after": tx.now, **values}
+            made = transitions.insert_run(tx, row)
+            sla.promise(tx, [sla.Made(self.graphs.get(tx.connection, dag_id, version).dag, row)] if made else [])
+            return made
 
         return self.store.run(work)
 
@@ -105,8 +108,18 @@ class Stage:
 
     # -- the verbs, a transaction each
 
+    def settled(self, verb: Callable[[Tx], Changes]) -> Changes:
+        """A verb, and what it means to deadlines, as the ledger does it."""
+
+        def work(tx: Tx) -> Changes:
+            changes = verb(tx)
+            sla.settle(tx, self.graphs, self.runs, changes)
+            return changes
+
+        return self.store.run(work)
+
     def start_runs(self, limit: int = 1000) -> Changes:
-        return self.store.run(lambda tx: transitions.start_runs(tx, self.graphs, limit))
+        return self.settled(lambda tx: transitions.start_runs(tx, self.graphs, limit))
 
     def claim(self, slots: int = 1000, owner: str = OWNER) -> list[Claimed]:
         return self.claim_with_changes(slots, owner)[0]
@@ -126,7 +139,7 @@ class Stage:
 
     def finish(self, *ends: tuple[str, Outcome]) -> Changes:
         reports = [Finished(token, outcome, "host") for token, outcome in ends]
-        return self.store.run(lambda tx: transitions.finish(tx, self.graphs, self.runs, reports))
+        return self.settled(lambda tx: transitions.finish(tx, self.graphs, self.runs, reports))
 
     def reconsider_overlooked(self) -> Changes:
         def work(tx: Tx) -> Changes:
@@ -135,20 +148,20 @@ class Stage:
         return self.store.run(work)
 
     def expire(self, limit: int = 1000) -> Changes:
-        return self.store.run(lambda tx: deadlines.expire_runs(tx, self.graphs, self.runs, limit))
+        return self.settled(lambda tx: deadlines.expire_runs(tx, self.graphs, self.runs, limit))
 
     def clear(self, *task_ids: str, run_id: str = "run") -> Changes:
         """Clear tasks of a run."""
         ids = [row.id for task_id, row in self.rows(run_id).items() if task_id in task_ids]
-        return self.store.run(lambda tx: clearing.clear(tx, self.graphs, self.runs, ids))
+        return self.settled(lambda tx: clearing.clear(tx, self.graphs, self.runs, ids))
 
     def begin_anew(self, ids: list[int]) -> Changes:
-        return self.store.run(lambda tx: clearing.begin_anew(tx, self.graphs, self.runs, ids))
+        return self.settled(lambda tx: clearing.begin_anew(tx, self.graphs, self.runs, ids))
 
     def mark(self, state: TaskState, *task_ids: str, run_id: str = "run") -> Changes:
         """Mark tasks of a run."""
         ids = {row.id for task_id, row in self.rows(run_id).items() if task_id in task_ids}
-        return self.store.run(lambda tx: clearing.mark(tx, self.graphs, self.runs, ids, state))
+        return self.settled(lambda tx: clearing.mark(tx, self.graphs, self.runs, ids, state))
 
     def requested(self, owner: str = OWNER) -> dict[str, str]:
         """The attempts that the owner is to end."""

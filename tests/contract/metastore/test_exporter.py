@@ -258,8 +258,8 @@ def test_missed_and_endangered_deadlines_count_from_the_end_of_the_data_interval
     stage.dag("without", bash("a"))
     stage.dag("idle", bash("a", sla_seconds=1.0))
     end = ago(store, 900)
-    assert stage.create("dag", "interval", data_interval_start=end, data_interval_end=end)
-    assert stage.create("dag", "none", run_after=ago(store, 10))
+    assert stage.create("dag", "interval", run_type="scheduled", data_interval_start=end, data_interval_end=end)
+    assert stage.create("dag", "none", run_type="scheduled", run_after=ago(store, 10))
     stage.trigger("without", "w")
     stage.start_runs()
     found = read(store)
@@ -269,7 +269,7 @@ def test_missed_and_endangered_deadlines_count_from_the_end_of_the_data_interval
 
 def test_a_task_that_is_done_misses_nothing_any_more(store: Store, stage: Stage) -> None:
     stage.dag("dag", bash("a", sla_seconds=1.0), bash("b", "a", sla_seconds=1.0))
-    assert stage.create("dag", "late", run_after=ago(store, 60))
+    assert stage.create("dag", "late", run_type="scheduled", run_after=ago(store, 60))
     stage.start_runs()
     ask = reader(store)
     assert ask()["metastore.sla_missed_tasks"] == {("dag",): 2}
@@ -281,7 +281,7 @@ def test_a_task_that_is_done_misses_nothing_any_more(store: Store, stage: Stage)
 
 def test_a_run_keeps_the_allowed_times_of_its_own_version(store: Store, stage: Stage) -> None:
     stage.dag("dag", bash("a", sla_seconds=1.0))
-    assert stage.create("dag", "late", run_after=ago(store, 60))
+    assert stage.create("dag", "late", run_type="scheduled", run_after=ago(store, 60))
     stage.start_runs()
     ask = reader(store)
     assert ask()["metastore.sla_missed_tasks"] == {("dag",): 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -23,19 +24,19 @@ TASKS = 100_000
 DELIVERIES = 20_000
 NOW = "'2026-01-01 00:00:00.000000'"
 DATABASES = ["sqlite", "postgresql", "mariadb"]
-DEADLINES = Deadlines(windsock.dag_run, windsock.task_instance, windsock.dag_version)._tasks
+DEADLINES = Deadlines(windsock.dag_run, windsock.sla_deadline, windsock.dag_version)._counted
 STATEMENTS: dict[str, tuple[Select[Any], dict[str, Any]]] = {
     "RUNS": (windsock.RUNS, {}),
     "TASKS": (windsock.TASKS, {}),
     "ACTIVE": (windsock.ACTIVE, {}),
     "DAGS": (windsock.DAGS, {}),
     "DELIVERIES": (windsock.DELIVERIES, {}),
-    "DEADLINES": (DEADLINES, {"dag_ids": ["dag1", "dag2"]}),
+    "DEADLINES": (DEADLINES, {"dag_ids": ["dag1", "dag2"], "now": datetime(2026, 1, 1, tzinfo=UTC)}),
 }
 _STATISTICS = {
     "sqlite": "ANALYZE",
     "postgresql": "VACUUM ANALYZE",  # as autovacuum does, also so that an index alone can answer
-    "mysql": "ANALYZE TABLE dag_run, task_instance, alert_delivery",
+    "mysql": "ANALYZE TABLE dag_run, task_instance, sla_deadline, alert_delivery",
 }
 _NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})"
 _PAST_RUNS = """
@@ -52,6 +53,11 @@ SELECT i, {dag_id}, {run_id}, 't', -1, 'success', 'x', 1, 1, 'default_pool', 1, 
 """
 
 
+_PAST_DEADLINES = """
+INSERT INTO sla_deadline (run_pk, dag_id, task_id, position, state, due_at, at_risk_at)
+{numbers}
+SELECT i, {dag_id}, 't', 0, CASE WHEN i % 7 = 0 THEN 'missed' ELSE 'met' END, {now}, {now} FROM n
+"""
 _PAST_EVENT = """
 INSERT INTO alert_event (id, dedup_key, kind, occurred_at, routed_at, payload) VALUES (1, 'k', 'x', {now}, {now}, 'x')
 """
@@ -71,7 +77,13 @@ def fill(store: Store) -> None:
     with store.begin() as tx:
         if store.dialect.name == "mysql":
             tx.connection.exec_driver_sql("SET SESSION max_recursive_iterations = 1000000")
-        past = ((_PAST_RUNS, RUNS), (_PAST_TASKS, TASKS), (_PAST_EVENT, 1), (_PAST_DELIVERIES, DELIVERIES))
+        past = (
+            (_PAST_RUNS, RUNS),
+            (_PAST_TASKS, TASKS),
+            (_PAST_DEADLINES, RUNS),
+            (_PAST_EVENT, 1),
+            (_PAST_DELIVERIES, DELIVERIES),
+        )
         for statement, count in past:
             sql = statement.format(numbers=_NUMBERS.format(count=count), dag_id=dag_id, run_id=run_id, now=NOW)
             tx.connection.execute(text(sql))
@@ -116,7 +128,10 @@ def plan(store: Store, name: str) -> list[str]:
 @pytest.mark.parametrize("name", [name for name in STATEMENTS if name != "DELIVERIES"])
 def test_no_statement_reads_all_past_runs_or_task_instances(crowded: Store, name: str) -> None:
     told = "\n".join(plan(crowded, name))
-    whole = r"Seq Scan on (task_instance|dag_run)|SCAN (task_instance|dag_run|\w+_run)\b|\b(ALL|index) \w*(task|run)\w*"
+    whole = (
+        r"Seq Scan on (task_instance|dag_run|sla_deadline)|SCAN (task_instance|dag_run|sla_deadline|\w+_run)\b"
+        r"|\b(ALL|index) \w*(task|run|sla)\w*"
+    )
     assert not re.search(whole, told), told
     assert re.search(
         r"(Index|Bitmap).* on \w*(task_inst|dag_run|ix_)|SEARCH .* USING|(ref|range|eq_ref) \w+ by \w+", told

@@ -11,7 +11,7 @@ from sqlalchemy import event, select, update
 from engine.authoring.serialized import CronSchedule
 from engine.links import attempt_url, dag_url, run_url
 from engine.metastore.store import Store
-from engine.metastore.tables import DagRun, DagSchedule, DagVersion
+from engine.metastore.tables import DagRun, DagSchedule, DagVersion, SlaDeadline
 from tests.integration.web.conftest import Browser
 from tests.integration.web.world import World, daily, task
 
@@ -187,6 +187,16 @@ class TestRun:
         statements.clear()
         look(run_url("", "sales", RUN))
         assert len(statements) <= 6, statements
+
+    def test_says_by_when_its_tasks_were_to_be_done(self, look: Look, world: World) -> None:
+        world.dag("sales", [task("load", sla_seconds=60.0)], schedule=daily())
+        run_pk = world.run("sales", RUN, "failed", 600, 60)
+        due = {"run_pk": run_pk, "dag_id": "sales", "due_at": world.ago(90), "at_risk_at": world.ago(100)}
+        world.add(SlaDeadline, task_id="load", state="missed", completed_at=world.ago(30), **due)
+        world.add(SlaDeadline, task_id="", state="met", completed_at=world.ago(95), **due)
+        text = " ".join(re.sub(r"<[^>]+>", " ", look(run_url("", "sales", RUN))).split())
+        assert re.search(r"load due [0-9: -]+ UTC: missed, done [0-9: -]+ UTC", text)
+        assert re.search(r"the run due [0-9: -]+ UTC: met", text)
 
     def test_of_many_tasks_is_cut_and_says_so(self, look: Look, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("engine.web.queries.MOST_TASKS", 2)

@@ -1,0 +1,155 @@
+"""Missed deadlines: claimed once when they are due, by whichever scheduler is first; and what holds them up."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import BindParameter, Row, Select, bindparam, select, update
+
+from engine.metastore.changes import RunFacts
+from engine.metastore.database import Tx
+from engine.metastore.errors import NotFound
+from engine.metastore.graphs import Graph, Graphs
+from engine.metastore.runs import FACT_COLUMNS, facts_of
+from engine.metastore.sla import SLA, THE_RUN
+from engine.metastore.states import RunState, TaskState
+from engine.metastore.tables import Base, DagRun, DagSchedule, TaskInstance
+
+log = logging.getLogger(__name__)
+
+TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
+GRACE: Final = timedelta(milliseconds=25)
+"""How long after a deadline it is claimed: an end on the stroke may still be on its way to the metastore."""
+
+_DONE: Final = (TaskState.SUCCESS, TaskState.SKIPPED, TaskState.REMOVED)
+_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
+_DUE: Final = (
+    select(SLA)
+    .where(SLA.c.state == "open", SLA.c.due_at <= bindparam("due"))
+    .order_by(SLA.c.due_at, SLA.c.id)
+    .limit(bindparam("limit"))
+)
+_DUE_OF_RUNS: Final = (
+    select(SLA)
+    .where(SLA.c.run_pk.in_(_IDS), SLA.c.state == "open", SLA.c.due_at <= bindparam("due"))
+    .order_by(SLA.c.run_pk, SLA.c.due_at, SLA.c.id)
+)
+_MISS: Final = (
+    update(SLA).where(SLA.c.id.in_(_IDS), SLA.c.state == "open").values(state="missed", missed_at=bindparam("b_now"))
+)
+_LEAVE: Final = update(SLA).where(SLA.c.id.in_(_IDS), SLA.c.state == "open").values(state="cancelled")
+_PAUSED: Final = select(DagSchedule.dag_id).where(
+    DagSchedule.dag_id.in_(bindparam("dags", expanding=True)), DagSchedule.is_paused.is_(True)
+)
+_RUNS: Final = select(*FACT_COLUMNS, DagRun.state).where(DagRun.id.in_(_IDS)).order_by(DagRun.id)
+_TASKS: Final[Select[Any]] = (
+    select(TI.c.id, TI.c.run_pk, TI.c.task_id, TI.c.map_index, TI.c.state, TI.c.try_number, TI.c.max_tries)
+    .add_columns(TI.c.start_date, TI.c.ready_at)
+    .where(TI.c.run_pk.in_(_IDS))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A deadline that was missed. `completed_at` where it was done meanwhile, too late."""
+
+    id: int
+    task_id: str
+    position: int
+    due_at: datetime
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A task that what was missed waits for, or is."""
+
+    ti_id: int
+    task_id: str
+    map_index: int
+    state: str | None
+    try_number: int
+    max_tries: int
+    start_date: datetime | None
+    ready_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """The deadlines of one run that fell due together: they are told as one. `run.start_date` may be None."""
+
+    run: RunFacts
+    run_state: RunState
+    graph: Graph
+    missed: tuple[Missed, ...]
+    blockers: tuple[Blocker, ...]
+
+
+def claim_missed(tx: Tx, graphs: Graphs, limit: int) -> tuple[list[Wave], int]:
+    """Take the deadlines that are due, each once, whoever else looks; returns also how many rows that were.
+
+    1. Lock due rows that no other scheduler has, and all others that are due in their runs: a wave is one message.
+    2. What is due of a paused DAG is cancelled: whoever paused it knows.
+    3. The guarded UPDATE makes the rest missed. Facts and states are read behind it.
+    """
+    due = {"due": tx.now - GRACE}
+    first = tx.connection.execute(_locked(tx, _DUE, skip=True), {**due, "limit": limit}).all()
+    if not first:
+        return [], 0
+    rows = list(tx.connection.execute(_locked(tx, _DUE_OF_RUNS), {**due, "ids": sorted({row.run_pk for row in first})}))
+    paused = set(tx.connection.execute(_PAUSED, {"dags": sorted({row.dag_id for row in rows})}).scalars())
+    if left := [row.id for row in rows if row.dag_id in paused]:
+        tx.connection.execute(_LEAVE, {"ids": left})
+    missed = [row for row in rows if row.dag_id not in paused]
+    if missed:
+        tx.connection.execute(_MISS, {"ids": [row.id for row in missed], "b_now": tx.now})
+    return _waves(tx, graphs, missed), len(rows)
+
+
+def _locked(tx: Tx, statement: Select[Any], *, skip: bool = False) -> Select[Any]:
+    return statement.with_for_update(skip_locked=skip) if tx.dialect.locks_rows else statement
+
+
+def _waves(tx: Tx, graphs: Graphs, rows: Sequence[Row[Any]]) -> list[Wave]:
+    by_run: dict[int, list[Missed]] = defaultdict(list)
+    for row in rows:
+        by_run[row.run_pk].append(Missed(row.id, row.task_id, row.position, row.due_at, row.completed_at))
+    if not by_run:
+        return []
+    ids = {"ids": sorted(by_run)}
+    instances: dict[int, dict[str, Row[Any]]] = defaultdict(dict)
+    for row in tx.connection.execute(_TASKS, ids):
+        instances[row.run_pk][row.task_id] = row
+    waves = []
+    for row in tx.connection.execute(_RUNS, ids):
+        run = facts_of(row)
+        try:
+            graph = graphs.get(tx.connection, run.dag_id, run.version)
+        except NotFound as error:
+            log.error("run %s of DAG %s has missed a deadline that cannot be told: %s", run.run_id, run.dag_id, error)
+            continue
+        missed = tuple(by_run[run.id])
+        blockers = _blockers(graph, [one.task_id for one in missed if one.completed_at is None], instances[run.id])
+        waves.append(Wave(run, RunState(row.state), graph, missed, blockers))
+    return waves
+
+
+def _blockers(graph: Graph, missed: Collection[str], instances: Mapping[str, Row[Any]]) -> tuple[Blocker, ...]:
+    """Of the missed tasks and all that they stand behind: what runs, waits for itself alone, or has failed."""
+    names = set(graph.tasks) if THE_RUN in missed else {*missed, *graph.upstream_of(missed)}
+    undone = [name for name, row in instances.items() if name in names and row.state not in _DONE]
+    found = []
+    for task in graph.dag.tasks:
+        if task.task_id not in undone:
+            continue
+        row = instances[task.task_id]
+        waits = row.state in (None, TaskState.UPSTREAM_FAILED)
+        if not waits or not any(parent in undone for parent in task.upstream):
+            about = (row.id, row.task_id, row.map_index, row.state, row.try_number, row.max_tries)
+            found.append(Blocker(*about, row.start_date, row.ready_at))
+    return tuple(found)
