@@ -93,6 +93,12 @@ class Core(Section, frozen=True):
     default_task_retries: Annotated[CountOrNone, About("Retries of a task that sets none.")] = 0
     dags_are_paused_at_creation: Annotated[bool, About("Start new DAGs paused.")] = False
     callback_timeout: Annotated[Seconds, About("Seconds that a user callback may take.")] = 60.0
+    callback_retries: Annotated[
+        CountOrNone, About("How often a user callback that raised or overran is called again.")
+    ] = 1
+    callback_retry_delay: Annotated[
+        Seconds, About("Seconds before the first of these retries; each further one waits twice as long.")
+    ] = 5.0
     max_file_bytes: Annotated[Count, About("Size in bytes beyond which a DAG file is refused.")] = 1_000_000
 
 
