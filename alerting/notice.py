@@ -104,8 +104,8 @@ def notify(
     message says what happened in one sentence. ValueError says what is wrong, when the DAG file is read.
 
     `config_file` and `outbox` are for Airflow: where alerting.yml is, and a database that keeps what could not be
-    delivered yet (without one, an alert that cannot be delivered fails the callback). The environment may say it for
-    all: ``WINDSOCK__ALERTING__CONFIG_FILE`` and ``WINDSOCK__ALERTING__OUTBOX``. In Windsock both are those of the settings.
+    delivered yet; without one, an alert that cannot be delivered fails the callback. The environment may say both for
+    all: ``WINDSOCK__ALERTING__CONFIG_FILE`` and ``WINDSOCK__ALERTING__OUTBOX``. In Windsock the settings do.
     """
     if severity is not None and severity not in SEVERITIES:
         raise ValueError(f"severity must be one of {', '.join(SEVERITIES)}, not {severity!r}")

@@ -13,7 +13,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import alerts_run, bridge_run, comparison, house_run, parsing_run, recovery_run, tuning, turns_run
+from benchmarks import (
+    alerts_run,
+    bridge_run,
+    comparison,
+    endings_run,
+    house_run,
+    parsing_run,
+    recovery_run,
+    tuning,
+    turns_run,
+)
 from benchmarks.databases import NAMES
 from benchmarks.gate import AIRFLOW_CHAIN_SECONDS, AIRFLOW_TASKS_PER_SECOND, AIRFLOW_VERSION, too_slow
 from benchmarks.machine import bash_rate, fork_wait_rate
@@ -23,7 +33,7 @@ from benchmarks.tables import tables, terminal
 
 FOLDER = Path("bench-results")
 PARTS = ("engine", "alerts", "bridge")
-MORE_PARTS = ("several", "recovery", "parsing", "turns", "house")
+MORE_PARTS = ("endings", "several", "recovery", "parsing", "turns", "house")
 SEVERAL_SHAPES = ("fan_out_bash_1000", "many_100_10")
 
 
@@ -101,6 +111,8 @@ def _run(part: str, arguments: argparse.Namespace, results: dict[str, Any]) -> S
             results["house"] = [house_run.measure(name) for name in names]
         case "alerts":
             return _apart("alerts", alerts_run.measure, alerts_run.show, alerts_run.slow_words)
+        case "endings":
+            return _apart("endings", endings_run.measure, endings_run.show, endings_run.slow_words)
         case "bridge":
             return _apart(
                 "bridge", lambda: bridge_run.measure(arguments.rounds), bridge_run.show, bridge_run.slow_words

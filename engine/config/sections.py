@@ -165,6 +165,12 @@ class Scheduler(Section, frozen=True):
     scheduler_health_check_threshold: Annotated[
         Seconds, About("Seconds without a heartbeat after which a process counts as unhealthy.")
     ] = 30.0
+    task_queued_timeout: Annotated[
+        SecondsOrNone,
+        About(
+            "Seconds that a ready task may wait for a slot before its attempt counts as failed; 0: as long as it takes."
+        ),
+    ] = 0.0
     dag_dir_list_interval: Annotated[Seconds, About("Seconds between two looks for new and gone DAG files.")] = 5.0
     min_file_process_interval: Annotated[
         SecondsOrNone, About("Seconds after which an unchanged DAG file is parsed again.")
