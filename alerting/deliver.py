@@ -66,9 +66,8 @@ class Deliverer:
         self._lanes = {channel.name: self._lane(channel) for channel in channels}
         self._names = tuple(self._lanes)
         self._gauges_due = 0.0
-        self._flush_due = (
-            0.0  # monotonic; where no file groups anything, groups of an earlier one are looked for rarely
-        )
+        self._look_at_groups = 0.0  # monotonic
+        self._wave_in: float | None = None  # seconds until the first wave is due, as the last routing saw it
         self._news: tuple[Sequence[Channel], Plan] | None = None
 
     def _lane(self, channel: Channel) -> Lane:
@@ -137,13 +136,23 @@ class Deliverer:
         routed = outbox.route(connection, now, self._plan, ROUTE_BATCH)
         if not set(routed.channels) <= set(self._names):
             outbox.explain_orphans(connection, now, self._names)
+        self._see_groups(connection, now)
         return routed, outbox.next_due(connection, self._names), now
+
+    def _see_groups(self, connection: Connection, now: datetime) -> None:
+        """When the next wave is due: asked while routing, since a transaction of its own would hold up the lanes.
+
+        Where no file groups anything, groups of an earlier one are looked for rarely.
+        """
+        if self._plan.routing is not None or time.monotonic() >= self._look_at_groups:
+            self._look_at_groups = time.monotonic() + GAUGE_SECONDS
+            next_due = groups.next_due(connection)
+            self._wave_in = None if next_due is None else max(0.0, (next_due - now).total_seconds())
 
     def _flush(self) -> float:
         """Forms the waves of the groups that are due; returns how long to wait for the next one."""
-        if self._plan.routing is None and time.monotonic() < self._flush_due:
-            return self._poll_seconds
-        self._flush_due = time.monotonic() + GAUGE_SECONDS
+        if self._wave_in is None or self._wave_in > 0:
+            return self._poll_seconds if self._wave_in is None else self._wave_in
         for _ in range(FLUSH_BATCH):
             wave = transact(self._engine, lambda connection, now: groups.flush(connection, now, self._plan))
             if wave is None:

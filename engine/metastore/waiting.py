@@ -53,9 +53,8 @@ def expire_waiting(tx: Tx, graphs: Graphs, runs: Runs, timeout: timedelta, limit
     rows = tx.connection.execute(statement, {"before": tx.now - timeout, "limit": limit}).all()
     if not rows:
         return Changes()
-    reasons = [
-        _reason(tx, row, timeout) if number < _EXPLAINED else _sentence(timeout) for number, row in enumerate(rows)
-    ]
+    reasons = [_reason(tx, row, timeout) for row in rows[:_EXPLAINED]]
+    reasons += [_sentence(timeout)] * (len(rows) - len(reasons))
     claimed = transitions.claim_for_nobody(tx, runs, rows)
     ended = [
         Finished(one.token, Outcome(Cause.QUEUED, error=reason), hostname="")

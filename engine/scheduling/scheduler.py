@@ -449,6 +449,8 @@ class Scheduler:
         retries = [change.retry_at for change in turn.changes.tasks if change.retry_at]
         deadlines_ahead = [change.deadline for change in turn.changes.runs]
         timeouts = [turn.next_deadline, *deadlines_ahead, turn.next_wait_over]
+        if (wait := self._settings.scheduler.task_queued_timeout) and turn.changes.scheduled:
+            timeouts.append(turn.now + timedelta(seconds=wait))  # the sweep of this turn did not see them
         due = [moment for moment in [*retries, turn.next_run, *timeouts] if moment]
         now = time.monotonic()
         soon = [now + max(0.0, (moment - turn.now).total_seconds()) for moment in due]
