@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 ROUTE_BATCH: Final = 500
 FLUSH_BATCH: Final = 50  # waves in one turn: what was recorded meanwhile is to be routed, too
+FEW: Final = 4  # messages that are leased while they are routed
 POLL_SECONDS: Final = 2.0  # without a wake-up; with one, nothing waits for it
 GAUGE_SECONDS: Final = 10.0
 CLOSING_SECONDS: Final = 10.0
@@ -115,7 +116,9 @@ class Deliverer:
 
     def _route(self) -> float:
         """record (by others) → route; the lanes go on with lease → render → send → confirm | retry | bury."""
-        routed, due, now = transact(self._engine, self._route_batch)
+        routed, leases, due, now = transact(self._engine, self._route_batch)
+        for lease in leases:
+            self._lanes[lease.channel].offer(lease, now)
         for kind in routed.kinds:
             self._meter.incr("alerts.recorded", event=kind.value)
         for reason in routed.suppressed:
@@ -132,12 +135,28 @@ class Deliverer:
 
     def _route_batch(
         self, connection: Connection, now: datetime
-    ) -> tuple[outbox.Routed, dict[str, datetime], datetime]:
+    ) -> tuple[outbox.Routed, list[Lease], dict[str, datetime], datetime]:
         routed = outbox.route(connection, now, self._plan, ROUTE_BATCH)
         if not set(routed.channels) <= set(self._names):
             outbox.explain_orphans(connection, now, self._names)
         self._see_groups(connection, now)
-        return routed, outbox.next_due(connection, self._names), now
+        leases = self._lease_routed(connection, now, routed.channels)
+        return routed, leases, outbox.next_due(connection, self._names), now
+
+    def _lease_routed(self, connection: Connection, now: datetime, channels: Sequence[str]) -> list[Lease]:
+        """Few messages for lanes that are idle: leased while they are routed, they need no transaction of their own."""
+        spare = {name: self._lanes[name].spare for name in set(channels) if name in self._lanes}
+        if not channels or len(channels) > FEW or any(channels.count(name) > spare.get(name, 0) for name in channels):
+            return []
+        found = outbox.lease(connection, now, self._lease_for, len(channels), list(spare), self._holder)
+        kept: list[Lease] = []
+        for lease in found:  # an older one may have gone before
+            spare[lease.channel] -= 1
+            if spare[lease.channel] >= 0:
+                kept.append(lease)
+            else:
+                outbox.release(connection, lease, now)
+        return kept
 
     def _see_groups(self, connection: Connection, now: datetime) -> None:
         """When the next wave is due: asked while routing, since a transaction of its own would hold up the lanes.
@@ -166,7 +185,8 @@ class Deliverer:
 
     def deliver_next(self, lane: Lane, worker: Worker) -> bool:
         """lease → render → send, with no transaction open → confirm, retry or bury. False where nothing was due."""
-        leases, leased_at = self._lease(lane.name)
+        offered = lane.take_offered()
+        leases, leased_at = ([offered[0]], offered[1]) if offered else self._lease(lane.name)
         for lease in leases:
             outcome = self._send(lane, lease, leased_at)
             self._settle(lane, worker, lease, outcome)

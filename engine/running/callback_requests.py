@@ -135,6 +135,8 @@ class CallbackRunner:
         self._graphs, self._runs = Graphs(), Runs()
         self._running: dict[int, Running] = {}
         self._leased: deque[tuple[Row[Any], float]] = deque()  # not begun yet, and until when each may begin
+        self._look = True  # for requests, in the next turn
+        self._next_look = 0.0  # monotonic
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._zygote = ZygoteClient.start("engine.running.callbacks:main")
 
@@ -178,7 +180,7 @@ class CallbackRunner:
 
     def _begin_due(self) -> None:
         free = _CONCURRENCY - len(self._running)
-        if free > 0 and not self._leased and self._any_due():
+        if free > 0 and not self._leased and self._may_be_due() and self._any_due():
             until = time.monotonic() + self._timeout
             leased, buried = self._store.run(lambda tx: self._lease(tx, free))
             self._leased.extend((row, until) for row in leased)
@@ -193,6 +195,13 @@ class CallbackRunner:
             except (MetastoreError, SQLAlchemyError):
                 self._leased.append((request, until))
                 raise
+
+    def _may_be_due(self) -> bool:
+        """Something was written, a slot came free, or nobody has looked for a while."""
+        if not self._look and time.monotonic() < self._next_look:
+            return False
+        self._look, self._next_look = False, time.monotonic() + _POLL_SECONDS
+        return True
 
     def _any_due(self) -> bool:
         """Asked first: most wake-ups are about mails, and on SQLite a transaction that may write holds up theirs."""
@@ -298,6 +307,7 @@ class CallbackRunner:
         timeouts = [running.deadline - time.monotonic() for running in self._running.values()]
         readable, _, _ = select.select(fds, [], [], max(0.0, min([seconds, *timeouts])))
         if self._wake_r in readable:
+            self._look = True
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_r, 4096)
         for running in self._running.values():
@@ -341,6 +351,7 @@ class CallbackRunner:
 
     def _close(self, running: Running, remark: str) -> None:
         del self._running[running.request.id]
+        self._look = True  # what waited for its slot
         running.log.close_pipe()
         running.log.remark(remark)
         running.log.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -40,9 +39,6 @@ from engine.running.environment import hide_secrets
 log = logging.getLogger(__name__)
 
 _SURELY_DEAD = timedelta(hours=1)  # on another machine; here the kernel tells
-# Python lets a thread compute for 5 ms while others wait for its lock. Here every event wakes several threads at once,
-# each for a few milliseconds, and the one that has an answer to read must not queue behind them.
-_SWITCH_SECONDS = 0.0005
 
 
 class Delivery:
@@ -101,7 +97,6 @@ def _log_tail(logs: LogFinder, path: str, lines: int) -> list[str]:
 
 def run(settings: Settings) -> int:
     """Deliver and call back until TERM or INT."""
-    sys.setswitchinterval(_SWITCH_SECONDS)
     store = Store.from_settings(settings)
     store.check()
     metrics = Metrics(settings.metrics)
