@@ -10,6 +10,7 @@ Imported wherever DAG files are read: templates, SQLAlchemy and apprise come in 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from alerting.kinds import SEVERITIES, EventKind, Severity
 
 Take = Callable[[AlertEvent], None]
 
+CONFIG_VARIABLE: Final = "WINDSOCK__ALERTING__CONFIG_FILE"
+OUTBOX_VARIABLE: Final = "WINDSOCK__ALERTING__OUTBOX"
 TEXT_LIMIT: Final = 20_000  # characters
 # What a template may say, besides the fields of the same names in the event.
 _MORE_NAMES: Final = ("reason", "state")
@@ -79,15 +82,17 @@ class Notify:
             receiver=None if self.receiver is None or "://" in self.receiver else self.receiver,
             severity=self.severity or ("error" if known["error"] else None),
             summary=_sentence(known),
+            episode=self._episode(known),
             **{name: known[name] for name in _FIELDS},
         )
         if self.template is None:
             return event
         return _with_text(event, render(self.template, known))
 
-
-CONFIG_VARIABLE: Final = "WINDSOCK__ALERTING__CONFIG_FILE"
-OUTBOX_VARIABLE: Final = "WINDSOCK__ALERTING__OUTBOX"
+    def _episode(self, known: dict[str, Any]) -> str:
+        """The same for each call of this callback about one end of one attempt: told once, where an outbox knows."""
+        said = (self.receiver, self.template, known["state"], known["reason"])
+        return hashlib.sha256("\x1f".join(map(str, said)).encode()).hexdigest()[:16]
 
 
 def notify(

@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 TRIES: Final = 3
 LONGEST_PAUSE_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 20.0  # with an outbox: then the rest is left to whoever comes next
+OTHERS_SECONDS: Final = 3.0  # for what earlier callbacks left, once the own event is told
 _LOOK_SECONDS: Final = 0.02
 _TRUE: Final = {"1", "true", "yes", "on"}
 # Modules of Airflow that mask what it knows to be secret: 3.x, then 2.x.
@@ -188,18 +189,22 @@ def _deliver_by_outbox(setup: Setup, event: AlertEvent, url: str) -> None:
 
 
 def _work_off(setup: Setup, event: AlertEvent, engine: Engine) -> None:
-    """Deliver what the outbox holds, until this event is settled or patience is over."""
+    """Deliver what the outbox holds, until this event is settled or patience is over; others' get a moment more."""
     from alerting.deliver import Deliverer
     from alerting.standalone_outbox import Standing, standing
 
     stop, patient_until = threading.Event(), time.monotonic() + PATIENCE_SECONDS
 
     def wait(seconds: float) -> bool:
-        until = min(time.monotonic() + seconds, patient_until)
-        while time.monotonic() < until:
-            if standing(engine, event) is not Standing.OPEN:
+        nonlocal patient_until
+        until = time.monotonic() + seconds
+        while time.monotonic() < min(until, patient_until):
+            found = standing(engine, event)
+            if found is Standing.IDLE:
                 stop.set()
                 return True
+            if found is Standing.SETTLED:
+                patient_until = min(patient_until, time.monotonic() + OTHERS_SECONDS)
             time.sleep(_LOOK_SECONDS)
         if time.monotonic() >= patient_until:
             stop.set()

@@ -9,20 +9,23 @@ from sqlalchemy import Engine, func, inspect, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from alerting import outbox
+from alerting.clock import database_now
 from alerting.database import connect, transact
 from alerting.errors import AlertingError
 from alerting.events import AlertEvent
 from alerting.outbox import DeliveryState
 from alerting.tables import TABLES, alert_delivery, alert_event, metadata
 
+_e, _d = alert_event.c, alert_delivery.c
 _METASTORE: Final = "windsock_version"  # the table that tells a metastore's schema
 
 
 class Standing(Enum):
-    """How an event stands."""
+    """How an event stands, and what else is in the outbox."""
 
-    OPEN = "open"
-    SETTLED = "settled"
+    OPEN = "open"  # somebody is still to be told of it
+    SETTLED = "settled"  # nobody is, but others' messages are due
+    IDLE = "idle"  # nothing is due
 
 
 def open_outbox(url: str) -> Engine:
@@ -54,17 +57,16 @@ def keep(engine: Engine, event: AlertEvent) -> bool:
 
 
 def standing(engine: Engine, event: AlertEvent) -> Standing:
-    """Whether every receiver of an event has been told or given up."""
-    e, d = alert_event.c, alert_delivery.c
-    unrouted = select(func.count()).where(e.dedup_key == event.dedup_key, e.routed_at.is_(None))
-    unfinished = (
-        select(func.count())
-        .select_from(alert_event.join(alert_delivery, e.id == d.event_id))
-        .where(
-            e.dedup_key == event.dedup_key,
-            d.state.in_((DeliveryState.PENDING, DeliveryState.SENDING)),
-        )
-    )
+    """Whether every receiver of an event has been told or given up, and whether anything else could be sent now."""
+    own = _e.dedup_key == event.dedup_key
+    unfinished = (DeliveryState.PENDING, DeliveryState.SENDING)
+    both = alert_event.join(alert_delivery, _e.id == _d.event_id)
+    unrouted = select(func.count()).where(own, _e.routed_at.is_(None))
+    unsent = select(func.count()).select_from(both).where(own, _d.state.in_(unfinished))
     with engine.connect() as connection:
-        open_ones = sum(int(connection.execute(query).scalar_one()) for query in (unrouted, unfinished))
-    return Standing.OPEN if open_ones else Standing.SETTLED
+        if any(connection.execute(query).scalar() for query in (unrouted, unsent)):
+            return Standing.OPEN
+        due = select(func.count()).where(_d.state.in_(unfinished), _d.due_at <= database_now(connection))
+        sending = select(func.count()).where(_d.state == DeliveryState.SENDING)
+        others = any(connection.execute(query).scalar() for query in (due, sending))
+    return Standing.SETTLED if others else Standing.IDLE

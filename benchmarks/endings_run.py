@@ -66,8 +66,8 @@ def show(rows: list[dict[str, Any]]) -> None:
 def slow_words(rows: list[dict[str, Any]]) -> list[str]:
     """A sentence for each that is told too late."""
     return [
-        f"{row['way']} is told by {row['channel']} after p50 {row['p50'] * 1000:.0f} ms, p95 {row['p95'] * 1000:.0f} ms; "
-        f"the bounds are {P50_SECONDS * 1000:.0f} and {P95_SECONDS * 1000:.0f} ms"
+        f"{row['way']} is told by {row['channel']} after p50 {row['p50'] * 1000:.0f} ms, "
+        f"p95 {row['p95'] * 1000:.0f} ms; the bounds are {P50_SECONDS * 1000:.0f} and {P95_SECONDS * 1000:.0f} ms"
         for row in rows
         if row["p50"] > P50_SECONDS or row["p95"] > P95_SECONDS
     ]

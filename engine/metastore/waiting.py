@@ -2,8 +2,8 @@
 
 Unlike Airflow's queue, into which a task comes when it has its slot already, this is the whole wait of a ready task:
 for a slot of its pool, of its DAG, of an executor. An attempt that waited for too long is charged and has failed, so
-that the next try, or whoever is told, comes in time. The time for which its DAG is paused does not count, nor that for which
-no scheduler was at work.
+that the next try, or whoever is told, comes in time. The time for which its DAG is paused does not count, nor that for
+which no scheduler was at work.
 """
 
 from __future__ import annotations

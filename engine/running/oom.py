@@ -14,7 +14,7 @@ _NAME: Final = b"oom_kill "
 
 
 class OomWatch:
-    """Remembers the count as it was one and two looks ago. Look in turn, further apart than a death takes to be told."""
+    """Remembers the count as it was one and two looks ago; look less often than it takes to hear of a death."""
 
     def __init__(self, counters: Path = _COUNTERS) -> None:
         self._counters = counters

@@ -101,7 +101,8 @@ for way in {ways!r}:
     of_run = way == "overdue"
     for retries in (0, 1):
         limit = timedelta(seconds={run_seconds}) if of_run else None
-        with DAG(way + "-" + str(retries), schedule=None, dagrun_timeout=limit, on_failure_callback=tell if of_run else None):
+        told = tell if of_run else None
+        with DAG(way + "-" + str(retries), schedule=None, dagrun_timeout=limit, on_failure_callback=told):
             ends(
                 way, task_id="t", email="oncall@example.com", retries=retries, retry_delay=timedelta(hours=1),
                 on_failure_callback=tell, on_retry_callback=tell, on_skipped_callback=tell if not of_run else None,
