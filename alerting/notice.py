@@ -201,13 +201,13 @@ def _with_text(event: AlertEvent, text: str) -> AlertEvent:
 
 
 def _sentence(known: dict[str, Any]) -> str:
-    what = f"Task {known['task_id']}" if known["task_id"] else "The run"
+    what = _what(known)
     state = known["state"]
     if known["error"] and state not in ("up_for_retry", "success", "skipped"):
         return f"{what} failed."
     match state:
         case "up_for_retry":
-            return f"{what} failed and will be tried again."
+            return f"{what} failed; another will follow."
         case "success":
             return f"{what} succeeded."
         case "skipped":
@@ -216,6 +216,14 @@ def _sentence(known: dict[str, Any]) -> str:
             return f"{what} has something to tell."
         case _:
             return f"{what}: {state}."
+
+
+def _what(known: dict[str, Any]) -> str:
+    if not known["task_id"]:
+        return "The run"
+    if known["try_number"] is None or known["max_tries"] is None:
+        return f"Task {known['task_id']}"
+    return f"Attempt {known['try_number']} of {known['max_tries']} of task {known['task_id']}"
 
 
 def _is_about_task(context: Any, ti: Any) -> bool:

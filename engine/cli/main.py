@@ -19,6 +19,7 @@ COMMANDS = {
     "tasks": Lazy("engine.cli.tasks:tasks", "List tasks, their states and logs."),
     "pools": Lazy("engine.cli.pools:pools", "List, set, delete pools: slots that tasks share."),
     "alerts": Lazy("engine.cli.alerts:alerts", "List, test and replay alerts."),
+    "callbacks": Lazy("engine.cli.callbacks:callbacks", "List callbacks, and show what became of one."),
     "dashboards": Lazy("engine.cli.dashboards:dashboards", "Push boards into Grafana; mark deploys in it."),
     "config": Lazy("engine.cli.config:config", "Show the settings and where they come from."),
     "db": Lazy("engine.cli.db:db", "Create, upgrade, check, reset the metastore."),

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from engine.logs.paths import attempt_log_path
 from engine.logs.reading import LogPage, NoLog
+from engine.metastore import callbacks
 from engine.metastore.states import TaskState
 from engine.metastore.why import Reason, decide
 from engine.metastore.why_facts import facts_of_run
@@ -67,7 +68,9 @@ def run(request: Request) -> Response:
         counts = queries.task_counts(view.connection, facts)
         tasks = queries.tasks(view.connection, facts, state)
         waits = _waits(request, view, facts.dag_id, facts.run_id) if _is_moving(facts.state) else {}
+        called = callbacks.of_run(view.connection, facts.dag_id, facts.run_id, facts.clears)
     shown: dict[str, Any] = {"run": facts, "tasks": tasks, "counts": counts, "state": state, "waits": waits}
+    shown["callbacks"] = called
     refresh = _REFRESH_SECONDS if _is_moving(facts.state) else 0
     return render(request, "run.html", view, refresh=refresh, **shown)
 
@@ -79,10 +82,13 @@ def attempt(request: Request) -> Response:
         facts = _find_attempt(request, view)
         is_newest = facts.try_number == facts.others[-1][0]
         waits = _waits(request, view, facts.dag_id, facts.run_id) if is_newest and _is_moving(facts.run_state) else {}
+        key = (facts.dag_id, facts.run_id, facts.task_id, facts.map_index, facts.try_number)
+        called = callbacks.of_attempt(view.connection, *key)
     page, no_log = _log_page(request, facts, before, after)
     refresh = _REFRESH_SECONDS if facts.is_live and before is None and after is None else 0
     why = waits.get(facts.task_id)
-    return render(request, "attempt.html", view, attempt=facts, log=page, no_log=no_log, why=why, refresh=refresh)
+    shown: dict[str, Any] = {"attempt": facts, "log": page, "no_log": no_log, "why": why, "callbacks": called}
+    return render(request, "attempt.html", view, refresh=refresh, **shown)
 
 
 def attempt_log(request: Request) -> Response:

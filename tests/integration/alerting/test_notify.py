@@ -97,7 +97,7 @@ def test_a_receiver_is_told_by_all_of_its_channels(post: MailServer, hook: Webho
 def test_without_a_receiver_the_routes_decide_and_nothing_waits_for_a_group(hook: WebhookServer) -> None:
     notify()(context())
     (request,) = hook.wait_for(1)
-    assert request.json()["message"].startswith("Task load failed.")
+    assert request.json()["message"].startswith("Attempt 3 of 3 of task load failed.")
 
 
 def test_an_url_needs_no_configuration_and_is_not_in_its_name(hook: WebhookServer) -> None:

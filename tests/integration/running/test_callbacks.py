@@ -184,7 +184,7 @@ def both(context):
         ("ops", "error"),
     ]
     assert told[0].text == "t of telling ended: exited with code 3: broken\nTries: 1"
-    assert told[2].summary == "Task t failed."
+    assert told[2].summary == "Attempt 1 of 1 of task t failed."
     assert {(event.task_id, event.try_number, event.error) for event in told} == {
         ("t", 1, "exited with code 3: broken")
     }
