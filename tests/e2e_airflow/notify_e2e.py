@@ -57,10 +57,10 @@ class Told:
 
     def request(self, task_id: str, word: str = "") -> Request:
         """The one about a task."""
-        (found,) = [
-            one for one in self.requests if f".{task_id}" in one.json()["title"] and word in one.json()["message"]
-        ]
-        return found
+        about = [one for one in self.requests if f".{task_id}" in one.json()["title"]]
+        found = [one for one in about if word in one.json()["message"]]
+        assert len(found) == 1, [one.json()["message"] for one in about]
+        return found[0]
 
 
 @pytest.fixture(scope="module")
