@@ -212,8 +212,10 @@ def _sentence(known: dict[str, Any]) -> str:
             return f"{what} succeeded."
         case "skipped":
             return f"{what} was skipped."
-        case "running" | "queued" | None:
+        case "running" | "queued":
             return f"{what} has something to tell."
+        case None:  # Airflow's DAG processor calls the callbacks of a task that was lost, and does not know more
+            return f"{what} ended."
         case _:
             return f"{what}: {state}."
 

@@ -68,7 +68,9 @@ def run(request: Request) -> Response:
         counts = queries.task_counts(view.connection, facts)
         tasks = queries.tasks(view.connection, facts, state)
         waits = _waits(request, view, facts.dag_id, facts.run_id) if _is_moving(facts.state) else {}
-        called = callbacks.of_run(view.connection, facts.dag_id, facts.run_id, facts.clears)
+        has_callbacks = facts.dag is None or bool(facts.dag.callbacks)
+        about = (facts.dag_id, facts.run_id, facts.clears)
+        called = callbacks.of_run(view.connection, *about) if has_callbacks else []
     shown: dict[str, Any] = {"run": facts, "tasks": tasks, "counts": counts, "state": state, "waits": waits}
     shown["callbacks"] = called
     refresh = _REFRESH_SECONDS if _is_moving(facts.state) else 0

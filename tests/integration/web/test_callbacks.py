@@ -43,7 +43,7 @@ def test_the_page_of_an_attempt_shows_what_became_of_its_callbacks(look: Look, w
 
 
 def test_the_page_of_a_run_shows_those_of_each_time_that_it_ended(look: Look, world: World) -> None:
-    world.dag("daily", [task("load")])
+    world.dag("daily", [task("load")], callbacks=("on_failure",))
     world.run("daily", "r1", "failed", 600, 60, clears=1)
     for more, error in (([], "the first time"), ([1], "the second time")):
         key = callback_key("on_failure", "dag", "daily", "r1", None, None, None, *more)
