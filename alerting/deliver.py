@@ -184,13 +184,13 @@ class Deliverer:
         return 0.0
 
     def deliver_next(self, lane: Lane, worker: Worker) -> bool:
-        """lease → render → send, with no transaction open → confirm, retry or bury. False where nothing was due."""
+        """lease → render → send, with no transaction open → confirm, retry or bury. True where more may be due."""
         offered = lane.take_offered()
         leases, leased_at = ([offered[0]], offered[1]) if offered else self._lease(lane.name)
         for lease in leases:
             outcome = self._send(lane, lease, leased_at)
             self._settle(lane, worker, lease, outcome)
-        return bool(leases)
+        return bool(leases) and not offered  # whoever offered it has seen what else is due, and nudged for it
 
     def _lease(self, channel: str) -> tuple[list[Lease], datetime]:
         def lease_one(connection: Connection, now: datetime) -> tuple[list[Lease], datetime]:

@@ -36,7 +36,7 @@ class Worker:
 
 @dataclass(eq=False)
 class Lane:
-    """``deliver_next(lane, worker)`` delivers one message and returns False where there was none."""
+    """``deliver_next(lane, worker)`` delivers one message and returns whether it should look for another."""
 
     channel: Channel
     deliver_next: Callable[[Lane, Worker], bool]
