@@ -191,7 +191,7 @@ def both(context):
 
 
 def test_notify_in_a_task_of_its_own_says_where_it_belongs(world: World) -> None:
-    preamble = "from alerting import notify\ndef say(**context): notify('ops')(context)"
+    preamble = "from alerting import notify\ndef say(**context): notify('ops')(context)\n"
     world.home.add("misplaced", "PythonOperator(task_id='t', python_callable=say)", preamble=preamble)
     assert world.home.finish("misplaced") == "failed"
     assert "in on_execute_callback give it an apprise URL" in world.home.last("misplaced").error
