@@ -62,7 +62,7 @@ chaos: ## Kill schedulers, supervisors and the database while they work (CHAOS_A
 
 e2e-airflow: ## Run real Airflows (2.11 and 3.3) into the exporter and compare with their databases (E2E_ARGS="-k 3.3")
 	@scripts/bootstrap test
-	@$(BIN)/python -m pytest tests/e2e_airflow/airflow_e2e.py -p no:xdist --timeout 1800 --log-cli-level=INFO $(E2E_ARGS)
+	@$(BIN)/python -m pytest tests/e2e_airflow/airflow_e2e.py tests/e2e_airflow/notify_e2e.py -p no:xdist --timeout 1800 --log-cli-level=INFO $(E2E_ARGS)
 
 clean: ## Remove caches and build results
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist bench-results

@@ -53,4 +53,13 @@ Modules, in the order of the flow: ``events`` (on ``kinds``), ``outbox`` (on ``t
 ``routes`` (on ``routing``, ``matchers``, ``calendar``, ``silences``), ``groups`` (on ``throttle``), ``render`` (on
 ``digest``, ``cleaning``, ``templates``), ``channels`` (``email``, ``chat``, ``grafana``), ``deliver`` (on ``lanes``,
 ``pace``, ``meters``). ``config`` reads the file (on ``document``), ``reload`` watches it.
+
+``notice`` makes events in DAG files (``from alerting import notify``); where there is no notifier, as in Airflow,
+``standalone`` delivers them.
 """
+
+from __future__ import annotations
+
+from alerting.notice import notify
+
+__all__ = ["notify"]

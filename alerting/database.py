@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -18,6 +19,9 @@ from alerting.clock import database_now
 Result = TypeVar("Result")
 
 MAX_TRIES: Final = 20
+SQLITE_WAIT_SECONDS: Final = 30
+_QUICK_LOOKS: Final = 500
+_QUICK_SECONDS: Final = 0.0005
 BATCH: Final = 500  # rows per INSERT: SQLite allows 32 766 parameters in one statement
 _POSTGRESQL_CONFLICTS: Final = {"40001", "40P01", "55P03"}  # serialisation, deadlock, lock not available
 _MYSQL_CONFLICTS: Final = {1020, 1205, 1213}  # record changed, lock wait time-out, deadlock
@@ -26,13 +30,36 @@ _MYSQL_CONFLICTS: Final = {1020, 1205, 1213}  # record changed, lock wait time-o
 def connect(url: str) -> Engine:
     """An engine for a programme that uses this package alone; the caller disposes of it."""
     if make_url(url).get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": 30})
+        engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_SECONDS})
         event.listen(engine, "connect", _configure_sqlite)
         # A transaction that reads first and writes later cannot be upgraded while another writes.
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        event.listen(engine, "begin", begin_writing_to_sqlite)
         return engine
     # Under REPEATABLE READ, MySQL takes gap locks and two deliverers would deadlock for nothing.
     return create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True)
+
+
+def begin_writing_to_sqlite(connection: Connection) -> None:
+    """Take the file's write lock, looking for it often where somebody has it.
+
+    SQLite's own waiting grows by each look, up to 100 ms, while a lock is held for a few: whoever came second would
+    be told late.
+    """
+    raw: Any = connection.connection.driver_connection
+    raw.execute("PRAGMA busy_timeout = 0")
+    try:
+        for _ in range(_QUICK_LOOKS):
+            try:
+                raw.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    break
+                time.sleep(_QUICK_SECONDS)
+            else:
+                return
+    finally:
+        raw.execute(f"PRAGMA busy_timeout = {SQLITE_WAIT_SECONDS * 1000}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")  # waits for long; what is wrong is raised as SQLAlchemy raises it
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 ROUTE_BATCH: Final = 500
 FLUSH_BATCH: Final = 50  # waves in one turn: what was recorded meanwhile is to be routed, too
+FEW: Final = 4  # messages that are leased while they are routed
 POLL_SECONDS: Final = 2.0  # without a wake-up; with one, nothing waits for it
 GAUGE_SECONDS: Final = 10.0
 CLOSING_SECONDS: Final = 10.0
@@ -66,9 +67,8 @@ class Deliverer:
         self._lanes = {channel.name: self._lane(channel) for channel in channels}
         self._names = tuple(self._lanes)
         self._gauges_due = 0.0
-        self._flush_due = (
-            0.0  # monotonic; where no file groups anything, groups of an earlier one are looked for rarely
-        )
+        self._look_at_groups = 0.0  # monotonic
+        self._wave_in: float | None = None  # seconds until the first wave is due, as the last routing saw it
         self._news: tuple[Sequence[Channel], Plan] | None = None
 
     def _lane(self, channel: Channel) -> Lane:
@@ -116,7 +116,9 @@ class Deliverer:
 
     def _route(self) -> float:
         """record (by others) → route; the lanes go on with lease → render → send → confirm | retry | bury."""
-        routed, due, now = transact(self._engine, self._route_batch)
+        routed, leases, due, now = transact(self._engine, self._route_batch)
+        for lease in leases:
+            self._lanes[lease.channel].offer(lease, now)
         for kind in routed.kinds:
             self._meter.incr("alerts.recorded", event=kind.value)
         for reason in routed.suppressed:
@@ -133,17 +135,43 @@ class Deliverer:
 
     def _route_batch(
         self, connection: Connection, now: datetime
-    ) -> tuple[outbox.Routed, dict[str, datetime], datetime]:
+    ) -> tuple[outbox.Routed, list[Lease], dict[str, datetime], datetime]:
         routed = outbox.route(connection, now, self._plan, ROUTE_BATCH)
         if not set(routed.channels) <= set(self._names):
             outbox.explain_orphans(connection, now, self._names)
-        return routed, outbox.next_due(connection, self._names), now
+        self._see_groups(connection, now)
+        leases = self._lease_routed(connection, now, routed.channels)
+        return routed, leases, outbox.next_due(connection, self._names), now
+
+    def _lease_routed(self, connection: Connection, now: datetime, channels: Sequence[str]) -> list[Lease]:
+        """Few messages for lanes that are idle: leased while they are routed, they need no transaction of their own."""
+        spare = {name: self._lanes[name].spare for name in set(channels) if name in self._lanes}
+        if not channels or len(channels) > FEW or any(channels.count(name) > spare.get(name, 0) for name in channels):
+            return []
+        found = outbox.lease(connection, now, self._lease_for, len(channels), list(spare), self._holder)
+        kept: list[Lease] = []
+        for lease in found:  # an older one may have gone before
+            spare[lease.channel] -= 1
+            if spare[lease.channel] >= 0:
+                kept.append(lease)
+            else:
+                outbox.release(connection, lease, now)
+        return kept
+
+    def _see_groups(self, connection: Connection, now: datetime) -> None:
+        """When the next wave is due: asked while routing, since a transaction of its own would hold up the lanes.
+
+        Where no file groups anything, groups of an earlier one are looked for rarely.
+        """
+        if self._plan.routing is not None or time.monotonic() >= self._look_at_groups:
+            self._look_at_groups = time.monotonic() + GAUGE_SECONDS
+            next_due = groups.next_due(connection)
+            self._wave_in = None if next_due is None else max(0.0, (next_due - now).total_seconds())
 
     def _flush(self) -> float:
         """Forms the waves of the groups that are due; returns how long to wait for the next one."""
-        if self._plan.routing is None and time.monotonic() < self._flush_due:
-            return self._poll_seconds
-        self._flush_due = time.monotonic() + GAUGE_SECONDS
+        if self._wave_in is None or self._wave_in > 0:
+            return self._poll_seconds if self._wave_in is None else self._wave_in
         for _ in range(FLUSH_BATCH):
             wave = transact(self._engine, lambda connection, now: groups.flush(connection, now, self._plan))
             if wave is None:
@@ -156,12 +184,13 @@ class Deliverer:
         return 0.0
 
     def deliver_next(self, lane: Lane, worker: Worker) -> bool:
-        """lease → render → send, with no transaction open → confirm, retry or bury. False where nothing was due."""
-        leases, leased_at = self._lease(lane.name)
+        """lease → render → send, with no transaction open → confirm, retry or bury. True where more may be due."""
+        offered = lane.take_offered()
+        leases, leased_at = ([offered[0]], offered[1]) if offered else self._lease(lane.name)
         for lease in leases:
             outcome = self._send(lane, lease, leased_at)
             self._settle(lane, worker, lease, outcome)
-        return bool(leases)
+        return bool(leases) and not offered  # whoever offered it has seen what else is due, and nudged for it
 
     def _lease(self, channel: str) -> tuple[list[Lease], datetime]:
         def lease_one(connection: Connection, now: datetime) -> tuple[list[Lease], datetime]:

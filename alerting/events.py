@@ -40,6 +40,7 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     blocked: tuple[str, ...] = ()  # tasks that now will not run
     emails: tuple[str, ...] = ()  # who asked for mail in the DAG file
     summary: str | None = None  # for kinds without a task: one sentence
+    text: str | None = None  # what the author of a DAG file wants said; it may have several lines
     subject: str | None = None  # for kinds without a DAG: what it is about, such as a file, a component, a channel
     receiver: str | None = None  # of alerting.yml, where the event is for this one alone
     severity: Severity | None = None  # where the event itself knows better than its kind

@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from alerting.channels import Channel
+from alerting.outbox import Lease
 from alerting.pace import Breaker
 
 log = logging.getLogger(__name__)
@@ -33,7 +36,7 @@ class Worker:
 
 @dataclass(eq=False)
 class Lane:
-    """``deliver_next(lane, worker)`` delivers one message and returns False where there was none."""
+    """``deliver_next(lane, worker)`` delivers one message and returns whether it should look for another."""
 
     channel: Channel
     deliver_next: Callable[[Lane, Worker], bool]
@@ -45,6 +48,7 @@ class Lane:
         self._changed = threading.Condition()
         self._workers: list[Worker] = []
         self._wanted = 0  # how many threads should look for work
+        self._offered: deque[tuple[Lease, datetime]] = deque()  # leased for us already, and when
         self._again_at: float | None = None  # monotonic; when a retry of ours is due
         self._closing = False
 
@@ -61,6 +65,26 @@ class Lane:
         """There may be ``count`` messages to deliver."""
         with self._changed:
             self._want(count)
+
+    @property
+    def spare(self) -> int:
+        """How many messages could be begun at once; none where the receiver is not quite well."""
+        with self._changed:
+            if self._closing or self.breaker.failures:
+                return 0
+            idle = sum(worker.busy_since is None and not worker.written_off for worker in self._workers)
+            return max(0, idle - self._wanted)
+
+    def offer(self, lease: Lease, leased_at: datetime) -> None:
+        """Send this next: whoever routed it has leased it for this lane, which has a thread to spare."""
+        with self._changed:
+            self._offered.append((lease, leased_at))
+            self._want(1)
+
+    def take_offered(self) -> tuple[Lease, datetime] | None:
+        """What was leased for this lane, if anything, and when."""
+        with self._changed:
+            return self._offered.popleft() if self._offered else None
 
     def nudge_after(self, seconds: float) -> None:
         """There will be a message to deliver: a retry need not wait for the deliverer's next turn."""
@@ -154,7 +178,7 @@ class Lane:
     def _await_turn(self, worker: Worker) -> bool:
         """Waits until there may be something to do and the breaker lets it through; False when it is time to end."""
         with self._changed:
-            while not self._closing and not worker.written_off:
+            while (not self._closing or self._offered) and not worker.written_off:
                 now = time.monotonic()
                 if self._again_at is not None and self._again_at <= now:
                     self._again_at = None

@@ -19,17 +19,17 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, case, func, literal, or_, select, update
 
 from alerting import groups, silences
+from alerting.channels import Refusal
 from alerting.database import BATCH, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.groups import Draft
 from alerting.kinds import EventKind
+from alerting.remedies import REPLAY, RESTART
 from alerting.routes import EMAIL, GRAFANA, Plan, Suppressed, SuppressedBy, Target, match
 from alerting.tables import alert_delivery, alert_event
 
 _HOLDER: Final = 18  # characters of a token that name the holder
 _TOKEN: Final = 36
-RESTART: Final = "restart (windsock down, windsock up --detach)"
-REPLAY: Final = f"{RESTART}, then windsock alerts replay"
 MAIL_OFF: Final = "mail is off because no SMTP server is set: set WINDSOCK__SMTP__SMTP_HOST"
 ANNOTATIONS_OFF: Final = "annotations are off because no token is set: set WINDSOCK__GRAFANA__TOKEN"
 _ELSEWHERE: Final = (
@@ -69,14 +69,6 @@ class Lease:
     error: str | None = None  # of the attempt before
     wave: int | None = None  # where one message tells of several events
     others: tuple[AlertEvent, ...] = ()  # of the wave
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Mail addresses that did not take a message which others took."""
-
-    addresses: tuple[str, ...]
-    reason: str
 
 
 @dataclass(frozen=True)

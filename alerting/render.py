@@ -21,9 +21,11 @@ ReadTail = Callable[[str, int], list[str]]
 Redact = Callable[[str], str]
 
 ERROR_LIMIT: Final = 2_000
+TEXT_LIMIT: Final = 20_000  # what the author of a DAG file wrote
 LOG_LIMIT: Final = 20_000  # clients clip a mail at about 100 kB, markup included
 LINE_LIMIT: Final = 1_000
 CHAT_ERROR_LIMIT: Final = 500
+CHAT_TEXT_LIMIT: Final = 900
 CHAT_LOG_LINES: Final = 8
 CHAT_LOG_LIMIT: Final = 900  # Discord takes 2 000 characters in all
 SUBJECT_LIMIT: Final = 180
@@ -108,7 +110,8 @@ class Renderer:
     def _chat(self, event: AlertEvent, values: dict[str, Any]) -> str:
         """The link is ours and stays a link; everything else is made harmless first."""
         log = shorten_lines(values["log"][-CHAT_LOG_LINES:], CHAT_LOG_LIMIT)
-        chat = {"error": shorten(values["error"], CHAT_ERROR_LIMIT), "log": log}
+        said = shorten(values["sentence"], CHAT_TEXT_LIMIT)
+        chat = {"sentence": said, "error": shorten(values["error"], CHAT_ERROR_LIMIT), "log": log}
         body = self._text.get_template("chat.txt.j2").render(values | chat)
         return defang(body).rstrip() + (f"\n{one_line(event.url)}" if event.url else "")
 
@@ -118,7 +121,7 @@ class Renderer:
             "severity": event.severity or KINDS[event.kind].severity,
             "verdict": KINDS[event.kind].verdict,
             "where": self._line(_where(event)),
-            "sentence": self._line(_sentence(event)),
+            "sentence": self._said(event),
             "error": shorten(self._block(event.error or ""), ERROR_LIMIT),
             "facts": [Fact(label, self._line(value)) for label, value in _facts(event)],
             "blocked": [self._line(task_id) for task_id in event.blocked[:BLOCKED_SHOWN]],
@@ -127,6 +130,10 @@ class Renderer:
             "url": one_line(event.url) if event.url else "",
             "log_path": self._line(event.log_path or ""),
         }
+
+    def _said(self, event: AlertEvent) -> str:
+        """What the author of a DAG file wrote keeps its lines; a sentence of ours has one."""
+        return shorten(self._block(event.text), TEXT_LIMIT) if event.text else self._line(_sentence(event))
 
     def _log(self, event: AlertEvent) -> list[str]:
         if event.log_path is None or self._log_lines == 0:

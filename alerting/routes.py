@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -15,7 +15,9 @@ from alerting.events import AlertEvent
 from alerting.kinds import KINDS, EventKind, Kind
 from alerting.matchers import Labels, all_accept, labels_of
 from alerting.routing import BUILT_IN, NOBODY, Receiver, Route, Routing
-from alerting.silences import Silence
+
+if TYPE_CHECKING:
+    from alerting.silences import Silence  # on SQLAlchemy 2, which an Airflow 2 has not
 
 EMAIL: Final = "email"
 GRAFANA: Final = "grafana"

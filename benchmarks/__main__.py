@@ -17,6 +17,7 @@ from benchmarks import (
     alerts_run,
     bridge_run,
     comparison,
+    endings_run,
     house_run,
     parsing_run,
     recovery_run,
@@ -33,7 +34,7 @@ from benchmarks.tables import tables, terminal
 
 FOLDER = Path("bench-results")
 PARTS = ("engine", "alerts", "bridge")
-MORE_PARTS = ("several", "recovery", "parsing", "turns", "house", "sla")
+MORE_PARTS = ("endings", "several", "recovery", "parsing", "turns", "house", "sla")
 SEVERAL_SHAPES = ("fan_out_bash_1000", "many_100_10")
 
 
@@ -122,6 +123,8 @@ def _run(part: str, arguments: argparse.Namespace, results: dict[str, Any]) -> S
             return _apart("alerts", alerts_run.measure, alerts_run.show, alerts_run.slow_words)
         case "sla":
             return _apart("sla", sla_run.measure, sla_run.show, sla_run.slow_words)
+        case "endings":
+            return _apart("endings", endings_run.measure, endings_run.show, endings_run.slow_words)
         case "bridge":
             return _apart(
                 "bridge", lambda: bridge_run.measure(arguments.rounds), bridge_run.show, bridge_run.slow_words

@@ -7,8 +7,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
-from alerting.outbox import Refusal
-
 
 class Failure(StrEnum):
     """Why an attempt failed; the value is a metric's label."""
@@ -38,6 +36,14 @@ class Message:
     tags: tuple[str, ...] = ()  # event:task_failed, dag:daily, task:load: for receivers that file what they get
     url: str = ""  # the page that it is about
     full: str = ""  # plain text for receivers that take any length, where chat cannot name everything
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Mail addresses that did not take a message which others took."""
+
+    addresses: tuple[str, ...]
+    reason: str
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from urllib.parse import unquote
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.cleaning import one_line, shorten
 from alerting.errors import ReceiverError
-from alerting.outbox import REPLAY
+from alerting.remedies import REPLAY
 
 if TYPE_CHECKING:
     from apprise import AppriseAsset, NotifyBase

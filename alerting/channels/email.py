@@ -17,9 +17,9 @@ from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 from typing import Final
 
-from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
+from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
 from alerting.cleaning import one_line, shorten
-from alerting.outbox import RESTART, Refusal
+from alerting.remedies import RESTART
 from alerting.routes import EMAIL
 
 AUTH_RETRY_SECONDS: Final = 60.0  # somebody has to correct a setting first

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.cleaning import one_line, shorten
-from alerting.outbox import RESTART
+from alerting.remedies import RESTART
 from alerting.routes import GRAFANA
 
 if TYPE_CHECKING:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from alerting import notice
+from alerting.errors import AlertingError
+from alerting.events import AlertEvent
 from engine.authoring.context import Context, set_current_context
 from engine.authoring.operator import BaseOperator
 
@@ -18,8 +21,16 @@ def execute(task: BaseOperator, context: Context) -> Any:
     """
     set_current_context(context)
     task.render_template_fields(context)
-    _announce(task, context)
-    return task.execute(context)
+    with notice.handing_over(_refuse):
+        _announce(task, context)
+        return task.execute(context)
+
+
+def _refuse(_event: AlertEvent) -> None:
+    raise AlertingError(
+        "notify() tells a receiver from on_failure_callback and its siblings, which the notifier calls; in a task and "
+        "in on_execute_callback give it an apprise URL"
+    )
 
 
 def _announce(task: BaseOperator, context: Context) -> None:

@@ -20,6 +20,7 @@ COMMANDS = {
     "pools": Lazy("engine.cli.pools:pools", "List, set, delete pools: slots that tasks share."),
     "sla": Lazy("engine.cli.slas:sla", "Show by when tasks and runs are to be done, and which were not."),
     "alerts": Lazy("engine.cli.alerts:alerts", "List, test and replay alerts."),
+    "callbacks": Lazy("engine.cli.callbacks:callbacks", "List callbacks, and show what became of one."),
     "dashboards": Lazy("engine.cli.dashboards:dashboards", "Push boards into Grafana; mark deploys in it."),
     "config": Lazy("engine.cli.config:config", "Show the settings and where they come from."),
     "db": Lazy("engine.cli.db:db", "Create, upgrade, check, reset the metastore."),

@@ -103,6 +103,12 @@ class Core(Section, frozen=True):
         About("Open deadlines of a run that fails: they wait to be met or missed, or are cancelled."),
     ] = "wait"
     callback_timeout: Annotated[Seconds, About("Seconds that a user callback may take.")] = 60.0
+    callback_retries: Annotated[
+        CountOrNone, About("How often a user callback that raised or overran is called again.")
+    ] = 1
+    callback_retry_delay: Annotated[
+        Seconds, About("Seconds before the first of these retries; each further one waits twice as long.")
+    ] = 5.0
     max_file_bytes: Annotated[Count, About("Size in bytes beyond which a DAG file is refused.")] = 1_000_000
 
 
@@ -169,6 +175,12 @@ class Scheduler(Section, frozen=True):
     scheduler_health_check_threshold: Annotated[
         Seconds, About("Seconds without a heartbeat after which a process counts as unhealthy.")
     ] = 30.0
+    task_queued_timeout: Annotated[
+        SecondsOrNone,
+        About(
+            "Seconds that a ready task may wait for a slot before its attempt counts as failed; 0: as long as it takes."
+        ),
+    ] = 0.0
     dag_dir_list_interval: Annotated[Seconds, About("Seconds between two looks for new and gone DAG files.")] = 5.0
     min_file_process_interval: Annotated[
         SecondsOrNone, About("Seconds after which an unchanged DAG file is parsed again.")

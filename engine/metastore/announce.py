@@ -6,8 +6,6 @@ that no detector can forget it: the event follows from the state that was writte
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +17,7 @@ from alerting.kinds import EventKind
 from engine import links
 from engine.authoring.serialized import CallbackKind, SerializedTask
 from engine.logs.paths import attempt_log_path
+from engine.metastore.callbacks import callback_key
 from engine.metastore.changes import Changes, RunChange, RunFacts, TaskChange
 from engine.metastore.database import Tx
 from engine.metastore.graphs import Graph, Graphs
@@ -143,9 +142,8 @@ def _request(
     about = [payload.get(name) for name in ("task_id", "map_index", "try_number")]
     anew = [run.clears] if scope == "dag" and run.clears else []  # a run begun anew has an end of its own
     anew += [payload["wave"]] if "wave" in payload else []  # a run may miss several deadlines, one after the other
-    identity = json.dumps([kind, scope, run.dag_id, run.run_id, *about, *anew])
     return {
-        "dedup_key": hashlib.sha256(identity.encode()).hexdigest(),
+        "dedup_key": callback_key(kind, scope, run.dag_id, run.run_id, *about, *anew),
         "kind": kind,
         "scope": scope,
         "dag_id": run.dag_id,

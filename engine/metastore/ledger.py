@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 
-from engine.metastore import backfills, clearing, deadlines, past, sla, sla_missed, sla_told, transitions
+from engine.metastore import backfills, clearing, deadlines, past, sla, sla_missed, sla_told, transitions, waiting
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Changes, Claimed, Finished
 from engine.metastore.database import Tx
@@ -47,6 +48,10 @@ class Ledger:
     def expire_runs(self, tx: Tx, limit: int) -> Changes:
         """See :func:`deadlines.expire_runs`."""
         return self._announced(tx, deadlines.expire_runs(tx, self.graphs, self.runs, limit))
+
+    def expire_waiting(self, tx: Tx, timeout: timedelta, limit: int) -> Changes:
+        """See :func:`waiting.expire_waiting`."""
+        return self._announced(tx, waiting.expire_waiting(tx, self.graphs, self.runs, timeout, limit))
 
     def release_overlooked(self, tx: Tx, limit: int) -> Changes:
         """Let tasks go on that wait for an earlier run although it has passed; see :mod:`engine.metastore.past`."""

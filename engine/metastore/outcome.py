@@ -22,6 +22,7 @@ class Cause(StrEnum):
     IMPORT = "import"  # the DAG file could not be imported again
     START = "start"  # the process could not be started
     LOST = "lost"  # its supervisor died, so nobody saw the end
+    QUEUED = "queued"  # it never started: scheduler.task_queued_timeout passed while it was ready
     ENDED = "ended"  # its run timed out, or somebody cleared or marked it while it ran: `error` says which
 
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from engine.metastore.database import Tx
 from engine.metastore.errors import NotFound
-from engine.metastore.tables import Base, Dag, DagSchedule
+from engine.metastore.states import TaskState
+from engine.metastore.tables import Base, Dag, DagSchedule, TaskInstance
 
 _SCHEDULE: Final = Base.metadata.tables[DagSchedule.__tablename__]
+_TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
+# The time for which a DAG is paused is no wait for a slot (engine.metastore.waiting).
+_WAIT_ANEW: Final = (
+    update(_TI)
+    .where(_TI.c.dag_id == bindparam("dag"), _TI.c.state == TaskState.SCHEDULED)
+    .values(scheduled_at=bindparam("b_now"))
+)
 
 
 def set_paused(tx: Tx, dag_id: str, *, paused: bool) -> bool:
@@ -24,4 +32,7 @@ def set_paused(tx: Tx, dag_id: str, *, paused: bool) -> bool:
     tx.connection.execute(tx.dialect.insert_ignore(_SCHEDULE).values(new))
     turn = update(_SCHEDULE).where(_SCHEDULE.c.dag_id == dag_id, _SCHEDULE.c.is_paused.is_(not paused))
     values = {"is_paused": True} if paused else {"is_paused": False, "awaited_since": tx.now}
-    return tx.connection.execute(turn.values(values)).rowcount == 1
+    changed = tx.connection.execute(turn.values(values)).rowcount == 1
+    if changed and not paused:
+        tx.connection.execute(_WAIT_ANEW, {"dag": dag_id, "b_now": tx.now})
+    return changed

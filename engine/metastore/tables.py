@@ -341,7 +341,9 @@ class CallbackRequest(Base):
     """A user callback to run: written in the transition's transaction, leased and confirmed by the notifier.
 
     ``state`` is ``pending``, ``done`` or ``dead``; ``payload`` holds the ids from which
-    the context is rebuilt, and the cause.
+    the context is rebuilt, and the cause. ``attempts`` counts leases, ``failures`` the tries that raised or overran.
+    ``left_over`` are the places, in the author's list, of those still to be called; all where it is null.
+    ``output`` is the end of what the last try printed.
     """
 
     __tablename__ = "callback_request"
@@ -358,7 +360,11 @@ class CallbackRequest(Base):
     lease_until: Mapped[datetime | None]
     token: Mapped[str | None] = mapped_column(Token)
     attempts: Mapped[int] = mapped_column(Integer, default=0)
+    failures: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
+    left_over: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
     error: Mapped[str | None] = mapped_column(LongText)
+    output: Mapped[str | None] = mapped_column(LongText)
+    log_path: Mapped[str | None] = mapped_column(LongText)  # relative to the log folder
     created_at: Mapped[datetime]
     done_at: Mapped[datetime | None]
 

@@ -20,6 +20,7 @@ promote            up_for_retry, up_for_reschedule    state and ready_at
                    → scheduled
 expire_runs        run running → failed; its open     state and deadline (engine.metastore.deadlines)
                    tasks → skipped
+expire_waiting     scheduled → failed, up_for_retry   state and scheduled_at (engine.metastore.waiting)
 clear, mark        any → (nothing), success, failed,  locked rows (engine.metastore.clearing); running ones are ended
                    skipped; run → queued              first (engine.metastore.endings)
 =================  =================================  ==========================================================
@@ -956,6 +957,11 @@ def rescue(tx: Tx, graphs: Graphs, runs: Runs, owners: Collection[str], limit: i
     known = _tasks_of(tx, graphs, runs, running)  # what cannot be judged stays as it is, and is looked at again
     lost = [Finished(row.token, Outcome(Cause.LOST), hostname="") for row in running if row.id in known]
     return released, finish(tx, graphs, runs, lost)
+
+
+def claim_for_nobody(tx: Tx, runs: Runs, rows: Sequence[Row[Any]]) -> list[Claimed]:
+    """Charge attempts of ready rows that the caller has locked and ends in this transaction: they never start."""
+    return _queue(tx, runs, "", rows, starting=True)
 
 
 # What the verbs of deadlines and clearing are made of.

@@ -2,7 +2,8 @@
 
 A request is leased for longer than its callback may take, so a second notifier takes it up only when the first one
 died: as soon as that is known (:meth:`CallbackRunner.take_over`), or when the lease is over. A callback may then run
-twice, but is never lost. One that raises or overruns is not repeated: its side effects may have happened.
+twice, but is never lost. One that raises or overruns is called again after a pause, ``core.callback_retries`` times; of
+a list only those that have not returned. Then it is dead, and an event says so (:mod:`.callback_outcomes`).
 
 A notifier that is told to stop leases nothing more, lets what runs end for up to five seconds (or
 ``core.callback_timeout``, if that is shorter), and gives the rest back: its successor runs that at once, from the
@@ -20,16 +21,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
-from sqlalchemy import Row, or_, update
+from sqlalchemy import Connection, Row, bindparam, or_, update
 from sqlalchemy import select as sql_select
 from sqlalchemy.exc import SQLAlchemyError
 
+from alerting import outbox
+from alerting.clock import database_now
+from engine import links
 from engine.authoring.attempt_context import AttemptContext
 from engine.authoring.serialized import CallbackKind
 from engine.logs.cleaning import one_line
@@ -37,10 +41,21 @@ from engine.logs.paths import attempt_log_path
 from engine.metastore.changes import RunFacts
 from engine.metastore.errors import MetastoreError, NotFound
 from engine.metastore.graphs import Graphs
+from engine.metastore.outcome import signal_name
 from engine.metastore.runs import Runs
 from engine.metastore.store import Store, Tx
-from engine.metastore.tables import Base, CallbackRequest
 from engine.metrics import Metrics
+from engine.running.callback_outcomes import (
+    REQUEST,
+    Retries,
+    Settled,
+    Subject,
+    Try,
+    end_of_output,
+    failed_event,
+    settle,
+)
+from engine.running.callback_words import Words
 from engine.running.callbacks import CallbackOrder
 from engine.running.output import AttemptLog
 from engine.running.sla_callbacks import missed_of
@@ -48,12 +63,20 @@ from engine.running.zygote import Exited, Forked, Refused, ZygoteClient, ZygoteD
 
 log = logging.getLogger(__name__)
 
-_REQUEST: Final = Base.metadata.tables[CallbackRequest.__tablename__]
+T = TypeVar("T")
+
 _CONCURRENCY: Final = 4
 _MOST_ATTEMPTS: Final = 5  # a callback that kills its notifier each time must end
+_DEADLY: Final = "its process ended the notifier each time"
 _POLL_SECONDS: Final = 2.0
 _SPARE_SECONDS: Final = 30.0  # by which a lease is longer than waiting and running may take
 FAREWELL_SECONDS: Final = 5.0  # `windsock up` grants the notifier thirty, and the messages under way may take ten
+_DUE: Final = (REQUEST.c.state == "pending") & (REQUEST.c.due_at <= bindparam("now"))
+_FREE: Final = or_(REQUEST.c.lease_until.is_(None), REQUEST.c.lease_until < bindparam("now"))
+_ANY_DUE: Final = sql_select(REQUEST.c.id).where(_DUE, _FREE).limit(1)
+_LEASABLE: Final = (
+    sql_select(REQUEST).where(_DUE, _FREE).order_by(REQUEST.c.due_at, REQUEST.c.id).limit(bindparam("limit"))
+)
 
 
 @dataclass(slots=True)
@@ -61,18 +84,30 @@ class Running:
     """A callback in its process."""
 
     request: Row[Any]
+    about: Subject
     log: AttemptLog
-    errors: int  # the pipe's read end
+    file: Path
+    begins_at: int  # in the file, which an earlier try may have written to
+    words: Words
     deadline: float
     forked: bool = False  # its process was made
     open_log: bool = True
     overran: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the settings say about callbacks."""
+
+    timeout_seconds: float
+    retries: Retries = field(default=Retries(0, 1.0))
+
+
 class CallbackRunner:
     """Runs what the transitions asked for. :meth:`run` blocks until `stop`; :meth:`nudge` wakes it.
 
-    `owner` is this process's id in the metastore, and the token of its leases.
+    `owner` is this process's id in the metastore, and the token of its leases. `told` is called when events were
+    recorded, which somebody is to deliver.
     """
 
     def __init__(
@@ -83,21 +118,26 @@ class CallbackRunner:
         *,
         log_folder: Path,
         redact: Callable[[str], str],
-        timeout_seconds: float,
+        rules: Rules,
         dags_folder: str,
-        attempt_url: Callable[..., str],
+        base_url: str,
+        told: Callable[[], None],
     ) -> None:
         self._store = store
         self._metrics = metrics
         self._owner = owner
         self._log_folder = log_folder
         self._redact = redact
-        self._timeout = timeout_seconds
+        self._timeout = rules.timeout_seconds
+        self._retries = rules.retries
         self._dags_folder = dags_folder
-        self._attempt_url = attempt_url
+        self._base_url = base_url
+        self._told = told
         self._graphs, self._runs = Graphs(), Runs()
         self._running: dict[int, Running] = {}
         self._leased: deque[tuple[Row[Any], float]] = deque()  # not begun yet, and until when each may begin
+        self._look = True  # for requests, in the next turn
+        self._next_look = 0.0  # monotonic
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._zygote = ZygoteClient.start("engine.running.callbacks:main")
 
@@ -108,8 +148,8 @@ class CallbackRunner:
 
     def take_over(self, dead: list[str]) -> None:
         """End the leases of notifiers that have died."""
-        held = (_REQUEST.c.state == "pending") & _REQUEST.c.token.in_(dead)
-        self._store.run(lambda tx: tx.connection.execute(update(_REQUEST).where(held).values(lease_until=None)))
+        held = (REQUEST.c.state == "pending") & REQUEST.c.token.in_(dead)
+        self._store.run(lambda tx: tx.connection.execute(update(REQUEST).where(held).values(lease_until=None)))
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set and nudged, and what runs then has ended or had its time."""
@@ -131,9 +171,9 @@ class CallbackRunner:
             running.log.close_pipe()
             running.log.remark("ended because the notifier was stopped; the next one runs it again")
             running.log.close()
-            os.close(running.errors)
-        held = (_REQUEST.c.state == "pending") & (_REQUEST.c.token == self._owner) & _REQUEST.c.lease_until.is_not(None)
-        given = update(_REQUEST).where(held).values(lease_until=None, attempts=_REQUEST.c.attempts - 1)
+            running.words.close()
+        held = (REQUEST.c.state == "pending") & (REQUEST.c.token == self._owner) & REQUEST.c.lease_until.is_not(None)
+        given = update(REQUEST).where(held).values(lease_until=None, attempts=REQUEST.c.attempts - 1)
         try:
             self._store.run(lambda tx: tx.connection.execute(given))
         except (MetastoreError, SQLAlchemyError) as error:
@@ -141,9 +181,12 @@ class CallbackRunner:
 
     def _begin_due(self) -> None:
         free = _CONCURRENCY - len(self._running)
-        if free > 0 and not self._leased:
+        if free > 0 and not self._leased and self._may_be_due() and self._any_due():
             until = time.monotonic() + self._timeout
-            self._leased.extend((row, until) for row in self._store.run(lambda tx: self._lease(tx, free)))
+            leased, buried = self._store.run(lambda tx: self._lease(tx, free))
+            self._leased.extend((row, until) for row in leased)
+            if buried:
+                self._told()
         for _ in range(len(self._leased)):
             request, until = self._leased.popleft()
             if time.monotonic() > until:
@@ -154,57 +197,81 @@ class CallbackRunner:
                 self._leased.append((request, until))
                 raise
 
-    def _lease(self, tx: Tx, limit: int) -> list[Row[Any]]:
+    def _may_be_due(self) -> bool:
+        """Something was written, a slot came free, or nobody has looked for a while."""
+        if not self._look and time.monotonic() < self._next_look:
+            return False
+        self._look, self._next_look = False, time.monotonic() + _POLL_SECONDS
+        return True
+
+    def _any_due(self) -> bool:
+        """Asked first: most wake-ups are about mails, and on SQLite a transaction that may write holds up theirs."""
+        with self._store.read() as connection:
+            return connection.execute(_ANY_DUE, {"now": database_now(connection)}).first() is not None
+
+    def _lease(self, tx: Tx, limit: int) -> tuple[list[Row[Any]], int]:
         """1. Lock due requests whose lease, if any, is over. 2. Bury those tried too often. 3. Take the rest."""
-        columns = _REQUEST.c
-        due = (columns.state == "pending") & (columns.due_at <= tx.now)
-        free = or_(columns.lease_until.is_(None), columns.lease_until < tx.now)
-        statement = sql_select(_REQUEST).where(due, free).order_by(columns.due_at, columns.id).limit(limit)
-        if tx.dialect.locks_rows:
-            statement = statement.with_for_update(skip_locked=True)
-        leased = []
-        for row in tx.connection.execute(statement).all():
+        statement = _LEASABLE.with_for_update(skip_locked=True) if tx.dialect.locks_rows else _LEASABLE
+        leased, buried = [], 0
+        for row in tx.connection.execute(statement, {"now": tx.now, "limit": limit}).all():
             values: dict[str, Any] = {"token": self._owner, "attempts": row.attempts + 1}
-            if row.attempts >= _MOST_ATTEMPTS:
-                values |= {"state": "dead", "done_at": tx.now, "error": "its process ended the notifier each time"}
+            if row.attempts >= row.failures + _MOST_ATTEMPTS:
+                values |= {"state": "dead", "done_at": tx.now, "error": _DEADLY}
+                event = failed_event(tx, row, Try(_DEADLY, "lost"), Subject(), row.attempts)
+                outbox.record(tx.connection, [event])
+                buried += 1
             else:
                 values["lease_until"] = tx.now + timedelta(seconds=self._timeout * 2 + _SPARE_SECONDS)
                 leased.append(row)
-            tx.connection.execute(update(_REQUEST).where(columns.id == row.id).values(values))
-        return leased
+            tx.connection.execute(update(REQUEST).where(REQUEST.c.id == row.id).values(values))
+        return leased, buried
 
     def _begin(self, request: Row[Any]) -> None:
         try:
-            order = self._store.run(lambda tx: self._order(tx, request))
+            with self._store.read() as connection:
+                order, about = self._order(connection, request)
         except (NotFound, KeyError, msgspec.ValidationError) as error:
             reason = f"what it is about is not in the metastore any more: {error}"
-            self._insist(lambda tx: _settle(tx, request.id, self._owner, reason))
+            self._settle(request, Try(reason, "missing", may_repeat=False), Subject())
             return
         pipe, log_fd = os.pipe2(os.O_CLOEXEC)
-        errors, error_fd = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(errors, False)
-        output = AttemptLog(self._log_folder / _log_path(request, order), pipe, self._redact)
+        words, words_fd = os.pipe2(os.O_CLOEXEC)
+        file = self._log_folder / (about.log_path or "")
+        begins_at = file.stat().st_size if file.exists() else 0
+        output = AttemptLog(file, pipe, self._redact)
         output.remark(f"{request.kind}_callback of {request.scope} {order.task_id or request.dag_id}")
-        self._running[request.id] = Running(request, output, errors, time.monotonic() + self._timeout)
-        self._zygote.fork(request.id, msgspec.msgpack.encode(order), [log_fd, error_fd])
+        deadline = time.monotonic() + self._timeout
+        self._running[request.id] = Running(request, about, output, file, begins_at, Words(words), deadline)
+        self._zygote.fork(request.id, msgspec.msgpack.encode(order), [log_fd, words_fd])
         os.close(log_fd)
-        os.close(error_fd)
+        os.close(words_fd)
 
-    def _order(self, tx: Tx, request: Row[Any]) -> CallbackOrder:
+    def _order(self, connection: Connection, request: Row[Any]) -> tuple[CallbackOrder, Subject]:
         payload = request.payload
-        run = self._runs.get(tx.connection, [payload["run_pk"]])[payload["run_pk"]]
-        dag = self._graphs.get(tx.connection, run.dag_id, run.version).dag
+        run = self._runs.get(connection, [payload["run_pk"]])[payload["run_pk"]]
+        graph = self._graphs.get(connection, run.dag_id, run.version)
         self._runs.forget([run.id])
-        return CallbackOrder(
+        order = CallbackOrder(
             kind=cast("CallbackKind", request.kind),
             fileloc=request.fileloc,
             dags_folder=self._dags_folder,
-            context=self._context(run, dag.params, payload),
+            context=self._context(run, graph.dag.params, payload),
             task_id=payload.get("task_id"),
             error=payload.get("error"),
             reason=payload.get("reason"),
             missed=missed_of(payload),
+            places=request.left_over,
         )
+        run_url = links.run_url(self._base_url, run.dag_id, run.run_id)
+        task = graph.tasks[order.task_id] if order.task_id else None
+        about = Subject(
+            run_id=run.run_id,
+            owner=task.owner if task else graph.dag.owner,
+            tags=graph.dag.tags,
+            log_path=str(_log_path(request, order)),
+            url=order.context.log_url if task else run_url,
+        )
+        return order, about
 
     def _context(self, run: RunFacts, params: dict[str, Any], payload: dict[str, Any]) -> AttemptContext:
         task_id, try_number = payload.get("task_id") or "", payload.get("try_number") or 0
@@ -226,7 +293,7 @@ class CallbackRunner:
             "conf": run.conf,
             "params": {**params, **{k: v for k, v in run.conf.items() if k in params}},
             "start_date": payload.get("start_date"),
-            "log_url": self._attempt_url(run.dag_id, run.run_id, task_id, try_number, map_index),
+            "log_url": links.attempt_url(self._base_url, run.dag_id, run.run_id, task_id, try_number, map_index),
             "hostname": payload.get("hostname") or "",
             "state": payload["state"] if task_id else "running",
             "run_state": "running" if task_id else payload["state"],
@@ -237,15 +304,19 @@ class CallbackRunner:
 
     def _wait(self, seconds: float) -> None:
         logs = [running.log.fileno() for running in self._running.values() if running.open_log]
-        fds = [self._wake_r, self._zygote.fileno(), *logs]
+        words = [running.words.fd for running in self._running.values() if running.words.is_open]
+        fds = [self._wake_r, self._zygote.fileno(), *logs, *words]
         timeouts = [running.deadline - time.monotonic() for running in self._running.values()]
         readable, _, _ = select.select(fds, [], [], max(0.0, min([seconds, *timeouts])))
         if self._wake_r in readable:
+            self._look = True
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_r, 4096)
         for running in self._running.values():
             if running.log.fileno() in readable:
                 running.open_log = running.log.pump()
+            if running.words.fd in readable:
+                running.words.pump()
         self._hear_zygote()
         self._end_overdue()
 
@@ -282,60 +353,75 @@ class CallbackRunner:
 
     def _close(self, running: Running, remark: str) -> None:
         del self._running[running.request.id]
+        self._look = True  # what waited for its slot
         running.log.close_pipe()
         running.log.remark(remark)
         running.log.close()
-        os.close(running.errors)
+        running.words.close()
 
     def _give_back(self, running: Running, reason: str) -> None:
         """It has not begun: try again in a moment, as often as a lease allows."""
         self._close(running, f"not started: {reason}")
-        held = (_REQUEST.c.id == running.request.id) & (_REQUEST.c.token == self._owner)
+        held = (REQUEST.c.id == running.request.id) & (REQUEST.c.token == self._owner)
 
         def release(tx: Tx) -> None:
             soon = tx.now + timedelta(seconds=_POLL_SECONDS)
-            tx.connection.execute(update(_REQUEST).where(held).values(lease_until=None, due_at=soon))
+            tx.connection.execute(update(REQUEST).where(held).values(lease_until=None, due_at=soon))
 
-        self._insist(release)
+        self._insist(release, None)
 
     def _finish(self, running: Running, error: str | None) -> None:
+        running.words.pump()
         self._close(running, f"failed: {error}" if error else "returned")
-        told = self._redact(one_line(error)) if error else None
-        self._insist(lambda tx: _settle(tx, running.request.id, self._owner, told))
-        request = running.request
-        outcome = "failed" if error else "done"
-        self._metrics.incr("callbacks.finished", callback=request.kind, outcome=outcome)
-        if error:
-            log.warning("%s_callback of %s failed: %s", request.kind, request.dag_id, told)
+        request, words = running.request, running.words
+        end = Try(
+            error=self._redact(one_line(error)) if error else None,
+            cause="timeout" if running.overran else "exception",
+            left_over=words.unfinished(request.left_over) if error else None,
+            output=end_of_output(running.file, running.begins_at),
+            told=tuple(words.told),
+        )
+        self._settle(request, end, running.about)
+
+    def _settle(self, request: Row[Any], end: Try, about: Subject) -> None:
+        settled = self._insist(
+            lambda tx: settle(tx, request, self._owner, end, about, self._retries, self._redact), Settled.LOST
+        )
+        if end.told or settled is Settled.FAILED:
+            self._told()
+        if settled is Settled.LOST:
+            return
+        self._metrics.incr("callbacks.finished", callback=request.kind, outcome=settled.value)
+        if end.error:
+            again = ", and will be called again" if settled is Settled.RETRIED else ""
+            log.warning("%s_callback of %s failed%s: %s", request.kind, request.dag_id, again, end.error)
             self._metrics.incr("dag.callback_exceptions", dag_id=request.dag_id)
 
-    def _insist(self, work: Callable[[Tx], None]) -> None:
+    def _insist(self, work: Callable[[Tx], T], otherwise: T) -> T:
         # It has run: to forget that would run it again.
         for _ in range(30):
             try:
-                self._store.run(work)
+                return self._store.run(work)
             except (MetastoreError, SQLAlchemyError):
                 time.sleep(1)
-            else:
-                return
         log.error("a callback's end could not be written; it will run again when its lease is over")
-
-
-def _settle(tx: Tx, request_id: int, token: str, error: str | None) -> None:
-    values = {"state": "dead" if error else "done", "error": error, "done_at": tx.now, "lease_until": None}
-    held = (_REQUEST.c.id == request_id) & (_REQUEST.c.token == token)
-    tx.connection.execute(update(_REQUEST).where(held).values(values))
+        return otherwise
 
 
 def _error(running: Running, event: Exited, timeout: float) -> str | None:
+    running.words.pump()
+    words = running.words
+    name = words.under_way(running.request.left_over)
+    beginning = f"{name}: " if name else ""
     if running.overran:
-        return f"ran longer than core.callback_timeout of {timeout:g} s"
+        return f"{beginning}ran longer than core.callback_timeout of {timeout:g} s"
     if event.exit_code == 0:
         return None
-    with contextlib.suppress(BlockingIOError):
-        if told := os.read(running.errors, 65_536):
-            return told.decode(errors="replace")
-    return f"ended with {f'signal {event.signal}' if event.signal else f'exit code {event.exit_code}'}"
+    errors = [*words.errors.values()]
+    if name or not errors:
+        how = signal_name(event.signal) if event.signal else f"exit code {event.exit_code}"
+        errors.append(f"{beginning}its process ended with {how}")
+    return "; ".join(errors)
 
 
 def _log_path(request: Row[Any], order: CallbackOrder) -> Path:

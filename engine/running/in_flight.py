@@ -89,6 +89,12 @@ def end_told(order: AttemptOrder, result: Outcome | None, event: Exited) -> Outc
     return Outcome(Cause.EXIT, exit_code=event.exit_code, error=f"exited with code {event.exit_code} without a result")
 
 
+def out_of_memory(killed: Outcome) -> Outcome:
+    """The same end, where the kernel was killing for want of memory when it came."""
+    told = f"{killed.sentence}, probably by the kernel for want of memory (OOM)"
+    return Outcome(Cause.SIGNAL, signal=killed.signal, error=told)
+
+
 def _bash_outcome(code: int, skip_codes: tuple[int, ...]) -> Outcome:
     if code == 0:
         return Outcome(Cause.SUCCESS, exit_code=0)

@@ -21,7 +21,6 @@ from alerting.meters import NoMeter
 from alerting.reload import Watch
 from alerting.render import Renderer
 from alerting.routes import Plan
-from engine import links
 from engine.config import Settings
 from engine.config.fingerprint import DELIVERY, fingerprint
 from engine.logs.finding import LogFinder
@@ -33,7 +32,8 @@ from engine.metastore.states import ProcessKind
 from engine.metastore.store import Store, Tx
 from engine.metastore.wakeups import Listener
 from engine.metrics import Metrics
-from engine.running.callback_requests import FAREWELL_SECONDS, CallbackRunner
+from engine.running.callback_outcomes import Retries
+from engine.running.callback_requests import FAREWELL_SECONDS, CallbackRunner, Rules
 from engine.running.environment import hide_secrets
 
 log = logging.getLogger(__name__)
@@ -122,9 +122,13 @@ def run(settings: Settings) -> int:
         identity.id,
         log_folder=Path(settings.logging.base_log_folder),
         redact=redact,
-        timeout_seconds=settings.core.callback_timeout,
+        rules=Rules(
+            settings.core.callback_timeout,
+            Retries(settings.core.callback_retries, settings.core.callback_retry_delay),
+        ),
         dags_folder=str(settings.core.dags_folder),
-        attempt_url=partial(links.attempt_url, settings.webserver.url),
+        base_url=settings.webserver.url,
+        told=listener.interrupt,
     )
     _take_over(store, callbacks)
     beat_seconds = settings.scheduler.job_heartbeat_sec

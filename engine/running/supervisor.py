@@ -43,6 +43,7 @@ from engine.running.in_flight import (
     believable,
     end_of,
     last_remark,
+    out_of_memory,
     sensible,
     status_of,
     with_output,
@@ -61,6 +62,7 @@ from engine.running.messages import (
     RunsAsk,
     TriggerAsk,
 )
+from engine.running.oom import OomWatch
 from engine.running.output import LARGEST_LOG, AttemptLog
 from engine.running.plain import PlainCommand, PlainShell
 from engine.running.scratch import Scratch
@@ -112,6 +114,7 @@ class Supervisor:
         self._import_timeout = import_timeout
         self._files = FileZygotes(import_timeout)
         self._scratch = Scratch()
+        self._oom = OomWatch()
         self._shell = PlainShell()
         self._cleaning: int | None = None  # the job that removes scratch folders
         self._clean([])  # what dead supervisors left
@@ -375,6 +378,7 @@ class Supervisor:
         now = time.monotonic()
         if now >= self._next_heartbeat:
             self._next_heartbeat = now + _HEARTBEAT_SECONDS
+            self._oom.look()
             if self._upstream:
                 self._upstream.send(Alive())
             elif self._deputy:
@@ -458,11 +462,16 @@ class Supervisor:
         if token is not None:
             attempt = self._attempts[token]
             self._hear_attempt(attempt)  # its last message may have arrived together with its death
-            self._finish(attempt, end_of(attempt, end) if isinstance(end, Exited) else end)
+            self._finish(attempt, self._end_of(attempt, end) if isinstance(end, Exited) else end)
         elif zygote is self._base and job_id == self._cleaning:
             self._cleaning = None
         elif file_zygote := self._files.owner_of(job_id):
             self._bury_file_zygote(file_zygote, end)
+
+    def _end_of(self, attempt: Attempt, event: Exited) -> Outcome:
+        outcome = end_of(attempt, event)
+        killed = outcome.cause == Cause.SIGNAL and outcome.signal == signal.SIGKILL
+        return out_of_memory(outcome) if killed and self._oom.has_struck() else outcome
 
     def _bury_file_zygote(self, zygote: FileZygote, end: Exited | Outcome) -> None:
         self._hear_import(zygote.fileloc)  # why it failed may have arrived together with its end

@@ -28,7 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from engine.config import Settings
 from engine.executors.local import LocalExecutor, SequentialExecutor
 from engine.executors.protocol import OwnerDied, Report
-from engine.metastore import audit, backfills, deadlines, endings, leases, processes, transitions
+from engine.metastore import audit, backfills, deadlines, endings, leases, processes, transitions, waiting
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Changes, Claimed, Finished, RunFacts
 from engine.metastore.errors import MetastoreError
@@ -79,6 +79,7 @@ class Turn:
     decision_seconds: float = 0.0  # what was decided for all of them took this long
     to_end: dict[str, str] = field(default_factory=dict)  # our attempts that somebody's decision ends: token → why
     next_deadlines: list[datetime] = field(default_factory=list)  # of a dagrun_timeout, and of an SLA
+    next_wait_over: datetime | None = None  # of a ready task with a task_queued_timeout
     adopted: int = 0  # attempts that go on under the supervisor of a dead scheduler
     looked_long: bool = False  # also for what hardly ever is there
     others: int = 0  # schedulers besides this one; told by a sweep
@@ -117,6 +118,7 @@ class Scheduler:
         self._active = True  # something has happened since the gauges were read
         self._next_audit = time.monotonic() + _AUDIT_SECONDS
         self._timers: list[float] = []  # monotonic instants at which something is due
+        self._at_work_since = time.monotonic()  # without an outage of the metastore: what waited in it had no chance
 
     def run(self) -> int:
         """Schedule until told to stop; returns the exit status."""
@@ -293,6 +295,7 @@ class Scheduler:
         self._troubled = self._doubtful = True
         self._metrics.incr("job_heartbeat_failure")
         time.sleep(_TROUBLE_SECONDS)
+        self._at_work_since = time.monotonic()
 
     def _work(self, tx: Tx, ended: list[Ended], *, sweep: bool, look: bool) -> Turn:
         """All of one turn, in one transaction; may run again after a conflict."""
@@ -348,13 +351,27 @@ class Scheduler:
             missed, told = self._ledger.tell_missed(tx, _BATCH)
             turn.changes.announced += told
         turn.next_deadlines = (deadlines.next_deadlines(tx) if late.runs or missed else ahead).moments
+        waited = self._end_long_waits(tx, turn)
         if time.monotonic() >= self._next_long_look or turn.changes.runs:
             turn.looked_long = True
             turn.changes.add(self._ledger.release_overlooked(tx, _BATCH))
             backfills.complete(tx)
         if self._executor.in_flight() or self._is_in_doubt():
             self._end_what_was_decided(tx, turn)
-        return max(len(late.runs), missed)
+        return max(len(late.runs), missed, waited)
+
+    def _end_long_waits(self, tx: Tx, turn: Turn) -> int:
+        """Let attempts fail that waited too long for a slot, where a setting says how long; returns how many."""
+        timeout = self._settings.scheduler.task_queued_timeout
+        if not timeout:
+            return 0
+        at_work, changes = time.monotonic() - self._at_work_since, Changes()
+        if at_work >= timeout:
+            changes = self._ledger.expire_waiting(tx, timedelta(seconds=timeout), _BATCH)
+            turn.changes.add(changes)
+        if oldest := waiting.oldest(tx):
+            turn.next_wait_over = max(oldest, tx.now - timedelta(seconds=at_work)) + timedelta(seconds=timeout)
+        return len(changes.ended)
 
     def _end_what_was_decided(self, tx: Tx, turn: Turn) -> None:
         turn.to_end = endings.requested(tx, self._executor.owner)
@@ -437,7 +454,10 @@ class Scheduler:
     def _remember_due(self, turn: Turn) -> None:
         retries = [change.retry_at for change in turn.changes.tasks if change.retry_at]
         deadlines_ahead = [change.deadline for change in turn.changes.runs]
-        due = [moment for moment in [*retries, turn.next_run, *turn.next_deadlines, *deadlines_ahead] if moment]
+        timeouts = [*turn.next_deadlines, *deadlines_ahead, turn.next_wait_over]
+        if (wait := self._settings.scheduler.task_queued_timeout) and turn.changes.scheduled:
+            timeouts.append(turn.now + timedelta(seconds=wait))  # the sweep of this turn did not see them
+        due = [moment for moment in [*retries, turn.next_run, *timeouts] if moment]
         now = time.monotonic()
         soon = [now + max(0.0, (moment - turn.now).total_seconds()) for moment in due]
         # What is due after the next sweep is found by it.

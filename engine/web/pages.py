@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from engine.logs.paths import attempt_log_path
 from engine.logs.reading import LogPage, NoLog
-from engine.metastore import sla
+from engine.metastore import callbacks, sla
 from engine.metastore.states import TaskState
 from engine.metastore.why import Reason, decide
 from engine.metastore.why_facts import facts_of_run
@@ -70,8 +70,12 @@ def run(request: Request) -> Response:
         tasks = queries.tasks(view.connection, facts, state)
         promised = sla.deadlines_of_run(view.connection, facts.id) if facts.dag and sla.promises(facts.dag) else []
         waits = _waits(request, view, facts.dag_id, facts.run_id) if _is_moving(facts.state) else {}
+        has_callbacks = facts.dag is None or bool(facts.dag.callbacks)
+        about = (facts.dag_id, facts.run_id, facts.clears)
+        called = callbacks.of_run(view.connection, *about) if has_callbacks else []
     shown: dict[str, Any] = {"run": facts, "tasks": tasks, "counts": counts, "state": state, "waits": waits}
     shown |= {"promised": promised[:_PROMISED_SHOWN], "promised_more": max(0, len(promised) - _PROMISED_SHOWN)}
+    shown["callbacks"] = called
     refresh = _REFRESH_SECONDS if _is_moving(facts.state) else 0
     return render(request, "run.html", view, refresh=refresh, **shown)
 
@@ -83,10 +87,13 @@ def attempt(request: Request) -> Response:
         facts = _find_attempt(request, view)
         is_newest = facts.try_number == facts.others[-1][0]
         waits = _waits(request, view, facts.dag_id, facts.run_id) if is_newest and _is_moving(facts.run_state) else {}
+        key = (facts.dag_id, facts.run_id, facts.task_id, facts.map_index, facts.try_number)
+        called = callbacks.of_attempt(view.connection, *key)
     page, no_log = _log_page(request, facts, before, after)
     refresh = _REFRESH_SECONDS if facts.is_live and before is None and after is None else 0
     why = waits.get(facts.task_id)
-    return render(request, "attempt.html", view, attempt=facts, log=page, no_log=no_log, why=why, refresh=refresh)
+    shown: dict[str, Any] = {"attempt": facts, "log": page, "no_log": no_log, "why": why, "callbacks": called}
+    return render(request, "attempt.html", view, refresh=refresh, **shown)
 
 
 def attempt_log(request: Request) -> Response:

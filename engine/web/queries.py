@@ -112,6 +112,7 @@ class RunFacts:
     end_date: datetime | None
     conf: dict[str, Any]
     triggered_by: str | None
+    clears: int  # how often it was begun anew
     is_paused: bool
     dag: SerializedDag | None
 

@@ -42,6 +42,7 @@ _CAUSES: Final = {
     Cause.IMPORT: "its DAG file could not be imported",
     Cause.START: "its process could not be started",
     Cause.LOST: "its supervisor died while it ran",
+    Cause.QUEUED: "it waited too long for a slot",
     Cause.ENDED: "it was ended from outside",
 }
 _PRESETS: Final = {

@@ -58,7 +58,7 @@ sla_deadline = table(
 process = table("process", column("kind"), column("hostname"), *_instants("heartbeat_at", "ended_at"))
 alert_event = table("alert_event", *_instants("occurred_at", "routed_at"))
 alert_delivery = table("alert_delivery", column("channel"), column("state"), *_instants("created_at"))
-callback_request = table("callback_request", column("state"), *_instants("created_at"))
+callback_request = table("callback_request", column("state"), *_instants("due_at"))
 log_shipment = table("log_shipment", column("reason"), *_instants("created_at"))
 
 TABLES: Final = (
@@ -129,7 +129,8 @@ DELIVERIES: Final = select(
 UNROUTED_EVENTS: Final = select(func.count().label("events"), func.min(alert_event.c.occurred_at).label("since")).where(
     alert_event.c.routed_at.is_(None)
 )
-CALLBACKS: Final = select(func.count().label("requests"), func.min(callback_request.c.created_at).label("since")).where(
+# From when it is due, so that the pause before a retry is no delay.
+CALLBACKS: Final = select(func.count().label("requests"), func.min(callback_request.c.due_at).label("since")).where(
     callback_request.c.state == literal_column("'pending'")
 )
 

@@ -49,6 +49,20 @@ class Release:
         mark.write_text(wanted)
 
 
+def install_notify() -> Path:
+    """The folder with what ``alerting.notify`` needs and Airflow 3.3 has not."""
+    pins = HERE / "requirements-notify.txt"
+    wanted = hashlib.sha256(pins.read_bytes()).hexdigest()
+    folder = ROOT / ".tools" / "airflow-notify"
+    mark = folder / ".pins"
+    if not mark.exists() or mark.read_text() != wanted:
+        python = RELEASES["3.3"].environment / "bin" / "python"
+        pip = [python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]
+        subprocess.run([*pip, "--upgrade", "--target", folder, "-r", pins], check=True)
+        mark.write_text(wanted)
+    return folder
+
+
 RELEASES = {
     "2.11": Release("2.11", Emitter.AIRFLOW_2_11),
     "3.3": Release("3.3", Emitter.AIRFLOW_3_3),

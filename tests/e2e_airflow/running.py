@@ -8,10 +8,10 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 
 import psutil
 import psycopg
@@ -75,12 +75,23 @@ def _children(pid: int) -> list[psutil.Process]:
 class RunningAirflow:
     """Airflow's processes on an empty PostgreSQL database, sending StatsD to ``statsd_port``; a context manager."""
 
-    def __init__(self, release: Release, mode: str, home: Path, database: str, statsd_port: int) -> None:
+    def __init__(
+        self,
+        release: Release,
+        mode: str,
+        home: Path,
+        database: str,
+        statsd_port: int,
+        dags: Path = HERE / "dags",
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.release = release
         self.database = database
         self._home = home
+        self._dags = dags
+        self._more = more  # environment variables besides Airflow's own
         self._api_port = free_port()
-        self._environment = {**os.environ, **self._settings(mode, statsd_port)}
+        self._environment = {**os.environ, **self._settings(mode, statsd_port), **more}
         self._processes: list[ServerProcess] = []
 
     def __enter__(self) -> RunningAirflow:
@@ -139,8 +150,14 @@ class RunningAirflow:
     def _start(self, *words: str) -> None:
         folder = self._home / words[0]
         folder.mkdir()
-        command = ["/usr/bin/env", *(f"{key}={value}" for key, value in self._environment.items() if "AIRFLOW" in key)]
+        command = [
+            "/usr/bin/env",
+            *(f"{key}={value}" for key, value in self._environment.items() if self._is_told(key)),
+        ]
         self._processes.append(ServerProcess([*command, self.release.command, *words], folder))
+
+    def _is_told(self, key: str) -> bool:
+        return "AIRFLOW" in key or key in self._more
 
     def _stop(self) -> None:
         """End every process, and what they leave behind, as the scheduler does its log server."""
@@ -162,7 +179,7 @@ class RunningAirflow:
         url = self.database.replace("postgresql://", "postgresql+psycopg2://")
         return {
             "AIRFLOW_HOME": str(self._home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dags"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self._dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "3",

@@ -58,6 +58,7 @@ class MailServer:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Called by aiosmtpd at the end of each mail."""
+        received_at = datetime.now(UTC)
         if self.answers:
             return self.answers.popleft()
         content = envelope.content
@@ -65,6 +66,6 @@ class MailServer:
             content if isinstance(content, bytes) else (content or "").encode(), policy=email.policy.default
         )
         with self._changed:
-            self.mails.append(Mail(envelope.mail_from or "", tuple(envelope.rcpt_tos), message))
+            self.mails.append(Mail(envelope.mail_from or "", tuple(envelope.rcpt_tos), message, received_at))
             self._changed.notify_all()
         return "250 OK"

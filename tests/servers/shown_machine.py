@@ -107,23 +107,22 @@ def _format(image: Path, *options: str) -> None:
 
 def run_out_of_memory() -> None:
     """Have the kernel kill a process of ours that wants more memory than its control group may have."""
-    with _control_group() as group:
-        limits = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max", "memory.swap.max")
-        for name in limits:
-            if (group / name).exists():
-                (group / name).write_text("0" if name == "memory.swap.max" else str(32 * 2**20))
+    with little_memory() as group:
         greedy = f"echo $$ > {group}/cgroup.procs && exec {require('python3')} -c 'bytearray(2**28)'"
         done = subprocess.run(["sh", "-c", greedy], capture_output=True, text=True)
         assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 @contextlib.contextmanager
-def _control_group() -> Iterator[Path]:
-    """One below the root's, of version 1 or 2."""
+def little_memory() -> Iterator[Path]:
+    """A control group with 32 MiB of memory, below the root's, of version 1 or 2. Raises OSError where none can be."""
     root = Path("/sys/fs/cgroup")
     group = (root / "memory" if (root / "memory").is_dir() else root) / f"windsock-test-{os.getpid()}"
     group.mkdir()
     try:
+        for name in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max", "memory.swap.max"):
+            if (group / name).exists():
+                (group / name).write_text("0" if name == "memory.swap.max" else str(32 * 2**20))
         yield group
     finally:
         group.rmdir()

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -19,6 +20,7 @@ class Request:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def json(self) -> Any:
         return json.loads(self.body)

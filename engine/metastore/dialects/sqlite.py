@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import Insert
 
+from alerting.database import SQLITE_WAIT_SECONDS, begin_writing_to_sqlite
 from engine.metastore.dialects.base import DatabaseDialect
 
 _WAL_SECONDS: Final = 30.0
@@ -38,7 +39,7 @@ class SqliteDialect(DatabaseDialect):
     def on_connect(self, dbapi_connection: Any) -> None:
         dbapi_connection.isolation_level = None  # we say BEGIN ourselves
         cursor = dbapi_connection.cursor()
-        cursor.execute("PRAGMA busy_timeout = 30000")
+        cursor.execute(f"PRAGMA busy_timeout = {SQLITE_WAIT_SECONDS * 1000}")
         _use_wal(cursor)
         # NORMAL survives the death of any process; only a power cut may take the last commits with it.
         cursor.execute("PRAGMA synchronous = NORMAL")
@@ -48,7 +49,10 @@ class SqliteDialect(DatabaseDialect):
     @staticmethod
     def _begin(connection: Connection) -> None:
         read_only = connection.get_execution_options().get("read_only", False)
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        if read_only:
+            connection.exec_driver_sql("BEGIN")
+        else:
+            begin_writing_to_sqlite(connection)
 
     def insert_ignore(self, table: Table) -> Insert:
         return insert(table).on_conflict_do_nothing()

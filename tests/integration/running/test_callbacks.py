@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Row, select
 
+from alerting.events import AlertEvent, decode
+from alerting.tables import alert_event
 from engine.linux import children_of
 from engine.metastore.tables import CallbackRequest
 from tests.integration.scheduling.engine_home import Home, kill
@@ -34,12 +36,21 @@ def fail(context):
 def linger(context):
     tell(context)
     while os.path.exists({gate!r}): time.sleep(0.01)
+def fail_first(context):
+    tell(context)
+    if not os.path.exists({gate!r} + '-again'):
+        open({gate!r} + '-again', 'w').close()
+        raise RuntimeError('only once')
 """
 
 
 class World:
     def __init__(self, **settings: str) -> None:
-        self.home = Home(WINDSOCK__SMTP__SMTP_PASSWORD="hidden-from-callbacks", **settings)
+        known = {
+            "WINDSOCK__SMTP__SMTP_PASSWORD": "hidden-from-callbacks",
+            "WINDSOCK__CORE__CALLBACK_RETRY_DELAY": "0.05",
+        }
+        self.home = Home(**known, **settings)
         self.told_path, self.gate = self.home.folder / "told", self.home.folder / "gate"
         self.home.scheduler()
         self.start_notifier()
@@ -69,6 +80,13 @@ class World:
         with self.home.store.read() as connection:
             return list(connection.execute(statement.order_by(CallbackRequest.id)))
 
+    def events(self, dag_id: str, kind: str) -> list[AlertEvent]:
+        """What is in the outbox about a DAG."""
+        statement = select(alert_event.c.payload).where(alert_event.c.dag_id == dag_id, alert_event.c.kind == kind)
+        with self.home.store.read() as connection:
+            found = [decode(payload) for payload in connection.execute(statement).scalars()]
+        return [event for event in found if event is not None]
+
     def settled(self, dag_id: str) -> list[Row[Any]]:
         """The requests of a DAG, once none is open."""
         wait_until(lambda: {row.state for row in self.requests(dag_id)} <= {"done", "dead"}, "the callbacks", 30)
@@ -85,7 +103,7 @@ def world() -> Iterator[World]:
 @pytest.fixture
 def hasty_world() -> Iterator[World]:
     """One in which a callback that takes its time is ended for it."""
-    made = World(WINDSOCK__CORE__CALLBACK_TIMEOUT="5")
+    made = World(WINDSOCK__CORE__CALLBACK_TIMEOUT="5", WINDSOCK__CORE__CALLBACK_RETRIES="0")
     yield made
     made.home.close()
 
@@ -116,21 +134,80 @@ def test_on_retry_and_on_success_are_called_for_their_attempts(world: World) -> 
     assert sorted(told["try"] for told in world.told("again")) == [1, 2]
 
 
-def test_a_callback_that_raises_is_told_and_not_repeated(world: World) -> None:
-    world.run("raising", "on_failure_callback=[fail, tell]")
+def test_a_callback_that_raises_is_called_again_and_then_told_once_with_its_output(world: World) -> None:
+    run_id = world.run("raising", "on_failure_callback=[fail, tell]")
     (request,) = world.settled("raising")
-    assert (request.state, request.attempts) == ("dead", 1)
+    assert (request.state, request.attempts, request.failures, request.left_over) == ("dead", 2, 2, [0])
     assert request.error == "fail: RuntimeError: the pager is off"
-    assert len(world.told("raising")) == 1  # the one after it was called all the same
-    wait_until(lambda: world.home.statsd.total("dag.callback_exceptions", dag_id="raising") == 1, "the metric")
-    wait_until(lambda: world.home.statsd.total("callbacks.finished", outcome="failed") >= 1, "the metric")
+    assert request.output.splitlines()[-1] == "RuntimeError: the pager is off"
+    assert "telling" not in request.output  # that was in the try before
+    assert len(world.told("raising")) == 1  # the one after it was called all the same, and has returned
+    (event,) = world.events("raising", "callback_failed")
+    assert (event.run_id, event.task_id, event.try_number, event.cause) == (run_id, "t", 1, "exception")
+    assert event.error == "fail: RuntimeError: the pager is off"
+    assert event.summary == "The on_failure_callback of the task failed after 2 tries; it is not called again."
+    assert event.log_path is not None
+    log = (Path(world.home.settings.logging.base_log_folder) / event.log_path).read_text()
+    assert log.count("windsock: failed") == 2
+    wait_until(lambda: world.home.statsd.total("dag.callback_exceptions", dag_id="raising") == 2, "the metric")
+    for outcome in ("retried", "failed"):
+        wait_until(lambda o=outcome: world.home.statsd.total("callbacks.finished", outcome=o) >= 1, "the metric")
+
+
+def test_what_fails_once_is_done_at_the_second_try_and_what_has_returned_is_not_called_again(world: World) -> None:
+    world.run("flaky", "on_failure_callback=[tell, fail_first]")
+    (request,) = world.settled("flaky")
+    assert (request.state, request.attempts, request.failures, request.error) == ("done", 2, 1, None)
+    assert len(world.told("flaky")) == 3  # tell once, fail_first twice
+    assert world.events("flaky", "callback_failed") == []
+
+
+def test_what_notify_tells_is_in_the_outbox_once_however_often_its_callback_is_called(world: World) -> None:
+    """It is handed to the notifier, which writes it together with the outcome of the try that failed."""
+    template = "{{ task_id }} of {{ dag_id }} ended: {{ error }}\nTries: {{ try_number }}"
+    preamble = f"""
+from alerting import notify
+def both(context):
+    notify('ops', template={template!r}, severity='critical')(context)
+    notify(severity='info')(context)
+    raise RuntimeError('after telling')
+"""
+    body = "BashOperator(task_id='t', bash_command='echo broken; exit 3', on_failure_callback=[both, notify('ops')])"
+    world.home.add("telling", body, preamble=preamble)
+    assert world.home.finish("telling") == "failed"
+    (request,) = world.settled("telling")
+    assert (request.state, request.failures, request.left_over) == ("dead", 2, [0])
+    told = world.events("telling", "notified")
+    assert [(event.receiver, event.severity) for event in told] == [
+        ("ops", "critical"),
+        (None, "info"),
+        ("ops", "error"),
+    ]
+    assert told[0].text == "t of telling ended: exited with code 3: broken\nTries: 1"
+    assert told[2].summary == "Attempt 1 of 1 of task t failed."
+    assert {(event.task_id, event.try_number, event.error) for event in told} == {
+        ("t", 1, "exited with code 3: broken")
+    }
+
+
+def test_notify_in_a_task_of_its_own_says_where_it_belongs(world: World) -> None:
+    preamble = "from alerting import notify\ndef say(**context): notify('ops')(context)\n"
+    world.home.add("misplaced", "PythonOperator(task_id='t', python_callable=say)", preamble=preamble)
+    assert world.home.finish("misplaced") == "failed"
+    assert "in on_execute_callback give it an apprise URL" in world.home.last("misplaced").error
 
 
 def test_a_callback_that_overruns_is_killed(hasty_world: World) -> None:
     hasty_world.gate.touch()
     hasty_world.run("lingering", "on_failure_callback=linger")
     (request,) = hasty_world.settled("lingering")
-    assert (request.state, request.error) == ("dead", "ran longer than core.callback_timeout of 5 s")
+    assert (request.state, request.error) == ("dead", "linger: ran longer than core.callback_timeout of 5 s")
+    assert request.output.startswith("telling ")
+    (event,) = hasty_world.events("lingering", "callback_failed")
+    assert (event.cause, event.summary) == (
+        "timeout",
+        "The on_failure_callback of the task ran out of time after 1 try; it is not called again.",
+    )
     wait_until(lambda: not Path(f"/proc/{hasty_world.told('lingering')[0]['pid']}").exists(), "its process's end")
 
 

@@ -1,0 +1,72 @@
+"""The outbox of a programme without a notifier: a file or a database of its own, or the metastore of a Windsock."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from sqlalchemy import Engine, func, inspect, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from alerting import outbox
+from alerting.clock import database_now
+from alerting.database import connect, transact
+from alerting.errors import AlertingError
+from alerting.events import AlertEvent
+from alerting.outbox import DeliveryState
+from alerting.tables import TABLES, alert_delivery, alert_event, metadata
+
+_e, _d = alert_event.c, alert_delivery.c
+_METASTORE: Final = "windsock_version"  # the table that tells a metastore's schema
+
+
+class Standing(Enum):
+    """How an event stands, and what else is in the outbox."""
+
+    OPEN = "open"  # somebody is still to be told of it
+    SETTLED = "settled"  # nobody is, but others' messages are due
+    IDLE = "idle"  # nothing is due
+
+
+def open_outbox(url: str) -> Engine:
+    """The database, with the outbox's tables in it. A path is an SQLite file. Raises AlertingError."""
+    try:
+        engine = connect(url if "://" in url else f"sqlite:///{url}")
+    except (ArgumentError, NoSuchModuleError, ImportError):
+        raise AlertingError("outbox of notify() is neither a path nor a database URL that can be used") from None
+    try:
+        if not inspect(engine).has_table(alert_event.name):
+            _create(engine)
+    except DBAPIError as error:
+        engine.dispose()
+        raise AlertingError(f"the outbox of notify() cannot be used: {error.orig}") from None
+    return engine
+
+
+def _create(engine: Engine) -> None:
+    try:
+        metadata.create_all(engine, tables=TABLES)
+    except DBAPIError:  # another callback was faster
+        metadata.create_all(engine, tables=TABLES)
+
+
+def keep(engine: Engine, event: AlertEvent) -> bool:
+    """Write the event; returns whether a notifier of Windsock is to deliver it."""
+    transact(engine, lambda connection, _now: outbox.record(connection, [event]))
+    return inspect(engine).has_table(_METASTORE)
+
+
+def standing(engine: Engine, event: AlertEvent) -> Standing:
+    """Whether every receiver of an event has been told or given up, and whether anything else could be sent now."""
+    own = _e.dedup_key == event.dedup_key
+    unfinished = (DeliveryState.PENDING, DeliveryState.SENDING)
+    both = alert_event.join(alert_delivery, _e.id == _d.event_id)
+    unrouted = select(func.count()).where(own, _e.routed_at.is_(None))
+    unsent = select(func.count()).select_from(both).where(own, _d.state.in_(unfinished))
+    with engine.connect() as connection:
+        if any(connection.execute(query).scalar() for query in (unrouted, unsent)):
+            return Standing.OPEN
+        due = select(func.count()).where(_d.state.in_(unfinished), _d.due_at <= database_now(connection))
+        sending = select(func.count()).where(_d.state == DeliveryState.SENDING)
+        others = any(connection.execute(query).scalar() for query in (due, sending))
+    return Standing.SETTLED if others else Standing.IDLE

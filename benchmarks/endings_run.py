@@ -1,0 +1,141 @@
+"""How soon each way to end is told: from the end of the process to the mail, the webhook and the callback.
+
+One ending at a time, not grouped, through the real processes and a durable outbox.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, insert, select
+
+from benchmarks.engine_run import Home, engine, queue, start, store_dags
+from engine.metastore import budgets
+from engine.metastore.states import ProcessKind
+from engine.metastore.tables import Budget, Process, TaskInstance
+from tests.servers import endings
+from tests.servers.endings import WAYS, Way
+from tests.servers.mail import MailServer
+from tests.servers.processes import wait_until
+from tests.servers.shown_machine import little_memory
+from tests.servers.webhook import WebhookServer
+
+ROUNDS = 20
+SLOW_ROUNDS = 5  # of those that wait for seconds
+SLOW = ("lost", "queued", "overdue")
+P50_SECONDS, P95_SECONDS = 0.025, 0.100
+CHANNELS = ("mail", "webhook", "callback")
+PATIENCE_SECONDS = 60.0
+
+Delays = dict[tuple[str, str], list[float]]
+
+
+def measure() -> list[dict[str, Any]]:
+    """A row for each way to end and each channel."""
+    delays: Delays = defaultdict(list)
+    with _watched() as world:
+        world.end(WAYS[1])  # the first pays for imports and connections
+        for way in WAYS:
+            if way.name == "oom" and world.memory_group is None:
+                continue
+            for _ in range(SLOW_ROUNDS if way.name in SLOW else ROUNDS):
+                for channel, seconds in world.end(way).items():
+                    delays[way.name, channel].append(seconds)
+    return [{"way": way, "channel": channel, **_summary(found)} for (way, channel), found in delays.items()]
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print the table."""
+    print(f"\n{'process ends → accepted':<14}{'by':>12}{'times':>8}{'p50 ms':>9}{'p95 ms':>9}{'longest ms':>12}")
+    for row in rows:
+        numbers = "".join(
+            f"{row[name] * 1000:>{width}.1f}" for name, width in (("p50", 9), ("p95", 9), ("longest", 12))
+        )
+        print(f"{row['way']:<23}{row['channel']:>12}{row['times']:>8}{numbers}")
+
+
+def slow_words(rows: list[dict[str, Any]]) -> list[str]:
+    """A sentence for each that is told too late."""
+    return [
+        f"{row['way']} is told by {row['channel']} after p50 {row['p50'] * 1000:.0f} ms, "
+        f"p95 {row['p95'] * 1000:.0f} ms; the bounds are {P50_SECONDS * 1000:.0f} and {P95_SECONDS * 1000:.0f} ms"
+        for row in rows
+        if row["p50"] > P50_SECONDS or row["p95"] > P95_SECONDS
+    ]
+
+
+class World:
+    """An engine with the DAGs of :mod:`tests.servers.endings`, and those who are told."""
+
+    def __init__(self, home: Home, post: MailServer, hook: WebhookServer, memory_group: Path | None) -> None:
+        self.home, self.post, self.hook, self.memory_group = home, post, hook, memory_group
+        self.folder = home.settings.home / "died"
+        self.folder.mkdir()
+        (self.folder / "told").touch()
+        file = home.settings.core.dags_folder / "endings.py"
+        file.write_text(endings.source(self.folder, memory_group or self.folder))
+        pool = insert(Budget).values(kind=budgets.POOL, name=endings.POOL, slots=1, used=0)
+        home.store.run(lambda tx: tx.connection.execute(pool))
+        home.store.run(lambda tx: store_dags(tx, file))
+
+    def end(self, way: Way) -> dict[str, float]:
+        """Let a task end so; the seconds until each channel has accepted it."""
+        self.post.mails.clear()
+        self.hook.requests.clear()
+        (self.folder / "told").write_text("")
+        _, run_id = queue(self.home.store, endings.dag_id(way, 0))
+        killed = self._kill_supervisor(run_id) if way.name == "lost" else None
+        mail, request = self.post.wait_for(1, PATIENCE_SECONDS)[0], self.hook.wait_for(1, PATIENCE_SECONDS)[0]
+        wait_until(lambda: (self.folder / "told").read_text().endswith("\n"), "the callback", PATIENCE_SECONDS)
+        told = {
+            "mail": mail.received_at.timestamp(),
+            "webhook": request.received_at.timestamp(),
+            "callback": float(json.loads((self.folder / "told").read_text())["at"]),
+        }
+        end = killed or endings.ended_at(self.home.store, self.folder, way, run_id)
+        return {channel: at - end for channel, at in told.items()}
+
+    def _kill_supervisor(self, run_id: str) -> float:
+        begun = select(func.count()).where(TaskInstance.run_id == run_id, TaskInstance.state == "running")
+        newest = select(Process.pid).where(Process.kind == ProcessKind.SUPERVISOR, Process.ended_at.is_(None))
+        wait_until(lambda: self._scalar(begun), "the task", PATIENCE_SECONDS)
+        pid = self._scalar(newest.order_by(Process.started_at.desc()).limit(1))
+        at = time.time()
+        os.kill(pid, signal.SIGKILL)
+        return at
+
+    def _scalar(self, statement: Any) -> Any:
+        with self.home.store.read() as connection:
+            return connection.execute(statement).scalar()
+
+
+@contextmanager
+def _watched() -> Iterator[World]:
+    """A scheduler and a notifier that tells by mail, webhook and callback."""
+    post, hook = MailServer(), WebhookServer()
+    with ExitStack() as stack:
+        for server in (post, hook):
+            server.start()
+            stack.callback(server.stop)
+        group: Path | None = None
+        with suppress(OSError):  # no control group can be made here
+            group = stack.enter_context(little_memory())
+        home = stack.enter_context(engine(settings=endings.settings(post.port)))
+        (home.settings.home / "alerting.yml").write_text(endings.routes(hook.port))
+        world = World(home, post, hook, group)
+        start(stack, home.environment, "notifier")
+        yield world
+
+
+def _summary(delays: list[float]) -> dict[str, float]:
+    cuts = statistics.quantiles(delays, n=20, method="inclusive")
+    return {"times": len(delays), "p50": statistics.median(delays), "p95": cuts[-1], "longest": max(delays)}
