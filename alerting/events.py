@@ -47,7 +47,7 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     predicted_at: datetime | None = None  # of an SLA at risk: the expected completion
     missed: tuple[str, ...] = ()  # tasks that missed their SLA
     blocking: tuple[str, ...] = ()  # tasks that hold these up
-    labels: tuple[tuple[str, str], ...] = ()  # of an alert of Prometheus
+    labels: tuple[tuple[str, str], ...] = ()  # of an alert of Prometheus; its runbook_url and dashboard_url too
     episode: str | None = None  # what goes wrong and recovers under one name, where the fields above do not say it
 
     @property
@@ -60,11 +60,16 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
             self.task_id,
             self.map_index,
             self.try_number,
-            # A test and an event without a run has no other identity than its moment.
-            None if self.run_id else self.occurred_at.isoformat(),
+            None if self.run_id else self._moment.isoformat(),
             *(part for part in (self.subject, self.episode) if part is not None),
         )
         return hashlib.sha256("\x1f".join("" if part is None else str(part) for part in parts).encode()).hexdigest()
+
+    @property
+    def _moment(self) -> datetime:
+        """What has no run has no other identity than its moment; what Alertmanager repeats, than its beginning."""
+        repeated = self.kind in (EventKind.PROMETHEUS_FIRING, EventKind.PROMETHEUS_RESOLVED)
+        return (self.started_at if repeated else None) or self.occurred_at
 
     @property
     def episode_key(self) -> str:

@@ -154,4 +154,13 @@ alert_silence = Table(
     Index("ix_alert_silence_ends", "ends_at"),  # silences.active()
 )
 
-TABLES: Final = (alert_event, alert_delivery, alert_group, alert_pace, alert_silence)
+# When the Watchdog of Prometheus was last heard of; no row until it is. missed_at is set while its absence is told.
+alert_watchdog = Table(
+    "alert_watchdog",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("heard_at", UtcDateTime, nullable=False),
+    Column("missed_at", UtcDateTime),
+)
+
+TABLES: Final = (alert_event, alert_delivery, alert_group, alert_pace, alert_silence, alert_watchdog)

@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 
 from engine.metastore.errors import MetastoreError
 from engine.metastore.store import Store
-from engine.web import actions, alerts, health, pages, signin
+from engine.web import actions, alertmanager, alerts, health, pages, signin
 from engine.web.errors import show_http_error
 from engine.web.guard import Guard
 from engine.web.runbooks import runbook
@@ -43,7 +43,7 @@ _ATTEMPT: Final = f"{_DAG}/runs/{{run_id}}/tasks/{{task_id}}/attempts/{{try_numb
 
 
 def create_app(settings: Settings, store: Store) -> Starlette:
-    """The ASGI application. Every route but /login, /health, /runbooks and /static wants a session."""
+    """The ASGI application. Every route but /login, /health, /runbooks, /static and the webhook wants a session."""
     site = Site(settings, store, make_templates())
     health_limiter = CapacityLimiter(_HEALTH_CHECKS_AT_ONCE)
 
@@ -55,6 +55,7 @@ def create_app(settings: Settings, store: Store) -> Starlette:
             Route("/", pages.home),
             Route("/health", show_health),
             Route("/api/v1/health", show_health),
+            Route(alertmanager.PATH, alertmanager.receive, methods=["POST"]),
             Route("/login", signin.login_form),
             Route("/login", signin.login, methods=["POST"]),
             Route("/logout", signin.logout, methods=["POST"]),
