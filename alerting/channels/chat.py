@@ -90,6 +90,11 @@ def check_url(url: str, origin: str) -> None:
     _instantiate(_parse(url, origin), origin)
 
 
+def parts_of(url: str, origin: str) -> dict[str, Any]:
+    """What a URL says, by apprise's names; ``schema`` is there always. Raises ReceiverError as ``check_url`` does."""
+    return _parse(url, origin)
+
+
 class Unusable:
     """Stands in for a receiver whose URL is wrong."""
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PATH: Final = "/api/v1/alertmanager"
 MOST_BYTES: Final = 8 * 1024 * 1024  # some thousand alerts
 _MOST_TOKEN_BYTES: Final = 4096
 

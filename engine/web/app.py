@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from engine.links import WEBHOOK_PATH
 from engine.metastore.errors import MetastoreError
 from engine.metastore.store import Store
 from engine.web import actions, alertmanager, alerts, health, pages, signin
@@ -55,7 +56,7 @@ def create_app(settings: Settings, store: Store) -> Starlette:
             Route("/", pages.home),
             Route("/health", show_health),
             Route("/api/v1/health", show_health),
-            Route(alertmanager.PATH, alertmanager.receive, methods=["POST"]),
+            Route(WEBHOOK_PATH, alertmanager.receive, methods=["POST"]),
             Route("/login", signin.login_form),
             Route("/login", signin.login, methods=["POST"]),
             Route("/logout", signin.logout, methods=["POST"]),

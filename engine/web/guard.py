@@ -28,6 +28,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 
+from engine.links import WEBHOOK_PATH
 from engine.metastore.errors import MetastoreError
 from engine.web.errors import error_page
 from engine.web.sessions import find_session
@@ -43,7 +44,7 @@ log = logging.getLogger(__name__)
 SESSION_COOKIE: Final = "windsock_session"
 LOGIN_COOKIE: Final = "windsock_login"
 PUBLIC_PATHS: Final = frozenset({"/login", "/health", "/api/v1/health"})
-PROGRAM_PATHS: Final = frozenset({"/api/v1/alertmanager"})
+PROGRAM_PATHS: Final = frozenset({WEBHOOK_PATH})
 STATIC_PREFIX: Final = "/static/"
 RUNBOOKS_PREFIX: Final = "/runbooks/"
 MOST_FORM_BYTES: Final = 64 * 1024

@@ -12,8 +12,9 @@ from sqlalchemy import func, select
 
 from alerting.tables import alert_event, alert_watchdog
 from engine.config import load
+from engine.links import WEBHOOK_PATH as PATH
 from engine.metastore.store import Store
-from engine.web.alertmanager import MOST_BYTES, PATH
+from engine.web.alertmanager import MOST_BYTES
 from engine.web.app import create_app
 from tests.contract.alerting.test_alertmanager import a_body, an_alert
 from tests.integration.web.conftest import served
