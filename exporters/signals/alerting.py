@@ -28,6 +28,13 @@ SIGNALS: tuple[Signal, ...] = (
     ),
     gauge("alerts.groups_open", "Groups of alerts that have, or may soon have, something to tell", WINDSOCK),
     gauge("alerts.config_ok", "1 where alerting.yml was read or is absent, 0 where it is wrong", WINDSOCK),
+    counter(
+        "alerts.heartbeats",
+        "Heartbeats to the dead-man's switch, by outcome: sent, failed, withheld",
+        WINDSOCK,
+        labels=(Label.OUTCOME,),
+        note="withheld: scheduler, deliverer or outbox are not well",
+    ),
     gauge("alerts.backlog", "Alerts waiting in the outbox", WINDSOCK),
     gauge(
         "alerts.oldest_pending_seconds",
