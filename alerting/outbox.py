@@ -522,9 +522,10 @@ def listing(
     states: Sequence[str] = (),
     dag_id: str | None = None,
     before_event: int | None = None,
+    also: Sequence[ColumnElement[bool]] = (),
 ) -> list[Entry]:
-    """The history, newest event first."""
-    query = _entries().order_by(_e.id.desc(), _d.id).limit(limit)
+    """The history, newest event first; ``also`` are further conditions on events and deliveries."""
+    query = _entries().where(*also).order_by(_e.id.desc(), _d.id).limit(limit)
     if states:
         query = query.where(func.coalesce(_d.state, "recorded").in_(states))
     if dag_id is not None:

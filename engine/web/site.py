@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from alerting import history
 from alerting.clock import database_now
 from engine import links
 from engine.logs.finding import LogFinder
@@ -133,6 +134,8 @@ def make_templates() -> Environment:
         schedule_words=words.schedule_words,
         cause_words=words.cause_words,
         signal_words=words.signal_words,
+        kind_words=words.kind_words,
+        told_words=history.state_words,
     )
     environment.globals.update(
         dag_url=links.dag_url,
