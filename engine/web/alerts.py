@@ -20,7 +20,6 @@ from alerting.outbox import Entry
 from alerting.render import Renderer
 from engine.logs.finding import LogFinder
 from engine.logs.reading import NoLog
-from engine.logs.redaction import Redactor
 from engine.web.local import local_path
 from engine.web.silences import LENGTHS, suggested_matchers
 from engine.web.site import Site, form_of, looking, render, site_of
@@ -75,12 +74,13 @@ def alerts(request: Request) -> Response:
         counts = history.counts(view.connection)
         subjects = history.subjects(view.connection, found)
     entries, more = _whole(found)
+    redact = site_of(request).redactor.redact
     return render(
         request,
         "alerts.html",
         view,
         entries=entries,
-        subjects=subjects,
+        subjects={event_id: redact(subject) for event_id, subject in subjects.items()},
         counts=counts,
         wanted=wanted,
         states=_STATES,
@@ -102,6 +102,7 @@ def alert(request: Request) -> Response:
     """GET /alerts/{event_id}: what happened, every delivery of it, and the message."""
     event_id: int = request.path_params["event_id"]
     site = site_of(request)
+    redact = site.redactor.redact
     with looking(request) as view:
         entries = history.deliveries_of(view.connection, event_id)
         event = history.event_of(view.connection, event_id)
@@ -114,6 +115,8 @@ def alert(request: Request) -> Response:
         first=entries[0],
         entries=entries if entries[0].delivery_id is not None else [],
         event=event,
+        subject=event and event.subject and redact(event.subject),
+        labels=[(redact(name), redact(value)) for name, value in event.labels] if event else [],
         message=event and _renderer(site).render(event),
         matchers=suggested_matchers(event) if event else [],
         lengths=tuple(LENGTHS),
@@ -122,8 +125,7 @@ def alert(request: Request) -> Response:
 
 def _renderer(site: Site) -> Renderer:
     """As the notifier makes it: what is shown is what is sent."""
-    tail = partial(_log_tail, LogFinder.from_settings(site.settings.logging))
-    return Renderer(tail, Redactor.from_settings(site.settings).redact, site.settings.alerting.log_lines)
+    return Renderer(partial(_log_tail, site.logs), site.redactor.redact, site.settings.alerting.log_lines)
 
 
 def _log_tail(logs: LogFinder, path: str, lines: int) -> list[str]:

@@ -21,6 +21,7 @@ from alerting import history
 from alerting.clock import database_now
 from engine import links
 from engine.logs.finding import LogFinder
+from engine.logs.redaction import Redactor
 from engine.web import queries, words
 from engine.web.local import local_path
 from engine.web.sessions import Session
@@ -46,6 +47,10 @@ class Site:
     @cached_property
     def logs(self) -> LogFinder:
         return LogFinder.from_settings(self.settings.logging)
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        return Redactor.from_settings(self.settings)
 
     @property
     def threshold(self) -> timedelta:

@@ -211,8 +211,16 @@ def test_an_alert_of_prometheus_shows_its_name_labels_and_links(look: Look, stor
 
 def test_the_message_of_an_alert_holds_no_secret(look: Look, store: Store, world: World, monkeypatch: Any) -> None:
     monkeypatch.setenv("SOURCE_PASSWORD", "hunter22hunter22")
-    event = AlertEvent(kind=EventKind.TEST, occurred_at=world.now, error="login with hunter22hunter22 refused")
+    secret = "hunter22hunter22"
+    event = AlertEvent(
+        kind=EventKind.COMPONENT_DOWN,
+        occurred_at=world.now,
+        subject=f"db with {secret}",
+        error=f"login with {secret} refused",
+        labels=(("dsn", f"me:{secret}"),),
+    )
     store.run(lambda tx: record(tx.connection, [event]))
+    assert "hunter22" not in look("/alerts")
     shown = look("/alerts/1")
     assert "hunter22" not in shown
     assert "refused" in shown
