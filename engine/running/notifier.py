@@ -35,7 +35,7 @@ from engine.metastore.wakeups import Listener
 from engine.metrics import Metrics
 from engine.running.callback_requests import FAREWELL_SECONDS, CallbackRunner
 from engine.running.environment import hide_secrets
-from engine.running.lookout import Lookout
+from engine.running.watchman import Watchman
 
 log = logging.getLogger(__name__)
 
@@ -116,9 +116,9 @@ def run(settings: Settings) -> int:
     delivery = Delivery(settings, store, metrics, identity.id)
     reload = _Reload(delivery, listener.interrupt)
     redact = Redactor.from_settings(settings).redact
-    lookout = Lookout(settings, store, metrics)
+    watchman = Watchman(settings, store, metrics)
     named = delivery.watch.routing.secret_names if delivery.watch.routing else ()
-    hide_secrets((*named, *lookout.secret_names))  # from the callbacks
+    hide_secrets((*named, *watchman.secret_names))  # from the callbacks
     callbacks = CallbackRunner(
         store,
         metrics,
@@ -134,10 +134,10 @@ def run(settings: Settings) -> int:
     helpers = [
         _helper("callbacks", stop, listener.interrupt, lambda: callbacks.run(stop)),
         _helper("heartbeat", stop, listener.interrupt, lambda: _beat(store, metrics, identity, beat_seconds, stop)),
-        _helper("lookout", stop, listener.interrupt, lambda: lookout.run(stop)),
+        _helper("watchman", stop, listener.interrupt, lambda: watchman.run(stop)),
     ]
     log.info("delivering alerts and running callbacks")
-    delivery.deliverer.run(partial(_wait, listener, callbacks, reload, lookout, stop), stop)
+    delivery.deliverer.run(partial(_wait, listener, callbacks, reload, watchman, stop), stop)
     stop.set()
     callbacks.nudge()
     for helper in helpers:
@@ -185,11 +185,11 @@ def _wait(
     listener: Listener,
     callbacks: CallbackRunner,
     reload: _Reload,
-    lookout: Lookout,
+    watchman: Watchman,
     stop: threading.Event,
     seconds: float,
 ) -> bool:
-    lookout.turned()
+    watchman.turned()
     woken = listener.wait(seconds) and not stop.is_set()
     reload.look()
     if woken:

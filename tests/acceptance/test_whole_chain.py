@@ -34,7 +34,7 @@ STILL = {
 
 # What moves only with an alerting.yml or a dead-man's switch, which this run does not have: the test that moves it.
 ELSEWHERE = {
-    "alerts.heartbeats": "tests/integration/running/test_lookout.py",
+    "alerts.heartbeats": "tests/integration/running/test_watchman.py",
     "alerts.config_ok": "tests/integration/alerting/test_routing.py",
     "alerts.groups_open": "tests/integration/alerting/test_routing.py",
 }

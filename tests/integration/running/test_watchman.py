@@ -18,7 +18,7 @@ from engine.metastore import processes
 from engine.metastore.processes import identify
 from engine.metastore.states import ProcessKind
 from engine.metastore.store import Store
-from engine.running.lookout import DeadMansSwitch, Limits
+from engine.running.watchman import DeadMansSwitch, Limits
 from tests.contract.alerting.test_alertmanager import a_body, an_alert
 from tests.integration.scheduling.engine_home import Home
 from tests.servers.mail import MailServer
@@ -147,7 +147,7 @@ def test_it_is_withheld_while_the_metastore_cannot_be_read(webhook_server: Webho
 def test_what_became_of_it_is_counted_and_a_change_logged_once(
     store: Store, scheduler: str, webhook_server: WebhookServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "engine.running.lookout")
+    caplog.set_level("INFO", "engine.running.watchman")
     meter = CountingMeter()
     switch = a_switch(store, webhook_server, meter)
     webhook_server.answers.extend([Answer(500), Answer(500)])

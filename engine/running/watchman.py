@@ -117,7 +117,7 @@ def _trouble_in(connection: Connection, limits: Limits) -> str | None:
     return None
 
 
-class Lookout:
+class Watchman:
     """The notifier's thread for both."""
 
     def __init__(self, settings: Settings, store: Store, meter: Meter) -> None:
