@@ -48,6 +48,8 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     missed: tuple[str, ...] = ()  # tasks that missed their SLA
     blocking: tuple[str, ...] = ()  # tasks that hold these up
     labels: tuple[tuple[str, str], ...] = ()  # of an alert of Prometheus
+    note: str | None = None  # of one delivery and not stored with the event: why this receiver is told
+    turn: int = 0  # of one delivery, too: how often it was told before; told again it is another message
     episode: str | None = None  # what goes wrong and recovers under one name, where the fields above do not say it
 
     @property
@@ -63,8 +65,9 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
             # A test and an event without a run has no other identity than its moment.
             None if self.run_id else self.occurred_at.isoformat(),
             *(part for part in (self.subject, self.episode) if part is not None),
+            *((f"turn {self.turn}",) if self.turn else ()),
         )
-        return hashlib.sha256("\x1f".join("" if part is None else str(part) for part in parts).encode()).hexdigest()
+        return _digest(parts)
 
     @property
     def episode_key(self) -> str:
