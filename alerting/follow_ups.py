@@ -29,6 +29,7 @@ from alerting.kinds import KINDS, EventKind
 from alerting.outbox import DeliveryState, Lease
 from alerting.routes import Origin, Plan, Suppressed, SuppressedBy, Target, ways
 from alerting.routing import Receiver
+from alerting.spans import span
 from alerting.tables import alert_ack, alert_delivery, alert_event, alert_follow_up
 
 MOST_AT_ONCE: Final = 50  # follow-ups, or messages that fall back, in one transaction
@@ -105,7 +106,7 @@ def _escalate(connection: Connection, now: datetime, plan: Plan, delivery: Row[A
         return Told()
     kinds = {kind for kind, known in KINDS.items() if known.trouble}
     events = _open(connection, delivery, kinds)
-    waited = _span(receiver.escalate.after)
+    waited = span(receiver.escalate.after)
     note = f"{receiver.name} was told {waited} ago, and nobody has acknowledged it: windsock alerts ack {delivery.id}"
     return _tell(connection, now, plan, to, events, _all_ways(plan, to, Origin.ESCALATION, note))
 
@@ -231,7 +232,7 @@ def fall_back_from(connection: Connection, now: datetime, plan: Plan, channel: s
     ids = connection.execute(query).scalars().all() if impatient else []
     if not ids:
         return None
-    return fall_back(connection, now, plan, ids, f"it has not answered for {_span(down_for)}; it is tried on")
+    return fall_back(connection, now, plan, ids, f"it has not answered for {span(down_for)}; it is tried on")
 
 
 def _impatient(plan: Plan, down_for: timedelta) -> list[str]:
@@ -290,11 +291,3 @@ def _origins(drafts: Sequence[Draft]) -> tuple[Origin, ...]:
 
 def _reasons(drafts: Sequence[Draft]) -> tuple[SuppressedBy, ...]:
     return tuple(draft.target.held.by for draft in drafts if draft.target.held is not None)
-
-
-def _span(length: timedelta) -> str:
-    seconds = round(length.total_seconds())
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s" if seconds < 600 else f"{seconds // 60}m"

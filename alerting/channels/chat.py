@@ -90,6 +90,11 @@ def check_url(url: str, origin: str) -> None:
     _instantiate(_parse(url, origin), origin)
 
 
+def plugin_of(url: str) -> NotifyBase:
+    """What apprise makes of a URL. Raises ReceiverError as ``check_url`` does."""
+    return _instantiate(_parse(url, "the URL"), "the URL")
+
+
 class Unusable:
     """Stands in for a receiver whose URL is wrong."""
 
