@@ -211,6 +211,8 @@ class Deliverer:
         """lease → render → send, with no transaction open → confirm, retry or bury. False where nothing was due."""
         leases, leased_at, pause = self._lease(lane.name)
         for lease in leases:
+            if lease.error == outbox.LEASE_RAN_OUT:  # it may have been accepted before
+                self._meter.incr("alerts.possible_duplicates", channel=lane.name)
             outcome = self._send(lane, lease, leased_at)
             self._settle(lane, worker, lease, outcome)
         if pause is not None:
@@ -279,8 +281,6 @@ class Deliverer:
             return True, now, fell_back
 
         ours, accepted_at, fell_back = self._write(confirm)
-        if lease.error == outbox.LEASE_RAN_OUT or not ours:
-            self._meter.incr("alerts.possible_duplicates", channel=lane.name)
         if not ours:
             log.warning("delivery %d to %s was accepted twice, since its lease ran out in between", lease.id, lane.name)
             return

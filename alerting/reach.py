@@ -124,7 +124,7 @@ class Reached:
     def __str__(self) -> str:
         if self.where is None:
             return f"{self.name}: not tried, for only a message would find its service"
-        return f"{self.name}: {self.where} {'answers' if self.why is None else f'does not answer: {self.why}'}"
+        return f"{self.name}: {self.where} answers" if self.why is None else f"{self.name}: {self.where}, {self.why}"
 
 
 def reach_all(channels: Iterable[tuple[str, str]], mail: SmtpConfig | None) -> Iterator[Reached]:
@@ -132,7 +132,7 @@ def reach_all(channels: Iterable[tuple[str, str]], mail: SmtpConfig | None) -> I
     for name, url in channels:
         yield _reached(name, url)
     if mail is not None and not mail.host:
-        yield Reached("email", "no server", "mail is off: set WINDSOCK__SMTP__SMTP_HOST")
+        yield Reached("email", "nowhere", "mail is off: set WINDSOCK__SMTP__SMTP_HOST")
     elif mail is not None:
         yield Reached("email", f"{mail.host}:{mail.port}", why_no_mail(mail))
 
