@@ -212,7 +212,10 @@ def _apprise() -> Any:
 def _asset() -> AppriseAsset:
     from apprise import AppriseAsset
 
-    return AppriseAsset(app_id="Windsock", app_desc="Windsock", async_mode=False, secure_logging=True)
+    # A receiver that sends a message elsewhere could send it into the network that we are in; ?redirect=yes allows it.
+    return AppriseAsset(
+        app_id="Windsock", app_desc="Windsock", async_mode=False, secure_logging=True, http_redirects=False
+    )
 
 
 def _parse(url: str, origin: str) -> dict[str, Any]:
