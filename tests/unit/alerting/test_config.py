@@ -194,6 +194,11 @@ def test_without_inhibit_the_built_in_rules_hold_and_with_it_the_written_ones_al
     assert understood(f"{MINIMAL}inhibit: []\n").inhibitions == ()
 
 
+def test_the_built_in_inhibitions_are_those_that_the_page_shows() -> None:
+    (shown,) = (block for block in PAGE.read_text(encoding="utf-8").split("```") if block.startswith("\ninhibit:"))
+    assert understood(f"{MINIMAL}{shown}").inhibitions == BUILT_IN_INHIBITIONS
+
+
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
     told = complaints("chanels: {}\nroute:\n  receiver: nobdy\n  groups: [dag]\n")
     assert [line.split(":")[0][-1] for line in told] == ["1", "3", "4"]
