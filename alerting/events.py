@@ -48,6 +48,8 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     missed: tuple[str, ...] = ()  # tasks that missed their SLA
     blocking: tuple[str, ...] = ()  # tasks that hold these up
     labels: tuple[tuple[str, str], ...] = ()  # of an alert of Prometheus; its runbook_url and dashboard_url too
+    note: str | None = None  # of one delivery and not stored with the event: why this receiver is told
+    turn: int = 0  # of one delivery, too: how often it was told before; told again it is another message
     episode: str | None = None  # what goes wrong and recovers under one name, where the fields above do not say it
 
     @property
@@ -62,8 +64,9 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
             self.try_number,
             None if self.run_id else self._moment.isoformat(),
             *(part for part in (self.subject, self.episode) if part is not None),
+            *((f"turn {self.turn}",) if self.turn else ()),
         )
-        return hashlib.sha256("\x1f".join("" if part is None else str(part) for part in parts).encode()).hexdigest()
+        return _digest(parts)
 
     @property
     def _moment(self) -> datetime:

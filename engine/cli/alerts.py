@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.alert_routes import check, deliveries, show_alert, silence
+from engine.cli.alert_acks import ack
+from engine.cli.alert_routes import check, deliveries, remarks, show_alert, silence
 from engine.cli.errors import Failure, Misuse
 from engine.cli.opening import open_store
 from engine.cli.output import output_option, show
@@ -25,10 +26,10 @@ _SETTLED = frozenset({"delivered", "dead", "suppressed"})
 
 @click.group()
 def alerts() -> None:
-    """List, test, silence and replay alerts, and check where they go."""
+    """List, test, silence, acknowledge and replay alerts, and check where they go."""
 
 
-for command in (check, show_alert, deliveries, silence):
+for command in (check, show_alert, deliveries, silence, ack):
     alerts.add_command(command)
 
 
@@ -68,10 +69,11 @@ def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, everyth
             "about": _about(entry, named.get(entry.event_id)),
             "when": f"{entry.occurred_at:%m-%d %H:%M:%S}",
             "state": state_words(entry),
+            "remarks": remarks(entry),
         }
         for row, entry in zip(rows, found, strict=True)
     ]
-    show(rows if output == "json" else shown, output, columns=columns, empty="No alerts.", below="error")
+    show(rows if output == "json" else shown, output, columns=columns, empty="No alerts.", below="remarks")
 
 
 @alerts.command()
