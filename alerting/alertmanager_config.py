@@ -31,7 +31,7 @@ _NAMES: Final[Mapping[str, str]] = {
 }
 _FOREIGN: Final = "label."
 _NO_SUCH_LABEL: Final = "no_such_label"  # to group by what no alert has puts all into one group
-_REPEAT: Final = "4h"
+_REPEAT: Final = timedelta(hours=4)  # where the receiver says nothing
 _WEEK: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _DAY: Final = timedelta(days=1)
 _TLS_PORT: Final = 465
@@ -88,7 +88,7 @@ def mapped(
             *(_receiver(at, each) for name, each in routing.receivers.items() if name in used),
             {"name": WATCHDOG},
         ],
-        "inhibit_rules": [dict(rule) for rule in inhibit_rules],
+        "inhibit_rules": [*map(dict, inhibit_rules), *_inhibitions(routing)],
         "time_intervals": [_time_interval(each) for each in routing.calendars.values()],
     }
     return Mapped(document, tuple(at.left_out))
@@ -151,8 +151,9 @@ def _name(label: str) -> str | None:
 
 
 def _grouping(at: _Mapping, route: Route) -> dict[str, Any]:
+    repeat = _span(at.routing.receivers[route.receiver].repeat_interval or _REPEAT)
     if route.grouping is None:
-        return {"group_by": ["..."], "group_wait": "0s", "repeat_interval": _REPEAT}
+        return {"group_by": ["..."], "group_wait": "0s", "repeat_interval": repeat}
     for label in route.grouping.by:
         if not _name(label) and label != "event":
             at.complain(f"line {route.line}: group_by {label}: no alert of Prometheus has it, so it is left out")
@@ -161,12 +162,22 @@ def _grouping(at: _Mapping, route: Route) -> dict[str, Any]:
         "group_by": [name for name in by if name] or [_NO_SUCH_LABEL],
         "group_wait": _span(route.grouping.wait),
         "group_interval": _span(max(route.grouping.interval, timedelta(seconds=1))),
-        "repeat_interval": _REPEAT,
+        "repeat_interval": repeat,
     }
 
 
 def _span(length: timedelta) -> str:
     return f"{round(length.total_seconds())}s"
+
+
+def _inhibitions(routing: Routing) -> Iterator[dict[str, Any]]:
+    """Those of the file that are about alerts of Prometheus alone; the others hold back nothing here."""
+    for each in routing.inhibitions:
+        sides = {"source_matchers": each.sources, "target_matchers": each.targets}
+        equal = [_name(label) for label in each.equal if label != "event"]
+        told = {side: [text for one in matchers if (text := _matcher(one))] for side, matchers in sides.items()}
+        if all(map(_may_accept, (*each.sources, *each.targets))) and all(told.values()) and all(equal):
+            yield told | ({"equal": equal} if equal else {})
 
 
 # --- Receivers --------------------------------------------------------------------------------------------------------
@@ -175,7 +186,7 @@ def _span(length: timedelta) -> str:
 def _receiver(at: _Mapping, receiver: Receiver) -> dict[str, Any]:
     told: dict[str, Any] = {"name": receiver.name}
     if receiver.emails and at.mail.host:
-        told["email_configs"] = [{"to": ", ".join(receiver.emails), "send_resolved": True}]
+        told["email_configs"] = [{"to": ", ".join(receiver.emails), "send_resolved": receiver.send_resolved}]
     if receiver.emails and at.mail.ssl and at.mail.port != _TLS_PORT:
         at.complain(f"mail: smtp_ssl, since Alertmanager speaks TLS from the first byte at port {_TLS_PORT} only")
     if receiver.emails and not at.mail.host:
@@ -184,8 +195,12 @@ def _receiver(at: _Mapping, receiver: Receiver) -> dict[str, Any]:
         at.complain(f"receiver {receiver.name}: task_email, since no alert of Prometheus names a task's email")
     if receiver.limit != Limit():
         at.complain(f"receiver {receiver.name}: limit, since Alertmanager has none; group_by is what it has")
+    if receiver.escalate:
+        at.complain(f"receiver {receiver.name}: escalate, since nobody can acknowledge at Alertmanager")
+    if receiver.fallback:
+        at.complain(f"receiver {receiver.name}: fallback, since Alertmanager only tries again")
     for key, config in _ways(at, receiver):
-        told.setdefault(key, []).append({**config, "send_resolved": True})
+        told.setdefault(key, []).append({**config, "send_resolved": receiver.send_resolved})
     if len(told) == 1 and receiver.name != NOBODY:
         at.complain(f"receiver {receiver.name} tells nobody here")
     return told

@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from alerting import history, outbox
 from alerting.history import Search
-from alerting.kinds import EventKind
+from alerting.kinds import KINDS, EventKind
 from alerting.outbox import Entry
 from alerting.render import Renderer
 from engine.logs.finding import LogFinder
@@ -115,6 +115,7 @@ def alert(request: Request) -> Response:
         first=entries[0],
         entries=entries if entries[0].delivery_id is not None else [],
         event=event,
+        is_trouble=event is not None and KINDS[event.kind].trouble,
         subject=event and event.subject and redact(event.subject),
         labels=[(redact(name), redact(value)) for name, value in event.labels] if event else [],
         message=event and _renderer(site).render(event),

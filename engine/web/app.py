@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 from engine.links import WEBHOOK_PATH
 from engine.metastore.errors import MetastoreError
 from engine.metastore.store import Store
-from engine.web import actions, alertmanager, alerts, health, pages, signin, silences
+from engine.web import acks, actions, alertmanager, alerts, health, pages, signin, silences
 from engine.web.errors import show_http_error
 from engine.web.guard import Guard
 from engine.web.runbooks import runbook
@@ -70,6 +70,7 @@ def create_app(settings: Settings, store: Store) -> Starlette:
             Route("/import-errors", pages.import_errors),
             Route("/alerts", alerts.alerts),
             Route("/alerts/replay", alerts.replay, methods=["POST"]),
+            Route("/alerts/ack", acks.ack, methods=["POST"]),
             Route("/alerts/silences", silences.page),
             Route("/alerts/silences", silences.add, methods=["POST"]),
             Route("/alerts/silences/expire", silences.expire, methods=["POST"]),

@@ -234,6 +234,21 @@ def test_programs_read_the_same_as_json(browser: Browser, tell: Tell) -> None:
     assert found["before"] is None
 
 
+def test_whoever_looks_after_an_alert_says_so_once(browser: Browser, look: Look, tell: Tell) -> None:
+    tell("clean", "delivered")
+    assert 'action="/alerts/ack"' in look("/alerts/1")
+    answer = browser.submit("/alerts/ack", event="1", comment="I have called them")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/alerts/1")
+    shown = look("/alerts/1")
+    assert "by admin" in shown
+    assert "I have called them" in shown
+    assert 'action="/alerts/ack"' not in shown
+    assert "seen by admin" in look("/alerts")
+    assert browser.submit("/alerts/ack", event="1").status_code == 409
+    assert browser.submit("/alerts/ack", event="17").status_code == 409
+    assert browser.submit("/alerts/ack", event="all").status_code == 400
+
+
 # --- Silences ---------------------------------------------------------------------------------------------------------
 
 

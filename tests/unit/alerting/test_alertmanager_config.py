@@ -154,6 +154,45 @@ def test_the_receiver_of_the_settings_is_what_the_settings_name() -> None:
     assert "mmost://" in told
 
 
+def test_what_the_receiver_says_of_ends_and_repetition_is_kept_and_the_rest_told() -> None:
+    found = of(
+        """
+receivers:
+  r: {email: a@x.org, send_resolved: false, repeat_interval: 2h, escalate: {after: 5m, to: boss}, fallback: boss}
+  boss: {email: b@x.org}
+route: {receiver: r, routes: [{matchers: 'label.job="node"', receiver: boss}]}
+"""
+    )
+    assert receiver(found, "r")["email_configs"] == [{"to": "a@x.org", "send_resolved": False}]
+    assert ours(found)["repeat_interval"] == "7200s"
+    assert ours(found)["routes"][0]["matchers"] == ['job="node"']
+    assert found.left_out == (
+        "receiver r: escalate, since nobody can acknowledge at Alertmanager",
+        "receiver r: fallback, since Alertmanager only tries again",
+    )
+
+
+def test_inhibitions_among_alerts_of_prometheus_are_kept() -> None:
+    found = of(
+        """
+route: {receiver: nobody}
+inhibit:
+  - source_matchers: ['subject="HostDown"', 'event="prometheus_firing"']
+    target_matchers: ['severity="warning"']
+    equal: [label.instance]
+  - source_matchers: ['event="component_down"']
+    target_matchers: ['severity="warning"']
+"""
+    )
+    assert found.document["inhibit_rules"] == [
+        {
+            "source_matchers": ['alertname="HostDown"'],
+            "target_matchers": ['severity="warning"'],
+            "equal": ["instance"],
+        }
+    ]
+
+
 # --- Mute windows -----------------------------------------------------------------------------------------------------
 
 
