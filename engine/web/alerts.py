@@ -119,7 +119,7 @@ def alert(request: Request) -> Response:
         subject=event and event.subject and redact(event.subject),
         labels=[(redact(name), redact(value)) for name, value in event.labels] if event else [],
         message=event and _renderer(site).render(event),
-        matchers=suggested_matchers(event) if event else [],
+        matchers=suggested_matchers(event, redact) if event else [],
         lengths=tuple(LENGTHS),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -39,10 +39,11 @@ class Draft:
     problems: Sequence[str] = field(default=())
 
 
-def suggested_matchers(event: AlertEvent) -> list[str]:
-    """Conditions that accept this event and what is like it."""
+def suggested_matchers(event: AlertEvent, redact: Callable[[str], str]) -> list[str]:
+    """Conditions that accept this event and what is like it; none of them tells a secret."""
     known = {"dag": event.dag_id, "task": event.task_id, "subject": None if event.dag_id else event.subject}
-    found = [Matcher(name, "=", value) for name, value in known.items() if value and name in LABELS]
+    fit = {name: value for name, value in known.items() if value and name in LABELS and redact(value) == value}
+    found = [Matcher(name, "=", value) for name, value in fit.items()]
     return [str(matcher) for matcher in found] or [str(Matcher("event", "=", event.kind.value))]
 
 
