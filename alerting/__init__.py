@@ -58,16 +58,8 @@ reading alerting.yml                       the one that was read before stays in
 So every event ends as delivered, dead or suppressed, each visible in ``outbox.listing``, and none disappears.
 
 Modules, in the order of the flow: ``events`` (on ``kinds``), ``outbox`` (on ``tables``, ``database``, ``clock``),
-<<<<<<< HEAD
 ``routes`` (on ``routing``, ``matchers``, ``calendar``, ``silences``), ``recoveries``, ``inhibitions``, ``groups`` (on
 ``throttle``), ``follow_ups`` (on ``spans``), ``acks``, ``render`` (on ``digest``, ``cleaning``, ``templates``),
 ``channels`` (``email``, ``chat``, ``grafana``), ``deliver`` (on ``lanes``, ``pace``, ``meters``). ``config`` reads the
 file (on ``document``), ``reload`` watches it, ``reach`` asks whether anybody answers.
-=======
-``routes`` (on ``routing``, ``matchers``, ``calendar``, ``silences``), ``groups`` (on ``throttle``), ``render`` (on
-``digest``, ``cleaning``, ``templates``), ``channels`` (``email``, ``chat``, ``grafana``), ``deliver`` (on ``lanes``,
-``pace``, ``meters``). ``config`` reads the file (on ``document``), ``reload`` watches it.
-``history`` looks back. From outside come alerts of Prometheus (``alertmanager``, and ``watchdog`` for the one that must
-not stay away); ``alertmanager_config`` tells an Alertmanager the same rules; ``heartbeat`` calls a dead-man's switch.
->>>>>>> wt-alertmanager
 """
