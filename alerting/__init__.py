@@ -53,6 +53,4 @@ Modules, in the order of the flow: ``events`` (on ``kinds``), ``outbox`` (on ``t
 ``routes`` (on ``routing``, ``matchers``, ``calendar``, ``silences``), ``groups`` (on ``throttle``), ``render`` (on
 ``digest``, ``cleaning``, ``templates``), ``channels`` (``email``, ``chat``, ``grafana``), ``deliver`` (on ``lanes``,
 ``pace``, ``meters``). ``config`` reads the file (on ``document``), ``reload`` watches it.
-``history`` looks back. From outside come alerts of Prometheus (``alertmanager``, and ``watchdog`` for the one that must
-not stay away); ``alertmanager_config`` tells an Alertmanager the same rules; ``heartbeat`` calls a dead-man's switch.
 """
