@@ -16,6 +16,13 @@ what waits: one delivery carries the message, is leased, sent and settled like a
 outcome in the same transaction. What goes beyond a receiver's limit (``throttle``) waits in its digest, which is a
 group. The claim on a group is the lock on its row, since a wave is formed in one transaction in which nothing is sent.
 
+**Who is told of the end?** An event that ends a trouble goes to whoever has a delivery about it (``recoveries``), and
+while a trouble is open its consequences are not told (``inhibitions``).
+
+**What follows?** A message that is confirmed leaves rows for its escalation and its repetition, and any deliverer takes
+a row that is due (``follow_ups``), unless somebody acknowledged it meanwhile (``acks``) or it is over. A message that
+dies, or waits for a channel that is down, goes to the fallback receiver, once.
+
 **Who sends?** Any number of deliverers. ``outbox.lease`` gives one of them a delivery: a token, one attempt charged,
 and a moment at which the lease ends. The message is sent with no transaction open. ``retry`` and ``bury`` are guarded
 by the token, so whoever lost the lease changes nothing; ``confirm`` counts whoever has the lease now, for what a
@@ -31,6 +38,7 @@ only paces this process: breakers, time limits.
 recording                                  the state change is rolled back with it
 routing, or a death in it                  the transaction is rolled back; the next turn routes the event
 forming a wave, or a death in it           the transaction is rolled back; the next turn forms it
+escalating, or a death in it               the transaction is rolled back with the claim; the next turn escalates
 leasing, or a death after it               the lease runs out; the delivery is taken again, one attempt charged
 rendering                                  retried, since it is our fault; after the give-up age dead, with the reason
 sending: not now (4xx, 429, 5xx of HTTP)   retried: full jitter, 1 s doubling to 5 min, or when the receiver said
@@ -50,12 +58,15 @@ reading alerting.yml                       the one that was read before stays in
 So every event ends as delivered, dead or suppressed, each visible in ``outbox.listing``, and none disappears.
 
 Modules, in the order of the flow: ``events`` (on ``kinds``), ``outbox`` (on ``tables``, ``database``, ``clock``),
-``routes`` (on ``routing``, ``matchers``, ``calendar``, ``silences``), ``groups`` (on ``throttle``), ``render`` (on
-``digest``, ``cleaning``, ``templates``), ``channels`` (``email``, ``chat``, ``grafana``), ``deliver`` (on ``lanes``,
-``pace``, ``meters``). ``config`` reads the file (on ``document``), ``reload`` watches it.
+``routes`` (on ``routing``, ``matchers``, ``calendar``, ``silences``), ``recoveries``, ``inhibitions``, ``groups`` (on
+``throttle``), ``follow_ups`` (on ``spans``), ``acks``, ``render`` (on ``digest``, ``cleaning``, ``templates``),
+``channels`` (``email``, ``chat``, ``grafana``), ``deliver`` (on ``lanes``, ``pace``, ``meters``). ``config`` reads
+the file (on ``document``), ``reload`` watches it, ``reach`` asks whether anybody answers. ``history`` looks back.
 
 ``notice`` makes events in DAG files (``from alerting import notify``); where there is no notifier, as in Airflow,
-``standalone`` delivers them.
+``standalone`` delivers them. From outside come alerts of Prometheus (``alertmanager``, and ``watchdog`` for the one
+that must not stay away); ``alertmanager_config`` tells an Alertmanager the same rules; ``heartbeat`` calls a dead-
+man's switch.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -17,18 +18,41 @@ from alerting.channels.chat import check_url
 from alerting.channels.email import is_address
 from alerting.document import Document, Part
 from alerting.errors import AlertingError, ReceiverError
+from alerting.inhibitions import source_kinds, target_kinds
 from alerting.kinds import SEVERITIES, EventKind, Severity
-from alerting.matchers import DEFAULT_SEVERITY, LABELS, Matcher, contradictory, implied
+from alerting.matchers import DEFAULT_SEVERITY, LABELS, Matcher, contradictory, implied, is_label
 from alerting.matchers import parse_matcher as parse
 from alerting.routes import EMAIL, GRAFANA
-from alerting.routing import BUILT_IN, Grouping, Limit, NamedChannel, Receiver, Route, Routing
+from alerting.routing import (
+    BUILT_IN,
+    BUILT_IN_INHIBITIONS,
+    NOBODY,
+    Escalation,
+    Fallback,
+    Grouping,
+    Inhibition,
+    Limit,
+    NamedChannel,
+    Receiver,
+    Route,
+    Routing,
+)
 
 MOST_ROUTES: Final = 1_000
 _DEEPEST: Final = 16
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _FROM_ENVIRONMENT: Final = "env:"
-_TOP: Final = ("channels", "receivers", "route", "mute_windows", "severity")
-_RECEIVER: Final = ("email", "channels", "task_email", "limit")
+_TOP: Final = ("channels", "receivers", "route", "mute_windows", "severity", "inhibit", "fallback")
+_CHANNEL: Final = ("url", "rate", "concurrency")
+_RECEIVER: Final = (
+    *("email", "channels", "task_email", "limit"),
+    *("escalate", "fallback", "repeat_interval", "send_resolved"),
+)
+_ESCALATE: Final = ("after", "to")
+_FALLBACK: Final = ("to", "after")
+_INHIBIT: Final = ("source_matchers", "target_matchers", "equal")
+_MOST_CONCURRENCY: Final = 32
+_SHORTEST_REPEAT: Final = timedelta(minutes=1)
 _LIMIT: Final = ("messages", "per")
 _ROUTE: Final = ("matchers", "receiver", "continue", "group_by", "group_wait", "group_interval", "mute", "routes")
 _CALENDAR: Final = ("time_zone", "windows")
@@ -94,17 +118,38 @@ class _Reading:
         route = self._root(top["route"], tuple(names), tuple(calendars))
         if route is None:
             return None
-        self._complain_of_unused(route, top.get("receivers"), receivers)
-        return Routing(route, names, tuple(channels.values()), calendars, severity, tuple(self.secret_names))
+        names = self._with_follow_ups(names, top)
+        self._complain_of_unused(route, top.get("receivers"), names)
+        inhibitions = self._inhibitions(top["inhibit"]) if "inhibit" in top else BUILT_IN_INHIBITIONS
+        return Routing(
+            *(route, names, tuple(channels.values()), calendars, severity, tuple(self.secret_names), inhibitions)
+        )
 
     def _channels(self, part: Part | None) -> dict[str, NamedChannel]:
         found: dict[str, NamedChannel] = {}
         for name, item in self._named(part).items():
+            given = self.document.fields(item, _CHANNEL) if item.is_mapping else {"url": item}
             if name in (EMAIL, GRAFANA):
-                self.document.complain(item, "this name is taken; use another")
+                if "url" in given:
+                    what = "this name is taken; use another, or give it rate or concurrency and no URL"
+                    self.document.complain(item, what)
+                    continue
+            elif "url" not in given:
+                self.document.complain(item, "it needs a url")
                 continue
-            found[name] = NamedChannel(name, self._url(item))
+            found[name] = NamedChannel(
+                name,
+                self._url(given["url"]) if "url" in given else "",
+                self._limit(given["rate"]) if "rate" in given else None,
+                self._concurrency(given.get("concurrency")),
+            )
         return found
+
+    def _concurrency(self, part: Part | None) -> int | None:
+        count = None if part is None else self.document.count(part)
+        if part is not None and count is not None and count > _MOST_CONCURRENCY:
+            self.document.complain(part, f"at most {_MOST_CONCURRENCY} messages at once")
+        return count
 
     def _url(self, part: Part) -> str:
         text = self.document.text(part)
@@ -147,10 +192,114 @@ class _Reading:
             tuple(way for way in named if way),
             "task_email" in given and self.document.flag(given["task_email"]),
             limit=self._limit(given.get("limit")),
+            repeat_interval=self._repeat_interval(given.get("repeat_interval")),
+            send_resolved="send_resolved" not in given or self.document.flag(given["send_resolved"]),
         )
         if not (emails or ways or receiver.task_email):
             self.document.complain(part, "nobody would be told; give it email, channels or task_email: true")
         return receiver
+
+    def _repeat_interval(self, part: Part | None) -> timedelta | None:
+        interval = None if part is None else self.document.span(part)
+        if part is not None and interval is not None and interval < _SHORTEST_REPEAT:
+            self.document.complain(part, "shorter than a minute: whoever is told so often stops reading")
+        return interval
+
+    def _with_follow_ups(self, receivers: dict[str, Receiver], top: Mapping[str, Part]) -> dict[str, Receiver]:
+        """The receivers with whom they escalate and fall back to, now that all names are known."""
+        parts = self._named_again(top.get("receivers"), receivers)
+        default = self._fallback(top.get("fallback"), "", receivers)
+        found = dict(receivers)
+        for name, receiver in receivers.items():
+            given = self.document.known(parts[name]) if name in parts else {}
+            fallback = self._fallback(given.get("fallback"), name, receivers)
+            if fallback is None and default is not None and name not in (default.to, NOBODY):
+                fallback = default
+            escalate = self._escalation(given.get("escalate"), receivers)
+            found[name] = replace(receiver, fallback=fallback, escalate=escalate)
+        for name, part in parts.items():
+            self._complain_of_circles(name, part, found)
+        return found
+
+    def _named_again(self, part: Part | None, receivers: Mapping[str, Receiver]) -> dict[str, Part]:
+        found = {} if part is None else self.document.known(part)
+        return {name: item for name, item in found.items() if name in receivers and name not in BUILT_IN}
+
+    def _fallback(self, part: Part | None, name: str, receivers: Collection[str]) -> Fallback | None:
+        """``fallback: NAME``, or with ``after`` how long a channel must have been down."""
+        if part is None:
+            return None
+        given = self.document.fields(part, _FALLBACK) if part.is_mapping else {"to": part}
+        if "to" not in given:
+            self.document.complain(part, "it needs the receiver to fall back to; write fallback: NAME")
+            return None
+        to = self._next_receiver(given["to"], receivers)
+        if to == name:
+            self.document.complain(given["to"], "a receiver cannot fall back to itself")
+            return None
+        after = self.document.span(given["after"]) if "after" in given else None
+        if to is None:
+            return None
+        return Fallback(to) if after is None else Fallback(to, after)
+
+    def _escalation(self, part: Part | None, receivers: Collection[str]) -> Escalation | None:
+        if part is None:
+            return None
+        given = self.document.fields(part, _ESCALATE)
+        for key in _ESCALATE:
+            if key not in given:
+                self.document.complain(part, f"it needs {key}; write escalate: {{after: 10m, to: NAME}}")
+        if len(given.keys() & set(_ESCALATE)) < len(_ESCALATE):
+            return None
+        after, to = self.document.span(given["after"]), self._next_receiver(given["to"], receivers)
+        return Escalation(after, to) if after is not None and to is not None else None
+
+    def _next_receiver(self, part: Part, receivers: Collection[str]) -> str | None:
+        to = self.document.one_of(part, receivers, "receiver")
+        if to == NOBODY:
+            self.document.complain(part, "nobody is no help; name a receiver that is told")
+            return None
+        return to
+
+    def _complain_of_circles(self, name: str, part: Part, receivers: Mapping[str, Receiver]) -> None:
+        """Told by the receiver from which the circle is entered, once per receiver that is in it."""
+        way = [name]
+        while (escalation := receivers[way[-1]].escalate) is not None and escalation.to not in way[1:]:
+            way.append(escalation.to)
+            if escalation.to == name:
+                circle = " → ".join(way)
+                self.document.complain(
+                    self.document.known(part)["escalate"], f"escalates in a circle ({circle}); let one of them end it"
+                )
+                return
+
+    def _inhibitions(self, part: Part) -> tuple[Inhibition, ...]:
+        found = [self._inhibition(item) for item in self.document.items(part)]
+        return tuple(inhibition for inhibition in found if inhibition is not None)
+
+    def _inhibition(self, part: Part) -> Inhibition | None:
+        given = self.document.fields(part, _INHIBIT)
+        for key in ("source_matchers", "target_matchers"):
+            if key not in given:
+                self.document.complain(part, f"it needs {key}")
+        equal = [self._label(item) for item in self.document.items(given["equal"])] if "equal" in given else []
+        inhibition = Inhibition(
+            tuple(self._matchers(given.get("source_matchers"))),
+            tuple(self._matchers(given.get("target_matchers"))),
+            tuple(label for label in equal if label),
+        )
+        if not inhibition.sources or not inhibition.targets:
+            return None  # it is complained of above
+        if not source_kinds(inhibition):
+            what = "it never holds, since no event that it names lasts until another ends it"
+            self.document.complain(given["source_matchers"], f"{what}; name a trouble such as event=component_down")
+        if not target_kinds(inhibition):
+            self.document.complain(given["target_matchers"], "it never holds, since it accepts no kind of event")
+        return inhibition
+
+    def _label(self, part: Part) -> str | None:
+        name = self.document.text(part)
+        return name if is_label(name) else self.document.one_of(part, LABELS, "label")
 
     def _limit(self, part: Part | None) -> Limit:
         limit = Limit()
@@ -263,7 +412,7 @@ class _Reading:
                 grouping = None
             else:
                 items = self.document.items(given["group_by"])
-                known = [self.document.one_of(item, LABELS, "label") for item in items]
+                known = [self._label(item) for item in items]
                 grouping = replace(inherited or Grouping(), by=tuple(label for label in known if label))
         for key in ("group_wait", "group_interval"):
             if key not in given:
@@ -295,8 +444,10 @@ class _Reading:
         if part is None:
             return
         used = {route.receiver for route in _all_routes(root)}
-        for name, item in self.document.named(part).items():
-            if name in receivers and name not in used:
+        for receiver in receivers.values():
+            used |= {following.to for following in (receiver.escalate, receiver.fallback) if following is not None}
+        for name, item in self._named_again(part, receivers).items():
+            if name not in used:
                 self.document.complain(item, "no route leads to this receiver; name it in one, or remove it")
 
 

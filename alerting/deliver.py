@@ -12,17 +12,19 @@ from typing import Final, assert_never
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from alerting import groups, outbox
+from alerting import follow_ups, groups, outbox, throttle
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.database import Result, transact
 from alerting.errors import AlertingError
 from alerting.events import AlertEvent
+from alerting.follow_ups import Told
 from alerting.lanes import Lane, Worker
 from alerting.meters import Meter, NoMeter
-from alerting.outbox import Lease
+from alerting.outbox import DeliveryState, Lease
 from alerting.pace import backoff
 from alerting.render import Renderer
 from alerting.routes import Plan, SuppressedBy
+from alerting.routing import Limit
 
 log = logging.getLogger(__name__)
 
@@ -64,15 +66,17 @@ class Deliverer:
         self._meter: Meter = meter or NoMeter()
         self._poll_seconds = poll_seconds
         self._holder = holder
-        self._lanes = {channel.name: self._lane(channel) for channel in channels}
+        self._lanes = {channel.name: self._lane(channel, plan) for channel in channels}
         self._names = tuple(self._lanes)
         self._gauges_due = 0.0
         self._look_at_groups = 0.0  # monotonic
         self._wave_in: float | None = None  # seconds until the first wave is due, as the last routing saw it
+        self._follow_ups_due = 0.0  # monotonic
         self._news: tuple[Sequence[Channel], Plan] | None = None
 
-    def _lane(self, channel: Channel) -> Lane:
-        return Lane(channel, self.deliver_next, self._lease_for.total_seconds() * HARD_LIMIT)
+    def _lane(self, channel: Channel, plan: Plan) -> Lane:
+        hard_limit = self._lease_for.total_seconds() * HARD_LIMIT
+        return Lane(channel, self.deliver_next, hard_limit, _concurrency(plan, channel.name))
 
     def reconfigure(self, channels: Sequence[Channel], plan: Plan) -> None:
         """From the next turn on, deliver by this plan. A channel that is the same object keeps what it is about."""
@@ -80,8 +84,12 @@ class Deliverer:
         self._news = (channels, plan)
 
     def _adopt(self, channels: Sequence[Channel], plan: Plan) -> None:
-        kept = {name: lane for name, lane in self._lanes.items() if lane.channel in channels}
-        fresh = {channel.name: self._lane(channel) for channel in channels if channel.name not in kept}
+        kept = {
+            name: lane
+            for name, lane in self._lanes.items()
+            if lane.channel in channels and lane.most == _concurrency(plan, name)
+        }
+        fresh = {channel.name: self._lane(channel, plan) for channel in channels if channel.name not in kept}
         for name in self._lanes.keys() - kept.keys():
             self._lanes[name].close(0.0)  # its threads end after the message that each has under way
         for lane in fresh.values():
@@ -109,7 +117,7 @@ class Deliverer:
         for lane in self._lanes.values():
             lane.replace_stuck()
         try:
-            return min(self._route(), self._flush())
+            return min(self._route(), self._flush(), self._follow_up(), self._fall_back())
         except SQLAlchemyError as error:
             log.warning("the outbox cannot be read, trying again: %s", _first_line(error))
             return DATABASE_PAUSE_SECONDS
@@ -126,7 +134,7 @@ class Deliverer:
         for channel, due_at in due.items():
             if due_at <= now:
                 fresh = routed.channels.count(channel)
-                self._lanes[channel].nudge(fresh or self._lanes[channel].channel.concurrency)
+                self._lanes[channel].nudge(fresh or self._lanes[channel].concurrency)
         self._measure()
         if len(routed.kinds) >= ROUTE_BATCH:
             return 0.0
@@ -144,8 +152,12 @@ class Deliverer:
         return routed, leases, outbox.next_due(connection, self._names), now
 
     def _lease_routed(self, connection: Connection, now: datetime, channels: Sequence[str]) -> list[Lease]:
-        """Few messages for lanes that are idle: leased while they are routed, they need no transaction of their own."""
-        spare = {name: self._lanes[name].spare for name in set(channels) if name in self._lanes}
+        """Few messages for lanes that are idle: leased while they are routed, they need no transaction of their own.
+
+        Not for channels with a rate, which is counted where a lane leases.
+        """
+        free = [name for name in set(channels) if name in self._lanes and self._rate(name) is None]
+        spare = {name: self._lanes[name].spare for name in free}
         if not channels or len(channels) > FEW or any(channels.count(name) > spare.get(name, 0) for name in channels):
             return []
         found = outbox.lease(connection, now, self._lease_for, len(channels), list(spare), self._holder)
@@ -179,28 +191,89 @@ class Deliverer:
                 return self._poll_seconds if next_due is None else max(0.0, (next_due - now).total_seconds())
             if wave.silenced:
                 self._meter.incr("alerts.suppressed", wave.silenced, reason=SuppressedBy.SILENCE.value)
-            for channel in set(wave.channels) & self._lanes.keys():
-                self._lanes[channel].nudge(wave.channels.count(channel))
+            if wave.inhibited:
+                self._meter.incr("alerts.suppressed", wave.inhibited, reason=SuppressedBy.INHIBITED.value)
+            self._nudge(wave.channels)
         return 0.0
+
+    def _nudge(self, channels: Sequence[str]) -> None:
+        for channel in set(channels) & self._lanes.keys():
+            self._lanes[channel].nudge(channels.count(channel))
+
+    def _follow_up(self) -> float:
+        """Escalates and repeats what is due; returns how long to wait for the next one."""
+        if self._plan.routing is None or not self._plan.routing.follows_up:
+            return self._poll_seconds
+        if (pause := self._follow_ups_due - time.monotonic()) > 0:
+            return pause
+        told = transact(self._engine, lambda connection, now: follow_ups.follow_up(connection, now, self._plan))
+        if told is not None:
+            self._heed(told)
+            return 0.0
+        next_due, now = transact(self._engine, lambda connection, now: (follow_ups.next_due(connection), now))
+        wait = self._poll_seconds if next_due is None else max(0.0, (next_due - now).total_seconds())
+        self._follow_ups_due = time.monotonic() + min(wait, self._poll_seconds)
+        return min(wait, self._poll_seconds)
+
+    def _fall_back(self) -> float:
+        """Tells the fallback receivers of what waits for a channel that has been down for too long."""
+        if self._plan.routing is None:
+            return self._poll_seconds
+        for lane in self._lanes.values():
+            down_for = timedelta(seconds=lane.down_for)
+            if down_for and any(each.fallback for each in self._plan.routing.receivers.values()):
+                self._fall_back_from(lane.name, down_for)
+        return self._poll_seconds
+
+    def _fall_back_from(self, channel: str, down_for: timedelta) -> None:
+        def fall_back(connection: Connection, now: datetime) -> Told | None:
+            return follow_ups.fall_back_from(connection, now, self._plan, channel, down_for)
+
+        while (told := transact(self._engine, fall_back)) is not None:
+            self._heed(told)
+
+    def _heed(self, told: Told) -> None:
+        """Counts what follows a message, and wakes the lanes that have it."""
+        for origin in told.origins:
+            self._meter.incr("alerts.follow_ups", reason=origin.value)
+        for reason in told.suppressed:
+            self._meter.incr("alerts.suppressed", reason=reason.value)
+        self._nudge(told.channels)
 
     def deliver_next(self, lane: Lane, worker: Worker) -> bool:
         """lease → render → send, with no transaction open → confirm, retry or bury. True where more may be due."""
         offered = lane.take_offered()
-        leases, leased_at = ([offered[0]], offered[1]) if offered else self._lease(lane.name)
+        leases, leased_at, pause = ([offered[0]], offered[1], None) if offered else self._lease(lane.name)
         for lease in leases:
+            if lease.error == outbox.LEASE_RAN_OUT:  # it may have been accepted before
+                self._meter.incr("alerts.possible_duplicates", channel=lane.name)
             outcome = self._send(lane, lease, leased_at)
             self._settle(lane, worker, lease, outcome)
+        if pause is not None:
+            lane.hold(pause.total_seconds())
         return bool(leases) and not offered  # whoever offered it has seen what else is due, and nudged for it
 
-    def _lease(self, channel: str) -> tuple[list[Lease], datetime]:
-        def lease_one(connection: Connection, now: datetime) -> tuple[list[Lease], datetime]:
-            return outbox.lease(connection, now, self._lease_for, 1, [channel], self._holder), now
+    def _rate(self, channel: str) -> Limit | None:
+        known = None if self._plan.routing is None else self._plan.routing.channel(channel)
+        return None if known is None else known.rate
+
+    def _lease(self, channel: str) -> tuple[list[Lease], datetime, timedelta | None]:
+        """What is to be sent, when that was said, and how long to wait where the channel has had enough for now."""
+        rate = self._rate(channel)
+
+        def lease_one(connection: Connection, now: datetime) -> tuple[list[Lease], datetime, timedelta | None]:
+            leases = outbox.lease(connection, now, self._lease_for, 1, [channel], self._holder)
+            pause = throttle.pause(connection, now, channel, rate) if leases and rate else None
+            if pause is None:
+                return leases, now, None
+            outbox.release(connection, leases[0], now)
+            return [], now, pause
 
         try:
             return transact(self._engine, lease_one)
         except SQLAlchemyError as error:  # the next turn finds the same, and wakes this lane when it is over
             log.debug("nothing can be leased: %s", _first_line(error))
-            return [], datetime.now(UTC)
+            return [], datetime.now(UTC), None
 
     def _send(self, lane: Lane, lease: Lease, leased_at: datetime) -> Outcome:
         if lease.event is None:
@@ -236,19 +309,29 @@ class Deliverer:
                 assert_never(outcome)
 
     def _confirm(self, lane: Lane, lease: Lease, outcome: Delivered) -> None:
-        def confirm(connection: Connection, now: datetime) -> tuple[bool, datetime]:
-            return outbox.confirm(connection, lease, now, later=outcome.later, never=outcome.never), now
+        def confirm(connection: Connection, now: datetime) -> tuple[bool, datetime, Told]:
+            ours = outbox.confirm(connection, lease, now, later=outcome.later, never=outcome.never)
+            if not ours:
+                return False, now, Told()
+            follow_ups.schedule(connection, now, lease, self._plan)
+            fell_back = follow_ups.fall_back_refused(connection, now, self._plan, lease) if outcome.never else Told()
+            return True, now, fell_back
 
-        ours, accepted_at = self._write(confirm)
+        ours, accepted_at, fell_back = self._write(confirm)
         if not ours:
             log.warning("delivery %d to %s was accepted twice, since its lease ran out in between", lease.id, lane.name)
             return
+        self._heed(fell_back)
         self._meter.incr("alerts.delivered", 1 + len(lease.others), channel=lane.name)
         if outcome.never:
             self._meter.incr("alerts.dead", len(outcome.never), channel=lane.name)
-        if lease.event is not None and lease.wave is None:  # a group waits on purpose
-            delay = (accepted_at - lease.event.occurred_at).total_seconds()
-            self._meter.timing("alerts.delivery_delay", max(0.0, delay), channel=lane.name)
+        self._time(lane, lease, accepted_at, DeliveryState.DELIVERED)
+
+    def _time(self, lane: Lane, lease: Lease, now: datetime, outcome: DeliveryState) -> None:
+        """From the event to its outcome, where nothing made it wait on purpose: no group, and no follow-up."""
+        if lease.event is not None and lease.wave is None and lease.event.note is None:
+            delay = (now - lease.event.occurred_at).total_seconds()
+            self._meter.timing("alerts.delivery_delay", max(0.0, delay), channel=lane.name, outcome=outcome.value)
 
     def _retry(self, lane: Lane, lease: Lease, outcome: Retry, pause_seconds: float) -> None:
         pause = timedelta(seconds=pause_seconds)
@@ -269,10 +352,18 @@ class Deliverer:
             self._bury(lane, lease, outcome, _given_up(lease.attempts, outcome.reason))
 
     def _bury(self, lane: Lane, lease: Lease, outcome: Retry | Permanent, reason: str) -> None:
-        ours = self._write(lambda connection, _now: outbox.bury(connection, lease, reason))
+        def bury(connection: Connection, now: datetime) -> tuple[bool, datetime, Told]:
+            ours = outbox.bury(connection, lease, reason)
+            if not ours or self._plan.routing is None:
+                return ours, now, Told()
+            return True, now, follow_ups.fall_back(connection, now, self._plan, [lease.id])
+
+        ours, buried_at, fell_back = self._write(bury)
         self._meter.incr("alerts.attempt_failures", channel=lane.name, reason=outcome.failure.value)
         if ours:
             self._meter.incr("alerts.dead", 1 + len(lease.others), channel=lane.name)
+            self._time(lane, lease, buried_at, DeliveryState.DEAD)
+            self._heed(fell_back)
             log.error("delivery %d to %s is dead: %s", lease.id, lane.name, reason)
 
     def _write(self, verb: Callable[[Connection, datetime], Result]) -> Result:
@@ -291,19 +382,30 @@ class Deliverer:
             return
         self._gauges_due = time.monotonic() + GAUGE_SECONDS
 
-        def measure(connection: Connection, now: datetime) -> tuple[tuple[str, ...], outbox.Backlog, int, datetime]:
+        def measure(
+            connection: Connection, now: datetime
+        ) -> tuple[list[tuple[int, str]], Told, outbox.Backlog, int, datetime]:
             outbox.explain_orphans(connection, now, self._names)
             buried = outbox.bury_orphans(connection, now, self._names)
+            ids = [delivery_id for delivery_id, _ in buried]
+            told = follow_ups.fall_back(connection, now, self._plan, ids) if ids else Told()
             groups.forget_idle(connection, now)
-            return buried, outbox.backlog(connection), groups.count_open(connection), now
+            return buried, told, outbox.backlog(connection), groups.count_open(connection), now
 
-        buried, backlog, open_groups, now = transact(self._engine, measure)
-        for channel in buried:
+        buried, told, backlog, open_groups, now = transact(self._engine, measure)
+        for _, channel in buried:
             self._meter.incr("alerts.dead", channel=channel)
+        self._heed(told)
         age = (now - backlog.oldest).total_seconds() if backlog.oldest else 0.0
         self._meter.gauge("alerts.groups_open", open_groups)
         self._meter.gauge("alerts.backlog", backlog.count)
         self._meter.gauge("alerts.oldest_pending_seconds", max(0.0, age))
+
+
+def _concurrency(plan: Plan, channel: str) -> int | None:
+    """How many messages alerting.yml wants under way at once; None where it says nothing."""
+    known = None if plan.routing is None else plan.routing.channel(channel)
+    return None if known is None else known.concurrency
 
 
 def _require_channels(plan: Plan, channels: Sequence[Channel]) -> None:

@@ -28,15 +28,20 @@ class Section:
 
 
 def sections(events: Sequence[AlertEvent], line: Words) -> list[Section]:
-    """``line`` redacts a text and puts it on one line. In the order in which the runs first come."""
+    """``line`` redacts a text and puts it on one line. In the order in which the runs first come.
+
+    What is said of why the receiver is told stands before them.
+    """
+    notes = dict.fromkeys(event.note for event in events if event.note)
     runs: dict[tuple[str, str], list[AlertEvent]] = {}
     for event in events:
         runs.setdefault((event.dag_id or "", event.run_id or ""), []).append(event)
     describe = _described if len(events) <= DETAILED_MOST else _named
-    return [
+    told = [
         Section(line(f"{dag}, run {run}" if run else dag or "Windsock"), tuple(describe(members, line)))
         for (dag, run), members in runs.items()
     ]
+    return [*(Section(line(note), ()) for note in notes), *told]
 
 
 def _described(events: Sequence[AlertEvent], line: Words) -> Iterable[str]:

@@ -33,6 +33,10 @@ class Part:
     def line(self) -> int:
         return int(self.node.start_mark.line) + 1
 
+    @property
+    def is_mapping(self) -> bool:
+        return isinstance(self.node, yaml.MappingNode)
+
 
 @dataclass
 class Document:
@@ -75,6 +79,10 @@ class Document:
                 self.problems.append((key.start_mark.line + 1, f"{child.path}: comes twice"))
             found[name] = child
         return found
+
+    def known(self, part: Part) -> dict[str, Part]:
+        """A mapping's parts that were read before: nothing is complained of a second time."""
+        return Document().named(part)
 
     def _key_line(self, part: Part, name: str) -> int:
         return next(int(key.start_mark.line) + 1 for key, _ in part.node.value if key.value == name)

@@ -48,7 +48,9 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     predicted_at: datetime | None = None  # of an SLA at risk: the expected completion
     missed: tuple[str, ...] = ()  # tasks that missed their SLA
     blocking: tuple[str, ...] = ()  # tasks that hold these up
-    labels: tuple[tuple[str, str], ...] = ()  # of an alert of Prometheus
+    labels: tuple[tuple[str, str], ...] = ()  # of an alert of Prometheus; its runbook_url and dashboard_url too
+    note: str | None = None  # of one delivery and not stored with the event: why this receiver is told
+    turn: int = 0  # of one delivery, too: how often it was told before; told again it is another message
     episode: str | None = None  # what goes wrong and recovers under one name, where the fields above do not say it
 
     @property
@@ -61,11 +63,17 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
             self.task_id,
             self.map_index,
             self.try_number,
-            # A test and an event without a run has no other identity than its moment.
-            None if self.run_id else self.occurred_at.isoformat(),
+            None if self.run_id else self._moment.isoformat(),
             *(part for part in (self.subject, self.episode) if part is not None),
+            *((f"turn {self.turn}",) if self.turn else ()),
         )
-        return hashlib.sha256("\x1f".join("" if part is None else str(part) for part in parts).encode()).hexdigest()
+        return _digest(parts)
+
+    @property
+    def _moment(self) -> datetime:
+        """What has no run has no other identity than its moment; what Alertmanager repeats, than its beginning."""
+        repeated = self.kind in (EventKind.PROMETHEUS_FIRING, EventKind.PROMETHEUS_RESOLVED)
+        return (self.started_at if repeated else None) or self.occurred_at
 
     @property
     def episode_key(self) -> str:

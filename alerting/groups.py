@@ -19,12 +19,13 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Row, delete, func, select, update
 
-from alerting import silences, throttle
+from alerting import inhibitions, silences, throttle
 from alerting.database import BATCH, insert_new
 from alerting.events import AlertEvent, decode
+from alerting.inhibitions import concerns
 from alerting.kinds import EventKind
-from alerting.matchers import all_accept, labels_of
-from alerting.routes import Group, Plan, Target
+from alerting.matchers import labels_of
+from alerting.routes import Group, Plan, Suppressed, SuppressedBy, Target, silence_of
 from alerting.routing import Limit, Routing
 from alerting.tables import alert_delivery, alert_event, alert_group
 
@@ -61,6 +62,7 @@ class Wave:
 
     channels: tuple[str, ...] = ()
     silenced: int = 0
+    inhibited: int = 0
 
 
 def divert_storms(connection: Connection, now: datetime, drafts: list[Draft], routing: Routing) -> list[Draft]:
@@ -71,7 +73,7 @@ def divert_storms(connection: Connection, now: datetime, drafts: list[Draft], ro
             events.setdefault(receiver, []).append(event_id)
     allowed = throttle.take(connection, now, routing.limits, {name: len(ids) for name, ids in events.items()})
     late = {(name, event_id) for name, ids in events.items() for event_id in ids[allowed[name] :]}
-    digests = {name: _digest(name, routing.limits[name]) for name, _ in late}
+    digests = {name: digest_of(name, routing.limits[name]) for name, _ in late}
     return [
         replace(draft, target=replace(draft.target, group=digests[name])) if (name, draft.event_id) in late else draft
         for draft, name in ((draft, _told_at_once(draft)) for draft in drafts)
@@ -86,7 +88,8 @@ def _told_at_once(draft: Draft) -> str:
     return target.receiver or ""
 
 
-def _digest(receiver: str, limit: Limit) -> Group:
+def digest_of(receiver: str, limit: Limit) -> Group:
+    """The group of what goes beyond a receiver's limit."""
     return Group(receiver, _STORM, limit.per, limit.per)
 
 
@@ -116,6 +119,7 @@ def _group_row(group: Group, now: datetime) -> dict[str, Any]:
         "labels": msgspec.json.encode(group.labels).decode(),
         "due_at": now + group.wait,
         "interval_seconds": group.interval.total_seconds(),
+        "wait_seconds": group.wait.total_seconds(),
     }
 
 
@@ -138,7 +142,7 @@ def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
     """Forms the wave of one group that is due; None where none is.
 
     1. Lock the group that has been due for longest; one that another deliverer has locked is passed over.
-    2. Lock what waits in it, at most WAVE_MOST; hold back what was silenced meanwhile.
+    2. Lock what waits in it, at most WAVE_MOST; hold back what was silenced, or explained by a trouble, meanwhile.
     3. Beyond the receiver's limit, move the rest to its digest instead.
     4. Make one message for each channel and address.
     5. Say when to look again: at once where there is more, after the interval, or not until an event comes.
@@ -148,16 +152,21 @@ def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
     if group is None:
         return None
     members = _waiting(connection, group.id)
-    told = _hold_silenced(connection, now, members, plan)
+    held = _held(connection, now, group.id, members, plan)
+    told = [member for member in members if member.id not in held]
+    for member_id, why in held.items():
+        values: dict[str, Any] = {"state": "suppressed", "error": why.reason}
+        connection.execute(update(alert_delivery).where(_d.id == member_id).values(values))
     limit = _limit(group, plan)
     channels: tuple[str, ...] = ()
     if told and limit and not throttle.take_one(connection, now, group.receiver, limit):
-        _move(connection, told, open_groups(connection, now, [_digest(group.receiver, limit)]))
+        _move(connection, told, open_groups(connection, now, [digest_of(group.receiver, limit)]))
     else:
         channels = _send(connection, now, told)
     values = {"due_at": _next_wave(group, now, len(members)), "waved_at": now}
     connection.execute(update(alert_group).where(_g.id == group.id).values(values))
-    return Wave(channels, len(members) - len(told))
+    silenced = sum(why.by is SuppressedBy.SILENCE for why in held.values())
+    return Wave(channels, silenced, len(held) - silenced)
 
 
 def _waiting(connection: Connection, group_id: int) -> list[Member]:
@@ -177,30 +186,56 @@ def _next_wave(group: Row[Any], now: datetime, members: int) -> datetime | None:
     return now if members == WAVE_MOST else now + timedelta(seconds=group.interval_seconds)
 
 
-def _hold_silenced(connection: Connection, now: datetime, members: Sequence[Member], plan: Plan) -> list[Member]:
-    held = silences.active(connection, now) if members else []
-    if not held:
-        return list(members)
-    told = []
+def _held(
+    connection: Connection, now: datetime, group_id: int, members: Sequence[Member], plan: Plan
+) -> dict[int, Suppressed]:
+    """Which of the members are not told, and why; nothing is read of them where nothing could hold them back."""
+    silenced = silences.active(connection, now) if members else []
+    rules = plan.inhibitions if members else ()
+    kinds = _kinds_waiting(connection, group_id) if rules else set()
+    sources = inhibitions.open_sources(connection, now, rules, plan.severity) if concerns(rules, kinds) else []
+    if not silenced and not sources:
+        return {}
+    reasons: dict[int, Suppressed] = {}
     for start in range(0, len(members), BATCH):
         part = members[start : start + BATCH]
         query = select(_e.id, _e.payload).where(_e.id.in_({row.event_id for row in part}))
         events = {row.id: decode(row.payload) for row in connection.execute(query)}
         for row in part:
-            silence = _silence_of(events.get(row.event_id), held, plan)
-            if silence is None:
-                told.append(row)
-                continue
-            values = {"state": "suppressed", "error": silence.reason}
-            connection.execute(update(alert_delivery).where(_d.id == row.id).values(values))
-    return told
+            event = events.get(row.event_id)
+            why = None if event is None else why_held(row.event_id, event, plan, silenced, sources)
+            if why is not None:
+                reasons[row.id] = why
+    return reasons
 
 
-def _silence_of(event: AlertEvent | None, held: Sequence[silences.Silence], plan: Plan) -> silences.Silence | None:
-    if event is None:
+def _kinds_waiting(connection: Connection, group_id: int) -> set[EventKind]:
+    query = (
+        select(_e.kind)
+        .join(alert_delivery, _d.event_id == _e.id)
+        .where(_d.group_id == group_id, _d.state == _WAITING, _d.wave.is_(None))
+        .distinct()
+    )
+    known = set(EventKind)
+    return {EventKind(kind) for kind in connection.execute(query).scalars() if kind in known}
+
+
+def why_held(
+    event_id: int,
+    event: AlertEvent,
+    plan: Plan,
+    silenced: Sequence[silences.Silence],
+    sources: Sequence[inhibitions.Source],
+) -> Suppressed | None:
+    """The silence, or else the open trouble, for which an event is not told."""
+    if event.kind is EventKind.TEST:
         return None
-    labels = plan.routing.labels(event) if plan.routing else labels_of(event)
-    return next((silence for silence in held if all_accept(silence.matchers, labels)), None)
+    labels = labels_of(event, plan.severity)
+    silence = silence_of(labels, silenced)
+    if silence is not None:
+        return silence
+    source = inhibitions.inhibitor(event_id, event, labels, plan.inhibitions, sources)
+    return None if source is None else Suppressed(f"inhibited by {source.name}", SuppressedBy.INHIBITED)
 
 
 def _limit(group: Row[Any], plan: Plan) -> Limit | None:

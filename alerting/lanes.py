@@ -36,11 +36,16 @@ class Worker:
 
 @dataclass(eq=False)
 class Lane:
-    """``deliver_next(lane, worker)`` delivers one message and returns whether it should look for another."""
+    """``deliver_next(lane, worker)`` delivers one message and returns whether it should look for another.
+
+    ``most`` is how many messages alerting.yml wants under way at once. Where the channel allows one alone, since its
+    service wants its messages spaced, it stays at one.
+    """
 
     channel: Channel
     deliver_next: Callable[[Lane, Worker], bool]
     hard_limit_seconds: float
+    most: int | None = None
     breaker: Breaker = field(default_factory=Breaker)
     last_reason: str = ""  # so that a failure is logged once and not once per message
 
@@ -50,7 +55,20 @@ class Lane:
         self._wanted = 0  # how many threads should look for work
         self._offered: deque[tuple[Lease, datetime]] = deque()  # leased for us already, and when
         self._again_at: float | None = None  # monotonic; when a retry of ours is due
+        self._open_since: float | None = None  # monotonic
+        self._held_until = 0.0  # monotonic; the channel has had as many messages as it may in its window
         self._closing = False
+
+    @property
+    def concurrency(self) -> int:
+        """How many messages may be under way at once."""
+        return self.channel.concurrency if self.most is None or self.channel.concurrency == 1 else self.most
+
+    @property
+    def down_for(self) -> float:
+        """Seconds since the breaker opened; 0 while it is closed."""
+        with self._changed:
+            return 0.0 if self._open_since is None else time.monotonic() - self._open_since
 
     @property
     def name(self) -> str:
@@ -58,7 +76,7 @@ class Lane:
 
     def start(self) -> None:
         with self._changed:
-            for _ in range(self.channel.concurrency):
+            for _ in range(self.concurrency):
                 self._add_worker()
 
     def nudge(self, count: int) -> None:
@@ -93,6 +111,12 @@ class Lane:
             self._again_at = at if self._again_at is None else min(at, self._again_at)
             self._changed.notify_all()
 
+    def hold(self, seconds: float) -> None:
+        """Nothing is sent for so long; then there is a message to deliver."""
+        with self._changed:
+            self._held_until = time.monotonic() + seconds
+            self._want(1)
+
     def close(self, patience_seconds: float) -> None:
         """Ends the threads after the message that each has under way; does not wait longer than it is told to."""
         with self._changed:
@@ -110,10 +134,11 @@ class Lane:
                 return
             was_open = self.breaker.is_open
             self.breaker.success()
+            self._open_since = None
             self.last_reason = ""
             if was_open:
                 log.warning("receiver %s is back", self.name)
-                self._want(self.channel.concurrency)
+                self._want(self.concurrency)
 
     def untouched(self, worker: Worker) -> None:
         """The message never left this machine, so nothing was learnt about the receiver."""
@@ -146,18 +171,19 @@ class Lane:
         was_open = self.breaker.is_open
         pause = self.breaker.failure(time.monotonic(), after_seconds)
         if self.breaker.is_open and not was_open:
+            self._open_since = time.monotonic()
             log.warning("receiver %s is down; one message at a time is tried until it is back", self.name)
         self._want(1)
         return pause
 
     def _want(self, count: int) -> None:
-        self._wanted = min(self._wanted + count, self.channel.concurrency)
+        self._wanted = min(self._wanted + count, self.concurrency)
         self._changed.notify_all()
 
     def _refill(self) -> None:
         lost = sum(worker.written_off for worker in self._workers)
-        missing = self.channel.concurrency - (len(self._workers) - lost)
-        for _ in range(min(missing, MOST_WRITTEN_OFF + self.channel.concurrency - len(self._workers))):
+        missing = self.concurrency - (len(self._workers) - lost)
+        for _ in range(min(missing, MOST_WRITTEN_OFF + self.concurrency - len(self._workers))):
             self._add_worker()
 
     def _add_worker(self) -> None:
@@ -183,7 +209,7 @@ class Lane:
                 if self._again_at is not None and self._again_at <= now:
                     self._again_at = None
                     self._want(1)
-                if self._wanted and self.breaker.admit(now):
+                if self._wanted and self._held_until <= now and self.breaker.admit(now):
                     self._wanted -= 1
                     worker.busy_since = now
                     return True
@@ -193,7 +219,7 @@ class Lane:
 
     def _pause(self, now: float) -> float | None:
         if self._wanted:
-            return self.breaker.delay(now)
+            return max(self._held_until - now, self.breaker.delay(now))
         return None if self._again_at is None else self._again_at - now
 
     def _end_turn(self, worker: Worker, *, found: bool) -> None:

@@ -2,7 +2,7 @@
 
 ``=`` and ``!=`` compare, ``=~`` and ``!~`` match a regular expression of RE2 against the whole value. A label that an
 event has not is the empty text. An event may have several tags: ``tag="x"`` holds where one of them is x, ``tag!="x"``
-where none is.
+where none is. ``label.NAME`` is a label of an alert of Prometheus.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from alerting.kinds import KINDS, SEVERITIES, EventKind, Severity
 
 Labels: TypeAlias = Mapping[str, tuple[str, ...]]
 
-LABELS: Final = ("dag", "run", "task", "tag", "owner", "event", "severity", "pool", "try")
+LABELS: Final = ("dag", "run", "task", "tag", "owner", "event", "severity", "pool", "try", "cause", "subject")
+FOREIGN: Final = "label."  # before the name of a label of Prometheus
 DEFAULT_SEVERITY: Final[Mapping[EventKind, Severity]] = {kind: known.severity for kind, known in KINDS.items()}
 _MAX_REGEX_BYTES: Final = 1 << 20
-_FORM: Final = re.compile(r"\s*([A-Za-z_]+)\s*(=~|!~|!=|=)\s*(.*?)\s*", re.DOTALL)
+_FOREIGN_NAME: Final = re.compile(r"label\.[A-Za-z_][A-Za-z0-9_]*")
+_FORM: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_.]*)\s*(=~|!~|!=|=)\s*(.*?)\s*", re.DOTALL)
 Operator: TypeAlias = Literal["=", "!=", "=~", "!~"]
 
 
@@ -39,7 +41,19 @@ def labels_of(event: AlertEvent, severity: Mapping[EventKind, Severity] = DEFAUL
         "severity": (event.severity or severity.get(event.kind, DEFAULT_SEVERITY[event.kind]),),
         "pool": (event.pool or "",),
         "try": ("" if event.try_number is None else str(event.try_number),),
+        "cause": (event.cause or "",),
+        "subject": (event.subject or "",),
+        **{f"{FOREIGN}{name}": (value,) for name, value in event.labels},
     }
+
+
+def values_of(labels: Labels, name: str) -> tuple[str, ...]:
+    """An alert of Prometheus has labels of its own; the ones that it has not are the empty text."""
+    return labels.get(name, ("",))
+
+
+def is_label(name: str) -> bool:
+    return name in LABELS or _FOREIGN_NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class Matcher:
     regex: Any = field(default=None, compare=False, repr=False)
 
     def accepts(self, labels: Labels) -> bool:
-        return any(map(self.takes, labels[self.label])) is not self.negative
+        return any(map(self.takes, values_of(labels, self.label))) is not self.negative
 
     def takes(self, value: str) -> bool:
         """Whether the comparison itself holds, before a negation."""
@@ -74,7 +88,7 @@ def parse_matcher(text: str) -> Matcher:
         msg = f'{text!r} is no matcher; write one such as dag="daily" or task=~"load_.*" (=, !=, =~, !~)'
         raise ValueError(msg)
     label, operator, value = found[1], _operator(found[2]), _unquoted(found[3])
-    if label not in LABELS:
+    if not is_label(label):
         msg = f"there is no label {label!r}{meant(label, LABELS)}"
         raise ValueError(msg)
     _check_value(label, operator, value)

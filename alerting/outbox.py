@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -18,15 +18,15 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, case, func, literal, or_, select, update
 
-from alerting import groups, silences
+from alerting import groups, inhibitions, recoveries, silences
 from alerting.channels import Refusal
 from alerting.database import BATCH, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.groups import Draft
-from alerting.kinds import EventKind
+from alerting.kinds import KINDS, EventKind
 from alerting.remedies import REPLAY, RESTART
-from alerting.routes import EMAIL, GRAFANA, Plan, Suppressed, SuppressedBy, Target, match
-from alerting.tables import alert_delivery, alert_event
+from alerting.routes import EMAIL, GRAFANA, Plan, Suppressed, SuppressedBy, Target, hold, match
+from alerting.tables import alert_ack, alert_delivery, alert_event
 
 _HOLDER: Final = 18  # characters of a token that name the holder
 _TOKEN: Final = 36
@@ -38,7 +38,7 @@ _ELSEWHERE: Final = (
 )
 LEASE_RAN_OUT: Final = "no outcome before the lease ran out: the deliverer died, or the receiver did not answer"
 
-_d, _e = alert_delivery.c, alert_event.c
+_d, _e, _a = alert_delivery.c, alert_event.c, alert_ack.c
 
 
 class DeliveryState(StrEnum):
@@ -67,6 +67,8 @@ class Lease:
     give_up_at: datetime
     event: AlertEvent | None
     error: str | None = None  # of the attempt before
+    receiver: str | None = None  # of alerting.yml
+    turn: int = 0  # how often the same was told here before
     wave: int | None = None  # where one message tells of several events
     others: tuple[AlertEvent, ...] = ()  # of the wave
 
@@ -106,6 +108,11 @@ class Entry:
     due_at: datetime | None
     delivered_at: datetime | None
     error: str | None
+    receiver: str | None = None
+    origin: str | None = None  # an Origin, where no route led to this receiver
+    acked_by: str | None = None
+    acked_at: datetime | None = None
+    ack_comment: str | None = None
 
 
 def record(connection: Connection, events: Sequence[AlertEvent]) -> int:
@@ -139,6 +146,7 @@ def _event_row(key: str, event: AlertEvent) -> dict[str, Any]:
         "try_number": event.try_number,
         "occurred_at": event.occurred_at,
         "payload": _encode(event),
+        "episode_key": event.episode_key,
     }
 
 
@@ -171,9 +179,11 @@ def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500) -
     """Turns up to ``limit`` recorded events, oldest first, into deliveries.
 
     1. Lock events that nobody has routed; those that another deliverer has locked are passed over.
-    2. Ask the plan and the silences who is to be told; one suppressed row keeps the reason where somebody is not.
+    2. Ask the plan, the silences and the inhibitions who is to be told; a suppressed row keeps the reason where
+       somebody is not.
     3. What goes beyond a receiver's limit waits for its digest; what is grouped waits in its group.
-    4. Write the rows and mark the events. Both pass over what is there already, so a second router does no harm.
+    4. Write the rows. Then do the same for events that end a trouble: they go to whoever has a row about it.
+    5. Mark the events. All writing passes over what is there already, so a second router does no harm.
     """
     query = (
         select(_e.id, _e.payload)
@@ -186,16 +196,15 @@ def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500) -
     if not found:
         return Routed()
     events = [(row.id, decode(row.payload)) for row in found]
-    held = silences.active(connection, now)
-    drafts = [Draft(event_id, event, target) for event_id, event in events for target in _targets(event, plan, held)]
-    if plan.routing is not None:
-        drafts = groups.divert_storms(connection, now, drafts, plan.routing)
-    ids = groups.open_groups(connection, now, [draft.target.group for draft in drafts if draft.target.group])
-    rows = [_delivery_row(draft, now, plan.give_up_after, ids) for draft in drafts]
-    statement = insert_new(connection, alert_delivery, "event_id", "channel", "target")
-    for start in range(0, len(rows), BATCH):
-        connection.execute(statement.values(rows[start : start + BATCH]))
-    groups.join_runs(connection, drafts, ids)
+    endings = {event_id: event for event_id, event in events if event is not None and KINDS[event.kind].ends}
+    silenced = silences.active(connection, now)
+    others = [(event_id, event) for event_id, event in events if event_id not in endings]
+    drafts, rows = _add(connection, now, _drafts(connection, now, others, plan, silenced), plan)
+    if endings:
+        told = recoveries.end_episodes(connection, endings, plan)
+        ends = [Draft(key, event, target) for key, event in endings.items() for target in told[key]]
+        more = _add(connection, now, [_unless_silenced(draft, plan, silenced) for draft in ends], plan)
+        drafts, rows = drafts + more[0], rows + more[1]
     routed = update(alert_event).where(_e.id.in_([row.id for row in found]), _e.routed_at.is_(None))
     connection.execute(routed.values(routed_at=now))
     return Routed(
@@ -205,11 +214,63 @@ def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500) -
     )
 
 
-def _targets(event: AlertEvent | None, plan: Plan, held: Sequence[silences.Silence]) -> tuple[Target, ...]:
+def _drafts(
+    connection: Connection,
+    now: datetime,
+    events: Sequence[tuple[int, AlertEvent | None]],
+    plan: Plan,
+    silenced: Sequence[silences.Silence],
+) -> list[Draft]:
+    kinds = {event.kind for _, event in events if event is not None}
+    rules = plan.inhibitions if inhibitions.concerns(plan.inhibitions, kinds) else ()
+    sources = inhibitions.open_sources(connection, now, rules, plan.severity) if rules else []
+    return [
+        Draft(event_id, event, target)
+        for event_id, event in events
+        for target in _targets(event_id, event, plan, silenced, sources)
+    ]
+
+
+def _targets(
+    event_id: int,
+    event: AlertEvent | None,
+    plan: Plan,
+    silenced: Sequence[silences.Silence],
+    sources: Sequence[inhibitions.Source],
+) -> tuple[Target, ...]:
     if event is None:
         return (Target("", held=Suppressed("this version cannot read the event")),)
-    targets = match(event, plan, held)
-    return (Target("", held=targets),) if isinstance(targets, Suppressed) else targets
+    targets = match(event, plan, silenced)
+    if isinstance(targets, Suppressed):
+        return (Target("", held=targets),)
+    why = groups.why_held(event_id, event, plan, (), sources) if sources else None
+    return targets if why is None else hold(targets, why)
+
+
+def _unless_silenced(draft: Draft, plan: Plan, silenced: Sequence[silences.Silence]) -> Draft:
+    why = None if draft.event is None else groups.why_held(draft.event_id, draft.event, plan, silenced, ())
+    return draft if why is None else replace(draft, target=hold((draft.target,), why)[0])
+
+
+def _add(
+    connection: Connection, now: datetime, drafts: list[Draft], plan: Plan
+) -> tuple[list[Draft], list[dict[str, Any]]]:
+    if plan.routing is not None:
+        drafts = groups.divert_storms(connection, now, drafts, plan.routing)
+    return drafts, add(connection, now, drafts, plan.give_up_after)
+
+
+def add(
+    connection: Connection, now: datetime, drafts: Sequence[Draft], give_up_after: timedelta
+) -> list[dict[str, Any]]:
+    """Writes deliveries, and passes over what is there already; returns the rows."""
+    ids = groups.open_groups(connection, now, [draft.target.group for draft in drafts if draft.target.group])
+    rows = [_delivery_row(draft, now, give_up_after, ids) for draft in drafts]
+    statement = insert_new(connection, alert_delivery, "event_id", "channel", "target")
+    for start in range(0, len(rows), BATCH):
+        connection.execute(statement.values(rows[start : start + BATCH]))
+    groups.join_runs(connection, drafts, ids)
+    return rows
 
 
 def _delivery_row(draft: Draft, now: datetime, give_up_after: timedelta, ids: dict[str, int]) -> dict[str, Any]:
@@ -222,7 +283,8 @@ def _delivery_row(draft: Draft, now: datetime, give_up_after: timedelta, ids: di
     else:
         row = _row(target, DeliveryState.PENDING, now, None)
     common = {"event_id": draft.event_id, "attempts": 0, "created_at": now, "give_up_at": now + give_up_after}
-    return common | row | {"receiver": target.receiver, "group_id": group_id}
+    why = {"receiver": target.receiver, "origin": target.origin and target.origin.value, "note": target.note}
+    return common | row | why | {"group_id": group_id}
 
 
 def _row(target: Target, state: DeliveryState, due_at: datetime | None, error: str | None) -> dict[str, Any]:
@@ -233,6 +295,7 @@ def _row(target: Target, state: DeliveryState, due_at: datetime | None, error: s
         "state": state.value,
         "due_at": due_at,
         "error": error,
+        "turn": target.turn,
     }
 
 
@@ -285,9 +348,15 @@ def end_leases_of(connection: Connection, now: datetime, holder: str) -> int:
     return connection.execute(update(alert_delivery).where(*held).values(due_at=now)).rowcount
 
 
+_LEASED: Final = (
+    *(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error),
+    *(_d.receiver, _d.turn, _d.note, _d.wave),
+)
+
+
 def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Lease]:
     query = (
-        select(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error, _d.wave, _e.payload)
+        select(*_LEASED, _e.payload)
         .join(alert_event, _e.id == _d.event_id)
         .where(_d.id.in_(ids), _d.token == token)
         .order_by(_d.id)
@@ -300,8 +369,10 @@ def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Leas
             addresses=msgspec.json.decode(row.address or "[]", type=tuple[str, ...]),
             attempts=row.attempts,
             give_up_at=row.give_up_at,
-            event=decode(row.payload),
+            event=_told(row),
             error=row.error,
+            receiver=row.receiver,
+            turn=row.turn,
             wave=row.wave,
             others=() if row.wave is None else _others(connection, row.id),
         )
@@ -311,13 +382,20 @@ def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Leas
 
 def _others(connection: Connection, wave: int) -> tuple[AlertEvent, ...]:
     query = (
-        select(_e.payload)
+        select(_e.payload, _d.note, _d.turn)
         .join(alert_delivery, _e.id == _d.event_id)
         .where(_d.wave == wave, _d.id != wave)
         .order_by(_d.id)
     )
-    events = (decode(payload) for payload in connection.execute(query).scalars())
-    return tuple(event for event in events if event is not None)
+    return tuple(event for row in connection.execute(query) if (event := _told(row)) is not None)
+
+
+def _told(row: Any) -> AlertEvent | None:
+    """The event as this delivery tells it."""
+    event = decode(row.payload)
+    if event is None or (row.note is None and not row.turn):
+        return event
+    return msgspec.structs.replace(event, note=row.note, turn=row.turn)
 
 
 def confirm(
@@ -352,24 +430,24 @@ def _keep_refused(
     connection: Connection, lease: Lease, refusal: Refusal, state: DeliveryState, due_at: datetime | None
 ) -> None:
     """Rows for the addresses that refused; those of a wave are a wave again."""
-    row = _row(Target(lease.channel, refusal.addresses), state, due_at, refusal.reason)
+    row = _row(Target(lease.channel, refusal.addresses, turn=lease.turn), state, due_at, refusal.reason)
     row |= {"attempts": lease.attempts, "give_up_at": lease.give_up_at}
     members = (_d.id == lease.id,) if lease.wave is None else (_d.wave == lease.wave,)
     origins = connection.execute(
-        select(_d.event_id, _d.created_at, _d.receiver, _d.group_id).where(*members).order_by(_d.id)
+        select(_d.event_id, _d.created_at, _d.receiver, _d.group_id, _d.origin, _d.note).where(*members).order_by(_d.id)
     ).mappings()
     rows = [row | dict(origin) for origin in origins]
     for start in range(0, len(rows), BATCH):
         statement = insert_new(connection, alert_delivery, "event_id", "channel", "target")
         connection.execute(statement.values(rows[start : start + BATCH]))
     if lease.wave is not None:
-        kept = select(_d.id).where(
-            _d.channel == lease.channel,
-            _d.target == row["target"],
-            _d.event_id.in_([origin["event_id"] for origin in rows]),
-            _d.state == state.value,
-        )
-        groups.form_wave(connection, connection.execute(kept.order_by(_d.id)).scalars().all())
+        unite(connection, lease.channel, row["target"], [origin["event_id"] for origin in rows], state)
+
+
+def unite(connection: Connection, channel: str, target: str, event_ids: Sequence[int], state: DeliveryState) -> None:
+    """Makes one message of the deliveries of these events to one address."""
+    chosen = (_d.channel == channel, _d.target == target, _d.event_id.in_(event_ids), _d.state == state.value)
+    groups.form_wave(connection, connection.execute(select(_d.id).where(*chosen).order_by(_d.id)).scalars().all())
 
 
 def _settle_others(connection: Connection, lease: Lease, **values: Any) -> None:
@@ -419,8 +497,11 @@ def explain_orphans(connection: Connection, now: datetime, channels: Sequence[st
     return connection.execute(statement).rowcount
 
 
-def bury_orphans(connection: Connection, now: datetime, channels: Sequence[str]) -> tuple[str, ...]:
-    """Gives up pending deliveries that are past their age and belong to none of these channels; returns theirs."""
+def bury_orphans(connection: Connection, now: datetime, channels: Sequence[str]) -> list[tuple[int, str]]:
+    """Gives up pending deliveries that are past their age and belong to none of these channels.
+
+    Returns the ids of those that carried a message, each with its channel.
+    """
     chosen = (_d.state == DeliveryState.PENDING, _d.channel.not_in(channels), _d.give_up_at <= now)
     found = connection.execute(select(_d.id, _d.channel).where(*chosen).with_for_update(skip_locked=True)).all()
     if found:
@@ -430,7 +511,7 @@ def bury_orphans(connection: Connection, now: datetime, channels: Sequence[str])
         connection.execute(update(alert_delivery).where(_d.id.in_(ids), *chosen).values(dead))
         others = (_d.wave.in_(ids), _d.state == DeliveryState.WAITING.value)
         connection.execute(update(alert_delivery).where(*others).values(dead))
-    return tuple(row.channel for row in found)
+    return [(row.id, row.channel) for row in found]
 
 
 def _missing() -> ColumnElement[str]:
@@ -514,9 +595,10 @@ def listing(
     states: Sequence[str] = (),
     dag_id: str | None = None,
     before_event: int | None = None,
+    also: Sequence[ColumnElement[bool]] = (),
 ) -> list[Entry]:
-    """The history, newest event first."""
-    query = _entries().order_by(_e.id.desc(), _d.id).limit(limit)
+    """The history, newest event first; ``also`` are further conditions on events and deliveries."""
+    query = _entries().where(*also).order_by(_e.id.desc(), _d.id).limit(limit)
     if states:
         query = query.where(func.coalesce(_d.state, "recorded").in_(states))
     if dag_id is not None:
@@ -534,8 +616,13 @@ def _entries() -> Select[Any]:
         _d.channel,
         func.coalesce(_d.state, "recorded").label("state"),
         func.coalesce(_d.attempts, 0).label("attempts"),
-        *(_d.due_at, _d.delivered_at, _d.error),
-    ).select_from(alert_event.outerjoin(alert_delivery, _e.id == _d.event_id))
+        *(_d.due_at, _d.delivered_at, _d.error, _d.receiver, _d.origin),
+        _a.author.label("acked_by"),
+        _a.acked_at,
+        _a.comment.label("ack_comment"),
+    ).select_from(
+        alert_event.outerjoin(alert_delivery, _e.id == _d.event_id).outerjoin(alert_ack, _a.event_id == _e.id)
+    )
 
 
 def message_of(connection: Connection, delivery_id: int) -> list[Entry]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from alerting.channels import Channel
 from alerting.channels.chat import named_channel
 from alerting.config import ConfigError, load
 from alerting.meters import Meter
+from alerting.routes import EMAIL, GRAFANA
 from alerting.routing import NamedChannel, Routing
 
 log = logging.getLogger(__name__)
+
+BY_SETTINGS: Final = (EMAIL, GRAFANA)  # their address is there; the file says at most how hard they may be worked
 
 
 class Watch:
@@ -30,7 +34,9 @@ class Watch:
     @property
     def channels(self) -> list[Channel]:
         """One for each that the file names; one that did not change is the same object, so its breaker stays."""
-        named = self.routing.channels if self.routing else ()
+        named = (
+            [channel for channel in self.routing.channels if channel.name not in BY_SETTINGS] if self.routing else []
+        )
         self._channels = {
             channel: self._channels.get(channel) or named_channel(channel.name, channel.url) for channel in named
         }

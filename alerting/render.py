@@ -158,6 +158,11 @@ def _where(event: AlertEvent) -> str:
 
 
 def _sentence(event: AlertEvent) -> str:
+    """Why this receiver is told, where that is not plain, and what happened."""
+    return f"{event.note}. {_happened(event)}" if event.note else _happened(event)
+
+
+def _happened(event: AlertEvent) -> str:
     if event.summary:
         return event.summary
     match event.kind:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from alerting.events import AlertEvent
-from alerting.kinds import KINDS, EventKind, Kind
-from alerting.matchers import Labels, all_accept, labels_of
-from alerting.routing import BUILT_IN, NOBODY, Receiver, Route, Routing
+from alerting.kinds import KINDS, EventKind, Kind, Severity
+from alerting.matchers import DEFAULT_SEVERITY, Labels, all_accept, labels_of, values_of
+from alerting.routing import BUILT_IN, BUILT_IN_INHIBITIONS, NOBODY, Inhibition, Receiver, Route, Routing
 
 if TYPE_CHECKING:
     from alerting.silences import Silence  # on SQLAlchemy 2, which an Airflow 2 has not
@@ -36,6 +36,18 @@ class Plan:
     give_up_after: timedelta = timedelta(days=1)
     routing: Routing | None = None
 
+    @property
+    def severity(self) -> Mapping[EventKind, Severity]:
+        return DEFAULT_SEVERITY if self.routing is None else self.routing.severity
+
+    @property
+    def inhibitions(self) -> tuple[Inhibition, ...]:
+        return BUILT_IN_INHIBITIONS if self.routing is None else self.routing.inhibitions
+
+    def receiver(self, name: str | None) -> Receiver | None:
+        """The receiver of alerting.yml that has this name, where there is one."""
+        return None if name is None or self.routing is None else self.routing.receivers.get(name)
+
 
 class SuppressedBy(StrEnum):
     """Why somebody is not told; the value is a metric's label."""
@@ -43,6 +55,17 @@ class SuppressedBy(StrEnum):
     NOBODY = "nobody"  # no route, setting or DAG file asks for it
     SILENCE = "silence"
     MUTE_WINDOW = "mute_window"
+    INHIBITED = "inhibited"  # while the trouble that explains it is open
+    UNWANTED = "unwanted"  # the end of a trouble, for a receiver with ``send_resolved: false``
+
+
+class Origin(StrEnum):
+    """Why a receiver is told where no route led to it; the value is stored, and a metric's label."""
+
+    ESCALATION = "escalation"  # nobody acknowledged it
+    REPEAT = "repeat"  # it lasts
+    FALLBACK = "fallback"  # another receiver could not be told
+    RESOLVED = "resolved"  # it was told of the trouble that is over
 
 
 @dataclass(frozen=True)
@@ -77,6 +100,9 @@ class Target:
     receiver: str | None = None  # of alerting.yml
     group: Group | None = None  # waits to be told together with others
     held: Suppressed | None = None  # is not told
+    origin: Origin | None = None
+    note: str | None = None  # what the message says of its origin
+    turn: int = 0  # how often the same was told here before
 
     @property
     def address(self) -> str:
@@ -85,13 +111,14 @@ class Target:
 
     @property
     def digest(self) -> str:
-        """Identifies the addresses in a unique key of fixed length."""
-        return hashlib.sha256(self.address.encode()).hexdigest()
+        """Identifies the addresses, and which time it is, in a unique key of fixed length."""
+        turn = f"\x1f{self.turn}" if self.turn else ""
+        return hashlib.sha256(f"{self.address}{turn}".encode()).hexdigest()
 
 
 _NO_MAIL: Final = "nobody asked for it: no email in the DAG file"
 _CHAT_OF_TROUBLE: Final = "chat is told of final failures only"
-_TOLD_BY_TASKS: Final = Suppressed("each task that failed has an alert of its own")
+_TOLD_BY_TASKS: Final = Suppressed("each task that failed has an alert of its own", SuppressedBy.INHIBITED)
 
 
 def match(event: AlertEvent, plan: Plan, silences: Sequence[Silence] = ()) -> tuple[Target, ...] | Suppressed:
@@ -103,11 +130,18 @@ def match(event: AlertEvent, plan: Plan, silences: Sequence[Silence] = ()) -> tu
     if isinstance(targets, Suppressed) or event.kind is EventKind.TEST:
         return targets
     labels = labels_of(event) if routing is None else routing.labels(event)
-    silence = next((silence for silence in silences if all_accept(silence.matchers, labels)), None)
-    return targets if silence is None else _held(targets, Suppressed(silence.reason, SuppressedBy.SILENCE))
+    silence = silence_of(labels, silences)
+    return targets if silence is None else hold(targets, silence)
 
 
-def _held(targets: tuple[Target, ...], why: Suppressed) -> tuple[Target, ...]:
+def silence_of(labels: Labels, silences: Sequence[Silence]) -> Suppressed | None:
+    """The first silence that accepts an event with these labels, as a reason."""
+    found = next((silence for silence in silences if all_accept(silence.matchers, labels)), None)
+    return None if found is None else Suppressed(found.reason, SuppressedBy.SILENCE)
+
+
+def hold(targets: tuple[Target, ...], why: Suppressed) -> tuple[Target, ...]:
+    """None of them is told; who is not told anyway keeps the reason for that."""
     return tuple(replace(target, group=None, held=target.held or why) for target in targets)
 
 
@@ -115,7 +149,7 @@ def _of_one_receiver(event: AlertEvent, plan: Plan, name: str) -> tuple[Target, 
     receiver = (plan.routing.receivers if plan.routing else BUILT_IN).get(name)
     if receiver is None:
         return Suppressed(f"there is no receiver {name} in alerting.yml")
-    return _ways(event, receiver, plan) or Suppressed(_why_nobody(event, receiver))
+    return ways(event, receiver, plan) or Suppressed(_why_nobody(event, receiver))
 
 
 def _by_settings(event: AlertEvent, plan: Plan) -> tuple[Target, ...] | Suppressed:
@@ -145,10 +179,10 @@ def _by_file(event: AlertEvent, plan: Plan, routing: Routing) -> tuple[Target, .
         if by_tasks and not route.asks_for_event and route.grouping is None:
             reasons.append(_TOLD_BY_TASKS)
             continue
-        ways = _by_route(event, plan, routing, route, labels)
-        if not ways:
+        told = _by_route(event, plan, routing, route, labels)
+        if not told:
             reasons.append(Suppressed(_why_nobody(event, receiver, route)))
-        for target in ways:
+        for target in told:
             key = (target.channel, target.address)
             if key not in found or (found[key].held and not target.held):
                 found[key] = target
@@ -159,24 +193,25 @@ def _by_file(event: AlertEvent, plan: Plan, routing: Routing) -> tuple[Target, .
 
 def _by_route(event: AlertEvent, plan: Plan, routing: Routing, route: Route, labels: Labels) -> tuple[Target, ...]:
     receiver = routing.receivers[route.receiver]
-    ways = _ways(event, receiver, plan)
+    told = ways(event, receiver, plan)
     if event.kind is EventKind.TEST:
-        return ways
+        return told
     calendar = routing.muted_by(route, event)
     if calendar is not None:
-        return _held(ways, Suppressed(f"muted by the window {calendar.name}", SuppressedBy.MUTE_WINDOW))
+        return hold(told, Suppressed(f"muted by the window {calendar.name}", SuppressedBy.MUTE_WINDOW))
     group = _group(route, labels)
-    return tuple(replace(target, group=group) for target in ways)
+    return tuple(replace(target, group=group) for target in told)
 
 
 def _group(route: Route, labels: Labels) -> Group | None:
     if route.grouping is None:
         return None
-    values = tuple((name, ",".join(labels[name])) for name in route.grouping.by)
+    values = tuple((name, ",".join(values_of(labels, name))) for name in route.grouping.by)
     return Group(route.receiver, values, route.grouping.wait, route.grouping.interval)
 
 
-def _ways(event: AlertEvent, receiver: Receiver, plan: Plan) -> tuple[Target, ...]:
+def ways(event: AlertEvent, receiver: Receiver, plan: Plan) -> tuple[Target, ...]:
+    """All the ways by which this receiver is told of an event."""
     addresses = (*receiver.emails, *(event.emails if receiver.task_email else ()))
     mail = (Target(EMAIL, tuple(dict.fromkeys(addresses))),) if addresses else ()
     channels = (*receiver.channels, *(plan.receivers if receiver.settings else ()))

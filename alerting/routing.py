@@ -14,7 +14,7 @@ from typing import Final
 from alerting.calendar import Calendar
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind, Severity
-from alerting.matchers import DEFAULT_SEVERITY, Labels, Matcher, all_accept, labels_of
+from alerting.matchers import DEFAULT_SEVERITY, Labels, Matcher, all_accept, labels_of, parse_matcher
 
 NOBODY: Final = "nobody"
 TASK_EMAIL: Final = "task-email"
@@ -22,19 +22,40 @@ SETTINGS: Final = "settings"
 
 
 @dataclass(frozen=True)
-class NamedChannel:
-    """An apprise URL under a name of its own, so that a changed URL is still the same channel."""
-
-    name: str
-    url: str = field(repr=False)
-
-
-@dataclass(frozen=True)
 class Limit:
-    """So many messages in so long a time; what goes beyond is told in one digest."""
+    """So many messages in so long a time."""
 
     messages: int = 30
     per: timedelta = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class NamedChannel:
+    """An apprise URL under a name of its own, so that a changed URL is still the same channel.
+
+    Mail and Grafana have their address in the settings: no URL here, only how hard they may be worked.
+    """
+
+    name: str
+    url: str = field(repr=False)
+    rate: Limit | None = None  # beyond it a message waits until the channel may be used again
+    concurrency: int | None = None  # messages under way at once, in each deliverer
+
+
+@dataclass(frozen=True)
+class Escalation:
+    """What nobody acknowledges within ``after`` of its delivery is told to this receiver too."""
+
+    after: timedelta
+    to: str
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """Where a receiver cannot be told, this one is: when a message dies, or a channel has been down for ``after``."""
+
+    to: str
+    after: timedelta = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -46,7 +67,11 @@ class Receiver:
     channels: tuple[str, ...] = ()
     task_email: bool = False  # also those whom the task's own ``email=`` names
     settings: bool = False  # also what the settings name: alerting.apprise_urls and Grafana
-    limit: Limit = Limit()
+    limit: Limit = Limit()  # what goes beyond is told in one digest
+    escalate: Escalation | None = None
+    fallback: Fallback | None = None
+    repeat_interval: timedelta | None = None  # trouble that lasts is told again after so long
+    send_resolved: bool = True  # also told of the end of the trouble that it was told of
 
 
 BUILT_IN: Final[Mapping[str, Receiver]] = {
@@ -80,6 +105,29 @@ class Route:
 
 
 @dataclass(frozen=True)
+class Inhibition:
+    """While a trouble that ``sources`` accept is open, what ``targets`` accept is not told, where ``equal`` agree."""
+
+    sources: tuple[Matcher, ...]
+    targets: tuple[Matcher, ...]
+    equal: tuple[str, ...] = ()
+
+
+def _matchers(*texts: str) -> tuple[Matcher, ...]:
+    return tuple(parse_matcher(text) for text in texts)
+
+
+# What holds where alerting.yml says nothing of it: whose cause is told is not told as well.
+BUILT_IN_INHIBITIONS: Final = (
+    Inhibition(
+        _matchers('event="component_down"', 'subject=~"(?i)(scheduler|dag.?processor).*"'),
+        _matchers('event=~"dag_late|run_overdue|sla_at_risk"'),
+    ),
+    Inhibition(_matchers('event="run_failed"', 'cause="timed_out"'), _matchers('event="task_skipped"'), ("dag", "run")),
+)
+
+
+@dataclass(frozen=True)
 class Routing:
     """The whole file, checked: every name in it is known."""
 
@@ -89,10 +137,19 @@ class Routing:
     calendars: Mapping[str, Calendar] = field(default_factory=dict)
     severity: Mapping[EventKind, Severity] = field(default_factory=lambda: DEFAULT_SEVERITY)
     secret_names: tuple[str, ...] = ()  # environment variables that it refers to
+    inhibitions: tuple[Inhibition, ...] = BUILT_IN_INHIBITIONS
 
     @property
     def limits(self) -> Mapping[str, Limit]:
         return {name: receiver.limit for name, receiver in self.receivers.items()}
+
+    @property
+    def follows_up(self) -> bool:
+        """Whether any receiver asks for something to be done later."""
+        return any(receiver.escalate or receiver.repeat_interval for receiver in self.receivers.values())
+
+    def channel(self, name: str) -> NamedChannel | None:
+        return next((channel for channel in self.channels if channel.name == name), None)
 
     def labels(self, event: AlertEvent) -> Labels:
         return labels_of(event, self.severity)

@@ -74,8 +74,22 @@ alert_event = Table(
     Column("occurred_at", UtcDateTime, nullable=False),
     Column("payload", LongText, nullable=False),  # the AlertEvent as JSON
     Column("routed_at", UtcDateTime),  # NULL until its deliveries are written
+    Column("episode_key", String(64)),  # the same for a trouble and for what ends it
+    Column("ended_by", BigKey),  # the id of the event that ended it; NULL while it is open, and where nothing can
     Index("ix_alert_event_unrouted", "routed_at", "id"),  # route(): events without deliveries
     Index("ix_alert_event_dag", "dag_id", "id"),  # alerts list --dag
+    Index("ix_alert_event_episode", "episode_key", "id"),  # recoveries.end_episodes()
+    Index("ix_alert_event_open", "kind", "ended_by", "id"),  # inhibitions.hold(), acks.find_open()
+)
+
+# Who has seen an alert: it is neither escalated nor repeated any more.
+alert_ack = Table(
+    "alert_ack",
+    metadata,
+    Column("event_id", BigKey, ForeignKey("alert_event.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("author", String(250), nullable=False),
+    Column("comment", LongText, nullable=False),
+    Column("acked_at", UtcDateTime, nullable=False),
 )
 
 # state: pending → sending → delivered | pending (retry) | dead;  suppressed = nobody is told, kept with its reason
@@ -105,6 +119,10 @@ alert_delivery = Table(
     Column("receiver", String(64)),  # of alerting.yml; NULL where the settings decided
     Column("group_id", BigKey),  # the alert_group that it waits in, or went out with
     Column("wave", BigKey),  # the id of the row that carries the message
+    Column("origin", String(12)),  # why it is told where no route led here: an Origin; NULL where one did
+    Column("note", LongText),  # what the message says of that
+    Column("turn", Integer, nullable=False, default=0, server_default="0"),  # how often this was told here before
+    Column("fell_back_at", UtcDateTime),  # when it went to the fallback receiver, too
     UniqueConstraint("event_id", "channel", "target", name="uq_alert_delivery_target"),
     CheckConstraint(
         "(state IN ('pending', 'sending')) = (due_at IS NOT NULL)", name="ck_alert_delivery_due_while_open"
@@ -118,6 +136,19 @@ alert_delivery = Table(
     Index("ix_alert_delivery_wave", "wave", "id"),  # the members of one message
 )
 
+# What is to be done later about a message that was delivered, unless somebody acknowledges it or it is over.
+# follow_ups.follow_up() takes a row by deleting it, in the transaction that writes what comes of it.
+alert_follow_up = Table(
+    "alert_follow_up",
+    metadata,
+    Column("id", BigKey, primary_key=True, autoincrement=True),
+    Column("delivery_id", BigKey, ForeignKey("alert_delivery.id", ondelete="CASCADE"), nullable=False),
+    Column("origin", String(12), nullable=False),  # "escalation" or "repeat"
+    Column("due_at", UtcDateTime, nullable=False),
+    UniqueConstraint("delivery_id", "origin", name="uq_alert_follow_up"),
+    Index("ix_alert_follow_up_due", "due_at"),  # follow_ups.follow_up(), next_due()
+)
+
 # A group of events that are told together. due_at is its next wave; NULL while nothing has come since the last one.
 alert_group = Table(
     "alert_group",
@@ -128,11 +159,13 @@ alert_group = Table(
     Column("labels", LongText, nullable=False),  # JSON: [[name, value], …]
     Column("due_at", UtcDateTime),
     Column("interval_seconds", Float, nullable=False),
+    Column("wait_seconds", Float, nullable=False, default=0.0, server_default="0"),
     Column("waved_at", UtcDateTime),  # its last wave
     Index("ix_alert_group_due", "due_at"),  # groups.flush(), groups.next_due()
 )
 
-# How many messages a receiver was told in the current window: throttle.take() counts, all deliverers together.
+# How many messages a receiver was told in the current window, or "#" and its name a channel: throttle.take() counts,
+# all deliverers together.
 alert_pace = Table(
     "alert_pace",
     metadata,
@@ -154,4 +187,22 @@ alert_silence = Table(
     Index("ix_alert_silence_ends", "ends_at"),  # silences.active()
 )
 
-TABLES: Final = (alert_event, alert_delivery, alert_group, alert_pace, alert_silence)
+# When the Watchdog of Prometheus was last heard of; no row until it is. missed_at is set while its absence is told.
+alert_watchdog = Table(
+    "alert_watchdog",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("heard_at", UtcDateTime, nullable=False),
+    Column("missed_at", UtcDateTime),
+)
+
+TABLES: Final = (
+    alert_event,
+    alert_ack,
+    alert_delivery,
+    alert_follow_up,
+    alert_group,
+    alert_pace,
+    alert_silence,
+    alert_watchdog,
+)

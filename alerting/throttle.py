@@ -1,9 +1,12 @@
-"""Storm control: how many messages a receiver is told within a window; what goes beyond it becomes one digest."""
+"""Storm control: how many messages a receiver is told within a window; what goes beyond it becomes one digest.
+
+And the pace of a channel: how many messages it takes within a window; what goes beyond it waits for the next one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection, select, update
@@ -13,6 +16,7 @@ from alerting.routing import Limit
 from alerting.tables import alert_pace
 
 _p: Final = alert_pace.c
+_CHANNEL: Final = "#"  # before a channel's name, which no receiver's has
 
 
 def take(
@@ -42,6 +46,15 @@ def take(
 def take_one(connection: Connection, now: datetime, receiver: str, limit: Limit) -> bool:
     """Whether one more message may go to this receiver."""
     return take(connection, now, {receiver: limit}, {receiver: 1})[receiver] == 1
+
+
+def pause(connection: Connection, now: datetime, channel: str, rate: Limit) -> timedelta | None:
+    """None: one more message may go through this channel, and is counted. Else how long it has to wait."""
+    key = f"{_CHANNEL}{channel}"
+    if take_one(connection, now, key, rate):
+        return None
+    start: datetime = connection.execute(select(_p.window_start).where(_p.receiver == key)).scalar_one()
+    return start + rate.per - now
 
 
 def _locked(connection: Connection, now: datetime, names: list[str]) -> dict[str, tuple[datetime, int]]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import quote
+
+WEBHOOK_PATH: Final = "/api/v1/alertmanager"
+"""Where Alertmanager posts to."""
 
 
 def dag_url(base_url: str, dag_id: str) -> str:

@@ -90,6 +90,16 @@ def check_url(url: str, origin: str) -> None:
     _instantiate(_parse(url, origin), origin)
 
 
+def parts_of(url: str, origin: str) -> dict[str, Any]:
+    """What a URL says, by apprise's names; ``schema`` is there always. Raises ReceiverError as ``check_url`` does."""
+    return _parse(url, origin)
+
+
+def plugin_of(url: str) -> NotifyBase:
+    """What apprise makes of a URL. Raises ReceiverError as ``check_url`` does."""
+    return _instantiate(_parse(url, "the URL"), "the URL")
+
+
 class Unusable:
     """Stands in for a receiver whose URL is wrong."""
 
@@ -207,7 +217,10 @@ def _apprise() -> Any:
 def _asset() -> AppriseAsset:
     from apprise import AppriseAsset
 
-    return AppriseAsset(app_id="Windsock", app_desc="Windsock", async_mode=False, secure_logging=True)
+    # A receiver that sends a message elsewhere could send it into the network that we are in; ?redirect=yes allows it.
+    return AppriseAsset(
+        app_id="Windsock", app_desc="Windsock", async_mode=False, secure_logging=True, http_redirects=False
+    )
 
 
 def _parse(url: str, origin: str) -> dict[str, Any]:

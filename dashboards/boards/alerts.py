@@ -23,6 +23,7 @@ from dashboards.promql import (
 from dashboards.promql import RECORDED_ALERTS as _RECORDED
 
 _KIT: Final = Kit()
+_DELIVERED: Final = 'outcome="delivered"'
 _NO_EXPORTER: Final = "metastore exporter is away"
 
 _NOW: Final = Row(
@@ -167,8 +168,8 @@ _DELIVERY: Final = Row(
                 "below a second.",
                 "the receiver is slow, or did not accept at first.",
             ),
-            Ask(quantile_of_few(0.5, "alerts.delivery_delay", "channel"), "p50 {{channel}}"),
-            Ask(quantile_of_few(0.95, "alerts.delivery_delay", "channel"), "p95 {{channel}}"),
+            Ask(quantile_of_few(0.5, "alerts.delivery_delay", "channel", _DELIVERED), "p50 {{channel}}"),
+            Ask(quantile_of_few(0.95, "alerts.delivery_delay", "channel", _DELIVERED), "p95 {{channel}}"),
             links=[runbook("WindsockAlertsDelayed")],
             unit="s",
             empty="nothing was delivered",

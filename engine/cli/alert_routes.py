@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import re
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,14 +17,21 @@ from engine.cli.output import output_option, show
 from engine.config import load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from alerting.channels.email import SmtpConfig
     from alerting.events import AlertEvent
+    from alerting.inhibitions import Source
     from alerting.matchers import Matcher
+    from alerting.outbox import Entry
+    from alerting.routes import Plan, Suppressed, Target
     from alerting.routing import Routing
     from alerting.silences import Silence
+    from engine.config import Settings
 
 _SPAN: Final = re.compile(r"(\d+)([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_DESCRIBED: Final = ("event", "dag", "run", "task", "tag", "owner", "pool", "try", "at")
+_DESCRIBED: Final = ("event", "dag", "run", "task", "tag", "owner", "pool", "try", "at", "cause", "subject")
 
 
 @click.command()
@@ -35,12 +43,14 @@ _DESCRIBED: Final = ("event", "dag", "run", "task", "tag", "owner", "pool", "try
     metavar="KEY=VALUE",
     help="Describe an event and see its way; may be repeated.",
 )
-def check(file: Path | None, described: tuple[str, ...]) -> None:
+@click.option("--connect", is_flag=True, help="Try to reach every receiver; nothing is sent.")
+def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> None:
     """Check alerting.yml, and show which way an event would take.
 
     \b
     windsock alerts check --event event=task_failed --event dag=daily --event tag=critical
-    KEY is one of event, dag, run, task, tag, owner, pool, try, and at (a time with its zone, for mute windows).
+    KEY is one of event, dag, run, task, tag, owner, pool, try, cause, subject, label.NAME (of an alert of Prometheus),
+    and at (a time with its zone, for mute windows).
     """
     from alerting.config import load as load_routing
 
@@ -55,6 +65,39 @@ def check(file: Path | None, described: tuple[str, ...]) -> None:
     click.echo(f"{path} is right: {len(routing.receivers) - 3} receivers, {_count(routing)} routes.")
     if described:
         _show_way(routing, _event(described), tuple(settings.alerting.apprise_urls))
+    if connect:
+        _reach(routing, settings)
+
+
+def _reach(routing: Routing, settings: Settings) -> None:
+    """Says of every receiver whether somebody answers; fails where one does not."""
+    from alerting.reach import reach_all
+
+    unreachable = []
+    for reached in reach_all(_addresses(routing, settings), _mail(routing, settings)):
+        click.echo(str(reached))
+        if reached.why is not None:
+            unreachable.append(reached.name)
+    if unreachable:
+        raise Failure(f"cannot be reached from here: {', '.join(unreachable)}")
+
+
+def _addresses(routing: Routing, settings: Settings) -> Iterator[tuple[str, str]]:
+    from alerting.channels.chat import receivers
+
+    yield from ((channel.name, channel.url) for channel in routing.channels if channel.url)
+    for url in dict.fromkeys(settings.alerting.apprise_urls):
+        yield from ((channel.name, url) for channel in receivers([url]))
+
+
+def _mail(routing: Routing, settings: Settings) -> SmtpConfig | None:
+    """How mail is sent, where any receiver is told by mail."""
+    from alerting.channels.email import SmtpConfig
+
+    if not any(receiver.emails for receiver in routing.receivers.values()) and not settings.smtp.smtp_host:
+        return None
+    smtp = settings.smtp
+    return SmtpConfig(host=smtp.smtp_host, port=smtp.smtp_port, ssl=smtp.smtp_ssl, starttls=smtp.smtp_starttls)
 
 
 def _count(routing: Routing) -> int:
@@ -72,7 +115,7 @@ def _event(described: tuple[str, ...]) -> AlertEvent:
     given: dict[str, list[str]] = {}
     for item in described:
         key, equals, value = item.partition("=")
-        if not equals or key not in _DESCRIBED:
+        if not equals or not (key in _DESCRIBED or _is_foreign(key)):
             raise Misuse(f"--event {item!r}: write KEY=VALUE{meant(key, _DESCRIBED)}")
         given.setdefault(key, []).append(value)
     one = {key: values[-1] for key, values in given.items()}
@@ -89,8 +132,18 @@ def _event(described: tuple[str, ...]) -> AlertEvent:
         owner=one.get("owner"),
         pool=one.get("pool"),
         try_number=_number(one["try"]) if "try" in one else None,
+        cause=one.get("cause"),
+        subject=one.get("subject"),
+        labels=tuple((key.partition(".")[2], value) for key, value in one.items() if _is_foreign(key)),
         emails=("the task's own email",),
     )
+
+
+def _is_foreign(key: str) -> bool:
+    """A label of Prometheus."""
+    from alerting.matchers import FOREIGN, is_label
+
+    return key.startswith(FOREIGN) and is_label(key)
 
 
 def _number(text: str) -> int:
@@ -108,21 +161,32 @@ def _moment(text: str) -> datetime:
 
 
 def _show_way(routing: Routing, event: AlertEvent, urls: tuple[str, ...]) -> None:
-    """The routes, then each delivery with what would hold it back; the silences where there is a metastore."""
-    from alerting.channels.chat import receivers
-    from alerting.routes import Plan, Suppressed, match
+    """The routes, then each delivery with what would hold it back and what would follow.
 
+    The silences and the troubles that are open now are looked at where there is a metastore.
+    """
+    from alerting.channels.chat import receivers
+    from alerting.kinds import KINDS
+    from alerting.routes import Plan, Suppressed, hold, match
+
+    plan = Plan(tuple(channel.name for channel in receivers(urls)), routing=routing)
+    if ended := KINDS[event.kind].ends:
+        click.echo(f"  told to whoever was told of the {ended.value} that it ends, and to nobody else")
+        return
     for route in routing.routes_of(routing.labels(event)):
         conditions = ", ".join(map(str, route.matchers)) or "everything else"
         click.echo(f"line {route.line} ({conditions}) → {route.receiver}")
-    plan = Plan(tuple(channel.name for channel in receivers(urls)), routing=routing)
-    targets = match(event, plan, _active_silences())
+    standing = _standing(plan)
+    targets = match(event, plan, standing.silences)
     if isinstance(targets, Suppressed):
         click.echo(f"  told to nobody: {targets.reason}")
         return
-    for target in targets:
+    held = _inhibited(event, plan, standing)
+    for target in targets if held is None else hold(targets, held):
         where = f"{target.channel} {', '.join(target.addresses)}".rstrip()
         click.echo(f"  {where}: {_when(target.held.reason if target.held else None, target.group)}")
+    for line in _what_follows(event, plan, targets):
+        click.echo(f"  {line}")
 
 
 def _when(held: str | None, group: Any) -> str:
@@ -134,19 +198,70 @@ def _when(held: str | None, group: Any) -> str:
     return f"told after {group.wait.total_seconds():g} s, with others of {by}"
 
 
-def _active_silences() -> list[Silence]:
+def _what_follows(event: AlertEvent, plan: Plan, targets: tuple[Target, ...]) -> list[str]:
+    """What each receiver that is told asks for if nobody acknowledges it, if it lasts, and if it cannot be told."""
+    from alerting.kinds import KINDS
+    from alerting.spans import span
+
+    lines: list[str] = []
+    for name in dict.fromkeys(target.receiver for target in targets if target.held is None):
+        receiver = plan.receiver(name)
+        if receiver is None:
+            continue
+        if receiver.escalate and KINDS[event.kind].trouble:
+            lines += _chain(receiver.name, plan)
+        if receiver.repeat_interval and any(known.ends is event.kind for known in KINDS.values()):
+            lines.append(
+                f"{name} is told again every {span(receiver.repeat_interval)} until it is over or acknowledged"
+            )
+        if receiver.fallback:
+            away = f"or a channel of it is down for {span(receiver.fallback.after)}"
+            lines.append(f"{name} falls back to {receiver.fallback.to} where a message dies, {away}")
+    return lines
+
+
+def _chain(name: str, plan: Plan) -> list[str]:
+    from alerting.spans import span
+
+    lines: list[str] = []
+    receiver = plan.receiver(name)
+    while receiver is not None and receiver.escalate is not None:
+        after, to = span(receiver.escalate.after), receiver.escalate.to
+        lines.append(f"{receiver.name} escalates to {to} where nobody acknowledges it within {after}")
+        receiver = plan.receiver(to)
+    return lines
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """What holds back at this moment."""
+
+    silences: tuple[Silence, ...] = ()
+    sources: tuple[Source, ...] = ()
+
+
+def _inhibited(event: AlertEvent, plan: Plan, standing: _Standing) -> Suppressed | None:
+    from alerting.groups import why_held
+
+    return why_held(0, event, plan, (), standing.sources)  # no event has the number 0
+
+
+def _standing(plan: Plan) -> _Standing:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from alerting import silences
+    from alerting import inhibitions, silences
     from alerting.clock import database_now
     from engine.metastore.errors import MetastoreError
 
     try:
         with open_store() as store, store.read() as connection:
-            return silences.active(connection, database_now(connection))
+            now = database_now(connection)
+            sources = inhibitions.open_sources(connection, now, plan.inhibitions, plan.severity)
+            return _Standing(tuple(silences.active(connection, now)), tuple(sources))
     except (MetastoreError, SQLAlchemyError) as error:
-        click.echo(f"windsock: silences are not looked at: {str(error).splitlines()[0]}", err=True)
-        return []
+        told = str(error).splitlines()[0]
+        click.echo(f"windsock: silences and open troubles are not looked at: {told}", err=True)
+        return _Standing()
 
 
 @click.command("show")
@@ -163,6 +278,7 @@ def show_alert(key: int, output: str) -> None:
     if not found:
         raise Failure(f"there is no delivery {key}; see: windsock alerts list")
     rows = [dataclasses.asdict(entry) for entry in found]
+    shown = [row | {"remarks": remarks(entry)} for row, entry in zip(rows, found, strict=True)]
     columns = {
         "delivery_id": "id",
         "kind": "what",
@@ -174,7 +290,16 @@ def show_alert(key: int, output: str) -> None:
     if output != "json":
         first = found[0]
         click.echo(f"{first.channel or 'nobody'}: {first.state}, {first.attempts} attempts. Alerts in it: {len(found)}")
-    show(rows, output, columns=columns, below="error")
+    show(rows if output == "json" else shown, output, columns=columns, below="remarks")
+
+
+def remarks(entry: Entry) -> str:
+    """Why it is told where no route led, who looks after it, and what went wrong; empty where there is nothing."""
+    told = {"escalation": "escalated", "repeat": "told again", "fallback": "as the fallback", "resolved": "the end"}
+    acked = f"acknowledged by {entry.acked_by}" if entry.acked_by else ""
+    comment = f": {entry.ack_comment}" if entry.ack_comment else ""
+    parts = (told.get(entry.origin or "", ""), f"{acked}{comment}" if acked else "", entry.error or "")
+    return "; ".join(part for part in parts if part)
 
 
 @click.command()

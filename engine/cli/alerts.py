@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.alert_routes import check, deliveries, show_alert, silence
+from engine.cli.alert_acks import ack
+from engine.cli.alert_routes import check, deliveries, remarks, show_alert, silence
 from engine.cli.errors import Failure, Misuse
 from engine.cli.opening import open_store
 from engine.cli.output import output_option, show
@@ -25,10 +26,10 @@ _SETTLED = frozenset({"delivered", "dead", "suppressed"})
 
 @click.group()
 def alerts() -> None:
-    """List, test, silence and replay alerts, and check where they go."""
+    """List, test, silence, acknowledge and replay alerts, and check where they go."""
 
 
-for command in (check, show_alert, deliveries, silence):
+for command in (check, show_alert, deliveries, silence, ack):
     alerts.add_command(command)
 
 
@@ -36,15 +37,23 @@ for command in (check, show_alert, deliveries, silence):
 @click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="Only these; may be repeated.")
 @click.option("--dag", "dag_id", help="Only those of one DAG.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--all", "everything", is_flag=True, help="Retries and the like that nobody asked for, too.")
 @output_option
-def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, output: str) -> None:
-    """List alerts, newest first, with where each was delivered, or why it was not."""
+def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, everything: bool, output: str) -> None:
+    """List alerts, newest first, with where each was delivered, or why it was not.
+
+    What is no trouble and nobody asked to be told of, such as a retry of a task without an email, is left out unless
+    --all or --state suppressed asks for it.
+    """
     import dataclasses
 
+    from alerting.history import is_worth_a_look, state_words, subjects
     from alerting.outbox import listing
 
+    also = [] if everything or "suppressed" in states else [is_worth_a_look()]
     with open_store() as store, store.read() as connection:
-        found = listing(connection, limit=limit, states=states, dag_id=dag_id)
+        found = listing(connection, limit=limit, states=states, dag_id=dag_id, also=also)
+        named = subjects(connection, found)
     rows = [dataclasses.asdict(entry) for entry in found]
     columns = {
         "delivery_id": "id",
@@ -55,10 +64,16 @@ def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, output:
         "state": "state",
     }
     shown = [
-        row | {"about": _about(entry), "when": f"{entry.occurred_at:%m-%d %H:%M:%S}"}
+        row
+        | {
+            "about": _about(entry, named.get(entry.event_id)),
+            "when": f"{entry.occurred_at:%m-%d %H:%M:%S}",
+            "state": state_words(entry),
+            "remarks": remarks(entry),
+        }
         for row, entry in zip(rows, found, strict=True)
     ]
-    show(rows if output == "json" else shown, output, columns=columns, empty="No alerts.", below="error")
+    show(rows if output == "json" else shown, output, columns=columns, empty="No alerts.", below="remarks")
 
 
 @alerts.command()
@@ -224,5 +239,5 @@ def _why_not(store: Store, settings: Settings, entries: list[Entry], timeout: fl
     return "\n".join([f"not settled after {timeout:g} s; it is tried on:", *told])
 
 
-def _about(entry: Entry) -> str:
-    return " ".join(part for part in (entry.dag_id, entry.task_id) if part)
+def _about(entry: Entry, subject: str | None) -> str:
+    return " ".join(part for part in (subject, entry.dag_id, entry.task_id) if part)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from engine.cli.errors import Failure
+from engine.cli.alertmanager import write
+from engine.cli.errors import Failure, Misuse
 
 _MARK = "pyproject.toml"
 
@@ -16,12 +17,28 @@ _MARK = "pyproject.toml"
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; exit status 1 where a file is not what it should be.")
 @click.option("--root", type=click.Path(path_type=Path, file_okay=False), help="The checkout; by default the code's.")
-def generate(check: bool, root: Path | None) -> None:
+@click.option(
+    "--alertmanager",
+    metavar="FILE",
+    help="Instead: write the configuration of an Alertmanager of your own from alerting.yml; - is stdout.",
+)
+@click.option("--forward", is_flag=True, help="With --alertmanager: it hands everything to Windsock, which decides.")
+def generate(check: bool, root: Path | None, alertmanager: str | None, forward: bool) -> None:
     """Write the generated files into the checkout, or check them.
 
     They are the StatsD mappings, the Prometheus rules and configuration, the boards, what docker-compose.yml mounts,
     and the reference pages.
+
+    With --alertmanager, write one file for an Alertmanager that `windsock up` does not start: the receivers, routes and
+    mute windows of alerting.yml as far as it has such things. What it has not is told.
     """
+    if alertmanager is not None:
+        if check or root is not None:
+            raise Misuse("--alertmanager writes another file; leave --check and --root out")
+        write(alertmanager, forward=forward)
+        return
+    if forward:
+        raise Misuse("--forward goes with --alertmanager FILE")
     root = root or Path(__file__).parents[2]
     if not (root / _MARK).exists():
         raise Failure(f"{root} is not a checkout of Windsock (it has no {_MARK}); name one with --root")

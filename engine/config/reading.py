@@ -213,6 +213,18 @@ def _http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _secret_url(text: str) -> str:
+    if text and not re.fullmatch(r"https?://[^\s/?#]+\S*|env:[A-Za-z_]\w*", text):
+        raise RefusedError("empty, env:NAME, or a URL that starts with http:// or https://")
+    return text
+
+
+def _token(text: str) -> str:
+    if text and not re.fullmatch(r"[!-~]{16,500}", text):
+        raise RefusedError("empty, or 16 to 500 letters, digits and signs without blanks")
+    return text
+
+
 def _timezone(text: str) -> str:
     """A name that zoneinfo knows; any spelling of ``utc`` becomes ``UTC``."""
     import zoneinfo
@@ -290,6 +302,8 @@ _FORMS: Mapping[str, Callable[[str], str]] = {
     "any": _any,
     "host": _host,
     "http_url": _http_url,
+    "secret_url": _secret_url,
+    "token": _token,
     "timezone": _timezone,
     "address": _address,
     "metric": _metric,

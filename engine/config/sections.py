@@ -16,6 +16,7 @@ from engine.config import masking
 ExecutorName = Literal["LocalExecutor", "SequentialExecutor"]
 SlaRuns = Literal["scheduled", "scheduled_and_manual", "all"]
 AfterFailure = Literal["wait", "cancel"]
+HeartbeatMethod = Literal["GET", "POST"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
@@ -41,6 +42,8 @@ class About:
         "http_url",
         "database_url",
         "apprise_url",
+        "secret_url",
+        "token",
         "timezone",
         "address",
         "metric",
@@ -233,6 +236,37 @@ class Alerting(Section, frozen=True):
     lease_seconds: Annotated[Seconds, About("Seconds after which an alert whose deliverer has died is taken over.")] = (
         60.0
     )
+    webhook_token: Annotated[
+        str,
+        About(
+            "Bearer token with which Alertmanager calls /api/v1/alertmanager; empty: the one in webhook_token_file.",
+            mask=masking.hide,
+            form="token",
+        ),
+    ] = ""
+    webhook_token_file: Annotated[
+        Path, About("File with that token. `windsock up` makes one where there is none, and tells its Alertmanager.")
+    ] = Path("$WINDSOCK_HOME/webhook-token")
+    watchdog_timeout: Annotated[
+        Seconds, About("Seconds without the Watchdog alert of Prometheus after which its absence is told.")
+    ] = 300.0
+    watchdog_required: Annotated[
+        bool, About("Tell its absence also where no Watchdog was ever received; otherwise only once one was.")
+    ] = False
+    heartbeat_url: Annotated[
+        str,
+        About(
+            "URL of a dead-man's switch that is called while scheduler, notifier and outbox are well; env:NAME takes "
+            "it from the environment of the notifier. Empty: none is.",
+            mask=masking.scheme_only,
+            form="secret_url",
+        ),
+    ] = ""
+    heartbeat_method: Annotated[HeartbeatMethod, About("How heartbeat_url is called: GET or POST.")] = "GET"
+    heartbeat_interval: Annotated[Seconds, About("Seconds between two calls of heartbeat_url.")] = 60.0
+    heartbeat_outbox_age: Annotated[
+        Seconds, About("Age in seconds of the oldest alert not yet delivered from which heartbeat_url is not called.")
+    ] = 300.0
 
 
 class Webserver(Section, frozen=True):

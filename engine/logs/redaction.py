@@ -61,7 +61,8 @@ def setting_secrets(settings: Settings) -> Iterator[str]:
     yield settings.smtp.smtp_password
     yield settings.grafana.token
     yield from _url_password(settings.database.sql_alchemy_conn)
-    for url in settings.alerting.apprise_urls:
+    yield settings.alerting.webhook_token
+    for url in (*settings.alerting.apprise_urls, settings.alerting.heartbeat_url):
         _, _, rest = url.partition("://")
         yield rest
         yield from _url_password(url)

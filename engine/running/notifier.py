@@ -35,6 +35,7 @@ from engine.metrics import Metrics
 from engine.running.callback_outcomes import Retries
 from engine.running.callback_requests import FAREWELL_SECONDS, CallbackRunner, Rules
 from engine.running.environment import hide_secrets
+from engine.running.watchman import Watchman
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,9 @@ def run(settings: Settings) -> int:
     delivery = Delivery(settings, store, metrics, identity.id)
     reload = _Reload(delivery, listener.interrupt)
     redact = Redactor.from_settings(settings).redact
-    hide_secrets(delivery.watch.routing.secret_names if delivery.watch.routing else ())  # from the callbacks
+    watchman = Watchman(settings, store, metrics)
+    named = delivery.watch.routing.secret_names if delivery.watch.routing else ()
+    hide_secrets((*named, *watchman.secret_names))  # from the callbacks
     callbacks = CallbackRunner(
         store,
         metrics,
@@ -135,9 +138,10 @@ def run(settings: Settings) -> int:
     helpers = [
         _helper("callbacks", stop, listener.interrupt, lambda: callbacks.run(stop)),
         _helper("heartbeat", stop, listener.interrupt, lambda: _beat(store, metrics, identity, beat_seconds, stop)),
+        _helper("watchman", stop, listener.interrupt, lambda: watchman.run(stop)),
     ]
     log.info("delivering alerts and running callbacks")
-    delivery.deliverer.run(partial(_wait, listener, callbacks, reload, stop), stop)
+    delivery.deliverer.run(partial(_wait, listener, callbacks, reload, watchman, stop), stop)
     stop.set()
     callbacks.nudge()
     for helper in helpers:
@@ -182,8 +186,14 @@ class _Reload:
 
 
 def _wait(
-    listener: Listener, callbacks: CallbackRunner, reload: _Reload, stop: threading.Event, seconds: float
+    listener: Listener,
+    callbacks: CallbackRunner,
+    reload: _Reload,
+    watchman: Watchman,
+    stop: threading.Event,
+    seconds: float,
 ) -> bool:
+    watchman.turned()
     woken = listener.wait(seconds) and not stop.is_set()
     reload.look()
     if woken:

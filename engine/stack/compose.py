@@ -9,12 +9,13 @@ from typing import Any, Final
 
 import yaml
 
-from engine.links import runbooks_url
+from engine.links import WEBHOOK_PATH, runbooks_url
 
 FOLDER: Final = "deploy/compose"
 BOARDS_FOLDER: Final = "/etc/grafana/boards"  # in Grafana's container
 SITE: Final = "http://localhost:8080"
 GRAFANA: Final = "http://localhost:3000"
+WEBHOOK_TOKEN_FILE: Final = "/tmp/webhook-token"  # noqa: S105, S108 - a path in Alertmanager's container, a tmpfs
 PROBED: Final = ("http://webserver:8080/health", "http://grafana:3000/api/health")
 """What the blackbox exporter asks for."""
 BLACKBOX_MODULE: Final = "http_2xx"
@@ -56,10 +57,11 @@ def _prometheus() -> str:
 
 
 def _alertmanager() -> str:
-    """As generated, but what would reach nobody is mailed to the mail catcher."""
-    from prometheus.generate import alertmanager_config
+    """As generated, and what goes to Windsock is mailed to the mail catcher, too."""
+    from prometheus.alertmanager import WINDSOCK, Webhook, alertmanager_config
 
-    document: dict[str, Any] = yaml.safe_load(alertmanager_config())
+    webhook = Webhook(f"http://webserver:8080{WEBHOOK_PATH}", WEBHOOK_TOKEN_FILE)
+    document: dict[str, Any] = yaml.safe_load(alertmanager_config(webhook))
     mail = {
         "to": "oncall@windsock.local",
         "from": "alertmanager@windsock.local",
@@ -67,10 +69,8 @@ def _alertmanager() -> str:
         "require_tls": False,
         "send_resolved": True,
     }
-    silent = document["route"]["receiver"]
-    document["route"]["receiver"] = "mail"
-    others = [receiver for receiver in document["receivers"] if receiver["name"] != silent]
-    document["receivers"] = [{"name": "mail", "email_configs": [mail]}, *others]
+    (told,) = (receiver for receiver in document["receivers"] if receiver["name"] == WINDSOCK)
+    told["email_configs"] = [mail]
     return _text(document)
 
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from engine.config import Settings
 from engine.config.sections import Prometheus as PrometheusSettings
-from engine.links import runbooks_url
+from engine.links import WEBHOOK_PATH, runbooks_url
 from engine.stack.component import Component, Http, Port
+from engine.stack.webhook_token import ensure_token_file
 
 if TYPE_CHECKING:
+    from prometheus.alertmanager import Webhook
     from prometheus.scrape import OptionalTargets
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "[::1]"}  # noqa: S104
@@ -145,7 +147,7 @@ def write_configurations(settings: Settings) -> None:
             targets=_targets(own),
             rules_dir=rules,
         ),
-        configuration(settings, "alertmanager"): alertmanager_config(),
+        configuration(settings, "alertmanager"): alertmanager_config(_webhook(settings)),
         _provisioning(settings) / "datasources" / "windsock.yaml": datasource(
             f"http://{reachable(own.host)}:{own.port}"
         ),
@@ -157,6 +159,17 @@ def write_configurations(settings: Settings) -> None:
         path.write_text(text, encoding="utf-8")
     for name in ("prometheus", "alertmanager", "grafana"):
         data_folder(settings, name).mkdir(parents=True, exist_ok=True)
+
+
+def _webhook(settings: Settings) -> Webhook | None:
+    """Where there is an alerting.yml, its routes decide of Prometheus' alerts too; else Alertmanager tells nobody."""
+    from prometheus.alertmanager import Webhook
+
+    if not settings.alerting.config_file.exists():
+        return None
+    web, own = settings.webserver, configuration(settings, "alertmanager").with_name("webhook-token")
+    address = f"http://{reachable(web.web_server_host)}:{web.web_server_port}"
+    return Webhook(f"{address}{WEBHOOK_PATH}", str(ensure_token_file(settings.alerting, own)))
 
 
 def _targets(own: PrometheusSettings) -> OptionalTargets:

@@ -1,49 +1,148 @@
-"""The alerts page: who was told of what, what failed, and another try for what is dead."""
+"""The pages of alerts: who was told of what, what failed, another try for what is dead, and one alert in full."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from sqlalchemy import Connection, func, select
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from alerting import outbox
-from alerting.tables import alert_delivery
+from alerting import history, outbox
+from alerting.history import Search
+from alerting.kinds import KINDS, EventKind
+from alerting.outbox import Entry
+from alerting.render import Renderer
+from engine.logs.finding import LogFinder
+from engine.logs.reading import NoLog
 from engine.web.local import local_path
-from engine.web.site import form_of, looking, render, site_of
+from engine.web.silences import LENGTHS, suggested_matchers
+from engine.web.site import Site, form_of, looking, render, site_of
 
 _PER_PAGE: Final = 100
-_STATES: Final = ("pending", "sending", "delivered", "dead", "suppressed")
+_STATES: Final = ("dead", "pending", "sending", "waiting", "delivered", "suppressed", history.UNTOLD)
+_SPANS: Final = {
+    "1h": timedelta(hours=1),
+    "24h": timedelta(days=1),
+    "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the address asks for."""
+
+    state: str = ""
+    dag: str = ""
+    kind: str = ""
+    since: str = ""
+    before: int | None = None
+
+    @classmethod
+    def of(cls, request: Request) -> Wanted:
+        """Raises 404 for what there is not."""
+        asked = request.query_params
+        return cls(
+            _one_of(asked.get("state", ""), _STATES, "state"),
+            asked.get("dag", "").strip()[:250],
+            _one_of(asked.get("kind", ""), tuple(EventKind), "kind"),
+            _one_of(asked.get("since", ""), tuple(_SPANS), "since"),
+            _event(request),
+        )
+
+    def search(self, now: datetime) -> Search:
+        since = now - _SPANS[self.since] if self.since else None
+        return Search(self.state, self.dag, self.kind, since, self.before)
+
+    def address(self, **changes: Any) -> str:
+        known = {"state": self.state, "dag": self.dag, "kind": self.kind, "since": self.since} | changes
+        query = urlencode({name: value for name, value in known.items() if value})
+        return f"/alerts?{query}" if query else "/alerts"
 
 
 def alerts(request: Request) -> Response:
-    """GET /alerts[?state=…&dag=…&before=…]: deliveries, newest event first."""
-    state, dag_id = request.query_params.get("state", ""), request.query_params.get("dag", "").strip()[:250]
-    before = _event(request)
-    if state and state not in _STATES:
-        raise HTTPException(404, f"state must be one of {', '.join(_STATES)}.")
+    """GET /alerts[?state=…&dag=…&kind=…&since=…&before=…]: deliveries, newest event first."""
+    wanted = Wanted.of(request)
     with looking(request) as view:
-        found = outbox.listing(
-            view.connection,
-            limit=_PER_PAGE + 1,
-            states=[state] if state else [],
-            dag_id=dag_id or None,
-            before_event=before,
-        )
-        counts = _counts(view.connection)
-    entries, older = found[:_PER_PAGE], ""
-    if len(found) > _PER_PAGE:
-        # An event's deliveries stay together: the next page begins with the event that was cut.
-        whole = [entry for entry in entries if entry.event_id != found[_PER_PAGE].event_id]
-        entries = whole or entries
-        older = _address(state, dag_id, entries[-1].event_id)
-    addresses = {name: _address(name, dag_id) for name in ("", *_STATES)}
-    shown: dict[str, Any] = {"entries": entries, "counts": counts, "state": state, "dag_id": dag_id, "older": older}
-    return render(request, "alerts.html", view, addresses=addresses, before=before, **shown)
+        found = history.search(view.connection, wanted.search(view.now), _PER_PAGE + 1)
+        counts = history.counts(view.connection)
+        subjects = history.subjects(view.connection, found)
+    entries, more = _whole(found)
+    redact = site_of(request).redactor.redact
+    return render(
+        request,
+        "alerts.html",
+        view,
+        entries=entries,
+        subjects={event_id: redact(subject) for event_id, subject in subjects.items()},
+        counts=counts,
+        wanted=wanted,
+        states=_STATES,
+        kinds=tuple(EventKind),
+        spans=tuple(_SPANS),
+        older=wanted.address(before=entries[-1].event_id) if more else "",
+    )
+
+
+def _whole(found: list[Entry]) -> tuple[list[Entry], bool]:
+    """One page, and whether there is another. An event's deliveries stay together: it begins with what was cut."""
+    if len(found) <= _PER_PAGE:
+        return found, False
+    entries = found[:_PER_PAGE]
+    return [entry for entry in entries if entry.event_id != found[_PER_PAGE].event_id] or entries, True
+
+
+def alert(request: Request) -> Response:
+    """GET /alerts/{event_id}: what happened, every delivery of it, and the message."""
+    event_id: int = request.path_params["event_id"]
+    site = site_of(request)
+    redact = site.redactor.redact
+    with looking(request) as view:
+        entries = history.deliveries_of(view.connection, event_id)
+        event = history.event_of(view.connection, event_id)
+    if not entries:
+        raise HTTPException(404, "There is no alert of this number. Old ones are removed after a while.")
+    return render(
+        request,
+        "alert.html",
+        view,
+        first=entries[0],
+        entries=entries if entries[0].delivery_id is not None else [],
+        event=event,
+        is_trouble=event is not None and KINDS[event.kind].trouble,
+        subject=event and event.subject and redact(event.subject),
+        labels=[(redact(name), redact(value)) for name, value in event.labels] if event else [],
+        message=event and _renderer(site).render(event),
+        matchers=suggested_matchers(event, redact) if event else [],
+        lengths=tuple(LENGTHS),
+    )
+
+
+def _renderer(site: Site) -> Renderer:
+    """As the notifier makes it: what is shown is what is sent."""
+    return Renderer(partial(_log_tail, site.logs), site.redactor.redact, site.settings.alerting.log_lines)
+
+
+def _log_tail(logs: LogFinder, path: str, lines: int) -> list[str]:
+    try:
+        return logs.tail(path, lines)
+    except NoLog as error:
+        return [f"({error})"]
+
+
+def listing(request: Request) -> Response:
+    """GET /api/v1/alerts, with what /alerts takes: the same as JSON."""
+    wanted = Wanted.of(request)
+    with looking(request) as view:
+        entries, more = _whole(history.search(view.connection, wanted.search(view.now), _PER_PAGE + 1))
+    body = {"alerts": entries, "before": entries[-1].event_id if more else None}
+    return Response(msgspec.json.encode(body), media_type="application/json")
 
 
 def replay(request: Request) -> Response:
@@ -60,9 +159,10 @@ def replay(request: Request) -> Response:
     return RedirectResponse(local_path(form.get("back"), "/alerts"), 303)
 
 
-def _counts(connection: Connection) -> dict[str, int]:
-    statement = select(alert_delivery.c.state, func.count()).group_by(alert_delivery.c.state)
-    return {row[0]: row[1] for row in connection.execute(statement)}
+def _one_of(text: str, known: tuple[str, ...], what: str) -> str:
+    if text and text not in known:
+        raise HTTPException(404, f"{what} must be one of {', '.join(known)}.")
+    return text
 
 
 def _event(request: Request) -> int | None:
@@ -70,9 +170,3 @@ def _event(request: Request) -> int | None:
     if text and not (text.isdecimal() and len(text) <= 15):
         raise HTTPException(404, "before must be a whole number.")
     return int(text) if text else None
-
-
-def _address(state: str, dag_id: str, before: int | None = None) -> str:
-    known = {"state": state, "dag": dag_id, "before": before}
-    query = urlencode({name: value for name, value in known.items() if value})
-    return f"/alerts?{query}" if query else "/alerts"

@@ -21,9 +21,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from engine.links import WEBHOOK_PATH
 from engine.metastore.errors import MetastoreError
 from engine.metastore.store import Store
-from engine.web import actions, alerts, health, pages, signin
+from engine.web import acks, actions, alertmanager, alerts, health, pages, signin, silences
 from engine.web.errors import show_http_error
 from engine.web.guard import Guard
 from engine.web.runbooks import runbook
@@ -43,7 +44,7 @@ _ATTEMPT: Final = f"{_DAG}/runs/{{run_id}}/tasks/{{task_id}}/attempts/{{try_numb
 
 
 def create_app(settings: Settings, store: Store) -> Starlette:
-    """The ASGI application. Every route but /login, /health, /runbooks and /static wants a session."""
+    """The ASGI application. Every route but /login, /health, /runbooks, /static and the webhook wants a session."""
     site = Site(settings, store, make_templates())
     health_limiter = CapacityLimiter(_HEALTH_CHECKS_AT_ONCE)
 
@@ -55,6 +56,7 @@ def create_app(settings: Settings, store: Store) -> Starlette:
             Route("/", pages.home),
             Route("/health", show_health),
             Route("/api/v1/health", show_health),
+            Route(WEBHOOK_PATH, alertmanager.receive, methods=["POST"]),
             Route("/login", signin.login_form),
             Route("/login", signin.login, methods=["POST"]),
             Route("/logout", signin.logout, methods=["POST"]),
@@ -68,6 +70,12 @@ def create_app(settings: Settings, store: Store) -> Starlette:
             Route("/import-errors", pages.import_errors),
             Route("/alerts", alerts.alerts),
             Route("/alerts/replay", alerts.replay, methods=["POST"]),
+            Route("/alerts/ack", acks.ack, methods=["POST"]),
+            Route("/alerts/silences", silences.page),
+            Route("/alerts/silences", silences.add, methods=["POST"]),
+            Route("/alerts/silences/expire", silences.expire, methods=["POST"]),
+            Route("/alerts/{event_id:int}", alerts.alert),
+            Route("/api/v1/alerts", alerts.listing),
             Route("/runbooks/{name}", runbook),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],

@@ -9,6 +9,8 @@ For each request, in this order:
 
 The session cookie is SameSite=Strict, so a browser that follows a link from a web mail does not send it at first.
 Such a request gets a page that loads the same address once more, now from ourselves and with the cookie.
+
+What only programs call (``PROGRAM_PATHS``) has neither session nor form: such a route wants a token of its own.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 
+from engine.links import WEBHOOK_PATH
 from engine.metastore.errors import MetastoreError
 from engine.web.errors import error_page
 from engine.web.sessions import find_session
@@ -41,6 +44,7 @@ log = logging.getLogger(__name__)
 SESSION_COOKIE: Final = "windsock_session"
 LOGIN_COOKIE: Final = "windsock_login"
 PUBLIC_PATHS: Final = frozenset({"/login", "/health", "/api/v1/health"})
+PROGRAM_PATHS: Final = frozenset({WEBHOOK_PATH})
 STATIC_PREFIX: Final = "/static/"
 RUNBOOKS_PREFIX: Final = "/runbooks/"
 MOST_FORM_BYTES: Final = 64 * 1024
@@ -88,6 +92,8 @@ class Guard:
 
     async def _refusal(self, request: Request) -> Response | None:
         """None where the request may pass; its session and form are in the scope then."""
+        if request.scope["path"] in PROGRAM_PATHS:
+            return None
         session = None
         # The scope's path, never request.url's: that one is put together with a Host header of the sender's choice.
         if not is_public(request.scope["path"]):

@@ -17,9 +17,11 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from alerting import history
 from alerting.clock import database_now
 from engine import links
 from engine.logs.finding import LogFinder
+from engine.logs.redaction import Redactor
 from engine.web import queries, words
 from engine.web.local import local_path
 from engine.web.sessions import Session
@@ -45,6 +47,10 @@ class Site:
     @cached_property
     def logs(self) -> LogFinder:
         return LogFinder.from_settings(self.settings.logging)
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        return Redactor.from_settings(self.settings)
 
     @property
     def threshold(self) -> timedelta:
@@ -133,6 +139,8 @@ def make_templates() -> Environment:
         schedule_words=words.schedule_words,
         cause_words=words.cause_words,
         signal_words=words.signal_words,
+        kind_words=words.kind_words,
+        told_words=history.state_words,
     )
     environment.globals.update(
         dag_url=links.dag_url,

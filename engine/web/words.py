@@ -6,6 +6,7 @@ import re
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
+from alerting.kinds import EventKind
 from engine.authoring.serialized import (
     ContinuousSchedule,
     CronSchedule,
@@ -45,6 +46,10 @@ _CAUSES: Final = {
     Cause.QUEUED: "it waited too long for a slot",
     Cause.ENDED: "it was ended from outside",
 }
+_KINDS: Final = {
+    EventKind.PROMETHEUS_FIRING.value: "Alert of Prometheus",
+    EventKind.PROMETHEUS_RESOLVED.value: "Resolved in Prometheus",
+}
 _PRESETS: Final = {
     "@hourly": "Every hour",
     "@daily": "Daily at 00:00",
@@ -62,6 +67,11 @@ _UNITS: Final = ((86_400, "day"), (3_600, "h"), (60, "min"), (1, "s"))
 def state_words(state: str | None) -> str:
     """``up_for_retry`` → "up for retry"; no state → "not yet due"."""
     return state.replace("_", " ") if state else "not yet due"
+
+
+def kind_words(kind: str) -> str:
+    """What an alert tells: ``task_failed`` → "Task failed"."""
+    return _KINDS.get(kind) or state_words(kind).capitalize()
 
 
 def sign(state: str | None) -> str:

@@ -22,12 +22,32 @@ SIGNALS: tuple[Signal, ...] = (
     ),
     counter(
         "alerts.suppressed",
-        "Alerts that somebody was not told of, by reason: nobody, silence, mute_window",
+        "Alerts that somebody was not told of, by reason: nobody, silence, mute_window, inhibited, unwanted",
         WINDSOCK,
         labels=(Label.REASON,),
     ),
+    counter(
+        "alerts.follow_ups",
+        "Messages that followed another, by reason: escalation, repeat, fallback",
+        WINDSOCK,
+        labels=(Label.REASON,),
+    ),
+    counter(
+        "alerts.possible_duplicates",
+        "Messages that a receiver may have got twice: a deliverer died or stalled before it wrote their outcome down",
+        WINDSOCK,
+        labels=(Label.CHANNEL,),
+        note="a second one carries the same Message-ID or Idempotency-Key",
+    ),
     gauge("alerts.groups_open", "Groups of alerts that have, or may soon have, something to tell", WINDSOCK),
     gauge("alerts.config_ok", "1 where alerting.yml was read or is absent, 0 where it is wrong", WINDSOCK),
+    counter(
+        "alerts.heartbeats",
+        "Heartbeats to the dead-man's switch, by outcome: sent, failed, withheld",
+        WINDSOCK,
+        labels=(Label.OUTCOME,),
+        note="withheld: scheduler, deliverer or outbox are not well",
+    ),
     gauge("alerts.backlog", "Alerts waiting in the outbox", WINDSOCK),
     gauge(
         "alerts.oldest_pending_seconds",
@@ -37,9 +57,9 @@ SIGNALS: tuple[Signal, ...] = (
     ),
     timer(
         "alerts.delivery_delay",
-        "From the event to the receiver's acceptance",
+        "From the event to the receiver's acceptance, or to the death of the delivery, by outcome: delivered, dead",
         WINDSOCK,
-        labels=(Label.CHANNEL,),
+        labels=(Label.CHANNEL, Label.OUTCOME),
         buckets=Buckets.DURATION,
     ),
     counter(

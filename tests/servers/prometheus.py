@@ -19,14 +19,15 @@ from tests.servers.processes import ServerFolder, ServerProcess, free_port
 class Prometheus:
     """Scrapes itself and `targets` (job → addresses), and evaluates `rules` (file name → content).
 
-    Alerts go to the target of the job ``alertmanager``, where there is one.
+    Alerts go to the target of the job ``alertmanager``, where there is one. `options` are further arguments.
     """
 
-    def __init__(self, targets: Mapping[str, list[str]], rules: Mapping[str, str]) -> None:
+    def __init__(self, targets: Mapping[str, list[str]], rules: Mapping[str, str], *options: str) -> None:
         self.port = free_port()
         self._folder = ServerFolder("prometheus", None)
         self._targets = {**targets, "prometheus": [f"127.0.0.1:{self.port}"]}
         self._rules = rules
+        self._options = options
 
     def start(self) -> None:
         for name, text in self._rules.items():
@@ -38,6 +39,7 @@ class Prometheus:
             f"--config.file={config}",
             f"--storage.tsdb.path={self._folder.path / 'data'}",
             f"--web.listen-address=127.0.0.1:{self.port}",
+            *self._options,
         ]
         self._process = ServerProcess(command, self._folder.path)
         self._process.wait_ready(self._ready, "Prometheus")

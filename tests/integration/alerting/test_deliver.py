@@ -92,7 +92,7 @@ def test_twenty_failures_are_each_told_when_they_are_recorded_not_when_somebody_
             world.record(failure(n))
             world.until(delivered=2 * (n + 1))
     for channel in ("email", chat_name(webhook_server)):
-        delays = world.meter.timings[f"alerts.delivery_delay,channel={channel}"]
+        delays = world.meter.timings[f"alerts.delivery_delay,channel={channel},outcome=delivered"]
         assert len(delays) == 20
         record_property(f"{channel} p50 seconds", statistics.median(delays))
         record_property(f"{channel} p95 seconds", statistics.quantiles(delays, n=20)[-1])
@@ -309,6 +309,7 @@ def test_a_receiver_that_never_answers_is_written_off_and_its_message_taken_agai
         world.until(delivered=2)
         let_go.set()
     assert sorted(states_of(outbox_engine)) == ["delivered", "delivered"]
+    assert world.meter.counts["alerts.possible_duplicates,channel=scripted-1"] == 2
 
 
 def test_what_is_accepted_late_still_counts_while_nobody_took_it_over(
@@ -412,6 +413,9 @@ def test_it_measures_what_it_does(outbox_engine: Engine, failure: Failing) -> No
     assert counts["alerts.delivered,channel=scripted-1"] == 1
     assert counts["alerts.dead,channel=scripted-1"] == 1
     assert counts["alerts.attempt_failures,channel=scripted-1,reason=rejected"] == 1
+    assert counts["alerts.possible_duplicates,channel=scripted-1"] == 0
+    for outcome in ("delivered", "dead"):
+        assert len(world.meter.timings[f"alerts.delivery_delay,channel=scripted-1,outcome={outcome}"]) == 1
 
 
 def test_it_gauges_what_waits(outbox_engine: Engine, failure: Failing) -> None:

@@ -1,4 +1,4 @@
-"""windsock alerts check, show, deliveries and silence."""
+"""windsock alerts check, show, ack, deliveries and silence."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.routes import Plan
 from engine.metastore.store import Store, Tx
+from tests.servers.mail import MailServer
+from tests.servers.webhook import WebhookServer
 
 Command = Callable[..., Result]
 MOMENT = datetime(2026, 11, 23, 14, tzinfo=UTC)
@@ -139,6 +141,135 @@ def test_show_tells_of_every_event_of_a_message(windsock: Command, store: Store)
         {"channel": "email", "state": "pending", "count": 1},
         {"channel": "email", "state": "waiting", "count": 2},
     ]
+
+
+FOLLOWED = """\
+channels:
+  room: json://127.0.0.1:PORT/secret-path
+  away: json://127.0.0.1:9/secret-path
+receivers:
+  ops:
+    email: ops@example.org
+    channels: [room]
+    escalate: {after: 10m, to: lead}
+    repeat_interval: 4h
+    fallback: {to: boss, after: 2m}
+  lead: {email: lead@example.org, escalate: {after: 1h, to: boss}}
+  boss: {email: boss@example.org, channels: [away]}
+route: {receiver: ops}
+"""
+
+
+def test_check_shows_what_would_follow(windsock: Command, alerting_yml: Path, store: Store) -> None:
+    alerting_yml.write_text(FOLLOWED.replace("PORT", "9"), encoding="utf-8")
+    told = windsock("alerts", "check", "--event", "dag=daily").stdout
+    for line in (
+        "ops escalates to lead where nobody acknowledges it within 10m",
+        "lead escalates to boss where nobody acknowledges it within 1h",
+        "ops is told again every 4h until it is over or acknowledged",
+        "ops falls back to boss where a message dies, or a channel of it is down for 2m",
+    ):
+        assert line in told
+    ended = windsock("alerts", "check", "--event", "event=task_recovered").stdout
+    assert "told to whoever was told of the task_failed that it ends, and to nobody else" in ended
+    assert "escalates" not in windsock("alerts", "check", "--event", "event=task_retry").stdout
+
+
+def test_check_shows_what_an_open_trouble_inhibits(windsock: Command, alerting_yml: Path, store: Store) -> None:
+    down = AlertEvent(kind=EventKind.COMPONENT_DOWN, occurred_at=datetime.now(UTC), subject="scheduler on a")
+    store.run(lambda tx: outbox.record(tx.connection, [down]))
+    words = ("--event", "event=dag_late", "--event", "dag=daily", "--event", "at=2026-11-23T12:00+01:00")
+    told = windsock("alerts", "check", *words).stdout
+    assert "email ops@example.org: not told, inhibited by component down (scheduler on a), event 1" in told
+
+
+def test_check_describes_causes_subjects_and_labels_of_prometheus(windsock: Command, alerting_yml: Path) -> None:
+    routes = "    - {matchers: [cause=lost, subject=a, 'label.team=\"data\"'], receiver: ops}\n"
+    alerting_yml.write_text(FILE.replace("  routes:\n", f"  routes:\n{routes}"), encoding="utf-8")
+    words = ("--event", "cause=lost", "--event", "subject=a", "--event", "label.team=data")
+    assert 'label.team="data") → ops' in windsock("alerts", "check", *words).stdout
+    assert windsock("alerts", "check", "--event", "label.=x").exit_code == 2
+
+
+def test_check_tries_to_reach_every_receiver_and_sends_nothing(
+    windsock: Command,
+    alerting_yml: Path,
+    smtp_server: MailServer,
+    webhook_server: WebhookServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WINDSOCK__SMTP__SMTP_HOST", "127.0.0.1")
+    monkeypatch.setenv("WINDSOCK__SMTP__SMTP_PORT", str(smtp_server.port))
+    alerting_yml.write_text(FOLLOWED.replace("PORT", str(webhook_server.port)), encoding="utf-8")
+    result = windsock("alerts", "check", "--connect")
+    assert result.exit_code == 1
+    assert f"room: 127.0.0.1:{webhook_server.port} answers" in result.stdout
+    assert "away: 127.0.0.1:9, connection refused" in result.stdout
+    assert f"email: 127.0.0.1:{smtp_server.port} answers" in result.stdout
+    assert result.stderr == "windsock: cannot be reached from here: away\n"
+    assert "secret-path" not in result.output
+    assert (webhook_server.requests, smtp_server.mails) == ([], [])
+
+
+def test_check_says_that_mail_is_off_where_a_receiver_is_told_by_mail(windsock: Command, alerting_yml: Path) -> None:
+    result = windsock("alerts", "check", "--connect")
+    assert result.exit_code == 1
+    assert "email: nowhere, mail is off: set WINDSOCK__SMTP__SMTP_HOST" in result.stdout
+
+
+def failed(store: Store, *task_ids: str) -> None:
+    events = [
+        AlertEvent(
+            kind=EventKind.TASK_FAILED, occurred_at=MOMENT, dag_id="daily", run_id="r", task_id=task_id, try_number=1
+        )
+        for task_id in task_ids
+    ]
+    plan = Plan(routing=read(FILE, Path("alerting.yml"), {}))
+
+    def work(tx: Tx) -> None:
+        outbox.record(tx.connection, events)
+        outbox.route(tx.connection, tx.now, plan)
+        groups.flush(tx.connection, tx.now, plan)
+
+    store.run(work)
+
+
+def test_ack_of_a_delivery_is_for_all_that_its_message_tells_of_and_is_shown(windsock: Command, store: Store) -> None:
+    failed(store, "a", "b")
+    words = ("ack", "1", "--author", "alice", "--comment", "I have called them")
+    assert windsock("alerts", *words).stdout == "2 alerts are acknowledged.\n"
+    again = windsock("alerts", "ack", "2", "--author", "bob")
+    assert again.stdout == "0 alerts are acknowledged. 2 had been acknowledged before.\n"
+    for command in (("list",), ("show", "1")):
+        assert windsock("alerts", *command).stdout.count("acknowledged by alice: I have called them") == 2
+    rows = json.loads(windsock("alerts", "list", "-o", "json").stdout)
+    assert {(row["acked_by"], row["ack_comment"]) for row in rows} == {("alice", "I have called them")}
+
+
+def test_ack_takes_an_event_or_what_is_open_of_a_dag(windsock: Command, store: Store) -> None:
+    failed(store, "a", "b", "c")
+    assert windsock("alerts", "ack", "--event", "1").stdout == "1 alert is acknowledged.\n"
+    by_task = windsock("alerts", "ack", "--dag", "daily", "--run", "r", "--task", "b")
+    assert by_task.stdout == "1 alert is acknowledged.\n"
+    assert windsock("alerts", "ack", "--dag", "daily").stdout == "1 alert is acknowledged.\n"
+    assert windsock("alerts", "ack", "--dag", "daily").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        ((), 2, "say what you acknowledge"),
+        (("--task", "t"), 2, "--run and --task need --dag"),
+        (("7",), 1, "there is no delivery 7; see: windsock alerts list"),
+        (("--event", "7"), 1, "there is no event 7"),
+        (("--dag", "none"), 1, "nothing of that is open and not acknowledged"),
+    ],
+)
+def test_an_ack_of_nothing_says_what_to_do(
+    windsock: Command, store: Store, words: tuple[str, ...], code: int, told: str
+) -> None:
+    result = windsock("alerts", "ack", *words)
+    assert (result.exit_code, told in result.stderr) == (code, True)
 
 
 def test_a_line_of_the_list_fits_into_80_columns(windsock: Command, store: Store) -> None:

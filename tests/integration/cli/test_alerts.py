@@ -11,7 +11,8 @@ from sqlalchemy import update
 
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
-from alerting.outbox import record
+from alerting.outbox import record, route
+from alerting.routes import Plan
 from alerting.tables import alert_delivery, alert_event
 from engine.config import load
 from engine.config.fingerprint import DELIVERY, fingerprint
@@ -70,6 +71,30 @@ def test_list_filters_by_state_and_dag(windsock: Command, dead_delivery: int) ->
     assert ids("--state", "pending") == []
     assert ids("--dag", "d") == [7]
     assert ids("--dag", "e") == []
+
+
+def test_list_leaves_out_what_is_no_trouble_and_nobody_asked_for(windsock: Command, store: Store) -> None:
+    kinds = (EventKind.TASK_FAILED, EventKind.TASK_RETRY, EventKind.PROMETHEUS_FIRING)
+    events = [
+        AlertEvent(kind=kind, occurred_at=MOMENT, dag_id="d", run_id="r", subject=f"about-{kind.value}")
+        for kind in kinds
+    ]
+
+    def work(tx: Tx) -> None:
+        record(tx.connection, events)
+        route(tx.connection, tx.now, Plan())
+
+    store.run(work)
+    quiet = windsock("alerts", "list").stdout
+    assert [kind.value in quiet for kind in kinds] == [True, False, True]
+    assert "not told" in quiet
+    assert "about-prometheus_firing d" in quiet
+    for words in (("--all",), ("--state", "suppressed")):
+        everything = windsock("alerts", "list", *words).stdout
+        assert all(kind.value in everything for kind in kinds)
+        assert "nobody asked" in everything
+    states = {row["state"] for row in json.loads(windsock("alerts", "list", "--all", "-o", "json").stdout)}
+    assert states == {"suppressed"}  # for programs it stays what it is
 
 
 def test_replay_makes_a_dead_delivery_pending_again(windsock: Command, store: Store, dead_delivery: int) -> None:

@@ -52,7 +52,7 @@ class Stack:
     running: dict[str, ServerProcess] = field(default_factory=dict)
 
     def environment(self, name: str) -> dict[str, str]:
-        values = {key: "secret0" if how == "?" else example()[key] for key, how in variables().items()}
+        values = {key: "secret0-secret0-secret0" if how == "?" else example()[key] for key, how in variables().items()}
         written = {key: filled(value, values) for key, value in services()[name]["environment"].items()}
         here = {
             "WINDSOCK_HOME": str(self.home),

@@ -58,9 +58,9 @@ def test_alertmanager_accepts_its_configuration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("alert", "receiver"), [("WindsockAlertmanagerDown", "mail"), ("WindsockWatchdog", "watchdog")]
+    ("alert", "receiver"), [("WindsockAlertmanagerDown", "windsock"), ("WindsockWatchdog", "watchdog")]
 )
-def test_alerts_are_mailed_and_the_watchdog_is_not(alert: str, receiver: str) -> None:
+def test_alerts_are_handed_on_and_the_watchdog_more_often(alert: str, receiver: str) -> None:
     file = f"--config.file={GENERATED / 'alertmanager' / 'alertmanager.yml'}"
     done = run(require("amtool"), "config", "routes", "test", file, f"alertname={alert}", "severity=critical")
     assert done.stdout.strip() == receiver

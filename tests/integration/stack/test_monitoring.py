@@ -12,6 +12,7 @@ import yaml
 from engine.config import Settings, load
 from engine.stack.monitoring import configuration, grafana, write_configurations
 from prometheus import RUNBOOKS_DIR
+from tests.servers.binaries import require
 
 ENVIRONMENT = {
     "WINDSOCK__EXPORTER__PORT": "19102",
@@ -128,3 +129,36 @@ def test_writing_again_changes_nothing(settings: Settings) -> None:
     before = configuration(settings, "prometheus").read_text()
     write_configurations(settings)
     assert configuration(settings, "prometheus").read_text() == before
+
+
+def test_where_there_is_an_alerting_yml_alertmanager_hands_everything_to_windsock(tmp_path: Path) -> None:
+    (tmp_path / "alerting.yml").write_text("route: {receiver: nobody}\n")
+    made = load(ENVIRONMENT, tmp_path)
+    write_configurations(made)
+    path = configuration(made, "alertmanager")
+    done = subprocess.run([require("amtool"), "check-config", path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for receiver in yaml.safe_load(path.read_text())["receivers"]:
+        (webhook,) = receiver["webhook_configs"]
+        assert webhook["url"] == "http://127.0.0.1:18080/api/v1/alertmanager"
+        token = Path(webhook["http_config"]["authorization"]["credentials_file"])
+        assert token == tmp_path / "webhook-token"
+        assert (len(token.read_text().strip()) >= 32, token.stat().st_mode & 0o777) == (True, 0o600)
+    before = (tmp_path / "webhook-token").read_text()
+    write_configurations(made)
+    assert (tmp_path / "webhook-token").read_text() == before
+
+
+def test_a_token_of_the_settings_is_the_one_that_alertmanager_gets(tmp_path: Path) -> None:
+    (tmp_path / "alerting.yml").write_text("route: {receiver: nobody}\n")
+    made = load({**ENVIRONMENT, "WINDSOCK__ALERTING__WEBHOOK_TOKEN": "a-token-of-24-characters"}, tmp_path)
+    write_configurations(made)
+    (first, *_) = yaml.safe_load(configuration(made, "alertmanager").read_text())["receivers"]
+    token = Path(first["webhook_configs"][0]["http_config"]["authorization"]["credentials_file"])
+    assert token.read_text().strip() == "a-token-of-24-characters"
+    assert not (tmp_path / "webhook-token").exists()
+
+
+def test_without_an_alerting_yml_alertmanager_tells_nobody(settings: Settings) -> None:
+    receivers = yaml.safe_load(configuration(settings, "alertmanager").read_text())["receivers"]
+    assert receivers == [{"name": "nobody"}, {"name": "watchdog"}]

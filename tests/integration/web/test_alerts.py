@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import insert, select
 
+from alerting import alertmanager, silences
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.outbox import record
 from alerting.tables import alert_delivery, alert_event
 from engine.metastore.store import Store
+from tests.contract.alerting.test_alertmanager import a_body, an_alert
 from tests.integration.web.conftest import Browser
 from tests.integration.web.world import World
 
@@ -25,9 +28,17 @@ Tell = Callable[..., int]
 def tell(store: Store, world: World) -> Tell:
     """Writes a task's failure that was told, or was not; returns the delivery's number."""
 
-    def tell(task_id: str, state: str, dag_id: str = "sales", seconds: float = 60, error: str | None = None) -> int:
+    def tell(
+        task_id: str,
+        state: str,
+        dag_id: str = "sales",
+        seconds: float = 60,
+        error: str | None = None,
+        kind: EventKind = EventKind.TASK_FAILED,
+        channel: str | None = None,
+    ) -> int:
         event = AlertEvent(
-            kind=EventKind.TASK_FAILED,
+            kind=kind,
             occurred_at=world.now - timedelta(seconds=seconds),
             dag_id=dag_id,
             run_id="manual__1",
@@ -40,7 +51,7 @@ def tell(store: Store, world: World) -> Tell:
             event_id = tx.connection.execute(select(alert_event.c.id).where(key)).scalar_one()
             row = {
                 "event_id": event_id,
-                "channel": "" if state == "suppressed" else "slack-1",
+                "channel": channel or ("" if state == "suppressed" else "slack-1"),
                 "target": task_id,
                 "address": "",
                 "state": state,
@@ -145,3 +156,133 @@ def test_words_from_outside_stay_words(look: Look, tell: Tell) -> None:
     tell("clean", "dead", error="<script>alert(1)</script>")
     assert "&lt;script&gt;" in look("/alerts")
     assert "<script>alert" not in look("/alerts")
+
+
+def test_what_nobody_asked_for_is_listed_where_it_is_asked_for(look: Look, tell: Tell, store: Store) -> None:
+    tell("quiet", "suppressed", error="nobody asked for it: no email in the DAG file")
+    tell("held", "suppressed", channel="slack-1", error="silence 3 of ops until tomorrow")
+    tell("again", "suppressed", kind=EventKind.TASK_RETRY, error="nobody asked for it")
+    shown = look("/alerts")
+    assert ["quiet" in row for row in rows_of(shown)] == [False, True]  # a failure that nobody hears of is worth a look
+    assert "not told" in rows_of(shown)[1]
+    assert "2 nobody asked" in shown
+    assert ["nobody asked" in row for row in rows_of(look("/alerts?state=untold"))] == [True, True]
+    assert ["held" in row for row in rows_of(look("/alerts?state=suppressed"))] == [True]
+
+
+def test_filters_by_kind_and_time(look: Look, tell: Tell) -> None:
+    tell("load", "delivered", seconds=7200)
+    tell("clean", "delivered", kind=EventKind.TASK_RETRY)
+    assert ["clean" in row for row in rows_of(look("/alerts?kind=task_retry"))] == [True]
+    assert ["clean" in row for row in rows_of(look("/alerts?since=1h"))] == [True]
+    assert len(rows_of(look("/alerts?since=24h"))) == 2
+
+
+@pytest.mark.parametrize("query", ["kind=task_lost", "since=ever", "before=x"])
+def test_refuses_filters_that_there_are_not(browser: Browser, query: str) -> None:
+    assert browser.get(f"/alerts?{query}").status_code == 404
+
+
+def test_an_alert_has_a_page_with_its_deliveries_and_its_message(look: Look, tell: Tell) -> None:
+    number = tell("clean", "dead", error="410 Gone")
+    shown = look("/alerts/1")
+    assert "<h1>Failed: sales.clean</h1>" in shown
+    assert "/dags/sales/runs/manual__1/tasks/clean/attempts/2" in shown
+    assert "410 Gone" in shown
+    assert f'aria-label="Send alert {number} again"' in shown
+    assert "Attempt 2 failed and no retry will follow." in shown
+    assert "dag=&#34;sales&#34;\ntask=&#34;clean&#34;" in shown  # what a silence would begin with
+
+
+def test_an_alert_that_there_is_not_is_not_found(browser: Browser) -> None:
+    assert browser.get("/alerts/17").status_code == 404
+
+
+def test_an_alert_of_prometheus_shows_its_name_labels_and_links(look: Look, store: Store, world: World) -> None:
+    payload = alertmanager.read(a_body(an_alert(labels={"alertname": "<b>Full</b>", "instance": "db-1"})))
+    store.run(lambda tx: alertmanager.receive(tx.connection, world.now, payload))
+    assert "Alert of Prometheus</a>: &lt;b&gt;Full&lt;/b&gt;" in look("/alerts")
+    shown = look("/alerts/1")
+    assert "<h1>Alert of Prometheus: &lt;b&gt;Full&lt;/b&gt;</h1>" in shown
+    assert "instance=db-1" in shown
+    assert 'href="http://localhost:8080/runbooks/WindsockQueueStuck.md"' in shown
+    assert "Nobody yet: the notifier has not looked at it." in shown
+
+
+def test_the_message_of_an_alert_holds_no_secret(look: Look, store: Store, world: World, monkeypatch: Any) -> None:
+    monkeypatch.setenv("SOURCE_PASSWORD", "hunter22hunter22")
+    secret = "hunter22hunter22"
+    event = AlertEvent(
+        kind=EventKind.COMPONENT_DOWN,
+        occurred_at=world.now,
+        subject=f"db with {secret}",
+        error=f"login with {secret} refused",
+        labels=(("dsn", f"me:{secret}"),),
+    )
+    store.run(lambda tx: record(tx.connection, [event]))
+    assert "hunter22" not in look("/alerts")
+    shown = look("/alerts/1")
+    assert "hunter22" not in shown
+    assert "refused" in shown
+
+
+def test_programs_read_the_same_as_json(browser: Browser, tell: Tell) -> None:
+    tell("clean", "dead", error="410 Gone")
+    tell("load", "delivered")
+    found = browser.get("/api/v1/alerts?state=dead").json()
+    assert [(alert["task_id"], alert["error"]) for alert in found["alerts"]] == [("clean", "410 Gone")]
+    assert found["before"] is None
+
+
+def test_whoever_looks_after_an_alert_says_so_once(browser: Browser, look: Look, tell: Tell) -> None:
+    tell("clean", "delivered")
+    assert 'action="/alerts/ack"' in look("/alerts/1")
+    answer = browser.submit("/alerts/ack", event="1", comment="I have called them")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/alerts/1")
+    shown = look("/alerts/1")
+    assert "by admin" in shown
+    assert "I have called them" in shown
+    assert 'action="/alerts/ack"' not in shown
+    assert "seen by admin" in look("/alerts")
+    assert browser.submit("/alerts/ack", event="1").status_code == 409
+    assert browser.submit("/alerts/ack", event="17").status_code == 409
+    assert browser.submit("/alerts/ack", event="all").status_code == 400
+
+
+# --- Silences ---------------------------------------------------------------------------------------------------------
+
+
+def active(store: Store) -> list[silences.Silence]:
+    with store.read() as connection:
+        return silences.active(connection, datetime.now(UTC))
+
+
+def test_a_silence_is_made_shown_and_ended(browser: Browser, look: Look, store: Store) -> None:
+    assert "No silence holds." in look("/alerts/silences")
+    fields = {"matchers": 'dag="sales"\r\ntask=~"cle.*"\r\n', "length": "1 day", "comment": "the source moves"}
+    answer = browser.submit("/alerts/silences", **fields)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/alerts/silences")
+    (silence,) = active(store)
+    assert [str(matcher) for matcher in silence.matchers] == ['dag="sales"', 'task=~"cle.*"']
+    assert (silence.author, silence.comment) == ("admin", "the source moves")
+    assert silence.ends_at - silence.starts_at == timedelta(days=1)
+    shown = look("/alerts/silences")
+    assert "task=~&#34;cle.*&#34;" in shown
+    assert "the source moves" in shown
+    assert browser.submit("/alerts/silences/expire", id=str(silence.id)).status_code == 303
+    assert active(store) == []
+    assert browser.submit("/alerts/silences/expire", id=str(silence.id)).status_code == 409
+    assert "the source moves" in look("/alerts/silences?expired=1")
+
+
+def test_a_silence_that_is_wrong_is_given_back_with_the_reasons(browser: Browser, store: Store) -> None:
+    answer = browser.submit("/alerts/silences", matchers="dagg=x\nevent=task_faild", length="4 hours", comment="why?")
+    assert answer.status_code == 400
+    assert "there is no label &#39;dagg&#39;, did you mean dag?" in answer.text
+    assert "there is no event &#39;task_faild&#39;, did you mean task_failed?" in answer.text
+    assert "dagg=x\nevent=task_faild</textarea>" in answer.text
+    assert 'value="why?"' in answer.text
+    for fields in ({"matchers": "", "length": "4 hours"}, {"matchers": "dag=x", "length": "for ever"}):
+        assert browser.submit("/alerts/silences", **fields).status_code == 400
+    assert browser.submit("/alerts/silences/expire", id="all").status_code == 400
+    assert active(store) == []

@@ -6,10 +6,17 @@ from pathlib import Path
 import pytest
 
 from alerting.config import ConfigError, load, read
-from alerting.routing import Routing
+from alerting.routing import BUILT_IN_INHIBITIONS, Escalation, Fallback, Limit, Routing
 
 PAGE = Path("docs/alerting.md")
 ENVIRON = {"OPS_ROOM_URL": "json://127.0.0.1:9/room"}
+CIRCLE = """\
+receivers:
+  a: {email: a@b.org, escalate: {after: 1m, to: b}}
+  b: {email: b@b.org, escalate: {after: 1m, to: c}}
+  c: {email: c@b.org, escalate: {after: 1m, to: b}}
+route: {receiver: a}
+"""
 MINIMAL = "route: {receiver: settings}\n"
 
 
@@ -83,6 +90,37 @@ def test_a_route_takes_from_its_parent_what_it_does_not_say() -> None:
         ("route:\n  receiver: settings\n  receiver: settings", 3, "receiver: comes twice"),
         ("severity: {task_retry: low}\nroute: {receiver: settings}", 1, "there is no severity 'low'"),
         ("receivers:\n  a: {email: a@b.org, limit: {messages: 0}}\nroute: {receiver: a}", 2, "whole number above zero"),
+        ("receivers:\n  a: {email: a@b.org, escalat: {}}\nroute: {receiver: a}", 2, "did you mean escalate?"),
+        ("receivers:\n  a:\n    email: a@b.org\n    escalate: {after: 1m, to: bb}\nroute: {receiver: a}", 4,
+         "receivers.a.escalate.to: there is no receiver 'bb'"),
+        ("receivers:\n  a:\n    email: a@b.org\n    escalate: {to: settings}\nroute: {receiver: a}", 4,
+         "it needs after"),
+        ("receivers:\n  a:\n    email: a@b.org\n    escalate: {after: 1m}\nroute: {receiver: a}", 4, "it needs to"),
+        ("receivers:\n  a:\n    email: a@b.org\n    escalate: {after: 1m, to: nobody}\nroute: {receiver: a}", 4,
+         "nobody is no help"),
+        ("receivers:\n  a:\n    email: a@b.org\n    escalate: {after: 1m, to: a}\nroute: {receiver: a}", 4,
+         "escalates in a circle (a → a)"),
+        (CIRCLE, 3, "receivers.b.escalate: escalates in a circle (b → c → b); let one of them end it"),
+        ("receivers:\n  a: {email: a@b.org, fallback: aa}\nroute: {receiver: a}", 2, "no receiver 'aa'"),
+        ("receivers:\n  a: {email: a@b.org, fallback: a}\nroute: {receiver: a}", 2, "cannot fall back to itself"),
+        ("receivers:\n  a: {email: a@b.org, fallback: {after: 1m}}\nroute: {receiver: a}", 2, "it needs the receiver"),
+        ("fallback: setings\nroute: {receiver: settings}", 1, "did you mean settings?"),
+        ("receivers:\n  a: {email: a@b.org, repeat_interval: 10s}\nroute: {receiver: a}", 2, "shorter than a minute"),
+        ("receivers:\n  a: {email: a@b.org, send_resolved: maybe}\nroute: {receiver: a}", 2, "must be true or false"),
+        ("route: {receiver: settings}\ninhibit:\n  - {source_matchers: event=dag_broken}", 3,
+         "it needs target_matchers"),
+        ("route: {receiver: settings}\ninhibit:\n  - source_matchers: event=sla_missed\n    target_matchers: dag=a", 3,
+         "it never holds, since no event that it names lasts"),
+        ("route: {receiver: settings}\ninhibit:\n  - {source_matchers: dag=a, target_matchers: event=test}", 3,
+         "it accepts no kind of event"),
+        ("route: {receiver: settings}\ninhibit:\n  - {source_matchers: dag=a, target_matchers: dag=b, equal: [tsk]}", 3,
+         "there is no label 'tsk', did you mean task?"),
+        ("route: {receiver: settings}\ninhibit:\n  - {source_matcher: dag=a, target_matchers: dag=b}", 3,
+         "did you mean source_matchers?"),
+        ("channels:\n  room: {rate: 1/1m}\nroute: {receiver: settings}", 2, "it needs a url"),
+        ("channels:\n  room: {url: 'json://x', rat: 1}\nroute: {receiver: settings}", 2, "did you mean rate?"),
+        ("channels:\n  room: {url: 'json://x', concurrency: 99}\nroute: {receiver: settings}", 2, "at most 32"),
+        ("channels:\n  email: {url: 'json://x'}\nroute: {receiver: settings}", 2, "this name is taken"),
         ("route: [", 1, "this is not YAML"),
         ("", 1, "the file is empty"),
     ],
@@ -119,6 +157,46 @@ def test_a_route_whose_conditions_exclude_each_other_is_refused() -> None:
     text = "route: {receiver: settings, routes: [{matchers: dag=a, routes: [{matchers: dag=b}]}]}"
     (complaint,) = complaints(text)
     assert 'dag="a" and dag="b" exclude each other' in complaint
+
+
+def test_what_follows_a_message_is_understood() -> None:
+    routing = understood(
+        """
+        channels:
+          room: {url: env:OPS_ROOM_URL, rate: {messages: 5, per: 1s}, concurrency: 2}
+          email: {rate: {messages: 100, per: 1h}}
+        receivers:
+          ops: {channels: room, escalate: {after: 10m, to: lead}, repeat_interval: 4h, send_resolved: false}
+          lead: {email: lead@example.org, fallback: {to: task-email, after: 2m}}
+          last: {email: last@example.org}
+        fallback: last
+        inhibit:
+          - {source_matchers: [event=dag_broken], target_matchers: 'event=~"task_.*"', equal: [dag, label.team]}
+        route: {receiver: ops}
+        """
+    )
+    ops, lead, last = (routing.receivers[name] for name in ("ops", "lead", "last"))
+    assert (ops.escalate, ops.fallback) == (Escalation(timedelta(minutes=10), "lead"), Fallback("last"))
+    assert (ops.repeat_interval, ops.send_resolved) == (timedelta(hours=4), False)
+    assert (lead.fallback, lead.send_resolved) == (Fallback("task-email", timedelta(minutes=2)), True)
+    assert last.fallback is None
+    assert routing.receivers["settings"].fallback == Fallback("last")
+    assert routing.receivers["nobody"].fallback is None
+    room, email = routing.channels
+    assert (room.rate, room.concurrency) == (Limit(5, timedelta(seconds=1)), 2)
+    assert (email.name, email.url, email.rate) == ("email", "", Limit(100, timedelta(hours=1)))
+    (rule,) = routing.inhibitions
+    assert rule.equal == ("dag", "label.team")
+
+
+def test_without_inhibit_the_built_in_rules_hold_and_with_it_the_written_ones_alone() -> None:
+    assert understood(MINIMAL).inhibitions == BUILT_IN_INHIBITIONS
+    assert understood(f"{MINIMAL}inhibit: []\n").inhibitions == ()
+
+
+def test_the_built_in_inhibitions_are_those_that_the_page_shows() -> None:
+    (shown,) = (block for block in PAGE.read_text(encoding="utf-8").split("```") if block.startswith("\ninhibit:"))
+    assert understood(f"{MINIMAL}{shown}").inhibitions == BUILT_IN_INHIBITIONS
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerting.events import AlertEvent
-from alerting.kinds import EventKind
+from alerting.kinds import KINDS, EventKind
 from alerting.matchers import LABELS, contradictory, implied, labels_of, parse_matcher
 
 words = st.sampled_from(["", "a", "b", "ab", "ba"])
@@ -23,9 +23,15 @@ events = st.builds(
     pool=words | st.none(),
     tags=st.lists(words, max_size=3).map(tuple),
     try_number=st.none() | st.integers(1, 3),
+    cause=words | st.none(),
+    subject=words | st.none(),
 )
 conditions = st.one_of(
-    st.tuples(st.sampled_from(["dag", "task", "tag", "owner", "pool"]), st.sampled_from(["=", "!="]), words),
+    st.tuples(
+        st.sampled_from(["dag", "task", "tag", "owner", "pool", "cause", "subject"]),
+        st.sampled_from(["=", "!="]),
+        words,
+    ),
     st.tuples(st.sampled_from(LABELS), st.sampled_from(["=~", "!~"]), patterns),
 )
 
@@ -39,9 +45,11 @@ def oracle(event: AlertEvent, label: str, operator: str, value: str) -> bool:
         "tag": list(event.tags) or [""],
         "owner": [event.owner or ""],
         "event": [event.kind.value],
-        "severity": [{"task_retry": "warning", "test": "info"}.get(event.kind.value, "error")],
+        "severity": [KINDS[event.kind].severity],
         "pool": [event.pool or ""],
         "try": [str(event.try_number) if event.try_number else ""],
+        "cause": [event.cause or ""],
+        "subject": [event.subject or ""],
     }[label]
     if "~" in operator:
         holds = [re.fullmatch(value, each) is not None for each in values]

@@ -47,6 +47,9 @@ def refusal(home: Path, dotted: str, text: str) -> str:
         ("prometheus.retention", "1h30m", "1h30m"),
         ("alerting.apprise_urls", "", ()),
         ("alerting.apprise_urls", "json://a/b, slack://c/d?to=x%2Cy", ("json://a/b", "slack://c/d?to=x%2Cy")),
+        ("alerting.heartbeat_url", "https://hc.example.org/ping/1f2e?rid=1", "https://hc.example.org/ping/1f2e?rid=1"),
+        ("alerting.heartbeat_url", "env:SWITCH_URL", "env:SWITCH_URL"),
+        ("alerting.webhook_token", "0123456789abcdef", "0123456789abcdef"),
         ("database.sql_alchemy_conn", "postgresql://u:p$HOME@h/d", "postgresql+psycopg://u:p$HOME@h/d"),
         ("database.sql_alchemy_conn", "postgresql+psycopg://h/d", "postgresql+psycopg://h/d"),
         ("database.sql_alchemy_conn", "mariadb://h/d?charset=utf8mb4", "mariadb+pymysql://h/d?charset=utf8mb4"),
@@ -97,6 +100,8 @@ def test_a_tilde_is_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("database.sql_alchemy_conn", "postgresql+psycopg2://h/d", "a URL that starts with postgresql:// (there is no driver psycopg2 here), not postgresql+psycopg2://h/d (*)."),
         ("database.sql_alchemy_conn", "mysql://me:pw@h", "a URL that names a database: mysql://user:password@host/database, not mysql://me:********@h (*)."),
         ("database.sql_alchemy_conn", "sqlite://", "a SQLite URL with a file: sqlite:////absolute/path.db, not sqlite:// (*)."),
+        ("alerting.heartbeat_url", "hc.example.org/secret", "empty, env:NAME, or a URL that starts with http:// or https://, not ******** (*)."),
+        ("alerting.webhook_token", "too short", "empty, or 16 to 500 letters, digits and signs without blanks, not ******** (*)."),
         ("alerting.apprise_urls", "json://a,discord:/x/tok", "URLs of the form service://… (item 2 is not one; a comma in a URL is written %2C), not json://******** (*)."),
     ],
 )  # fmt: skip

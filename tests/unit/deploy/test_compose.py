@@ -26,7 +26,7 @@ SERVICES = services()
 ONE_SHOT = "prepare"
 LONG_LIVED = sorted(set(SERVICES) - {ONE_SHOT})
 OURS = sorted(name for name, service in SERVICES.items() if service["image"].startswith("windsock:"))
-VALUES = {name: "secret0" if how == "?" else example()[name] for name, how in variables().items()}
+VALUES = {name: "secret0-secret0-secret0" if how == "?" else example()[name] for name, how in variables().items()}
 GENERATED = generator.documents()
 
 
@@ -76,6 +76,8 @@ def connections() -> Iterator[tuple[str, str, int]]:
     for receiver in generated("alertmanager/alertmanager.yml")["receivers"]:
         for mail in receiver.get("email_configs", []):
             yield "alertmanager", *_split(mail["smarthost"])
+        for webhook in receiver.get("webhook_configs", []):
+            yield "alertmanager", *_split(urlsplit(webhook["url"]).netloc)
     yield "postgres-exporter", *_split(environment("postgres-exporter")["DATA_SOURCE_URI"].partition("/")[0])
     for name in OURS:
         settings = load(environment(name), Path("/nowhere"))
@@ -108,6 +110,17 @@ def test_every_address_is_a_service_that_listens_there_and_can_be_reached(client
     assert host in SERVICES
     assert shows_port(host, port)
     assert set(SERVICES[client]["networks"]) & set(SERVICES[host]["networks"])
+
+
+def test_alertmanager_has_the_token_that_the_web_server_wants() -> None:
+    alertmanager = SERVICES["alertmanager"]
+    wanted = load(environment("webserver"), Path("/nowhere")).alerting.webhook_token
+    assert environment("alertmanager")["WEBHOOK_TOKEN"] == wanted
+    script = alertmanager["entrypoint"][2]
+    for receiver in generated("alertmanager/alertmanager.yml")["receivers"]:
+        (webhook,) = receiver["webhook_configs"]
+        assert f"> {webhook['http_config']['authorization']['credentials_file']} " in script
+    assert alertmanager["tmpfs"] == ["/tmp"]
 
 
 def test_every_exporter_and_every_watcher_is_scraped() -> None:
@@ -313,7 +326,7 @@ def test_every_variable_stands_in_the_example_and_none_besides() -> None:
 
 def test_there_is_no_default_password() -> None:
     required = {name for name, how in variables().items() if how == "?"}
-    assert required == {name for name in variables() if "PASSWORD" in name}
+    assert required == {name for name in variables() if "PASSWORD" in name or name == "WEBHOOK_TOKEN"}
     assert {example()[name] for name in required} == {""}
     for service in SERVICES.values():
         for key, value in service.get("environment", {}).items():

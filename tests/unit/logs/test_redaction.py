@@ -70,6 +70,15 @@ def test_the_settings_secrets_are_masked(tmp_path: Path) -> None:
     assert told == "******** ******** ******** ******** #alerts"
 
 
+def test_the_token_of_the_webhook_and_the_url_of_the_switch_are_masked(tmp_path: Path) -> None:
+    environ = {
+        "WINDSOCK__ALERTING__WEBHOOK_TOKEN": "a-token-of-24-characters",
+        "WINDSOCK__ALERTING__HEARTBEAT_URL": "https://hc.example.org/4f1c2d7e-secret-part",
+    }
+    redactor = Redactor.from_settings(load(environ, home=tmp_path), environ={})
+    assert redactor.redact("a-token-of-24-characters 4f1c2d7e-secret-part") == "******** ********"
+
+
 def test_the_host_of_a_webhook_is_no_secret(tmp_path: Path) -> None:
     environ = {"WINDSOCK__ALERTING__APPRISE_URLS": "json://a-long-name.internal.example.org/hook"}
     redactor = Redactor.from_settings(load(environ, home=tmp_path), environ={})

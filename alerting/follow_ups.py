@@ -1,0 +1,293 @@
+"""What follows a message: escalation and repetition of what nobody acknowledges, and the fallback of what is not told.
+
+A message that is confirmed leaves rows in ``alert_follow_up``, in the same transaction, where its receiver asks for
+them. When one is due, any deliverer takes it by deleting it, in the transaction that writes the new deliveries, so a
+death at any moment loses nothing and does nothing twice. What is acknowledged or over by then is left out, and what is
+silenced gets a row that says so.
+
+A fallback needs no row of its own: whoever buries a delivery, or finds its channel down for too long, writes the
+deliveries of the fallback receiver, guarded by the delivery's ``fell_back_at``. What is told as a fallback does not
+fall back again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from sqlalchemy import Connection, Row, delete, func, or_, select, update
+
+from alerting import groups, outbox, silences, throttle
+from alerting.cleaning import shorten
+from alerting.database import insert_new
+from alerting.events import AlertEvent, decode
+from alerting.groups import Draft
+from alerting.kinds import KINDS, EventKind
+from alerting.outbox import DeliveryState, Lease
+from alerting.routes import Origin, Plan, Suppressed, SuppressedBy, Target, ways
+from alerting.routing import Receiver
+from alerting.spans import span
+from alerting.tables import alert_ack, alert_delivery, alert_event, alert_follow_up
+
+MOST_AT_ONCE: Final = 50  # follow-ups, or messages that fall back, in one transaction
+REASON_LIMIT: Final = 200
+_ENDING: Final = {known.ends for known in KINDS.values() if known.ends is not None}
+_a, _d, _e, _f = alert_ack.c, alert_delivery.c, alert_event.c, alert_follow_up.c
+
+Events: TypeAlias = Sequence[tuple[int, AlertEvent]]
+ToWhom: TypeAlias = Callable[[AlertEvent], tuple[Target, ...]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was written: the origin of each new message, the channels that have one now, and why some are not told."""
+
+    origins: tuple[Origin, ...] = ()
+    channels: tuple[str, ...] = ()
+    suppressed: tuple[SuppressedBy, ...] = ()
+
+    def __add__(self, other: Told) -> Told:
+        return Told(self.origins + other.origins, self.channels + other.channels, self.suppressed + other.suppressed)
+
+
+def schedule(connection: Connection, now: datetime, lease: Lease, plan: Plan) -> int:
+    """Notes what follows a message that was delivered now; returns how many steps. In the transaction of confirm()."""
+    receiver = plan.receiver(lease.receiver)
+    kinds = {event.kind for event in (lease.event, *lease.others) if event is not None}
+    due: dict[Origin, timedelta] = {}
+    if receiver is None:
+        return 0
+    if receiver.escalate is not None and not lease.turn and any(KINDS[kind].trouble for kind in kinds):
+        due[Origin.ESCALATION] = receiver.escalate.after
+    if receiver.repeat_interval is not None and kinds & _ENDING:
+        due[Origin.REPEAT] = receiver.repeat_interval
+    rows = [{"delivery_id": lease.id, "origin": origin.value, "due_at": now + after} for origin, after in due.items()]
+    if rows:
+        connection.execute(insert_new(connection, alert_follow_up, "delivery_id", "origin").values(rows))
+    return len(rows)
+
+
+def next_due(connection: Connection) -> datetime | None:
+    """When the next follow-up of any message is due."""
+    due: datetime | None = connection.execute(select(func.min(_f.due_at))).scalar()
+    return due
+
+
+def follow_up(connection: Connection, now: datetime, plan: Plan) -> Told | None:
+    """Does what is due; None where nothing is.
+
+    1. Lock follow-ups that are due, longest first; those that another deliverer has locked are passed over.
+    2. Delete them: the claim is theirs who commits.
+    3. For each, lock the events of its message, so that the end of one is routed either before or after this.
+    4. Leave out what is acknowledged or over, and tell the rest as one message.
+    """
+    query = select(_f.id, _f.delivery_id, _f.origin).where(_f.due_at <= now).order_by(_f.due_at, _f.id)
+    due = connection.execute(query.limit(MOST_AT_ONCE).with_for_update(skip_locked=True)).all()
+    if not due:
+        return None
+    connection.execute(delete(alert_follow_up).where(_f.id.in_([row.id for row in due])))
+    told = Told()
+    for row in due:
+        delivery = connection.execute(select(alert_delivery).where(_d.id == row.delivery_id)).one()
+        receiver = plan.receiver(delivery.receiver)
+        if receiver is None:
+            continue  # the file changed, and nobody says any more what is to follow
+        step = _escalate if row.origin == Origin.ESCALATION else _repeat
+        told += step(connection, now, plan, delivery, receiver)
+    return told
+
+
+def _escalate(connection: Connection, now: datetime, plan: Plan, delivery: Row[Any], receiver: Receiver) -> Told:
+    to = None if receiver.escalate is None else plan.receiver(receiver.escalate.to)
+    if receiver.escalate is None or to is None:
+        return Told()
+    kinds = {kind for kind, known in KINDS.items() if known.trouble}
+    events = _open(connection, delivery, kinds)
+    waited = span(receiver.escalate.after)
+    note = f"{receiver.name} was told {waited} ago, and nobody has acknowledged it: windsock alerts ack {delivery.id}"
+    return _tell(connection, now, plan, to, events, _all_ways(plan, to, Origin.ESCALATION, note))
+
+
+def _repeat(connection: Connection, now: datetime, plan: Plan, delivery: Row[Any], receiver: Receiver) -> Told:
+    events = _newest(connection, _open(connection, delivery, _ENDING))
+    turn = delivery.turn + 1
+    again = Target(
+        delivery.channel,
+        msgspec.json.decode(delivery.address or "[]", type=tuple[str, ...]),
+        receiver=receiver.name,
+        origin=Origin.REPEAT,
+        note=f"It lasts, and nobody has acknowledged it: windsock alerts ack {delivery.id}",
+        turn=turn,
+    )
+    return _tell(connection, now, plan, receiver, events, lambda _: (again,))
+
+
+def _all_ways(plan: Plan, receiver: Receiver, origin: Origin, note: str) -> ToWhom:
+    def targets(event: AlertEvent) -> tuple[Target, ...]:
+        return tuple(replace(target, origin=origin, note=note) for target in ways(event, receiver, plan))
+
+    return targets
+
+
+def _open(
+    connection: Connection, delivery: Row[Any], kinds: Iterable[EventKind | None]
+) -> list[tuple[int, AlertEvent]]:
+    """The events of a message that are of these kinds, and neither over nor acknowledged."""
+    ids = _members(connection, delivery)
+    connection.execute(select(_e.id).where(_e.id.in_(ids)).order_by(_e.id).with_for_update()).all()
+    query = (
+        select(_e.id, _e.payload)
+        .outerjoin(alert_ack, _a.event_id == _e.id)
+        .where(
+            _e.id.in_(ids),
+            _e.kind.in_(sorted(kind.value for kind in kinds if kind is not None)),
+            _e.ended_by.is_(None),
+            _a.event_id.is_(None),
+        )
+        .order_by(_e.id)
+    )
+    return _decoded(connection.execute(query).all())
+
+
+def _members(connection: Connection, delivery: Row[Any]) -> Sequence[int]:
+    if delivery.wave is None:
+        return [delivery.event_id]
+    return connection.execute(select(_d.event_id).where(_d.wave == delivery.wave).order_by(_d.id)).scalars().all()
+
+
+def _decoded(rows: Iterable[Any]) -> list[tuple[int, AlertEvent]]:
+    events = ((row.id, decode(row.payload)) for row in rows)
+    return [(event_id, event) for event_id, event in events if event is not None]
+
+
+def _newest(connection: Connection, events: Events) -> Events:
+    """Of a trouble that came several times, only the latest is told again."""
+    keys = {event.episode_key for _, event in events}
+    query = select(func.max(_e.id)).where(_e.episode_key.in_(keys), _e.ended_by.is_(None), _e.kind.in_(_KINDS_ENDING))
+    newest = set(connection.execute(query.group_by(_e.episode_key)).scalars()) if keys else set()
+    return [(event_id, event) for event_id, event in events if event_id in newest]
+
+
+_KINDS_ENDING: Final = sorted(kind.value for kind in _ENDING if kind is not None)
+
+
+def fall_back(
+    connection: Connection, now: datetime, plan: Plan, delivery_ids: Sequence[int], why: str | None = None
+) -> Told:
+    """Tells the fallback receivers of these deliveries, each once; ``why`` is what the message says of the reason.
+
+    Without it, the reason is the delivery's own error. An id stands for the whole message that it carries.
+    """
+    told = Told()
+    may = (_d.fell_back_at.is_(None), _d.receiver.is_not(None), _not_a_fallback())
+    query = select(alert_delivery).where(_d.id.in_(delivery_ids), *may).order_by(_d.id).with_for_update()
+    for delivery in connection.execute(query).all():
+        receiver = plan.receiver(delivery.receiver)
+        to = None if receiver is None or receiver.fallback is None else plan.receiver(receiver.fallback.to)
+        if receiver is None or to is None:
+            continue
+        members = _d.id == delivery.id if delivery.wave is None else _d.wave == delivery.wave
+        connection.execute(update(alert_delivery).where(members).values(fell_back_at=now))
+        reason = shorten(why or delivery.error or "", REASON_LIMIT)
+        note = f"Meant for {receiver.name}, which could not be told through {delivery.channel}: {reason}"
+        ids = _members(connection, delivery)
+        rows = connection.execute(select(_e.id, _e.payload).where(_e.id.in_(ids)).order_by(_e.id)).all()
+        told += _tell(connection, now, plan, to, _decoded(rows), _all_ways(plan, to, Origin.FALLBACK, note))
+    return told
+
+
+def _not_a_fallback() -> Any:
+    return or_(_d.origin.is_(None), _d.origin != Origin.FALLBACK.value)
+
+
+def fall_back_refused(connection: Connection, now: datetime, plan: Plan, lease: Lease) -> Told:
+    """For mail addresses that refused a message for good while others took it: their rows are dead already."""
+    receiver = plan.receiver(lease.receiver)
+    if receiver is None or receiver.fallback is None:
+        return Told()
+    event_id = select(_d.event_id).where(_d.id == lease.id).scalar_subquery()
+    chosen = (_d.event_id == event_id, _d.channel == lease.channel, _d.state == DeliveryState.DEAD.value)
+    carriers = or_(_d.wave.is_(None), _d.wave == _d.id)
+    ids = connection.execute(select(_d.id).where(*chosen, carriers)).scalars().all()
+    return fall_back(connection, now, plan, ids)
+
+
+def fall_back_from(connection: Connection, now: datetime, plan: Plan, channel: str, down_for: timedelta) -> Told | None:
+    """Tells the fallback receivers of what waits for a channel that has been down for so long; None where nothing does.
+
+    The deliveries stay pending: when the channel is back, they are told there too.
+    """
+    impatient = _impatient(plan, down_for)
+    chosen = (_d.channel == channel, _d.state == DeliveryState.PENDING.value, _d.fell_back_at.is_(None))
+    query = (
+        select(_d.id)
+        .where(*chosen, _d.receiver.in_(impatient), _not_a_fallback())
+        .order_by(_d.id)
+        .limit(MOST_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    ids = connection.execute(query).scalars().all() if impatient else []
+    if not ids:
+        return None
+    return fall_back(connection, now, plan, ids, f"it has not answered for {span(down_for)}; it is tried on")
+
+
+def _impatient(plan: Plan, down_for: timedelta) -> list[str]:
+    receivers = {} if plan.routing is None else plan.routing.receivers
+    return sorted(
+        name for name, receiver in receivers.items() if receiver.fallback and receiver.fallback.after <= down_for
+    )
+
+
+def _tell(
+    connection: Connection, now: datetime, plan: Plan, receiver: Receiver, events: Events, to_whom: ToWhom
+) -> Told:
+    """One message for each channel and address about these events, but for those that have one already.
+
+    It counts against the receiver's limit like any other; beyond it, it waits in the receiver's digest.
+    """
+    silenced = silences.active(connection, now) if events else []
+    drafts = [
+        Draft(event_id, event, replace(target, held=_silenced(event_id, event, plan, silenced)))
+        for event_id, event in events
+        for target in to_whom(event)
+    ]
+    drafts = _new(connection, drafts)
+    loud = [draft for draft in drafts if draft.target.held is None]
+    if loud and not throttle.take_one(connection, now, receiver.name, receiver.limit):
+        late = groups.digest_of(receiver.name, receiver.limit)
+        drafts = [
+            draft if draft.target.held else replace(draft, target=replace(draft.target, group=late)) for draft in drafts
+        ]
+        outbox.add(connection, now, drafts, plan.give_up_after)
+        return Told(_origins(loud), (), _reasons(drafts))
+    outbox.add(connection, now, drafts, plan.give_up_after)
+    messages: dict[tuple[str, str], list[int]] = {}
+    for draft in loud:
+        messages.setdefault((draft.target.channel, draft.target.digest), []).append(draft.event_id)
+    for (channel, target), event_ids in messages.items():
+        outbox.unite(connection, channel, target, event_ids, DeliveryState.PENDING)
+    return Told(_origins(loud), tuple(channel for channel, _ in messages), _reasons(drafts))
+
+
+def _silenced(event_id: int, event: AlertEvent, plan: Plan, silenced: Sequence[silences.Silence]) -> Suppressed | None:
+    return groups.why_held(event_id, event, plan, silenced, ())
+
+
+def _new(connection: Connection, drafts: Sequence[Draft]) -> list[Draft]:
+    query = select(_d.event_id, _d.channel, _d.target).where(_d.event_id.in_({draft.event_id for draft in drafts}))
+    known = {tuple(row) for row in connection.execute(query)} if drafts else set()
+    return [draft for draft in drafts if (draft.event_id, draft.target.channel, draft.target.digest) not in known]
+
+
+def _origins(drafts: Sequence[Draft]) -> tuple[Origin, ...]:
+    """One per message."""
+    ways_taken = {(draft.target.channel, draft.target.digest): draft.target.origin for draft in drafts}
+    return tuple(origin for origin in ways_taken.values() if origin is not None)
+
+
+def _reasons(drafts: Sequence[Draft]) -> tuple[SuppressedBy, ...]:
+    return tuple(draft.target.held.by for draft in drafts if draft.target.held is not None)

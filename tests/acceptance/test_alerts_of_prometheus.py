@@ -1,0 +1,190 @@
+"""From a rule of Prometheus by Alertmanager's webhook to a mail: the same history, routes and silences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from sqlalchemy import select
+
+from alerting import outbox, silences
+from alerting.matchers import parse_matcher
+from alerting.tables import alert_watchdog
+from engine.links import WEBHOOK_PATH
+from prometheus.alertmanager import Webhook, alertmanager_config
+from tests.integration.scheduling.engine_home import Home
+from tests.servers.alertmanager import Alertmanager
+from tests.servers.mail import Mail, MailServer
+from tests.servers.pages import answers
+from tests.servers.processes import free_port, wait_until
+from tests.servers.prometheus import Prometheus
+
+TOKEN = "a-token-of-24-characters"
+ALERTING = """
+receivers:
+  ops: {email: ops@example.org}
+  watch: {email: watch@example.org}
+route:
+  receiver: nobody
+  routes:
+    - {matchers: 'event=~"component_.+"', receiver: watch}
+    - {matchers: ['event=~"prometheus_.+"', 'severity=~"critical|info"'], receiver: ops}
+"""
+RULES = {
+    "groups": [
+        {
+            "name": "tests",
+            "rules": [
+                {
+                    "alert": "LevelHigh",
+                    "expr": "level > 0",
+                    "labels": {"severity": "critical"},
+                    "annotations": {
+                        "summary": "The level of {{ $labels.dag_id }} is high.",
+                        "description": "Lower it.",
+                    },
+                },
+                {"alert": "WindsockWatchdog", "expr": "vector(1)", "labels": {"severity": "info"}},
+            ],
+        }
+    ]
+}
+
+
+class Levels:
+    """A target of Prometheus with one gauge, which the test sets."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        registry = CollectorRegistry()
+        self._gauge = Gauge("level", "What the rule looks at", ["dag_id"], registry=registry)
+        self._server, self._thread = start_http_server(self.port, "127.0.0.1", registry)
+
+    def set(self, dag_id: str, value: float) -> None:
+        self._gauge.labels(dag_id).set(value)
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def levels() -> Iterator[Levels]:
+    levels = Levels()
+    yield levels
+    levels.stop()
+
+
+@pytest.fixture
+def home(smtp_server: MailServer) -> Iterator[Home]:
+    port = free_port()
+    made = Home(
+        WINDSOCK__SMTP__SMTP_HOST="127.0.0.1",
+        WINDSOCK__SMTP__SMTP_PORT=str(smtp_server.port),
+        WINDSOCK__WEBSERVER__WEB_SERVER_PORT=str(port),
+        WINDSOCK__ALERTING__WEBHOOK_TOKEN=TOKEN,
+        WINDSOCK__ALERTING__WATCHDOG_TIMEOUT="6",
+    )
+    (made.folder / "alerting.yml").write_text(ALERTING)
+    made.start("webserver")
+    made.start("notifier")
+    wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), "the web server", 60)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def alertmanager(home: Home) -> Iterator[Alertmanager]:
+    """With the generated configuration, told to let time pass faster."""
+    token = home.folder / "token"
+    token.write_text(TOKEN)
+    url = f"http://127.0.0.1:{home.settings.webserver.web_server_port}{WEBHOOK_PATH}"
+    config: dict[str, Any] = yaml.safe_load(alertmanager_config(Webhook(url, str(token))))
+    for route in (config["route"], *config["route"]["routes"]):
+        route |= {"group_wait": "0s", "group_interval": "1s", "repeat_interval": "2s"}
+    server = Alertmanager(config)
+    server.start()
+    yield server
+    server.stop()
+    server.remove()
+
+
+@pytest.fixture
+def prometheus(levels: Levels, alertmanager: Alertmanager) -> Iterator[Prometheus]:
+    targets = {"levels": [f"127.0.0.1:{levels.port}"], "alertmanager": [f"127.0.0.1:{alertmanager.port}"]}
+    # By default what fires is sent once a minute, and what was sent before Alertmanager was found is lost until then.
+    server = Prometheus(targets, {"tests.yml": yaml.safe_dump(RULES)}, "--rules.alert.resend-delay=3s")
+    server.start()
+    yield server
+    server.stop()
+
+
+def mails_to(smtp_server: MailServer, address: str) -> list[Mail]:
+    return [mail for mail in list(smtp_server.mails) if mail.recipients == (address,)]
+
+
+def history(home: Home, dag_id: str) -> list[tuple[str, str, str | None]]:
+    with home.store.read() as connection:
+        found = outbox.listing(connection, dag_id=dag_id)
+    return [(entry.kind, entry.state, entry.error) for entry in reversed(found)]
+
+
+def heard_at(home: Home) -> Any:
+    with home.store.read() as connection:
+        return connection.execute(select(alert_watchdog.c.heard_at)).scalar()
+
+
+def test_an_alert_reaches_people_once_and_so_does_its_end_and_a_silence_holds_it_back(
+    home: Home, levels: Levels, alertmanager: Alertmanager, prometheus: Prometheus, smtp_server: MailServer
+) -> None:
+    # It fires, and is told once, though Alertmanager repeats it.
+    levels.set("sales", 1)
+    wait_until(lambda: mails_to(smtp_server, "ops@example.org"), "the alert's mail", 60)
+    (mail,) = mails_to(smtp_server, "ops@example.org")
+    text = mail.message.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert str(mail.message["Subject"]).startswith("Alert: ")
+    assert "The level of sales is high." in text
+    assert "Lower it." in text
+    wait_until(lambda: heard_at(home), "the Watchdog", 60)
+    first = heard_at(home)
+    wait_until(lambda: heard_at(home) > first + timedelta(seconds=3), "the Watchdog to be repeated", 60)
+    assert history(home, "sales") == [("prometheus_firing", "delivered", None)]
+
+    # What a silence accepts is recorded and not told.
+    def silence(tx: Any) -> int:
+        ends = tx.now + timedelta(hours=1)
+        matchers = [parse_matcher("dag=stock")]
+        return silences.add(
+            tx.connection, tx.now, matchers, author="ops", comment="known", starts_at=tx.now, ends_at=ends
+        )
+
+    number = home.store.run(silence)
+    levels.set("stock", 1)
+    wait_until(lambda: history(home, "stock"), "the alert that is silenced", 60)
+    wait_until(lambda: history(home, "stock")[0][1] != "recorded", "its route", 30)
+    ((kind, state, reason),) = history(home, "stock")
+    assert (kind, state) == ("prometheus_firing", "suppressed")
+    assert reason is not None
+    assert reason.startswith(f"silence {number} of ops until")
+
+    # It is over.
+    levels.set("sales", 0)
+    wait_until(lambda: len(mails_to(smtp_server, "ops@example.org")) == 2, "the mail of its end", 60)
+    assert str(mails_to(smtp_server, "ops@example.org")[1].message["Subject"]).startswith("Resolved: ")
+    assert [kind for kind, _, _ in history(home, "sales")] == ["prometheus_firing", "prometheus_resolved"]
+
+    # Alertmanager dies: its silence is told.
+    already = len(mails_to(smtp_server, "watch@example.org"))
+    alertmanager.stop()
+    wait_until(lambda: len(mails_to(smtp_server, "watch@example.org")) > already, "the Watchdog to be missed", 60)
+    down = mails_to(smtp_server, "watch@example.org")[-1]
+    assert down.message["Subject"] == "Component down: Prometheus/Alertmanager (Watchdog)"
+    alertmanager.start()
+    wait_until(lambda: len(mails_to(smtp_server, "watch@example.org")) > already + 1, "the Watchdog to come again", 60)
+    up = mails_to(smtp_server, "watch@example.org")[-1]
+    assert up.message["Subject"] == "Component up again: Prometheus/Alertmanager (Watchdog)"
