@@ -15,7 +15,6 @@ import msgspec
 from sqlalchemy import Connection, Row, bindparam, select, update
 
 from alerting.events import AlertEvent
-from alerting.kinds import KINDS
 from alerting.routes import Group, Origin, Plan, Suppressed, SuppressedBy, Target
 from alerting.tables import alert_delivery, alert_event, alert_group
 
@@ -39,7 +38,7 @@ def end_episodes(
         update(alert_event)
         .where(
             _e.episode_key == bindparam("key"),
-            _e.kind == bindparam("trouble"),
+            _e.kind != bindparam("own_kind"),  # an end before this one is in the episode, too
             _e.id < bindparam("ending"),
             _e.ended_by.is_(None),
         )
@@ -53,8 +52,7 @@ def end_episodes(
 
 
 def _marks(event_id: int, event: AlertEvent) -> dict[str, Any]:
-    trouble = KINDS[event.kind].ends
-    return {"key": event.episode_key, "trouble": trouble and trouble.value, "ending": event_id}
+    return {"key": event.episode_key, "own_kind": event.kind.value, "ending": event_id}
 
 
 def _deliveries(endings: Mapping[int, AlertEvent]) -> Any:

@@ -103,3 +103,15 @@ def test_what_is_no_matcher_is_refused_with_a_sentence(text: str) -> None:
         return
     with pytest.raises(ValueError, match=r"\w+ \w+"):
         parse_matcher(text)
+
+
+def test_an_alert_of_prometheus_is_known_by_its_own_labels_and_what_it_has_not_is_the_empty_text() -> None:
+    firing = AlertEvent(
+        kind=EventKind.PROMETHEUS_FIRING,
+        occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
+        labels=(("alertname", "DiskFull"), ("dag", "theirs")),
+    )
+    labels = labels_of(firing)
+    for text in ('label.alertname="DiskFull"', 'label.dag=~"the.*"', 'label.team=""', 'dag=""'):
+        assert parse_matcher(text).accepts(labels), text
+    assert not parse_matcher("label.alertname!=DiskFull").accepts(labels)
