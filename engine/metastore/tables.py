@@ -361,7 +361,10 @@ class LogShipment(Base):
 
 
 class Process(Base):
-    """A live (or recently live) process. On its own host ``pid_started`` proves a death before any time-out."""
+    """A live (or recently live) process. On its own host ``pid_started`` proves a death before any time-out.
+
+    ``is_lost`` is true where somebody else declared it dead; who signs off has none.
+    """
 
     __tablename__ = "process"
 
@@ -374,6 +377,7 @@ class Process(Base):
     heartbeat_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     detail: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    is_lost: Mapped[bool | None] = mapped_column(Boolean)
 
     __table_args__ = (Index("ix_process_kind", "kind", "ended_at"),)  # health, rescue()
 

@@ -154,7 +154,7 @@ def _take_over(store: Store, callbacks: CallbackRunner) -> None:
     def work(tx: Tx) -> None:
         for holder in dead:
             outbox.end_leases_of(tx.connection, tx.now, holder)
-        processes.end(tx, dead)
+        processes.declare_dead(tx, dead)
 
     store.run(work)
 
