@@ -94,7 +94,7 @@ KINDS: Final[Mapping[EventKind, Kind]] = {
         verdict="Run not created", short="run not created", severity="error", trouble=True, chat=True
     ),
     EventKind.DAG_BROKEN: Kind(
-        verdict="DAG file broken", short="DAG file broken", severity="error", trouble=True, chat=True
+        verdict="DAG file broken", short="DAG file broken", severity="error", trouble=True, mail=True, chat=True
     ),
     EventKind.DAG_REPAIRED: Kind(
         verdict="DAG file repaired",

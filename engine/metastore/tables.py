@@ -27,6 +27,7 @@ The alert outbox is alerting's own (``alerting.tables``) and shares this metadat
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -74,6 +75,11 @@ class DagFile(Base):
     error_remedy: Mapped[str | None] = mapped_column(LongText)  # one sentence: what to do
     error_line: Mapped[int | None] = mapped_column(Integer)
     error_since: Mapped[datetime | None]
+
+
+def path_hash(path: str) -> str:
+    """The key of a file: paths may be longer than an index allows."""
+    return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class Dag(Base):
