@@ -52,5 +52,6 @@ So every event ends as delivered, dead or suppressed, each visible in ``outbox.l
 Modules, in the order of the flow: ``events`` (on ``kinds``), ``outbox`` (on ``tables``, ``database``, ``clock``),
 ``routes`` (on ``routing``, ``matchers``, ``calendar``, ``silences``), ``groups`` (on ``throttle``), ``render`` (on
 ``digest``, ``cleaning``, ``templates``), ``channels`` (``email``, ``chat``, ``grafana``), ``deliver`` (on ``lanes``,
-``pace``, ``meters``). ``config`` reads the file (on ``document``), ``reload`` watches it.
+``pace``, ``meters``), which notices when a channel fails (``failing``, on ``troubles``). ``config`` reads the file (on
+``document``), ``reload`` watches it.
 """

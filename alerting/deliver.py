@@ -12,7 +12,7 @@ from typing import Final, assert_never
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from alerting import groups, outbox
+from alerting import failing, groups, outbox
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.database import Result, transact
 from alerting.errors import AlertingError
@@ -240,7 +240,13 @@ class Deliverer:
             self._bury(lane, lease, outcome, _given_up(lease.attempts, outcome.reason))
 
     def _bury(self, lane: Lane, lease: Lease, outcome: Retry | Permanent, reason: str) -> None:
-        ours = self._write(lambda connection, _now: outbox.bury(connection, lease, reason))
+        def bury(connection: Connection, now: datetime) -> bool:
+            ours = outbox.bury(connection, lease, reason)
+            if ours and self._plan.failing_after is not None and not failing.is_about_delivery(lease.event):
+                failing.gave_up(connection, now, lane.name, reason)
+            return ours
+
+        ours = self._write(bury)
         self._meter.incr("alerts.attempt_failures", channel=lane.name, reason=outcome.failure.value)
         if ours:
             self._meter.incr("alerts.dead", 1 + len(lease.others), channel=lane.name)
@@ -265,6 +271,10 @@ class Deliverer:
         def measure(connection: Connection, now: datetime) -> tuple[tuple[str, ...], outbox.Backlog, int, datetime]:
             outbox.explain_orphans(connection, now, self._names)
             buried = outbox.bury_orphans(connection, now, self._names)
+            if self._plan.failing_after is not None:
+                for channel in sorted(set(buried)):
+                    failing.gave_up(connection, now, channel, "nothing here sends through it")
+                failing.look(connection, now, self._plan.failing_after)
             groups.forget_idle(connection, now)
             return buried, outbox.backlog(connection), groups.count_open(connection), now
 

@@ -33,6 +33,7 @@ class Plan:
     receivers: tuple[str, ...] = ()
     give_up_after: timedelta = timedelta(days=1)
     routing: Routing | None = None
+    failing_after: timedelta | None = None  # a message that waits for so long shows that its channel fails; None: never
 
 
 class SuppressedBy(StrEnum):
@@ -41,6 +42,7 @@ class SuppressedBy(StrEnum):
     NOBODY = "nobody"  # no route, setting or DAG file asks for it
     SILENCE = "silence"
     MUTE_WINDOW = "mute_window"
+    FAILING_CHANNEL = "failing_channel"  # the event is about the channel that would tell it
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ def match(event: AlertEvent, plan: Plan, silences: Sequence[Silence] = ()) -> tu
     targets = _by_settings(event, plan) if routing is None else _by_file(event, plan, routing)
     if isinstance(targets, Suppressed) or event.kind is EventKind.TEST:
         return targets
+    if event.kind is EventKind.DELIVERY_FAILING:
+        targets = tuple(_not_through(target, event.subject) for target in targets)
     labels = labels_of(event) if routing is None else routing.labels(event)
     silence = next((silence for silence in silences if all_accept(silence.matchers, labels)), None)
     return targets if silence is None else _held(targets, Suppressed(silence.reason, SuppressedBy.SILENCE))
@@ -107,6 +111,13 @@ def match(event: AlertEvent, plan: Plan, silences: Sequence[Silence] = ()) -> tu
 
 def _held(targets: tuple[Target, ...], why: Suppressed) -> tuple[Target, ...]:
     return tuple(replace(target, group=None, held=target.held or why) for target in targets)
+
+
+def _not_through(target: Target, channel: str | None) -> Target:
+    """What fails cannot tell that it fails; the row says so where there is no other way."""
+    if target.channel != channel:
+        return target
+    return replace(target, group=None, held=Suppressed(f"{channel} itself fails", SuppressedBy.FAILING_CHANNEL))
 
 
 def _of_one_receiver(event: AlertEvent, plan: Plan, name: str) -> tuple[Target, ...] | Suppressed:

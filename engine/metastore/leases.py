@@ -14,7 +14,7 @@ term, by the database's clock only.
 Any error means: not leader. Nothing that keeps runs going waits for a leader: creating runs, starting, claiming and
 rescuing are guarded by the rows themselves, and every scheduler does them.
 
-``watch``: the same for notifiers: which of them looks for what no transition shows (``engine.running.watch``).
+``lookout``: the same for notifiers: which of them looks for what no transition shows (``engine.running.lookout``).
 
 ``claims``: the lock under which several schedulers hand out work, one after the other (:func:`lock`). Each claim locks
 budgets of many DAGs; without the lock two of them, or one and a finish in the same transaction, wait for each other's.
@@ -36,7 +36,7 @@ from engine.metastore.errors import Refused
 from engine.metastore.tables import Base, Lease, Process
 
 LEADER: Final = "leader"
-WATCH: Final = "watch"
+LOOKOUT: Final = "lookout"
 CLAIMS: Final = "claims"
 ADMISSION: Final = "admission"
 

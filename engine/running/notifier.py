@@ -35,6 +35,7 @@ from engine.metastore.wakeups import Listener
 from engine.metrics import Metrics
 from engine.running.callback_requests import FAREWELL_SECONDS, CallbackRunner
 from engine.running.environment import hide_secrets
+from engine.running.lookout import Lookout
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Delivery:
         ]
         self._mail = mail_channels(mail)
         self._give_up_after = timedelta(seconds=settings.alerting.give_up_after)
+        self._failing_after = timedelta(seconds=settings.alerting.delivery_failing_after)
         self.watch = Watch(settings.alerting.config_file, dict(os.environ), metrics or NoMeter())
         redactor = Redactor.from_settings(settings)
         tail = partial(_log_tail, LogFinder.from_settings(settings.logging))
@@ -84,7 +86,8 @@ class Delivery:
         return [*self._mail, *self._told, *self.watch.channels]
 
     def _plan(self) -> Plan:
-        return Plan(tuple(channel.name for channel in self._told), self._give_up_after, self.watch.routing)
+        told = tuple(channel.name for channel in self._told)
+        return Plan(told, self._give_up_after, self.watch.routing, self._failing_after or None)
 
 
 def _log_tail(logs: LogFinder, path: str, lines: int) -> list[str]:
@@ -126,11 +129,13 @@ def run(settings: Settings) -> int:
         dags_folder=str(settings.core.dags_folder),
         attempt_url=partial(links.attempt_url, settings.webserver.url),
     )
+    lookout = Lookout(settings, store, identity.id)
     _take_over(store, callbacks)
     beat_seconds = settings.scheduler.job_heartbeat_sec
     helpers = [
         _helper("callbacks", stop, listener.interrupt, lambda: callbacks.run(stop)),
         _helper("heartbeat", stop, listener.interrupt, lambda: _beat(store, metrics, identity, beat_seconds, stop)),
+        _helper("lookout", stop, listener.interrupt, lambda: lookout.run(stop)),
     ]
     log.info("delivering alerts and running callbacks")
     delivery.deliverer.run(partial(_wait, listener, callbacks, reload, stop), stop)
@@ -138,11 +143,16 @@ def run(settings: Settings) -> int:
     callbacks.nudge()
     for helper in helpers:
         helper.join(timeout=FAREWELL_SECONDS + 3)
-    store.run(lambda tx: processes.end(tx, [identity.id]))
+    store.run(lambda tx: _sign_off(tx, identity, lookout))
     listener.close()
     metrics.close()
     store.close()
     return 0
+
+
+def _sign_off(tx: Tx, identity: Identity, lookout: Lookout) -> None:
+    lookout.leadership.resign(tx)
+    processes.end(tx, [identity.id])
 
 
 def _take_over(store: Store, callbacks: CallbackRunner) -> None:

@@ -1,4 +1,4 @@
-"""Troubles that go on, processes that were declared dead, and the lease of who watches for both"""
+"""Troubles that go on, processes that were declared dead, and the lease of who looks out for both"""
 
 from __future__ import annotations
 
@@ -27,4 +27,4 @@ def upgrade() -> None:
     )
     op.add_column("process", sa.Column("is_lost", sa.Boolean(), nullable=True))
     lease = sa.table("lease", sa.column("name"), sa.column("term"))
-    op.bulk_insert(lease, [{"name": "watch", "term": 0}])
+    op.bulk_insert(lease, [{"name": "lookout", "term": 0}])
