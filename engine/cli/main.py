@@ -18,6 +18,7 @@ COMMANDS = {
     "dags": Lazy("engine.cli.dags:dags", "List, trigger, pause DAGs; show import errors."),
     "tasks": Lazy("engine.cli.tasks:tasks", "List tasks, their states and logs."),
     "pools": Lazy("engine.cli.pools:pools", "List, set, delete pools: slots that tasks share."),
+    "sla": Lazy("engine.cli.sla:sla", "Measure how well missed SLAs are foreseen."),
     "alerts": Lazy("engine.cli.alerts:alerts", "List, test and replay alerts."),
     "dashboards": Lazy("engine.cli.dashboards:dashboards", "Push boards into Grafana; mark deploys in it."),
     "config": Lazy("engine.cli.config:config", "Show the settings and where they come from."),

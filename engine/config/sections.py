@@ -238,7 +238,7 @@ class Alerting(Section, frozen=True):
     ] = 900.0
     sla_at_risk_confidence: Annotated[
         Share, About("How sure a prediction must be that an SLA will be missed before it is told; 0: never.")
-    ] = 0.8
+    ] = 0.9
 
 
 class Webserver(Section, frozen=True):

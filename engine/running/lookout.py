@@ -1,4 +1,4 @@
-"""What no transition shows, looked for by one notifier for all: components without a heartbeat, runs that are late.
+"""What no transition shows, looked for by one notifier for all: silent components, what is late or will be.
 
 It is the notifier's work because a dead scheduler is to be told although no scheduler lives. A dead notifier is told by
 another notifier; where there is none, nobody can tell, and only a dead-man's switch outside of Windsock shows it.
@@ -24,6 +24,7 @@ from engine.metastore import components
 from engine.metastore.graphs import Graphs
 from engine.metastore.lateness import LateDags, Medians, look_for_overdue_runs
 from engine.metastore.leases import LOOKOUT, Leadership
+from engine.metastore.sla_risk import RiskLookout
 from engine.metastore.store import Store, Tx
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 _COMPONENT_SECONDS: Final = 10.0
 _LATE_SECONDS: Final = 10.0
 _OVERDUE_SECONDS: Final = 30.0
+_RISK_SECONDS: Final = 30.0
 
 
 class _Look:
@@ -51,6 +53,7 @@ class Lookout:
         self._graphs = Graphs()
         self._medians = Medians()
         self._late_dags = LateDags()
+        self._risks = RiskLookout(settings.alerting.sla_at_risk_confidence, settings.webserver.url)
         self._alerting = settings.alerting
         self._url = settings.webserver.url
         self._judge_from = time.monotonic() + settings.alerting.component_down_after
@@ -63,6 +66,7 @@ class Lookout:
             (alerting.component_down_after, _Look(pace, self._components)),
             (alerting.dag_late_after, _Look(_LATE_SECONDS, self._late)),
             (alerting.run_overdue_factor, _Look(_OVERDUE_SECONDS, self._overdue)),
+            (alerting.sla_at_risk_confidence, _Look(_RISK_SECONDS, lambda tx: self._risks.look(tx, self._graphs))),
         ]
         return [look for is_wanted, look in looks if is_wanted]
 
