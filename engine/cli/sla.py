@@ -34,9 +34,7 @@ def sla() -> None:
 
 @sla.command()
 @click.option("--dag", "dag_id", metavar="DAG", help="This DAG only; otherwise every DAG with an SLA.")
-@click.option(
-    "--last", type=click.IntRange(min=1, max=10_000), default=100, show_default=True, help="Runs of each DAG."
-)
+@click.option("--last", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Runs of each DAG.")
 @click.option(
     "--confidence",
     type=click.FloatRange(min=0, max=1, min_open=True),
@@ -54,9 +52,7 @@ def replay(dag_id: str | None, last: int, confidence: float | None, output: str)
     settings = load()
     sure = confidence or settings.alerting.sla_at_risk_confidence
     if not sure:
-        raise Failure(
-            "warnings are off (alerting.sla_at_risk_confidence is 0); say how sure they must be: --confidence"
-        )
+        raise Failure("warnings are off (alerting.sla_at_risk_confidence is 0); say how sure one must be: --confidence")
     everything: list[Replayed] = []
     rows = []
     with open_store(settings) as store:

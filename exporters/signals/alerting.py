@@ -22,7 +22,7 @@ SIGNALS: tuple[Signal, ...] = (
     ),
     counter(
         "alerts.suppressed",
-        "Alerts that somebody was not told of, by reason: nobody, silence, mute_window",
+        "Alerts that somebody was not told of, by reason: nobody, silence, mute_window, failing_channel",
         WINDSOCK,
         labels=(Label.REASON,),
     ),
