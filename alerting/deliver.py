@@ -12,7 +12,7 @@ from typing import Final, assert_never
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from alerting import follow_ups, groups, outbox, throttle
+from alerting import failing, follow_ups, groups, outbox, throttle
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.database import Result, transact
 from alerting.errors import AlertingError
@@ -354,6 +354,8 @@ class Deliverer:
     def _bury(self, lane: Lane, lease: Lease, outcome: Retry | Permanent, reason: str) -> None:
         def bury(connection: Connection, now: datetime) -> tuple[bool, datetime, Told]:
             ours = outbox.bury(connection, lease, reason)
+            if ours and self._plan.failing_after is not None and not failing.is_about_delivery(lease.event):
+                failing.gave_up(connection, now, lane.name, reason)
             if not ours or self._plan.routing is None:
                 return ours, now, Told()
             return True, now, follow_ups.fall_back(connection, now, self._plan, [lease.id])
@@ -389,6 +391,10 @@ class Deliverer:
             buried = outbox.bury_orphans(connection, now, self._names)
             ids = [delivery_id for delivery_id, _ in buried]
             told = follow_ups.fall_back(connection, now, self._plan, ids) if ids else Told()
+            if self._plan.failing_after is not None:
+                for channel in sorted({channel for _, channel in buried}):
+                    failing.gave_up(connection, now, channel, "nothing here sends through it")
+                failing.look(connection, now, self._plan.failing_after)
             groups.forget_idle(connection, now)
             return buried, told, outbox.backlog(connection), groups.count_open(connection), now
 

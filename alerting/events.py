@@ -78,7 +78,8 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     @property
     def episode_key(self) -> str:
         """The same for the trouble and for what ends it, whichever attempt or moment. 64 hex digits."""
-        trouble = KINDS[self.kind].ends or self.kind
+        kind = KINDS[self.kind]
+        trouble = kind.ends or kind.within or self.kind
         # A later run shows that a DAG recovered; a task recovers within its run.
         run_id = None if trouble is EventKind.RUN_FAILED else self.run_id
         parts = (trouble, self.dag_id, run_id, self.task_id, self.map_index, self.subject, self.episode)

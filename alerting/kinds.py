@@ -16,7 +16,7 @@ class EventKind(StrEnum):
 
     TASK_FAILED = "task_failed"  # the last attempt failed: no retry will follow
     TASK_RETRY = "task_retry"  # an attempt failed and another will follow
-    TASK_RECOVERED = "task_recovered"  # a task that was told as failed has succeeded
+    TASK_RECOVERED = "task_recovered"  # a task that was told as failed, or to be retried, has succeeded
     TASK_SKIPPED = "task_skipped"  # a time limit skipped it: a soft-failing sensor, or dagrun_timeout
     RUN_FAILED = "run_failed"
     RUN_RECOVERED = "run_recovered"  # a DAG whose run was told as failed has had a successful run
@@ -50,13 +50,21 @@ class Kind:
     severity: Severity
     trouble: bool  # something is wrong now: red, and "3 failures" in a digest's subject
     ends: EventKind | None = None  # the kind of event whose episode this one ends
+    within: EventKind | None = None  # the kind whose episode this one is a part of
     mail: bool = False
     chat: bool = False
 
 
 KINDS: Final[Mapping[EventKind, Kind]] = {
     EventKind.TASK_FAILED: Kind(verdict="Failed", short="failed", severity="error", trouble=True, mail=True, chat=True),
-    EventKind.TASK_RETRY: Kind(verdict="Will retry", short="will retry", severity="warning", trouble=False, mail=True),
+    EventKind.TASK_RETRY: Kind(
+        verdict="Will retry",
+        short="will retry",
+        severity="warning",
+        trouble=False,
+        within=EventKind.TASK_FAILED,
+        mail=True,
+    ),
     EventKind.TASK_RECOVERED: Kind(
         verdict="Recovered", short="recovered", severity="info", trouble=False, ends=EventKind.TASK_FAILED
     ),
@@ -86,7 +94,7 @@ KINDS: Final[Mapping[EventKind, Kind]] = {
         verdict="Run not created", short="run not created", severity="error", trouble=True, chat=True
     ),
     EventKind.DAG_BROKEN: Kind(
-        verdict="DAG file broken", short="DAG file broken", severity="error", trouble=True, chat=True
+        verdict="DAG file broken", short="DAG file broken", severity="error", trouble=True, mail=True, chat=True
     ),
     EventKind.DAG_REPAIRED: Kind(
         verdict="DAG file repaired",

@@ -197,7 +197,8 @@ def _facts(event: AlertEvent) -> list[tuple[str, str]]:
         ("Blocked by", _some(event.blocking)),
         ("Ended how", _ending(event)),
         ("Started", event.started_at and _instant(event.started_at)),
-        ("Sent" if event.kind is EventKind.TEST else "Ended", _ended(event)),
+        (_what_then(event), _ended(event)),
+        ("Expected end", event.predicted_at and _instant(event.predicted_at)),
         ("Next attempt", event.next_retry_at and _instant(event.next_retry_at)),
         ("Logical date", event.logical_date and _instant(event.logical_date)),
         ("Host", event.hostname),
@@ -211,6 +212,13 @@ def _facts(event: AlertEvent) -> list[tuple[str, str]]:
 def _some(names: Sequence[str]) -> str:
     more = len(names) - BLOCKED_SHOWN
     return ", ".join(names[:BLOCKED_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _what_then(event: AlertEvent) -> str:
+    """What the moment of the event is; an attempt that nobody saw end has no other end."""
+    if event.kind is EventKind.TEST:
+        return "Sent"
+    return "Ended" if event.ended_at or event.kind in (EventKind.TASK_FAILED, EventKind.TASK_RETRY) else "Noticed"
 
 
 def _ending(event: AlertEvent) -> str | None:

@@ -35,6 +35,7 @@ class Plan:
     receivers: tuple[str, ...] = ()
     give_up_after: timedelta = timedelta(days=1)
     routing: Routing | None = None
+    failing_after: timedelta | None = None  # a message that waits for so long shows that its channel fails; None: never
 
     @property
     def severity(self) -> Mapping[EventKind, Severity]:
@@ -57,6 +58,7 @@ class SuppressedBy(StrEnum):
     MUTE_WINDOW = "mute_window"
     INHIBITED = "inhibited"  # while the trouble that explains it is open
     UNWANTED = "unwanted"  # the end of a trouble, for a receiver with ``send_resolved: false``
+    FAILING_CHANNEL = "failing_channel"  # the event is about the channel that would tell it
 
 
 class Origin(StrEnum):
@@ -129,6 +131,8 @@ def match(event: AlertEvent, plan: Plan, silences: Sequence[Silence] = ()) -> tu
     targets = _by_settings(event, plan) if routing is None else _by_file(event, plan, routing)
     if isinstance(targets, Suppressed) or event.kind is EventKind.TEST:
         return targets
+    if event.kind is EventKind.DELIVERY_FAILING:
+        targets = tuple(_not_through(target, event.subject) for target in targets)
     labels = labels_of(event) if routing is None else routing.labels(event)
     silence = silence_of(labels, silences)
     return targets if silence is None else hold(targets, silence)
@@ -143,6 +147,13 @@ def silence_of(labels: Labels, silences: Sequence[Silence]) -> Suppressed | None
 def hold(targets: tuple[Target, ...], why: Suppressed) -> tuple[Target, ...]:
     """None of them is told; who is not told anyway keeps the reason for that."""
     return tuple(replace(target, group=None, held=target.held or why) for target in targets)
+
+
+def _not_through(target: Target, channel: str | None) -> Target:
+    """What fails cannot tell that it fails; the row says so where there is no other way."""
+    if target.channel != channel:
+        return target
+    return replace(target, group=None, held=Suppressed(f"{channel} itself fails", SuppressedBy.FAILING_CHANNEL))
 
 
 def _of_one_receiver(event: AlertEvent, plan: Plan, name: str) -> tuple[Target, ...] | Suppressed:

@@ -187,6 +187,16 @@ alert_silence = Table(
     Index("ix_alert_silence_ends", "ends_at"),  # silences.active()
 )
 
+# What goes wrong now and was told: a row from the event that says so to the one that says it is over. The row is what
+# makes both of them once: who inserts it tells the one, who deletes it the other.
+alert_trouble = Table(
+    "alert_trouble",
+    metadata,
+    Column("kind", String(32), primary_key=True),  # an EventKind
+    Column("subject", Id, primary_key=True),  # a DAG, a file, a process and its host, a channel
+    Column("since", UtcDateTime, nullable=False),
+)
+
 # When the Watchdog of Prometheus was last heard of; no row until it is. missed_at is set while its absence is told.
 alert_watchdog = Table(
     "alert_watchdog",
@@ -204,5 +214,6 @@ TABLES: Final = (
     alert_group,
     alert_pace,
     alert_silence,
+    alert_trouble,
     alert_watchdog,
 )

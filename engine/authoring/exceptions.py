@@ -13,6 +13,10 @@ class AirflowSkipException(AirflowException):
     """The task has nothing to do: its state becomes skipped."""
 
 
+class TimeLimitSkip(AirflowSkipException):
+    """A soft-failing sensor has waited for longer than its timeout."""
+
+
 class AirflowFailException(AirflowException):
     """The task failed, and trying again would not help: no retry."""
 

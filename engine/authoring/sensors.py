@@ -21,6 +21,7 @@ from engine.authoring.exceptions import (
     AirflowSensorTimeout,
     AirflowSkipException,
     AuthoringError,
+    TimeLimitSkip,
 )
 from engine.authoring.operator import BaseOperator
 from engine.authoring.suggest import did_you_mean
@@ -118,7 +119,7 @@ class BaseSensorOperator(BaseOperator):
 
     def _give_up(self, waited: float) -> None:
         sentence = f"The sensor has waited for {waited:.1f} s, longer than its timeout of {self.timeout:g} s."
-        raise AirflowSkipException(sentence) if self.soft_fail else AirflowSensorTimeout(sentence)
+        raise TimeLimitSkip(sentence) if self.soft_fail else AirflowSensorTimeout(sentence)
 
     def _looks_before(self, waited: float) -> int:
         """How many looks a rescheduled attempt has had: with back-off the pauses add up to powers of two."""

@@ -18,7 +18,7 @@ COMMANDS = {
     "dags": Lazy("engine.cli.dags:dags", "List, trigger, pause DAGs; show import errors."),
     "tasks": Lazy("engine.cli.tasks:tasks", "List tasks, their states and logs."),
     "pools": Lazy("engine.cli.pools:pools", "List, set, delete pools: slots that tasks share."),
-    "sla": Lazy("engine.cli.slas:sla", "Show by when tasks and runs are to be done, and which were not."),
+    "sla": Lazy("engine.cli.sla:sla", "Show deadlines, and how well missed ones are foreseen."),
     "alerts": Lazy("engine.cli.alerts:alerts", "List, test and replay alerts."),
     "callbacks": Lazy("engine.cli.callbacks:callbacks", "List callbacks, and show what became of one."),
     "dashboards": Lazy("engine.cli.dashboards:dashboards", "Push boards into Grafana; mark deploys in it."),

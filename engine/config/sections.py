@@ -59,6 +59,8 @@ Count = Annotated[int, Limits(at_least=1)]
 CountOrNone = Annotated[int, Limits(at_least=0)]
 Seconds = Annotated[float, Limits(above=0)]
 SecondsOrNone = Annotated[float, Limits(at_least=0)]
+Factor = Annotated[float, Limits(at_least=0)]
+Share = Annotated[float, Limits(at_least=0, at_most=1)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,6 +269,32 @@ class Alerting(Section, frozen=True):
     heartbeat_outbox_age: Annotated[
         Seconds, About("Age in seconds of the oldest alert not yet delivered from which heartbeat_url is not called.")
     ] = 300.0
+    component_down_after: Annotated[
+        SecondsOrNone,
+        About("Seconds without a heartbeat after which a process of Windsock is told as down; 0: never."),
+    ] = 60.0
+    dag_late_after: Annotated[
+        SecondsOrNone, About("Seconds after which a due run that was not created is told; 0: never.")
+    ] = 300.0
+    run_overdue_factor: Annotated[
+        Factor,
+        About(
+            "A run is told as overdue when it takes so many times the median of its DAG's successful runs; 0: never."
+        ),
+    ] = 3.0
+    run_overdue_least: Annotated[
+        SecondsOrNone, About("Seconds for which any run may go on before it can be overdue.")
+    ] = 600.0
+    delivery_failing_after: Annotated[
+        SecondsOrNone,
+        About(
+            "Seconds for which a message may wait for its channel before that is told through the others. A message "
+            "that is given up is told at once. 0: neither."
+        ),
+    ] = 900.0
+    sla_at_risk_confidence: Annotated[
+        Share, About("How sure a prediction must be that an SLA will be missed before it is told; 0: never.")
+    ] = 0.9
 
 
 class Webserver(Section, frozen=True):

@@ -21,6 +21,7 @@ from engine.metastore.callbacks import callback_key
 from engine.metastore.changes import Changes, RunChange, RunFacts, TaskChange
 from engine.metastore.database import Tx
 from engine.metastore.graphs import Graph, Graphs
+from engine.metastore.recoveries import recovered_dags, recovered_tasks
 from engine.metastore.runs import Runs
 from engine.metastore.states import RunState, TaskState
 from engine.metastore.tables import Base, CallbackRequest
@@ -46,36 +47,46 @@ class Announcer:
         facts = runs.get(tx.connection, (change.run_pk for change in changes.tasks))
         events: list[AlertEvent] = []
         requests: list[dict[str, Any]] = []
+        recovered = recovered_tasks(tx.connection, changes.tasks)
         for change in changes.tasks:
             run = facts[change.run_pk]
             graph = graphs.get(tx.connection, change.dag_id, run.version)
-            events += self._task_events(change, run, graph)
+            events += self._task_events(change, run, graph, recovered.get(change.ti_id))
             requests += _task_callbacks(change, run, graph, tx.now)
         for ended in changes.runs:
             graph = graphs.get(tx.connection, ended.run.dag_id, ended.run.version)
             events += self._run_events(ended, graph, tx.now)
             requests += _run_callbacks(ended, graph, tx.now)
+        for well in recovered_dags(tx.connection, tx.now, changes.runs).values():
+            graph = graphs.get(tx.connection, well.run.dag_id, well.run.version)
+            events.append(self._run_recovered(well, graph, tx.now))
         if events:
             outbox.record(tx.connection, events)
         if requests:
             tx.connection.execute(tx.dialect.insert_ignore(_REQUEST), requests)
         return len(events) + len(requests)
 
-    def _task_events(self, change: TaskChange, run: RunFacts, graph: Graph) -> Iterable[AlertEvent]:
-        if change.outcome is None or change.state not in (TaskState.FAILED, TaskState.UP_FOR_RETRY):
+    def _task_events(
+        self, change: TaskChange, run: RunFacts, graph: Graph, failed_attempt: int | None
+    ) -> Iterable[AlertEvent]:
+        """`failed_attempt` is the one after which it has now succeeded."""
+        kind = _kind_of(change, recovered=failed_attempt is not None)
+        if kind is None:
             return
         task = graph.tasks[change.task_id]
-        final = change.state == TaskState.FAILED
-        wants_mail = task.email_on_failure if final else task.email_on_retry
+        final = kind is EventKind.TASK_FAILED
+        wants_mail = task.email_on_retry if kind is EventKind.TASK_RETRY else task.email_on_failure
+        is_trouble = kind in (EventKind.TASK_FAILED, EventKind.TASK_RETRY)
+        outcome = change.outcome if is_trouble else None
         path = attempt_log_path(change.dag_id, change.run_id, change.task_id, change.try_number, change.map_index)
         yield AlertEvent(
-            kind=EventKind.TASK_FAILED if final else EventKind.TASK_RETRY,
+            kind=kind,
             occurred_at=change.end_date or run.start_date,
             dag_id=change.dag_id,
             run_id=change.run_id,
             task_id=change.task_id,
             map_index=change.map_index,
-            try_number=change.try_number,
+            try_number=change.try_number or None,
             max_tries=change.max_tries,
             operator=change.operator,
             owner=task.owner,
@@ -86,14 +97,34 @@ class Announcer:
             ended_at=change.end_date,
             next_retry_at=change.retry_at,
             hostname=change.hostname or None,
-            cause=change.outcome.cause,
-            exit_code=change.outcome.exit_code,
-            signal=change.outcome.signal,
-            error=change.outcome.sentence,
-            log_path=str(path),
+            cause=outcome.cause if outcome else None,
+            exit_code=outcome.exit_code if outcome else None,
+            signal=outcome.signal if outcome else None,
+            error=outcome.sentence if outcome else None,
+            log_path=str(path) if change.outcome else None,
             url=self._attempt_url(change),
             blocked=graph.blocked_by(change.task_id) if final else (),
             emails=task.email if wants_mail else (),
+            summary=_task_summary(change, kind, failed_attempt),
+            episode=_anew(run) if kind is EventKind.TASK_SKIPPED else None,  # of a run begun anew, it is another one
+        )
+
+    def _run_recovered(self, change: RunChange, graph: Graph, now: datetime) -> AlertEvent:
+        run = change.run
+        return AlertEvent(
+            kind=EventKind.RUN_RECOVERED,
+            occurred_at=now,
+            dag_id=run.dag_id,
+            run_id=run.run_id,
+            owner=graph.dag.owner,
+            tags=graph.dag.tags,
+            logical_date=run.logical_date,
+            started_at=run.start_date,
+            ended_at=change.end_date,
+            try_number=run.clears + 1 if run.clears else None,
+            emails=_run_mail(graph),
+            summary=f"A run of {run.dag_id} has succeeded after one had failed.",
+            url=links.run_url(self.base_url, run.dag_id, run.run_id),
         )
 
     def _attempt_url(self, change: TaskChange) -> str:
@@ -122,6 +153,37 @@ class Announcer:
             emails=_run_mail(graph) if late else (),
             url=links.run_url(self.base_url, run.dag_id, run.run_id),
         )
+
+
+def _kind_of(change: TaskChange, *, recovered: bool) -> EventKind | None:
+    """What a task's new state means to people; None: nothing."""
+    match change.state:
+        case TaskState.FAILED if change.outcome is not None:
+            return EventKind.TASK_FAILED
+        case TaskState.UP_FOR_RETRY if change.outcome is not None:
+            return EventKind.TASK_RETRY
+        case TaskState.SUCCESS if recovered:
+            return EventKind.TASK_RECOVERED
+        case TaskState.SKIPPED if change.time_limit is not None:
+            return EventKind.TASK_SKIPPED
+        case _:
+            return None
+
+
+def _task_summary(change: TaskChange, kind: EventKind, failed_attempt: int | None) -> str | None:
+    """One sentence for what is no failure; those have their own."""
+    if kind is EventKind.TASK_SKIPPED:
+        limit = (change.time_limit or "").rstrip(".")
+        return f"The task was skipped by a time limit: {limit}."
+    if kind is not EventKind.TASK_RECOVERED:
+        return None
+    how = "The task was marked as successful" if change.by_hand else f"Attempt {change.try_number} has succeeded"
+    return f"{how}; attempt {failed_attempt} had failed."
+
+
+def _anew(run: RunFacts) -> str | None:
+    """Which life of a run it is, where it was begun anew."""
+    return str(run.clears) if run.clears else None
 
 
 def _run_error(change: RunChange) -> str | None:

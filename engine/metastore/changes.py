@@ -82,6 +82,8 @@ class TaskChange:
     start_date: datetime | None = None
     end_date: datetime | None = None
     retry_at: datetime | None = None
+    time_limit: str | None = None  # the sentence of the time limit that skipped it
+    by_hand: bool = False  # somebody gave it this state, and nothing ran
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,8 @@ def mark(tx: Tx, graphs: Graphs, runs: Runs, ids: Collection[int], state: TaskSt
     broken_off = break_off(tx, settled, state, Ending(state.value).sentence)
     if settled:
         tx.connection.execute(_MARK, {"ids": [row.id for row in settled], "b_state": state, "b_now": tx.now})
-    changes = Changes(tasks=[changed(row, state, end_date=tx.now) for row in settled], ended=broken_off)
+    marked = [changed(row, state, end_date=tx.now, by_hand=True) for row in settled]
+    changes = Changes(tasks=marked, ended=broken_off)
     again = [row for row in rows if row.id not in ids and row.state in BROKEN]
     changes.add(_reset(tx, graphs, runs, again, rows))
     changes.add(reconsider(tx, graphs, runs, past.successors(tx, graphs, runs, changes.tasks)))

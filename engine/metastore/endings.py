@@ -41,6 +41,11 @@ class Ending(StrEnum):
                 return TaskState(self.value)
 
     @property
+    def time_limit(self) -> str | None:
+        """The limit that skipped the task, in words, where one did."""
+        return "its run went on for longer than its dagrun_timeout" if self is Ending.TIMED_OUT else None
+
+    @property
     def sentence(self) -> str:
         """Why the attempt was ended, for people."""
         match self:

@@ -1,4 +1,4 @@
-"""What one scheduler has at a time: three rows, three protocols.
+"""What one process has at a time: rows of one table, three protocols.
 
 ``leader``: who does what must not be done twice (gauges of the whole metastore, the audit of budgets). A lease with a
 term, by the database's clock only.
@@ -13,6 +13,8 @@ term, by the database's clock only.
 
 Any error means: not leader. Nothing that keeps runs going waits for a leader: creating runs, starting, claiming and
 rescuing are guarded by the rows themselves, and every scheduler does them.
+
+``lookout``: the same for notifiers: which of them looks for what no transition shows (``engine.running.lookout``).
 
 ``claims``: the lock under which several schedulers hand out work, one after the other (:func:`lock`). Each claim locks
 budgets of many DAGs; without the lock two of them, or one and a finish in the same transaction, wait for each other's.
@@ -34,6 +36,7 @@ from engine.metastore.errors import Refused
 from engine.metastore.tables import Base, Lease, Process
 
 LEADER: Final = "leader"
+LOOKOUT: Final = "lookout"
 CLAIMS: Final = "claims"
 ADMISSION: Final = "admission"
 
@@ -42,7 +45,7 @@ TRUST_SECONDS: Final = 40.0
 LEASE: Final = timedelta(seconds=45)
 
 _LEASE: Final = Base.metadata.tables[Lease.__tablename__]
-_ROW: Final = select(Lease.holder, Lease.term, Lease.expires_at).where(Lease.name == LEADER)
+_ROW: Final = select(Lease.holder, Lease.term, Lease.expires_at)
 
 
 def lock(tx: Tx, name: str) -> None:
@@ -52,16 +55,17 @@ def lock(tx: Tx, name: str) -> None:
 
 
 class Leadership:
-    """One scheduler's view of the leader's lease. `me` is its process id in the metastore."""
+    """One process's view of a leader's lease. `me` is its process id in the metastore."""
 
-    def __init__(self, me: str) -> None:
+    def __init__(self, me: str, name: str = LEADER) -> None:
         self.me = me
+        self._name = name
         self._term = 0
         self._trusted_until = 0.0  # monotonic
 
     @property
     def term(self) -> int | None:
-        """The term that this scheduler leads in; None while it does not."""
+        """The term that this process leads in; None while it does not."""
         return self._term if time.monotonic() < self._trusted_until else None
 
     def seek(self, database: Database) -> int | None:
@@ -73,7 +77,7 @@ class Leadership:
         return self.term
 
     def _seek(self, tx: Tx) -> int | None:
-        row = tx.connection.execute(_ROW).one()
+        row = tx.connection.execute(_ROW.where(Lease.name == self._name)).one()
         mine = row.holder == self.me and row.expires_at is not None and row.expires_at > tx.now
         if mine:
             return self._take(tx, row.term, row.term)
@@ -81,7 +85,7 @@ class Leadership:
         return self._take(tx, row.term, row.term + 1) if free else None
 
     def _take(self, tx: Tx, old: int, new: int) -> int | None:
-        statement = update(_LEASE).where(Lease.name == LEADER, Lease.term == old)
+        statement = update(_LEASE).where(Lease.name == self._name, Lease.term == old)
         if old == new:
             statement = statement.where(Lease.holder == self.me)
         values = {"holder": self.me, "term": new, "expires_at": tx.now + LEASE}
@@ -90,7 +94,7 @@ class Leadership:
     def resign(self, tx: Tx) -> None:
         """Let the next one begin at once."""
         self._trusted_until = 0.0
-        statement = update(_LEASE).where(Lease.name == LEADER, Lease.holder == self.me)
+        statement = update(_LEASE).where(Lease.name == self._name, Lease.holder == self.me)
         tx.connection.execute(statement.values(expires_at=None, holder=None))
 
 

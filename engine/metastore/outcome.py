@@ -30,7 +30,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """The end of one attempt. `error` is one line; `xcom` maps keys to JSON texts to store on success.
 
     `skip` names the tasks that a branch decided against. `resume_seconds` is how long after its end a rescheduled
-    attempt goes on.
+    attempt goes on. `timed_out`: a time limit of its own made it skip.
     """
 
     cause: Cause
@@ -41,6 +41,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     xcom: dict[str, str] = {}
     skip: tuple[str, ...] = ()
     resume_seconds: float = 0.0
+    timed_out: bool = False
 
     @property
     def sentence(self) -> str:

@@ -78,9 +78,15 @@ def heartbeat(tx: Tx, ids: Iterable[str]) -> int:
 
 
 def end(tx: Tx, ids: Iterable[str]) -> None:
-    """Say that processes have ended, or that somebody declared them dead."""
+    """Say that processes have ended in good order."""
     statement = update(Process).where(Process.id.in_(sorted(ids)), Process.ended_at.is_(None))
     tx.connection.execute(statement.values(ended_at=tx.now))
+
+
+def declare_dead(tx: Tx, ids: Iterable[str]) -> None:
+    """Say of processes that they have ended without a word."""
+    statement = update(Process).where(Process.id.in_(sorted(ids)), Process.ended_at.is_(None))
+    tx.connection.execute(statement.values(ended_at=tx.now, is_lost=True))
 
 
 @dataclass(frozen=True, slots=True)

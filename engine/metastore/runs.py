@@ -6,10 +6,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
+from engine.metastore import budgets
 from engine.metastore.changes import RunFacts
-from engine.metastore.tables import DagRun
+from engine.metastore.states import RunState
+from engine.metastore.tables import Budget, DagRun
 
 FACT_COLUMNS = (
     DagRun.id,
@@ -26,6 +28,15 @@ FACT_COLUMNS = (
     DagRun.conf,
     DagRun.clears,
     DagRun.lane,
+)
+# DAGs with as many queued or running runs as max_active_runs allows. Counted over the live runs, which an index finds;
+# what ended long ago costs nothing.
+AT_LIMIT: Final = (
+    select(DagRun.dag_id)
+    .join(Budget, (Budget.kind == budgets.DAG_RUNS) & (Budget.name == DagRun.dag_id))
+    .where(DagRun.state.in_([RunState.QUEUED, RunState.RUNNING]), DagRun.lane.is_(None))
+    .group_by(DagRun.dag_id, Budget.slots)
+    .having(func.count() >= Budget.slots)
 )
 _FACTS = select(*FACT_COLUMNS).where(DagRun.id.in_(bindparam("ids", expanding=True)))
 

@@ -28,6 +28,7 @@ The alert outbox is alerting's own (``alerting.tables``) and shares this metadat
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -75,6 +76,11 @@ class DagFile(Base):
     error_remedy: Mapped[str | None] = mapped_column(LongText)  # one sentence: what to do
     error_line: Mapped[int | None] = mapped_column(Integer)
     error_since: Mapped[datetime | None]
+
+
+def path_hash(path: str) -> str:
+    """The key of a file: paths may be longer than an index allows."""
+    return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class Dag(Base):
@@ -401,7 +407,10 @@ class LogShipment(Base):
 
 
 class Process(Base):
-    """A live (or recently live) process. On its own host ``pid_started`` proves a death before any time-out."""
+    """A live (or recently live) process. On its own host ``pid_started`` proves a death before any time-out.
+
+    ``is_lost`` is true where somebody else declared it dead; who signs off has none.
+    """
 
     __tablename__ = "process"
 
@@ -414,6 +423,7 @@ class Process(Base):
     heartbeat_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     detail: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    is_lost: Mapped[bool | None] = mapped_column(Boolean)
 
     __table_args__ = (Index("ix_process_kind", "kind", "ended_at"),)  # health, rescue()
 

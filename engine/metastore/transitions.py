@@ -678,8 +678,9 @@ def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime
     began = row.sensing_since or row.start_date
     retry_at = None
     if row.ending is not None:
-        decided = {"hostname": report.hostname, "start_date": began, "end_date": end}
-        return _changed(row, Ending(row.ending).state, outcome=outcome, **decided)
+        ending = Ending(row.ending)
+        decided = {"hostname": report.hostname, "start_date": began, "end_date": end, "time_limit": ending.time_limit}
+        return _changed(row, ending.state, outcome=outcome, **decided)
     match outcome.cause:
         case Cause.SUCCESS:
             state = TaskState.SUCCESS
@@ -693,7 +694,8 @@ def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime
             retry_at = now + task.retry_delay(row.try_number, f"{row.dag_id}#{row.task_id}#{row.run_id}")
         case _:
             state = TaskState.FAILED
-    more = {"start_date": began, "end_date": end, "retry_at": retry_at}
+    limit = outcome.sentence if outcome.timed_out and state is TaskState.SKIPPED else None
+    more = {"start_date": began, "end_date": end, "retry_at": retry_at, "time_limit": limit}
     return _changed(row, state, outcome=outcome, hostname=report.hostname, **more)
 
 

@@ -81,6 +81,7 @@ class Facts:
     ready_at: datetime | None = None
     hostname: str | None = None
     error: str | None = None  # of the last attempt
+    run_deadline: datetime | None = None  # when its run times out, or did
     rule: str = "all_success"
     upstream: tuple[tuple[str, str | None], ...] = ()  # task and state
     earlier_run: str | None = None  # the run_id of the one that it waits for
@@ -106,6 +107,8 @@ def _ended(facts: Facts) -> Answer | None:
         what = facts.state.replace("_", " ") if facts.state else ""
         attempt = f" in attempt {facts.try_number} of {facts.max_tries}" if facts.try_number else ""
         why = f": {facts.error}" if facts.error and facts.state != TaskState.SUCCESS else ""
+        if facts.state == TaskState.SKIPPED and not why and _run_timed_out(facts):
+            why = ", because its run went on for longer than its dagrun_timeout"
         when = f" at {_at(facts.ended_at)}" if facts.ended_at else ""
         broken = [name for name, state in facts.upstream if state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED)]
         if facts.state == TaskState.UPSTREAM_FAILED and broken:
@@ -114,6 +117,13 @@ def _ended(facts: Facts) -> Answer | None:
     if facts.run_state in FINAL_RUN_STATES:
         return Answer(Reason.ENDED, f"its run has ended ({facts.run_state}) and it never ran")
     return None
+
+
+def _run_timed_out(facts: Facts) -> bool:
+    """Whether the run had timed out when the task ended: it was then skipped by that, and by nothing else."""
+    if facts.run_state != RunState.FAILED or facts.run_deadline is None or facts.ended_at is None:
+        return False
+    return facts.ended_at >= facts.run_deadline
 
 
 def _running(facts: Facts) -> Answer | None:

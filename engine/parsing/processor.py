@@ -29,6 +29,7 @@ from engine.parsing.agenda import Agenda, FileState
 from engine.parsing.filelog import FileLogs, Row, write_table
 from engine.parsing.folder import Folder, Root
 from engine.parsing.meter import Meter
+from engine.parsing.news import News
 from engine.parsing.pool import Finished, ParsePool
 from engine.parsing.stored import Known, Outcome, Plan, forget, read_known, save
 
@@ -60,7 +61,9 @@ class DagProcessor:
         self._on_heartbeat = on_heartbeat
         self._folder = Folder(roots(settings), settings.core.max_file_bytes)
         self._agenda = Agenda(settings.scheduler.min_file_process_interval)
-        self._logs = FileLogs(settings.logging.base_log_folder, Redactor.from_settings(settings).redact)
+        redact = Redactor.from_settings(settings).redact
+        self._logs = FileLogs(settings.logging.base_log_folder, redact)
+        self._news = News(self._name_of, redact)
         self._known = Known()
         self._is_known = False
         self._gone: set[str] = set()
@@ -204,7 +207,7 @@ class DagProcessor:
     def _forget(self) -> None:
         paths, now = sorted(self._gone), datetime.now(UTC)
         try:
-            released = forget(self._store, self._known, paths)
+            released = forget(self._store, self._known, paths, self._news)
         except Exception as error:
             log.error("DAG files that are gone could not be forgotten: %s", self._reason(error))
             return
@@ -214,7 +217,8 @@ class DagProcessor:
             name = self._name_of(path)
             self._log(name, partial(self._logs.forget, name, now))
         self._invite(released)
-        self._store.wake("scheduler")
+        for topic in ("scheduler", "notifier"):
+            self._store.wake(topic)
 
     def _name_of(self, path: str) -> str:
         for root in self._folder.roots:
@@ -271,7 +275,10 @@ class DagProcessor:
 
     def _store_files(self, paths: Sequence[str]) -> None:
         """Store these files of the batch in one transaction, and let go of them."""
-        made = save(self._store, self._known, [self._batch[path][0] for path in paths])
+        outcomes = [self._batch[path][0] for path in paths]
+        made = save(self._store, self._known, outcomes, self._news)
+        if made.told:
+            self._store.wake("notifier")
         if made.dags or made.released:
             self._store.wake("scheduler")
         warnings = self._warnings_of_pools(made)

@@ -10,21 +10,22 @@ does not define stays as it was: a typing mistake must not switch DAGs off.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from engine.authoring.faults import Fault
 from engine.metastore.store import Store, Tx
-from engine.metastore.tables import Dag, DagFile, DagVersion
+from engine.metastore.tables import Dag, DagFile, DagVersion, path_hash
+from engine.parsing.news import Broken, News
 from engine.parsing.orders import ParsedDag, presentable
 
 T = TypeVar("T")
 
+NO_NAMES: Final = News()  # paths as they are
 _INSERT_RACES = 3
 Change = Literal["new", "changed", "moved here", "active again"]
 
@@ -86,15 +87,11 @@ class Plan:
     released: set[str] = field(default_factory=set)  # dag_ids that their file does not define any more
     files: list[tuple[StoredFile, Outcome, str | None]] = field(default_factory=list)  # with the whole error
     conflicts: dict[str, list[Fault]] = field(default_factory=dict)
+    told: int = 0  # events of files that broke, or are well again
 
     @property
     def is_empty(self) -> bool:
         return not (self.dags or self.released or self.files)
-
-
-def path_hash(path: str) -> str:
-    """The key of a file: paths may be longer than an index allows."""
-    return hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def read_known(connection: Connection, dag_ids: Collection[str] = (), paths: Collection[str] = ()) -> Known:
@@ -191,21 +188,22 @@ def _story(faults: Iterable[Fault]) -> str | None:
     return "\n\n".join(told) or None
 
 
-def save(store: Store, known: Known, outcomes: Sequence[Outcome]) -> Plan:
+def save(store: Store, known: Known, outcomes: Sequence[Outcome], news: News = NO_NAMES) -> Plan:
     """Write what a batch changed, in one transaction, or nothing; brings `known` up to date. Tells what was done."""
     made = plan(known, outcomes)
     if made.is_empty:
         return made
-    made, fresh = _repeated(store, lambda tx: _save(tx, outcomes))
+    made, fresh = _repeated(store, lambda tx: _save(tx, outcomes, news))
     known.update(fresh)
     return made
 
 
-def _save(tx: Tx, outcomes: Sequence[Outcome]) -> tuple[Plan, Known]:
+def _save(tx: Tx, outcomes: Sequence[Outcome], news: News) -> tuple[Plan, Known]:
     dag_ids = {dag.dag_id for outcome in outcomes for dag in outcome.dags}
     paths = [outcome.path for outcome in outcomes]
     stored = read_known(tx.connection, dag_ids, paths)
     made = plan(stored, outcomes)
+    made.told = _tell(tx, news, made, stored)
     _write_versions(tx, [dag for _, dag in made.dags.values()])
     _write_dags(tx, made, stored)
     _release(tx, made.released)
@@ -213,13 +211,31 @@ def _save(tx: Tx, outcomes: Sequence[Outcome]) -> tuple[Plan, Known]:
     return made, read_known(tx.connection, dag_ids, paths)
 
 
-def forget(store: Store, known: Known, paths: Sequence[str]) -> set[str]:
+def _tell(tx: Tx, news: News, made: Plan, stored: Known) -> int:
+    """Before anything is written: what a broken file defined until now may be released by another of the batch."""
+    broken = [
+        Broken(file.path, file.error_summary, story or "")
+        for file, _, story in made.files
+        if file.error_summary and not _was_broken(stored, file)
+    ]
+    well = [file.path for file, _, _ in made.files if not file.error_summary and _was_broken(stored, file)]
+    return news.broken(tx, broken) + news.repaired(tx, well, "can be read again")
+
+
+def _was_broken(stored: Known, file: StoredFile) -> bool:
+    before = stored.files.get(file.path_hash)
+    return before is not None and before.error_summary is not None
+
+
+def forget(store: Store, known: Known, paths: Sequence[str], news: News = NO_NAMES) -> set[str]:
     """Files are gone: their DAGs become inactive. Returns the dag_ids that are free now."""
     hashes = [path_hash(path) for path in paths]
 
     def work(tx: Tx) -> tuple[set[str], Known]:
         stored = read_known(tx.connection, paths=paths)
         released = {dag.dag_id for dag in stored.dags.values() if dag.is_active}
+        broken = [file.path for file in stored.files.values() if file.error_summary]
+        news.repaired(tx, broken, "was removed")
         _release(tx, released)
         tx.connection.execute(delete(DagFile).where(DagFile.path_hash.in_(hashes)))
         return released, Known({}, {dag_id: replace(stored.dags[dag_id], is_active=False) for dag_id in released})

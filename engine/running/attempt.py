@@ -30,6 +30,7 @@ from engine.authoring.exceptions import (
     AirflowRescheduleException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    TimeLimitSkip,
 )
 from engine.authoring.execution import execute
 from engine.authoring.loader import LoadedFile, load_file
@@ -261,7 +262,8 @@ def _execute(order: AttemptOrder, loaded: LoadedFile, xcom: XCom) -> Outcome:
         if order.do_xcom_push and value is not None:
             xcom.push(RETURN_VALUE, value)
     except AirflowSkipException as error:
-        return Outcome(Cause.SKIP, error=_one_line(str(error)) or None, xcom=xcom.pushed)
+        limit = isinstance(error, TimeLimitSkip)
+        return Outcome(Cause.SKIP, error=_one_line(str(error)) or None, xcom=xcom.pushed, timed_out=limit)
     except AirflowRescheduleException as error:
         return Outcome(Cause.RESCHEDULE, resume_seconds=error.seconds_from_now())
     except (AirflowFailException, AirflowSensorTimeout) as error:

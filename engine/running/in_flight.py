@@ -53,7 +53,15 @@ def believable(told: Outcome) -> Outcome:
         return Outcome(Cause.EXCEPTION, error=f"its result could not be stored: {reason}")
     cause = told.cause if told.cause in _TELLABLE else Cause.EXCEPTION
     pause = told.resume_seconds if 0 <= told.resume_seconds <= LONGEST_PAUSE else LONGEST_PAUSE
-    return Outcome(cause, error=error, may_retry=told.may_retry, xcom=told.xcom, skip=told.skip, resume_seconds=pause)
+    return Outcome(
+        cause,
+        error=error,
+        may_retry=told.may_retry,
+        xcom=told.xcom,
+        skip=told.skip,
+        resume_seconds=pause,
+        timed_out=told.timed_out,
+    )
 
 
 def sensible(ask: AnyAsk) -> bool:

@@ -201,7 +201,7 @@ def _take_over(store: Store) -> None:
     def work(tx: Tx) -> None:
         dead = processes.find_dead(tx.connection, tx.now, _SURELY_DEAD, (ProcessKind.LOG_SHIPPER,))
         shipments.take_over(tx, dead)
-        processes.end(tx, dead)
+        processes.declare_dead(tx, dead)
 
     store.run(work)
 

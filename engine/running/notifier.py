@@ -35,6 +35,7 @@ from engine.metrics import Metrics
 from engine.running.callback_outcomes import Retries
 from engine.running.callback_requests import FAREWELL_SECONDS, CallbackRunner, Rules
 from engine.running.environment import hide_secrets
+from engine.running.lookout import Lookout
 from engine.running.watchman import Watchman
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Delivery:
         ]
         self._mail = mail_channels(mail)
         self._give_up_after = timedelta(seconds=settings.alerting.give_up_after)
+        self._failing_after = timedelta(seconds=settings.alerting.delivery_failing_after)
         self.watch = Watch(settings.alerting.config_file, dict(os.environ), metrics or NoMeter())
         redactor = Redactor.from_settings(settings)
         tail = partial(_log_tail, LogFinder.from_settings(settings.logging))
@@ -85,7 +87,8 @@ class Delivery:
         return [*self._mail, *self._told, *self.watch.channels]
 
     def _plan(self) -> Plan:
-        return Plan(tuple(channel.name for channel in self._told), self._give_up_after, self.watch.routing)
+        told = tuple(channel.name for channel in self._told)
+        return Plan(told, self._give_up_after, self.watch.routing, self._failing_after or None)
 
 
 def _log_tail(logs: LogFinder, path: str, lines: int) -> list[str]:
@@ -133,12 +136,14 @@ def run(settings: Settings) -> int:
         base_url=settings.webserver.url,
         told=listener.interrupt,
     )
+    lookout = Lookout(settings, store, identity.id)
     _take_over(store, callbacks)
     beat_seconds = settings.scheduler.job_heartbeat_sec
     helpers = [
         _helper("callbacks", stop, listener.interrupt, lambda: callbacks.run(stop)),
         _helper("heartbeat", stop, listener.interrupt, lambda: _beat(store, metrics, identity, beat_seconds, stop)),
         _helper("watchman", stop, listener.interrupt, lambda: watchman.run(stop)),
+        _helper("lookout", stop, listener.interrupt, lambda: lookout.run(stop)),
     ]
     log.info("delivering alerts and running callbacks")
     delivery.deliverer.run(partial(_wait, listener, callbacks, reload, watchman, stop), stop)
@@ -146,11 +151,16 @@ def run(settings: Settings) -> int:
     callbacks.nudge()
     for helper in helpers:
         helper.join(timeout=FAREWELL_SECONDS + 3)
-    store.run(lambda tx: processes.end(tx, [identity.id]))
+    store.run(lambda tx: _sign_off(tx, identity, lookout))
     listener.close()
     metrics.close()
     store.close()
     return 0
+
+
+def _sign_off(tx: Tx, identity: Identity, lookout: Lookout) -> None:
+    lookout.leadership.resign(tx)
+    processes.end(tx, [identity.id])
 
 
 def _take_over(store: Store, callbacks: CallbackRunner) -> None:
@@ -162,7 +172,7 @@ def _take_over(store: Store, callbacks: CallbackRunner) -> None:
     def work(tx: Tx) -> None:
         for holder in dead:
             outbox.end_leases_of(tx.connection, tx.now, holder)
-        processes.end(tx, dead)
+        processes.declare_dead(tx, dead)
 
     store.run(work)
 

@@ -18,6 +18,7 @@ from engine.authoring.timetables import DataInterval, NextRun, next_interval
 from engine.metastore import budgets, sla
 from engine.metastore.errors import NotFound
 from engine.metastore.graphs import Graphs
+from engine.metastore.runs import AT_LIMIT
 from engine.metastore.states import RunState, RunType
 from engine.metastore.store import Tx
 from engine.metastore.tables import Base, Budget, Dag, DagRun, DagSchedule
@@ -46,20 +47,12 @@ _CHANGED = (
     .order_by(Dag.dag_id)
     .limit(bindparam("limit"))
 )
-# Counted over the live runs, which an index finds; what ended long ago costs nothing.
-_AT_LIMIT = (
-    select(DagRun.dag_id)
-    .join(Budget, (Budget.kind == budgets.DAG_RUNS) & (Budget.name == DagRun.dag_id))
-    .where(DagRun.state.in_([RunState.QUEUED, RunState.RUNNING]), DagRun.lane.is_(None))
-    .group_by(DagRun.dag_id, Budget.slots)
-    .having(func.count() >= Budget.slots)
-)
 _DUE = (
     select(*_SCHEDULE.c)
     .where(
         _SCHEDULE.c.next_run_after <= bindparam("now"),
         _SCHEDULE.c.is_paused.is_(False),
-        _SCHEDULE.c.dag_id.not_in(_AT_LIMIT),
+        _SCHEDULE.c.dag_id.not_in(AT_LIMIT),
     )
     .order_by(_SCHEDULE.c.next_run_after)
     .limit(bindparam("limit"))

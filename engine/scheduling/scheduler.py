@@ -410,7 +410,7 @@ class Scheduler:
         turn.rescued = sum(change.outcome is not None for change in changes.tasks)
         turn.changes.add(changes)
         if released + turn.rescued < _BATCH:
-            processes.end(tx, self._dead)
+            processes.declare_dead(tx, self._dead)
         else:
             turn.more = True
 

@@ -22,7 +22,8 @@ SIGNALS: tuple[Signal, ...] = (
     ),
     counter(
         "alerts.suppressed",
-        "Alerts that somebody was not told of, by reason: nobody, silence, mute_window, inhibited, unwanted",
+        "Alerts that somebody was not told of, by reason: nobody, silence, mute_window, inhibited, unwanted, "
+        "failing_channel",
         WINDSOCK,
         labels=(Label.REASON,),
     ),

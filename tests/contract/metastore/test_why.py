@@ -137,3 +137,11 @@ def test_a_task_that_ended_is_told_as_ended(stage: Stage) -> None:
     tokens = stage.begin()
     stage.finish((tokens["a"], SUCCESS))
     assert why(stage, "a").startswith("ended: it has ended in attempt 1 of 1 at 20")
+
+
+@pytest.mark.usefixtures("scheduler")
+def test_what_the_time_limit_of_its_run_skipped_says_so(stage: Stage) -> None:
+    stage.dag("dag", bash("a"), bash("b", "a"), dagrun_timeout_seconds=0.001)
+    stage.trigger("dag")
+    stage.expire()
+    assert why(stage, "b").endswith("as skipped, because its run went on for longer than its dagrun_timeout")

@@ -11,9 +11,9 @@ from sqlalchemy import event, func, select
 
 from engine.authoring.faults import Fault
 from engine.metastore.store import Store
-from engine.metastore.tables import Dag, DagFile, DagVersion
+from engine.metastore.tables import Dag, DagFile, DagVersion, path_hash
 from engine.parsing.orders import ParsedDag
-from engine.parsing.stored import Known, Outcome, forget, path_hash, read_known, save
+from engine.parsing.stored import Known, Outcome, forget, read_known, save
 
 FAULT = Fault("Line 1: broken.", "Mend it.", 1, "Traceback …")
 

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import select
 
+from alerting.kinds import EventKind
 from engine.metastore import transitions
 from engine.metastore.tables import DagRun, TaskInstance, XCom
+from tests.contract.metastore.told import told
 from tests.integration.scheduling.engine_home import Home
 from tests.servers.processes import wait_until
 
@@ -158,6 +160,8 @@ def test_a_sensor_whose_timeout_is_over_fails_without_a_retry_or_is_skipped(
     assert run(home, dag_id, body) == {"t": state}
     assert "longer than its timeout of 0.5 s" in home.last(dag_id).error
     assert home.last(dag_id).try_number == 1
+    kinds = [event.kind for event in told(home.store) if event.dag_id == dag_id and event.task_id]
+    assert kinds == [EventKind.TASK_SKIPPED if soft else EventKind.TASK_FAILED]
 
 
 def test_a_timeout_counts_from_the_first_start_of_the_attempt(home: Home) -> None:

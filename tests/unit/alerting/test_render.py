@@ -116,6 +116,18 @@ def test_a_test_alert_says_that_nothing_failed() -> None:
     assert not message.failed
 
 
+def test_what_has_no_end_is_noticed_and_says_what_is_due_and_expected() -> None:
+    due, expected = WHEN + timedelta(minutes=20), WHEN + timedelta(minutes=30)
+    event = AlertEvent(
+        kind=EventKind.SLA_AT_RISK, occurred_at=WHEN, dag_id="d", run_id="r", due_at=due, predicted_at=expected
+    )
+    text = Renderer(lambda *_: [], str).render(event).text
+    assert "Ended" not in text
+    for fact in ("2026-11-23 02:14:07 UTC", "2026-11-23 02:34:07 UTC", "2026-11-23 02:44:07 UTC"):
+        assert fact in text
+    assert [label for label in ("Noticed", "Due", "Expected end") if label not in text] == []
+
+
 def test_a_retry_says_when_it_starts() -> None:
     message = render(changed(kind=EventKind.TASK_RETRY, next_retry_at=WHEN + timedelta(minutes=5)))
     assert "Attempt 2 of 3 failed; the next one starts at 2026-11-23 02:19:07 UTC." in message.text

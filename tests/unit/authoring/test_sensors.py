@@ -16,6 +16,7 @@ from engine.authoring.exceptions import (
     AirflowSensorTimeout,
     AirflowSkipException,
     AuthoringError,
+    TimeLimitSkip,
 )
 from engine.authoring.sensors import BaseSensorOperator
 from engine.authoring.standard_sensors import DateTimeSensor, DayOfWeekSensor, TimeDeltaSensor, TimeSensor
@@ -60,7 +61,7 @@ def context_of(
         (AirflowFailException("x"), {"never_fail": True}, AirflowSkipException),
         (AirflowSkipException("x"), {}, AirflowSkipException),
         (None, {"timeout": 0}, AirflowSensorTimeout),
-        (None, {"timeout": 0, "soft_fail": True}, AirflowSkipException),
+        (None, {"timeout": 0, "soft_fail": True}, TimeLimitSkip),
     ],
 )
 def test_what_a_look_raises_fails_skips_or_counts_as_not_yet(

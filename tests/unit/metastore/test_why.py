@@ -43,6 +43,19 @@ SENTENCES = [
         "ended",
         "it has ended, as upstream failed, because of a",
     ),
+    (
+        {"state": "skipped", "run_state": "failed", "ended_at": NOW, "run_deadline": NOW - timedelta(seconds=1)},
+        "ended",
+        (
+            "it has ended at 2026-11-28 12:00:00 UTC, as skipped, because its run went on for longer than its "
+            "dagrun_timeout"
+        ),
+    ),
+    (
+        {"state": "skipped", "run_state": "failed", "ended_at": NOW, "run_deadline": NOW + timedelta(seconds=1)},
+        "ended",
+        "it has ended at 2026-11-28 12:00:00 UTC, as skipped",
+    ),
     ({"state": None, "run_state": "failed"}, "ended", "its run has ended (failed) and it never ran"),
     (
         {"schedulers": 0, "scheduler_seen": NOW},

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from engine.authoring.faults import Fault
+from engine.metastore.tables import path_hash
 from engine.parsing.orders import ParsedDag
-from engine.parsing.stored import Known, Outcome, Plan, StoredDag, StoredFile, path_hash, plan
+from engine.parsing.stored import Known, Outcome, Plan, StoredDag, StoredFile, plan
 
 
 def dag(dag_id: str, version: str = "v1") -> ParsedDag:

@@ -1,0 +1,80 @@
+"""Channels that fail: told through the others, once while it lasts, and once when it is over.
+
+A channel fails when a message for it is given up, or has waited for longer than the settings allow. It is well again
+when it has accepted a message since then, and none waits for so long. What is told of this is no such message itself,
+so a failing pager cannot set off another alarm about the failing pager.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection, func, select
+
+from alerting import outbox, troubles
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
+from alerting.tables import alert_delivery, alert_event
+
+_ABOUT_DELIVERY: Final = (EventKind.DELIVERY_FAILING, EventKind.DELIVERY_RECOVERED)
+_d, _e = alert_delivery.c, alert_event.c
+
+
+def is_about_delivery(event: AlertEvent | None) -> bool:
+    """Whether its own fate is not told in turn."""
+    return event is not None and event.kind in _ABOUT_DELIVERY
+
+
+def gave_up(connection: Connection, now: datetime, channel: str, reason: str) -> bool:
+    """A message for this channel is dead. In the transaction that buries it; whether that is news."""
+    return _fails(connection, now, channel, f"A message through {channel} was given up: {reason.rstrip('.')}.")
+
+
+def look(connection: Connection, now: datetime, failing_after: timedelta) -> int:
+    """Tell channels for which messages wait for too long, and those that are well again; returns how many events."""
+    waiting = _long_waiting(connection, now - failing_after)
+    failing = troubles.since(connection, [EventKind.DELIVERY_FAILING])
+    told = 0
+    for channel, oldest in sorted(waiting.items()):
+        if (EventKind.DELIVERY_FAILING, troubles.key_of(channel)) not in failing:
+            minutes = (now - oldest).total_seconds() / 60
+            told += _fails(connection, now, channel, f"A message has waited for {channel} for {minutes:.0f} minutes.")
+    for (_, channel), since in sorted(failing.items()):
+        if channel not in waiting and _has_accepted(connection, channel, since):
+            told += _recovered(connection, now, channel)
+    return told
+
+
+def _long_waiting(connection: Connection, before: datetime) -> dict[str, datetime]:
+    """Channels with a message that was to be sent before that moment, and the oldest of them."""
+    query = (
+        select(_d.channel, func.min(_d.created_at))
+        .join(alert_event, _e.id == _d.event_id)
+        .where(_d.state.in_(("pending", "sending")), _d.created_at <= before, _e.kind.not_in(_ABOUT_DELIVERY))
+        .group_by(_d.channel)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def _has_accepted(connection: Connection, channel: str, since: datetime) -> bool:
+    accepted = (_d.channel == channel, _d.state == "delivered", _d.delivered_at > since)
+    return connection.execute(select(_d.id).where(*accepted).limit(1)).first() is not None
+
+
+def _fails(connection: Connection, now: datetime, channel: str, summary: str) -> bool:
+    if not troubles.begin(connection, now, EventKind.DELIVERY_FAILING, channel):
+        return False
+    more = f"{summary} See `windsock alerts list --state dead,pending`, and `windsock alerts test` when it is mended."
+    return bool(outbox.record(connection, [_event(EventKind.DELIVERY_FAILING, now, channel, more)]))
+
+
+def _recovered(connection: Connection, now: datetime, channel: str) -> int:
+    if not troubles.end(connection, EventKind.DELIVERY_FAILING, [channel]):
+        return 0
+    summary = f"{channel} accepts messages again. What was given up meanwhile: `windsock alerts replay`."
+    return outbox.record(connection, [_event(EventKind.DELIVERY_RECOVERED, now, channel, summary)])
+
+
+def _event(kind: EventKind, now: datetime, channel: str, summary: str) -> AlertEvent:
+    return AlertEvent(kind=kind, occurred_at=now, subject=channel, summary=summary)

@@ -1,0 +1,58 @@
+"""How long the tasks of a DAG took in its last runs, and how the tasks of some runs stand."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, select
+
+from engine.metastore.forecast import History, Seen
+from engine.metastore.states import RunState, TaskState
+from engine.metastore.tables import DagRun, TaskInstance
+
+_RUNS: Final = (
+    select(DagRun.id)
+    .where(DagRun.dag_id == bindparam("dag"), DagRun.state == RunState.SUCCESS)
+    .order_by(DagRun.end_date.desc())
+    .limit(bindparam("limit"))
+)
+_TASKS: Final = (
+    select(TaskInstance.run_pk, TaskInstance.task_id, TaskInstance.state, TaskInstance.scheduled_at)
+    .add_columns(TaskInstance.start_date, TaskInstance.end_date, TaskInstance.ready_at, TaskInstance.sensing_since)
+    .where(TaskInstance.run_pk.in_(bindparam("runs", expanding=True)))
+)
+
+
+def last_durations(connection: Connection, dag_id: str, limit: int) -> History:
+    """Of the last successful runs, for each task: seconds from when it was ready to its end; 0 where it was skipped."""
+    runs = connection.execute(_RUNS, {"dag": dag_id, "limit": limit}).scalars().all()
+    return durations(seen_of(connection, runs).values())
+
+
+def durations(runs: Iterable[dict[str, Seen]]) -> History:
+    """The same of runs that were read already."""
+    took: dict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        for task_id, seen in run.items():
+            if seen.state == TaskState.SKIPPED:
+                took[task_id].append(0.0)
+            elif seen.state == TaskState.SUCCESS and seen.began_at and seen.ended_at:
+                took[task_id].append((seen.ended_at - seen.began_at).total_seconds())
+    return took
+
+
+def seen_of(connection: Connection, run_pks: Collection[int]) -> dict[int, dict[str, Seen]]:
+    """How each task of these runs stands, by run and task. One statement."""
+    runs: dict[int, dict[str, Seen]] = {run_pk: {} for run_pk in run_pks}
+    if run_pks:
+        for row in connection.execute(_TASKS, {"runs": sorted(run_pks)}):
+            runs[row.run_pk][row.task_id] = Seen(row.state, _began(row), row.end_date, row.ready_at)
+    return runs
+
+
+def _began(row: Row[Any]) -> datetime | None:
+    """When it was ready. A sensor that gave its slot back has become ready many times: the first counts."""
+    return min(filter(None, (row.scheduled_at, row.start_date, row.sensing_since)), default=None)

@@ -1,0 +1,111 @@
+"""What no transition shows, looked for by one notifier for all: silent components, what is late or will be.
+
+It is the notifier's work because a dead scheduler is to be told although no scheduler lives. A dead notifier is told by
+another notifier; where there is none, nobody can tell, and only a dead-man's switch outside of Windsock shows it.
+
+1. The notifier that has the lease ``lookout`` (:mod:`engine.metastore.leases`) looks; the others see that it does.
+2. Each look is one short transaction. What it tells has a key of stored facts, or a row that stands for the trouble,
+   so two that look at the same time, as after a lease that ran out, tell nothing twice.
+3. After a start, and after any look that failed, heartbeats are not judged for as long as they may be old: whatever
+   kept this process from the metastore kept the others from it too.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from engine.config import Settings
+from engine.metastore import components
+from engine.metastore.graphs import Graphs
+from engine.metastore.lateness import LateDags, Medians, look_for_overdue_runs
+from engine.metastore.leases import LOOKOUT, Leadership
+from engine.metastore.sla_risk import RiskLookout
+from engine.metastore.store import Store, Tx
+
+log = logging.getLogger(__name__)
+
+_COMPONENT_SECONDS: Final = 10.0
+_LATE_SECONDS: Final = 10.0
+_OVERDUE_SECONDS: Final = 30.0
+_RISK_SECONDS: Final = 30.0
+
+
+class _Look:
+    """One thing that is looked for, at its own pace; ``work`` returns how many events are new."""
+
+    def __init__(self, seconds: float, work: Callable[[Tx], int]) -> None:
+        self.seconds = seconds
+        self.work = work
+        self.due = 0.0  # monotonic
+
+
+class Lookout:
+    """The looks that the settings ask for. `me` is the notifier's process id in the metastore."""
+
+    def __init__(self, settings: Settings, store: Store, me: str) -> None:
+        self.leadership = Leadership(me, LOOKOUT)
+        self._store = store
+        self._graphs = Graphs()
+        self._medians = Medians()
+        self._late_dags = LateDags()
+        self._risks = RiskLookout(settings.alerting.sla_at_risk_confidence, settings.webserver.url)
+        self._alerting = settings.alerting
+        self._url = settings.webserver.url
+        self._judge_from = time.monotonic() + settings.alerting.component_down_after
+        self._looks = self._wanted()
+
+    def _wanted(self) -> list[_Look]:
+        alerting = self._alerting
+        pace = min(_COMPONENT_SECONDS, alerting.component_down_after / 3)
+        looks = [
+            (alerting.component_down_after, _Look(pace, self._components)),
+            (alerting.dag_late_after, _Look(_LATE_SECONDS, self._late)),
+            (alerting.run_overdue_factor, _Look(_OVERDUE_SECONDS, self._overdue)),
+            (alerting.sla_at_risk_confidence, _Look(_RISK_SECONDS, lambda tx: self._risks.look(tx, self._graphs))),
+        ]
+        return [look for is_wanted, look in looks if is_wanted]
+
+    def run(self, stop: threading.Event) -> None:
+        """Look until `stop` is set."""
+        while not stop.wait(self._turn()):
+            pass
+
+    def _turn(self) -> float:
+        """Look at what is due; returns for how many seconds to wait."""
+        now = time.monotonic()
+        due = [look for look in self._looks if look.due <= now]
+        if due:
+            self._look(due)
+        return min((max(0.1, look.due - time.monotonic()) for look in self._looks), default=3600.0)
+
+    def _look(self, due: list[_Look]) -> None:
+        told = 0
+        try:
+            if self.leadership.seek(self._store) is not None:
+                told = sum(self._store.run(look.work) for look in due)
+        except Exception as error:  # the metastore's trouble, which the heartbeat tells; the next look may succeed
+            log.warning("looking for what is late was left out: %s", str(error).partition("\n")[0])
+            self._judge_from = time.monotonic() + self._alerting.component_down_after
+        for look in due:
+            look.due = time.monotonic() + look.seconds
+        if told:
+            self._store.wake("notifier")
+
+    def _components(self, tx: Tx) -> int:
+        if time.monotonic() < self._judge_from:
+            return 0
+        return components.look(tx, timedelta(seconds=self._alerting.component_down_after))
+
+    def _late(self, tx: Tx) -> int:
+        late_after = timedelta(seconds=self._alerting.dag_late_after)
+        return self._late_dags.look(tx, self._graphs, late_after, self._url)
+
+    def _overdue(self, tx: Tx) -> int:
+        alerting = self._alerting
+        least = timedelta(seconds=alerting.run_overdue_least)
+        return look_for_overdue_runs(tx, self._graphs, self._medians, alerting.run_overdue_factor, least, self._url)

@@ -1,0 +1,139 @@
+"""A channel that fails is told once, through the others, and once when it is well again: on every database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Engine, select
+
+from alerting import failing, outbox
+from alerting.channels import Delivered, Failure, Message, Permanent
+from alerting.database import connect
+from alerting.deliver import Deliverer
+from alerting.events import AlertEvent, decode
+from alerting.kinds import EventKind
+from alerting.render import Renderer
+from alerting.routes import Plan
+from alerting.tables import alert_event
+from tests.integration.alerting.running import Meter, NoMail, Running, at_work, history
+
+EventMaker = Callable[..., AlertEvent]
+NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+AFTER = timedelta(minutes=15)
+PLAN = Plan(("chat", "pager"), failing_after=AFTER)
+
+
+class Receiver:
+    """Accepts everything, or nothing."""
+
+    concurrency = 1
+
+    def __init__(self, name: str, *, accepts: bool) -> None:
+        self.name = name
+        self.accepts = accepts
+        self.got: list[str] = []
+
+    def send(self, message: Message) -> Delivered | Permanent:
+        if not self.accepts:
+            return Permanent(Failure.REJECTED, "no such room")
+        self.got.append(message.subject)
+        return Delivered()
+
+
+def recorded(engine: Engine, *kinds: EventKind) -> list[AlertEvent]:
+    with engine.begin() as connection:
+        payloads = connection.execute(select(alert_event.c.payload).order_by(alert_event.c.id)).scalars().all()
+    events = (decode(payload) for payload in payloads)
+    return [event for event in events if event is not None and (not kinds or event.kind in kinds)]
+
+
+def act(engine: Engine, work: Callable[..., Any], *args: Any) -> Any:
+    with engine.begin() as connection:
+        return work(connection, *args)
+
+
+def wait_for_delivery(engine: Engine, an_event: EventMaker) -> None:
+    """One message waits for each channel since NOW."""
+    act(engine, outbox.record, [an_event(0, emails=())])
+    act(engine, outbox.route, NOW, PLAN)
+
+
+def test_a_channel_for_which_a_message_waits_too_long_is_told_once(engine: Engine, an_event: EventMaker) -> None:
+    wait_for_delivery(engine, an_event)
+    assert act(engine, failing.look, NOW + AFTER - timedelta(seconds=1), AFTER) == 0
+    later = NOW + AFTER + timedelta(minutes=1)
+    assert [act(engine, failing.look, later, AFTER) for _ in range(2)] == [2, 0]
+    told = recorded(engine, EventKind.DELIVERY_FAILING)
+    assert [event.subject for event in told] == ["chat", "pager"]
+    assert told[0].summary is not None
+    assert told[0].summary.startswith("A message has waited for chat for 16 minutes.")
+
+
+def test_it_is_told_to_be_well_once_it_has_accepted_something_and_nothing_waits(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    wait_for_delivery(engine, an_event)
+    later = NOW + AFTER * 2
+    act(engine, failing.look, later, AFTER)
+    (lease,) = act(engine, outbox.lease, later, AFTER, 1, ["chat"])
+    act(engine, failing.look, later, AFTER)
+    assert recorded(engine, EventKind.DELIVERY_RECOVERED) == []
+    assert act(engine, outbox.confirm, lease, later + timedelta(seconds=1))
+    assert [act(engine, failing.look, later + timedelta(seconds=2), AFTER) for _ in range(2)] == [1, 0]
+    (well,) = recorded(engine, EventKind.DELIVERY_RECOVERED)
+    assert well.subject == "chat"
+    assert well.episode_key == recorded(engine, EventKind.DELIVERY_FAILING)[0].episode_key
+
+
+def test_three_that_look_at_once_tell_it_once(engine: Engine, an_event: EventMaker) -> None:
+    wait_for_delivery(engine, an_event)
+    barrier = threading.Barrier(3)
+
+    def look() -> None:
+        mine = connect(engine.url.render_as_string(hide_password=False))
+        barrier.wait(10)
+        with mine.begin() as connection:
+            failing.look(connection, NOW + AFTER * 2, AFTER)
+        mine.dispose()
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(recorded(engine, EventKind.DELIVERY_FAILING)) == 2
+
+
+def test_what_tells_of_a_failing_channel_is_no_reason_to_tell_again(engine: Engine) -> None:
+    act(engine, failing.gave_up, NOW, "chat", "no such room")
+    act(engine, outbox.route, NOW, PLAN)
+    assert act(engine, failing.look, NOW + AFTER * 9, AFTER) == 0
+
+
+def test_a_death_is_told_through_the_other_channels_only(engine: Engine, an_event: EventMaker) -> None:
+    chat, pager = Receiver("chat", accepts=False), Receiver("pager", accepts=True)
+    subject = Deliverer(engine, [chat, pager, NoMail()], Renderer(lambda *_: [], str), PLAN, poll_seconds=0.05)
+    world = Running(engine, Meter())
+    with at_work(subject, world):
+        world.record(an_event(0, emails=()), an_event(1, emails=()))
+        world.until(delivered=3, dead=2, suppressed=1)
+    (event,) = recorded(engine, EventKind.DELIVERY_FAILING)
+    assert event.summary is not None
+    assert event.summary.startswith("A message through chat was given up: no such room.")
+    assert "Alerts are not delivered: chat" in pager.got
+    (held,) = [entry for entry in history(engine) if entry.state == "suppressed"]
+    assert (held.kind, held.channel, held.error) == ("delivery_failing", "chat", "chat itself fails")
+
+
+def test_where_the_failing_channel_is_the_only_one_that_is_visible(engine: Engine, an_event: EventMaker) -> None:
+    chat = Receiver("chat", accepts=False)
+    plan = Plan(("chat",), failing_after=AFTER)
+    subject = Deliverer(engine, [chat, NoMail()], Renderer(lambda *_: [], str), plan, poll_seconds=0.05)
+    world = Running(engine, Meter())
+    with at_work(subject, world):
+        world.record(an_event(0, emails=()))
+        world.until(dead=1, suppressed=1)
+    assert len(recorded(engine, EventKind.DELIVERY_FAILING)) == 1

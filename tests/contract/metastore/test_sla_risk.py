@@ -1,0 +1,128 @@
+"""SLAs that will be missed are told before, once, and those that will be kept are not: on every database."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from alerting.kinds import EventKind
+from engine.authoring.serialized import SerializedDag, decode_dag
+from engine.metastore import sla_replay
+from engine.metastore.graphs import Graph, Graphs, build_graph
+from engine.metastore.sla_risk import RiskLookout
+from engine.metastore.tables import DagRun, DagVersion, TaskInstance
+from tests.contract.metastore.stage import Stage, bash
+from tests.contract.metastore.told import told
+from tests.servers.past_runs import Days, made_up, write_past
+
+HOUR = 3600.0
+MINUTES = {"extract": 10.0, "transform": 20.0, "load": 10.0}  # 40 in all, and an SLA of an hour
+CHAIN = (bash("extract"), bash("transform", "extract"), bash("load", "transform", sla_seconds=HOUR))
+
+
+def with_past(stage: Stage, days: Days, count: int, seed: str) -> Graph:
+    version = stage.dag("daily", *CHAIN)
+
+    def work(tx: Any) -> SerializedDag:
+        data = tx.connection.execute(DagVersion.__table__.select()).one().data
+        dag = decode_dag(data)
+        write_past(tx, dag, version, days, count, seed)
+        return dag
+
+    return build_graph(stage.store.run(work))
+
+
+@pytest.fixture
+def under_way(stage: Stage) -> Stage:
+    """A run whose extract has gone on for 35 minutes, where it usually takes ten."""
+    with_past(stage, Days(MINUTES), 60, "usual")
+    stage.store.run(lambda tx: _begin(stage, tx, 35))
+    return stage
+
+
+def _begin(stage: Stage, tx: Any, minutes: float) -> None:
+    """A scheduled run that began so long ago, its first task at once."""
+    if stage.store.dialect.name == "postgresql":
+        for table in ("dag_run", "task_instance"):
+            tx.connection.exec_driver_sql(f"SELECT setval('{table}_id_seq', 100000)")
+    version = tx.connection.execute(DagVersion.__table__.select()).one().version
+    began = tx.now - timedelta(minutes=minutes)
+    times = {"run_after": began, "queued_at": began, "start_date": began, "data_interval_end": began}
+    run = {"id": 90000, "dag_id": "daily", "run_id": "today", "run_type": "scheduled", "version": version}
+    tx.connection.execute(DagRun.__table__.insert().values(**run, **times, state="running", unfinished=3, conf={}))
+    about = {"run_pk": 90000, "dag_id": "daily", "run_id": "today", "operator": "x", "pool": "p", "queue": "q"}
+    for task_id, state in (("extract", "running"), ("transform", None), ("load", None)):
+        ready = {"scheduled_at": began, "start_date": began} if state else {}
+        held = {"token": "token", "owner": "owner"} if state else {}
+        row = {**about, **ready, **held, "task_id": task_id, "state": state}
+        tx.connection.execute(TaskInstance.__table__.insert().values(row))
+
+
+def look(stage: Stage, lookout: RiskLookout) -> int:
+    return stage.store.run(lambda tx: lookout.look(tx, stage.graphs))
+
+
+def test_a_run_that_will_miss_its_sla_is_told_once_with_the_task_that_is_slow(under_way: Stage) -> None:
+    lookout = RiskLookout(0.8, "http://windsock")
+    assert [look(under_way, lookout), look(under_way, lookout), look(under_way, RiskLookout(0.8, ""))] == [1, 0, 0]
+    (event,) = told(under_way.store)
+    assert (event.kind, event.dag_id, event.run_id) == (EventKind.SLA_AT_RISK, "daily", "today")
+    assert (event.missed, event.blocking) == (("load",), ("extract",))
+    assert event.due_at is not None
+    assert event.predicted_at is not None
+    assert event.occurred_at < event.due_at < event.predicted_at
+    assert event.summary is not None
+    assert event.summary.startswith("load will probably end at ")
+    assert "Slow against its own history: extract, 0:35:0" in event.summary
+
+
+def test_a_run_that_will_keep_it_is_not_told(stage: Stage) -> None:
+    with_past(stage, Days(MINUTES), 60, "usual")
+    stage.store.run(lambda tx: _begin(stage, tx, 9))
+    assert look(stage, RiskLookout(0.8, "")) == 0
+
+
+def test_what_is_missed_already_or_asked_for_by_hand_is_at_no_risk(under_way: Stage) -> None:
+    for change in ({"data_interval_end": None}, {"run_type": "manual"}):
+        with under_way.store.begin() as tx:
+            saved = tx.connection.execute(DagRun.__table__.select().where(DagRun.run_id == "today")).one()
+            tx.connection.execute(update(DagRun).where(DagRun.run_id == "today").values(change))
+        assert look(under_way, RiskLookout(0.8, "")) == 0
+        back = {name: getattr(saved, name) for name in change}
+        with under_way.store.begin() as tx:
+            tx.connection.execute(update(DagRun).where(DagRun.run_id == "today").values(back))
+    with under_way.store.begin() as tx:
+        over = {"data_interval_end": tx.now - timedelta(seconds=HOUR + 1)}
+        tx.connection.execute(update(DagRun).where(DagRun.run_id == "today").values(over))
+    assert look(under_way, RiskLookout(0.8, "")) == 0
+
+
+def test_three_that_look_at_once_tell_it_once(under_way: Stage) -> None:
+    others = [under_way.beside() for _ in range(3)]
+    barrier = threading.Barrier(3)
+
+    def one_look(mine: Stage) -> None:
+        barrier.wait(10)
+        mine.store.run(lambda tx: RiskLookout(0.8, "").look(tx, Graphs()))
+
+    threads = [threading.Thread(target=one_look, args=(mine,)) for mine in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for mine in others:
+        mine.store.close()
+    assert len(told(under_way.store)) == 1
+
+
+def test_a_replayed_past_is_read_back_as_it_was(stage: Stage) -> None:
+    graph = with_past(stage, Days(MINUTES), 60, "one")
+    with stage.store.read() as connection:
+        past = sla_replay.read_past(connection, "daily", 4)
+    assert [run.run_id for run in past] == [f"past{number}" for number in range(6, 60)]
+    assert past == made_up(graph.dag, Days(MINUTES), 60, "one")[6:]
+    assert sla_replay.score(sla_replay.replay(graph, past, 4, 0.9)).runs == 4

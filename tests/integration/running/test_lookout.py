@@ -1,0 +1,92 @@
+"""The lookout of a notifier: what the settings switch off costs nothing, and one of several looks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from engine import config
+from engine.metastore import processes
+from engine.metastore.processes import identify
+from engine.metastore.states import ProcessKind
+from engine.metastore.store import Store
+from engine.metastore.tables import Lease
+from engine.running.lookout import Lookout
+from tests.servers.recording import recorded
+
+OFF = ("component_down_after", "dag_late_after", "run_overdue_factor", "sla_at_risk_confidence")
+
+
+@pytest.fixture
+def store(sqlite_url: str) -> Iterator[Store]:
+    store = Store(sqlite_url)
+    yield store
+    store.close()
+
+
+def lookout(store: Store, home: Path, **settings: str) -> Lookout:
+    identity = identify(ProcessKind.NOTIFIER)
+    store.run(lambda tx: processes.register(tx, identity))
+    return Lookout(config.load({"WINDSOCK_HOME": str(home), **settings}), store, identity.id)
+
+
+def holder(store: Store) -> str | None:
+    with store.read() as connection:
+        return connection.execute(select(Lease.holder).where(Lease.name == "lookout")).scalar_one()
+
+
+def test_with_everything_switched_off_nothing_is_asked(store: Store, tmp_path: Path) -> None:
+    one = lookout(store, tmp_path, **{f"WINDSOCK__ALERTING__{name.upper()}": "0" for name in OFF})
+    with recorded(store) as sent:
+        assert one._turn() > 60
+    assert sent == []
+
+
+def test_one_of_two_looks_and_the_other_follows_when_it_signs_off(store: Store, tmp_path: Path) -> None:
+    first, second = lookout(store, tmp_path), lookout(store, tmp_path)
+    first._turn()
+    with recorded(store) as sent:
+        second._turn()
+    assert holder(store) == first.leadership.me
+    assert not [one for one in sent if "process.kind" in one.sql]
+    store.run(first.leadership.resign)
+    second._look(second._looks)
+    assert holder(store) == second.leadership.me
+
+
+def test_an_idle_lookout_sends_less_than_two_statements_a_second(store: Store, tmp_path: Path) -> None:
+    """Counted over the turns of a minute, without waiting for them."""
+    one = lookout(store, tmp_path)
+    one._judge_from = 0.0
+    with recorded(store) as sent:
+        for turn in range(6):
+            due = [look for look in one._looks if turn % round(look.seconds / 10) == 0]
+            one._look(due)
+    assert len(sent) / 60 < 2
+
+
+def test_it_ends_when_it_is_told_to(store: Store, tmp_path: Path) -> None:
+    one, stop = lookout(store, tmp_path), threading.Event()
+    thread = threading.Thread(target=one.run, args=(stop,))
+    thread.start()
+    stop.set()
+    thread.join(9)
+    assert not thread.is_alive()
+
+
+def test_a_look_that_fails_costs_the_look_and_judges_no_heartbeat_for_a_while(store: Store, tmp_path: Path) -> None:
+    one = lookout(store, tmp_path)
+    one._judge_from = 0.0
+    with store.begin() as tx:
+        tx.connection.exec_driver_sql("ALTER TABLE lease RENAME TO lent")
+    one._look(one._looks)
+    assert one._judge_from > time.monotonic() + 30
+    with store.begin() as tx:
+        tx.connection.exec_driver_sql("ALTER TABLE lent RENAME TO lease")
+    one._look(one._looks)
+    assert holder(store) == one.leadership.me
