@@ -28,6 +28,7 @@ _DEEPEST: Final = 16
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _FROM_ENVIRONMENT: Final = "env:"
 _TOP: Final = ("channels", "receivers", "route", "mute_windows", "severity")
+_CHANNEL: Final = ("url", "hmac_secret")
 _RECEIVER: Final = ("email", "channels", "task_email", "limit")
 _LIMIT: Final = ("messages", "per")
 _ROUTE: Final = ("matchers", "receiver", "continue", "group_by", "group_wait", "group_interval", "mute", "routes")
@@ -103,18 +104,34 @@ class _Reading:
             if name in (EMAIL, GRAFANA):
                 self.document.complain(item, "this name is taken; use another")
                 continue
-            found[name] = NamedChannel(name, self._url(item))
+            found[name] = self._channel(name, item)
         return found
 
-    def _url(self, part: Part) -> str:
-        text = self.document.text(part)
-        url = self._from_environment(part, text) if text.startswith(_FROM_ENVIRONMENT) else text
+    def _channel(self, name: str, part: Part) -> NamedChannel:
+        """A URL, or a mapping with one and the secret that signs what is sent to it."""
+        if not part.is_mapping:
+            return NamedChannel(name, self._url(part))
+        given = self.document.fields(part, _CHANNEL)
+        if "url" not in given:
+            self.document.complain(part, "it has no url")
+            return NamedChannel(name, "")
+        signed = "hmac_secret" in given
+        secret = self._secret(given["hmac_secret"]) if signed else ""
+        return NamedChannel(name, self._url(given["url"], signed=signed), secret)
+
+    def _url(self, part: Part, *, signed: bool = False) -> str:
+        url = self._secret(part)
         if url:
             try:
-                check_url(url, "the URL")
+                check_url(url, "the URL", signed=signed)
             except ReceiverError as error:
                 self.document.complain(part, str(error))
         return url
+
+    def _secret(self, part: Part) -> str:
+        """What stands there, or in the environment variable that it names."""
+        text = self.document.text(part)
+        return self._from_environment(part, text) if text.startswith(_FROM_ENVIRONMENT) else text
 
     def _from_environment(self, part: Part, reference: str) -> str:
         name = reference.removeprefix(_FROM_ENVIRONMENT)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from alerting import words
+from alerting.channels import Section
 from alerting.cleaning import shorten, shorten_lines
 from alerting.events import AlertEvent
 from alerting.kinds import KINDS, EventKind
@@ -17,14 +18,6 @@ DETAILED_MOST: Final = 30  # beyond so many events each is only named
 ERROR_LIMIT: Final = 200
 CHAT_LIMIT: Final = 1_500  # Discord takes 2 000 characters in all
 SUBJECT_DAGS: Final = 3
-
-
-@dataclass(frozen=True)
-class Section:
-    """One run, and what is told of it. ``title`` names DAG and run; each line is one event, or several by name only."""
-
-    title: str
-    lines: tuple[str, ...]
 
 
 def sections(events: Sequence[AlertEvent], line: Words) -> list[Section]:
@@ -56,11 +49,14 @@ def _named(events: Sequence[AlertEvent], line: Words) -> Iterable[str]:
 
 
 def _verdict(event: AlertEvent) -> str:
-    return f"{KINDS[event.kind].short}{' ' if event.task_id else ''}"
+    return f"{KINDS[event.kind].short}{' ' if _name(event) else ''}"
 
 
 def _name(event: AlertEvent) -> str:
-    name = event.task_id or ""
+    """Within its DAG and run, which the title names."""
+    if event.dag_id is None:
+        return words.where(event)
+    name = event.task_id or ", ".join(event.missed)
     return f"{name}[{event.map_index}]" if event.map_index >= 0 else name
 
 
@@ -73,11 +69,11 @@ def subject(events: Sequence[AlertEvent], line: Words) -> str:
     return f"{what}: {', '.join(dags[:SUBJECT_DAGS])}{more}"
 
 
-def short(told: Sequence[Section], count: int, reference: str) -> str:
+def short(told: Sequence[Section], count: int, reference: str) -> list[str]:
     """For chat: as many lines as fit, and where to see all."""
     lines = [text for section in told for text in (section.title, *(f"  {line}" for line in section.lines))]
     kept = shorten_lines([shorten(line, CHAT_LIMIT // 3) for line in lines[::-1]], CHAT_LIMIT)[::-1]
-    return "\n".join([*kept, f"All {count}: {reference}"])
+    return [*kept, f"All {count}: {reference}"]
 
 
 def key(events: Sequence[AlertEvent]) -> str:

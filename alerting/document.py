@@ -33,6 +33,10 @@ class Part:
     def line(self) -> int:
         return int(self.node.start_mark.line) + 1
 
+    @property
+    def is_mapping(self) -> bool:
+        return isinstance(self.node, yaml.MappingNode)
+
 
 @dataclass
 class Document:

@@ -32,7 +32,8 @@ class Watch:
         """One for each that the file names; one that did not change is the same object, so its breaker stays."""
         named = self.routing.channels if self.routing else ()
         self._channels = {
-            channel: self._channels.get(channel) or named_channel(channel.name, channel.url) for channel in named
+            channel: self._channels.get(channel) or named_channel(channel.name, channel.url, channel.hmac_secret)
+            for channel in named
         }
         return list(self._channels.values())
 

@@ -27,6 +27,7 @@ class NamedChannel:
 
     name: str
     url: str = field(repr=False)
+    hmac_secret: str = field(default="", repr=False)  # signs what a webhook gets
 
 
 @dataclass(frozen=True)
