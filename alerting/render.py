@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from alerting import digest, words
@@ -37,6 +39,7 @@ ATTACHED_LINES: Final = 500
 ATTACHED_LIMIT: Final = 200_000
 LOG_NAME: Final = "log.txt"
 CHART_NAME: Final = "durations.png"
+AROUND: Final = timedelta(minutes=15)  # what a board shows before and after
 FEWEST_SAMPLES: Final = 3  # fewer show no history
 
 
@@ -82,6 +85,11 @@ class Renderer:
         self._read_history = read_history
         self._find_links = find_links
         self._templates = templates or Templates()
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Templates that are not used, and why."""
+        return dict(self._templates.problems)
 
     def render(self, event: AlertEvent, recipients: tuple[str, ...] = ()) -> Message:
         """One message; the same event gives the same keys and the same subject each time.
@@ -218,7 +226,7 @@ class Renderer:
         found = (
             Link(words.page_of(event), event.url or ""),
             *self._find_links(event),
-            Link("Board", labels.get("dashboard_url") or labels.get("panel_url") or ""),
+            Link("Board", _at_that_time(labels.get("dashboard_url") or labels.get("panel_url") or "", event)),
             Link("Runbook", labels.get("runbook_url", "")),
         )
         for link in found:
@@ -258,7 +266,7 @@ class Renderer:
             return None, ()
         longest = words.duration(max(sample.seconds for sample in samples))
         failed = sum(sample.failed for sample in samples)
-        caption = f"Durations of the last {len(samples)} attempts; the longest took {longest}, {failed} failed (red)"
+        caption = f"Durations of the last {len(samples)} attempts: up to {longest}, {failed} of them failed"
         return Chart(CHART_NAME, caption), (Attachment(CHART_NAME, "image/png", draw(samples), alt=caption),)
 
     def _log(self, event: AlertEvent, lines: int) -> list[str]:
@@ -277,6 +285,15 @@ class Renderer:
 
     def _line(self, text: str) -> str:
         return one_line(self._redact(text))
+
+
+def _at_that_time(board: str, event: AlertEvent) -> str:
+    """A board of Grafana from somewhat before the beginning to somewhat after the event."""
+    if not board or re.search(r"[?&]from=", board):
+        return board
+    begin, end = (event.started_at or event.occurred_at) - AROUND, event.occurred_at + AROUND
+    asked = f"from={round(begin.timestamp() * 1000)}&to={round(end.timestamp() * 1000)}"
+    return f"{board}{'&' if '?' in board else '?'}{asked}"
 
 
 def _for_chat(values: Mapping[str, Any]) -> dict[str, Any]:

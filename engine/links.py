@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from datetime import datetime
+from urllib.parse import quote, urlencode
 
 
 def dag_url(base_url: str, dag_id: str) -> str:
@@ -24,6 +25,13 @@ def attempt_url(base_url: str, dag_id: str, run_id: str, task_id: str, try_numbe
 def runbooks_url(base_url: str) -> str:
     """Where the web server shows the runbooks, ``/<alert>.md``."""
     return f"{base_url.rstrip('/')}/runbooks"
+
+
+def board_url(grafana: str, board: str, begin: datetime, end: datetime, dag_id: str | None = None) -> str:
+    """A board of Grafana at a range of time, where that board has such a variable with the DAG chosen."""
+    asked = {"from": round(begin.timestamp() * 1000), "to": round(end.timestamp() * 1000)}
+    dag = {"var-dag": dag_id} if dag_id else {}
+    return f"{grafana.rstrip('/')}/d/{board}?{urlencode({**asked, **dag})}"
 
 
 def _segment(identifier: str) -> str:

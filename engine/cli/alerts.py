@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.cli.alert_rendering import render
 from engine.cli.alert_routes import check, deliveries, show_alert, silence
 from engine.cli.errors import Failure, Misuse
 from engine.cli.opening import open_store
@@ -28,7 +29,7 @@ def alerts() -> None:
     """List, test, silence and replay alerts, and check where they go."""
 
 
-for command in (check, show_alert, deliveries, silence):
+for command in (check, show_alert, deliveries, silence, render):
     alerts.add_command(command)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from alerting.channels import Message
 from alerting.channels.http import Post
-from alerting.channels.services import discord, mattermost, pagerduty, slack, teams, telegram
+from alerting.channels.services import discord, mattermost, pagerduty, slack, teams, telegram, webhook
 
 if TYPE_CHECKING:
     from apprise import NotifyBase
@@ -36,6 +36,17 @@ _FORMATS: Final[Mapping[str, tuple[Format, Callable[[Any], bool]]]] = {
     "mmost": (mattermost.posts, mattermost.suits),
     "mmosts": (mattermost.posts, mattermost.suits),
     "pagerduty": (pagerduty.posts, pagerduty.suits),
+}
+
+# What each service gets of a message, but for what its URL adds.
+PAYLOADS: Final[Mapping[str, Callable[[Message], dict[str, Any]]]] = {
+    "slack": slack.payload,
+    "teams": teams.payload,
+    "discord": discord.payload,
+    "telegram": telegram.payload,
+    "mattermost": mattermost.payload,
+    "pagerduty": pagerduty.payload,
+    "json": webhook.payload,
 }
 
 
