@@ -27,7 +27,7 @@ def sections(events: Sequence[AlertEvent], line: Words) -> list[Section]:
         runs.setdefault((event.dag_id or "", event.run_id or ""), []).append(event)
     describe = _described if len(events) <= DETAILED_MOST else _named
     return [
-        Section(line(f"{dag}, run {run}" if run else dag or "Windsock"), tuple(describe(members, line)))
+        Section(line(f"{dag}, run {run}" if run else dag) or "Windsock", tuple(describe(members, line)))
         for (dag, run), members in runs.items()
     ]
 
@@ -49,7 +49,8 @@ def _named(events: Sequence[AlertEvent], line: Words) -> Iterable[str]:
 
 
 def _verdict(event: AlertEvent) -> str:
-    return f"{KINDS[event.kind].short}{' ' if _name(event) else ''}"
+    mark = "" if not _name(event) else " " if event.task_id else ": "
+    return f"{KINDS[event.kind].short}{mark}"
 
 
 def _name(event: AlertEvent) -> str:
@@ -62,7 +63,7 @@ def _name(event: AlertEvent) -> str:
 
 def subject(events: Sequence[AlertEvent], line: Words) -> str:
     """How many events, and of which DAGs."""
-    dags = list(dict.fromkeys(line(event.dag_id or "Windsock") for event in events))
+    dags = list(dict.fromkeys(line(event.dag_id or "") or "Windsock" for event in events))
     more = f" and {len(dags) - SUBJECT_DAGS} more" if len(dags) > SUBJECT_DAGS else ""
     failed = sum(KINDS[event.kind].trouble for event in events)
     what = f"{failed} failures" if failed == len(events) else f"{len(events)} alerts"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
+from urllib.parse import quote
 
 from alerting import digest, words
 from alerting.channels import Attachment, Fact, Link, Listing, Message, brief_facts, tone
@@ -40,6 +41,7 @@ ATTACHED_LIMIT: Final = 200_000
 LOG_NAME: Final = "log.txt"
 CHART_NAME: Final = "durations.png"
 AROUND: Final = timedelta(minutes=15)  # what a board shows before and after
+_OF_URLS: Final = "%/:?#[]!$&'()+,;="  # anything else is written as %XX: it could be markup, or a mention
 FEWEST_SAMPLES: Final = 3  # fewer show no history
 
 
@@ -203,10 +205,10 @@ class Renderer:
                 f"{words.verdict(event)}: {where or 'Windsock'}", SUBJECT_LIMIT - (len(day) + 3 if day else 0)
             ),
             "day": day,
-            "sentence": self._line(words.sentence(event)),
+            "sentence": self._line(words.sentence(event)) or f"{words.verdict(event)}.",
             "error": shorten(self._block(event.error or ""), ERROR_LIMIT),
-            "facts": tuple(self._fact(*fact) for fact in words.facts(event)[:FACTS_SHOWN]),
-            "listings": tuple(self._listing(*listing) for listing in words.listings(event)),
+            "facts": tuple(self._facts(event)),
+            "listings": tuple(self._listings(event)),
             "links": tuple(self._links(event)),
             "chart": chart,
             "log": tuple(shorten_lines(list(log)[-self._log_lines :], LOG_LIMIT)) if self._log_lines else (),
@@ -214,24 +216,32 @@ class Renderer:
             "event": self._about(event),
         }
 
-    def _fact(self, label: str, value: str) -> Fact:
-        return Fact(self._line(label), shorten(self._line(value), FACT_LIMIT))
+    def _facts(self, event: AlertEvent) -> Iterable[Fact]:
+        """Nothing may be left of a text when all that is harmful in it is gone."""
+        for label, value in words.facts(event)[:FACTS_SHOWN]:
+            name, told = self._line(label), shorten(self._line(value), FACT_LIMIT)
+            if name and told:
+                yield Fact(name, told)
 
-    def _listing(self, title: str, names: Sequence[str]) -> Listing:
-        shown = tuple(self._line(name) for name in names[:NAMES_SHOWN])
-        return Listing(title, shown, max(0, len(names) - NAMES_SHOWN))
+    def _listings(self, event: AlertEvent) -> Iterable[Listing]:
+        for title, names in words.listings(event):
+            shown = tuple(told for name in names[:NAMES_SHOWN] if (told := self._line(name)))
+            if shown:
+                yield Listing(title, shown, max(0, len(names) - NAMES_SHOWN))
 
     def _links(self, event: AlertEvent) -> Iterable[Link]:
         labels = dict(event.labels)
-        found = (
+        board = labels.get("dashboard_url") or labels.get("panel_url") or ""
+        told = set()
+        for link in (
             Link(words.page_of(event), event.url or ""),
-            *self._find_links(event),
-            Link("Board", _at_that_time(labels.get("dashboard_url") or labels.get("panel_url") or "", event)),
+            Link("Board", _at_that_time(board, event)),  # those of the event itself are nearer than ours
             Link("Runbook", labels.get("runbook_url", "")),
-        )
-        for link in found:
-            url = one_line(self._redact(link.url))
-            if url.startswith(("http://", "https://")) and " " not in url:
+            *self._find_links(event),
+        ):
+            url = quote(one_line(self._redact(link.url)), safe=_OF_URLS)
+            if url.startswith(("http://", "https://")) and link.label not in told:
+                told.add(link.label)
                 yield Link(link.label, url)
 
     def _about(self, event: AlertEvent) -> dict[str, str | int]:

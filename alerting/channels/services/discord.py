@@ -109,10 +109,9 @@ def _links(message: Message) -> Iterator[str]:
     room = LINKS_LIMIT
     for link in message.links:
         told = f"[{escape(link.label)}](<{link.url}>)" if link.is_public else f"{escape(link.label)}: <{link.url}>"
-        room -= len(told)
-        if room < 0 or ">" in link.url:
-            break
-        yield told
+        if len(told) <= room:
+            room -= len(told)
+            yield told
 
 
 def _fenced(text: str) -> str:

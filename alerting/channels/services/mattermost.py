@@ -92,9 +92,8 @@ def _words(text: str, limit: int) -> str:
 
 def _links(message: Message) -> Iterator[str]:
     told = [
-        f"[{escape(link.label)}](<{link.url}>)" if link.is_public else f"{escape(link.label)}: {link.url}"
+        f"[{escape(link.label)}](<{link.url}>)" if link.is_public else f"{escape(link.label)}: <{link.url}>"
         for link in message.links
-        if ">" not in link.url
     ]
     if told:
         yield " | ".join(told)

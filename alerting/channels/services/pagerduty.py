@@ -18,7 +18,7 @@ DETAIL_LIMIT: Final = 1_000
 LOG_LIMIT: Final = 4_000
 MOST_LINKS: Final = 8
 MOST_LINES: Final = 100
-_ADDRESSES: Final = {
+ADDRESSES: Final = {
     "us": "https://events.pagerduty.com/v2/enqueue",
     "eu": "https://events.eu.pagerduty.com/v2/enqueue",
 }
@@ -26,13 +26,13 @@ _ADDRESSES: Final = {
 
 def suits(plugin: Any) -> bool:
     """Not where the URL decides itself what opens and what resolves."""
-    return plugin.region_name in _ADDRESSES and plugin.action in ("trigger", "map") and not plugin.dedup
+    return plugin.region_name in ADDRESSES and plugin.action in ("trigger", "map") and not plugin.dedup
 
 
 def posts(plugin: Any, message: Message) -> Iterable[Post]:
     """One request for what is wrong, and one for each episode that is over."""
     key = plugin.integration_key
-    url = _ADDRESSES[plugin.region_name]
+    url = ADDRESSES[plugin.region_name]
     for episode in message.ended:
         yield json_post(url, {"routing_key": key, "event_action": "resolve", "dedup_key": episode})
     if not message.resolved:

@@ -13,6 +13,7 @@ from alerting.channels import Message, brief_facts, fitting
 from alerting.channels.http import Post, json_post
 from alerting.cleaning import shorten, shorten_lines
 
+ADDRESS: Final = "https://{host}/workflows/{workflow}/triggers/manual/paths/invoke"
 TITLE_LIMIT: Final = 300
 TEXT_LIMIT: Final = 3_000
 ERROR_LIMIT: Final = 1_500
@@ -32,7 +33,7 @@ def posts(plugin: Any, message: Message) -> Iterable[Post]:
     if path and plugin.routing_id:
         path += f"/cu/{plugin.routing_id}"
     port = f":{plugin.port}" if plugin.port else ""
-    url = f"https://{plugin.host}{port}{path}/workflows/{plugin.workflow}/triggers/manual/paths/invoke"
+    url = ADDRESS.format(host=f"{plugin.host}{port}{path}", workflow=plugin.workflow)
     params = {
         "api-version": str(plugin.api_version),
         "sp": "/triggers/manual/run",
