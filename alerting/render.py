@@ -93,6 +93,10 @@ class Renderer:
         """Templates that are not used, and why."""
         return dict(self._templates.problems)
 
+    def redact(self, text: str) -> str:
+        """The text without secrets."""
+        return self._redact(text)
+
     def render(self, event: AlertEvent, recipients: tuple[str, ...] = ()) -> Message:
         """One message; the same event gives the same keys and the same subject each time.
 

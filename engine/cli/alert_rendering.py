@@ -48,7 +48,9 @@ def render(key: int | None, kind: str | None, form: str, opened: bool) -> None:
     else:
         click.echo(shown, nl=not shown.endswith("\n"))
     if problems:
-        raise Failure("\n".join(f"{name} is not used, the built-in template is: {why}" for name, why in problems.items()))
+        raise Failure(
+            "\n".join(f"{name} is not used, the built-in template is: {why}" for name, why in problems.items())
+        )
 
 
 def _example(settings: Settings, kind: str) -> tuple[Message, dict[str, str]]:
