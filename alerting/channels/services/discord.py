@@ -106,12 +106,14 @@ def _fitting(fields: list[dict[str, Any]], room: int) -> list[dict[str, Any]]:
 
 
 def _links(message: Message) -> Iterator[str]:
-    room = LINKS_LIMIT
+    """As many as there is room for, on one line."""
+    kept: list[str] = []
     for link in message.links:
         told = f"[{escape(link.label)}](<{link.url}>)" if link.is_public else f"{escape(link.label)}: <{link.url}>"
-        if len(told) <= room:
-            room -= len(told)
-            yield told
+        if len(" · ".join([*kept, told])) <= LINKS_LIMIT:
+            kept.append(told)
+    if kept:
+        yield " · ".join(kept)
 
 
 def _fenced(text: str) -> str:

@@ -113,9 +113,16 @@ def _named(label: str, value: str) -> dict[str, Any]:
 
 
 def _code(lines: list[str], style: str) -> Iterator[dict[str, Any]]:
-    items = [_block(_run(line, fontType="Monospace", size="Small"), spacing="None") for line in lines if line.strip()]
+    look = {"fontType": "Monospace", "size": "Small"}
+    items = [_block(_run(_indented(line), **look), spacing="None") for line in lines if line.strip()]
     if items:
         yield {"type": "Container", "style": style, "spacing": "Medium", "items": items}
+
+
+def _indented(line: str) -> str:
+    """Spaces at the beginning of a line are not shown, but hard ones are."""
+    bare = line.lstrip(" ")
+    return "\u00a0" * (len(line) - len(bare)) + bare
 
 
 def _run(text: str, **look: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import html
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from alerting.channels import Message, brief_facts
+from alerting.channels import Link, Message, brief_facts
 from alerting.channels.http import Post, json_post
 from alerting.cleaning import defang, shorten, shorten_lines
 
@@ -21,6 +21,7 @@ LOG_LINES: Final = 8
 FACT_LIMIT: Final = 150
 TITLE_LIMIT: Final = 200
 BODY_LIMIT: Final = 800
+LINKS_LIMIT: Final = 1_500
 
 
 def suits(plugin: Any) -> bool:
@@ -62,7 +63,7 @@ def _fitting(pieces: Iterable[str]) -> Iterator[str]:
 
 def _lines(message: Message) -> Iterator[str]:
     yield f"<b>{escape(shorten(message.title or message.subject, TITLE_LIMIT))}</b>"
-    yield from (_link(link.label, link.url, public=link.is_public) for link in message.links[:1])
+    yield from _links(message)
     if message.body:
         yield escape(shorten(message.body, BODY_LIMIT))
     elif message.sections:
@@ -70,7 +71,6 @@ def _lines(message: Message) -> Iterator[str]:
         yield from _wave(message)
     else:
         yield from _one(message)
-    yield from (_link(link.label, link.url, public=link.is_public) for link in message.links[1:])
 
 
 def _one(message: Message) -> Iterator[str]:
@@ -91,8 +91,17 @@ def _wave(message: Message) -> Iterator[str]:
         yield from (escape(shorten(line, FACT_LIMIT)) for line in section.lines)
 
 
-def _link(label: str, url: str, *, public: bool) -> str:
+def _links(message: Message) -> Iterator[str]:
+    """On one line, those that there is room for."""
+    told = " · ".join(_link(link) for link in message.links)
+    if told and len(told) <= LINKS_LIMIT:
+        yield told
+    elif message.links:
+        yield _link(message.links[0])
+
+
+def _link(link: Link) -> str:
     """Telegram drops a link to a host such as localhost, and its address with it."""
-    if public:
-        return f'<a href="{html.escape(url, quote=True)}">{escape(label)}</a>'
-    return f"{escape(label)}: {html.escape(url)}"
+    if link.is_public:
+        return f'<a href="{html.escape(link.url, quote=True)}">{escape(link.label)}</a>'
+    return f"{escape(link.label)}: {html.escape(link.url)}"
