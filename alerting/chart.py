@@ -15,6 +15,7 @@ from typing import Final
 WIDTH, HEIGHT = 1200, 160  # twice what a page shows, for screens with many dots
 _GAP: Final = 6
 _WIDEST: Final = 34
+_MOST: Final = WIDTH // (2 * _GAP)
 _EMPTY, _OTHER, _FAILED, _LINE = range(4)
 _COLOURS: Final = bytes((0, 0, 0, 108, 142, 191, 217, 83, 79, 140, 150, 160))
 _OPACITY: Final = bytes((0, 255, 255, 255))
@@ -29,7 +30,8 @@ class Sample:
 
 
 def draw(samples: Sequence[Sample]) -> bytes:
-    """A PNG with the bars from the oldest to the newest, the longest as high as the picture."""
+    """A PNG with a bar per attempt, the last one on the right and the longest as high as the picture."""
+    samples = samples[-_MOST:]
     longest = max((sample.seconds for sample in samples), default=0.0) or 1.0
     step = min(WIDTH // max(len(samples), 1), _WIDEST + _GAP)
     bars = [(_height(sample.seconds / longest), _FAILED if sample.failed else _OTHER) for sample in samples]
@@ -44,7 +46,7 @@ def _height(share: float) -> int:
 
 def _row(bars: Sequence[tuple[int, int]], height: int, step: int) -> bytes:
     """One line of dots; ``height`` is that of the line above the ground."""
-    width = max(1, step - _GAP)
+    width = step - _GAP
     row = b"".join(bytes([colour if top >= height else _EMPTY]) * width + bytes(step - width) for top, colour in bars)
     return row[:WIDTH].ljust(WIDTH, bytes([_EMPTY]))
 

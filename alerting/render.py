@@ -134,7 +134,7 @@ class Renderer:
             log=values["log"],
             links=links,
             about=self._about(event),
-            attachments=(*_log_file(log), *picture),
+            attachments=(*_log_file(log), *picture) if recipients else (),
         )
 
     def render_wave(self, events: Sequence[AlertEvent], recipients: tuple[str, ...], reference: str) -> Message:
