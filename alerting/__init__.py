@@ -51,6 +51,7 @@ So every event ends as delivered, dead or suppressed, each visible in ``outbox.l
 
 Modules, in the order of the flow: ``events`` (on ``kinds``), ``outbox`` (on ``tables``, ``database``, ``clock``),
 ``routes`` (on ``routing``, ``matchers``, ``calendar``, ``silences``), ``groups`` (on ``throttle``), ``render`` (on
-``digest``, ``cleaning``, ``templates``), ``channels`` (``email``, ``chat``, ``grafana``), ``deliver`` (on ``lanes``,
-``pace``, ``meters``). ``config`` reads the file (on ``document``), ``reload`` watches it.
+``words``, ``digest``, ``cleaning``, ``templating``, ``chart``), ``channels`` (``email``, ``grafana``, ``chat`` on
+``http`` and ``services``), ``deliver`` (on ``lanes``, ``pace``, ``meters``). ``config`` reads the file (on
+``document``), ``reload`` watches it. ``preview`` shows a message without sending it, if need be of ``samples``.
 """

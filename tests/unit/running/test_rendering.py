@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from alerting import samples
 from alerting.kinds import EventKind
 from dashboards.links import Uid
-from engine.config import Settings
+from engine.config import load
 from engine.config.sections import Grafana, Prometheus
 from engine.links import board_url
 from engine.running import rendering
@@ -21,7 +22,7 @@ FAILED = samples.event(EventKind.TASK_FAILED)
 
 
 def links(home: Path, kind: EventKind = EventKind.TASK_FAILED, **sections: Any) -> dict[str, str]:
-    settings = Settings(home=home, **sections)
+    settings = structs.replace(load({}, home), **sections)
     return {link.label: link.url for link in rendering.further_links(settings, samples.event(kind))}
 
 
