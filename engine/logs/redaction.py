@@ -32,8 +32,9 @@ _PLACE_NAME = re.compile(r"_(FILE|PATH|DIR|HOST|PORT)$", re.IGNORECASE)
 _ORDINARY = frozenset({"false", "never", "always", "disabled", "enabled", "default", "required", "optional"})
 # Each part excludes the slash that the next match needs, so that no character is looked at for two matches.
 _URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+@")
-# Eight characters at the least, one of them a digit: "bearer certificate" is no token.
-_BEARER = re.compile(r"(\bbearer[ :=]{1,3})(?=[A-Za-z._~+/=-]{0,200}[0-9])[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
+# Eight characters at the least, one of them a digit: "bearer certificate" is no token. It begins with letters and not
+# with a boundary, so that the search skips everything else quickly.
+_BEARER = re.compile(r"([Bb](?:earer|EARER)[ :=]{1,3})(?=[A-Za-z._~+/=-]{0,60}[0-9])[A-Za-z0-9._~+/=-]{8,}")
 _TOKEN = re.compile(rf"[^/?&=@:#,\s]{{{MINIMUM_TOKEN_LENGTH},}}")
 
 
