@@ -49,7 +49,7 @@ def _named(events: Sequence[AlertEvent], line: Words) -> Iterable[str]:
 
 
 def _verdict(event: AlertEvent) -> str:
-    mark = "" if not _name(event) else " " if event.task_id else ": "
+    mark = "" if not _name(event) else " " if event.dag_id else ": "
     return f"{KINDS[event.kind].short}{mark}"
 
 

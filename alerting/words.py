@@ -130,7 +130,7 @@ def facts(event: AlertEvent) -> list[tuple[str, str]]:
         ("About", event.subject if event.dag_id else None),
         ("Attempt", _attempt(event).removeprefix("Attempt ") if event.try_number and event.task_id else None),
         ("Ended how", _ending(event)),
-        ("Deadline", event.due_at and instant(event.due_at)),
+        ("Due", event.due_at and instant(event.due_at)),
         ("Expected", event.predicted_at and instant(event.predicted_at)),
         *_moments(event),
         ("Next attempt", event.next_retry_at and instant(event.next_retry_at)),
@@ -181,7 +181,7 @@ def listings(event: AlertEvent) -> list[tuple[str, tuple[str, ...]]]:
     """Title and names, where there are any."""
     known = (
         ("Missed", event.missed),
-        ("Held up by", event.blocking),
+        ("Blocked by", event.blocking),
         ("Will not run now", event.blocked),
     )
     return [(title, names) for title, names in known if names]

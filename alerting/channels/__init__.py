@@ -59,10 +59,11 @@ class Section:
 def fitting(sections: Iterable[Section], lines: int) -> Iterator[Section]:
     """The first sections, with so many lines in all, titles included."""
     for section in sections:
-        kept = section.lines[: lines - 1]
-        lines -= len(kept) + 1
-        if not kept:
+        lines -= 1
+        if lines < bool(section.lines):  # no title without one of its lines, where it has any
             return
+        kept = section.lines[:lines]
+        lines -= len(kept)
         yield Section(section.title, kept)
 
 

@@ -22,7 +22,7 @@ from engine import links
 from engine.config import Settings
 from engine.logs.finding import LogFinder
 from engine.logs.reading import NoLog
-from engine.metastore import durations
+from engine.metastore import attempt_history
 from engine.metastore.store import Store
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def _history(store: Store, event: AlertEvent) -> Sequence[Sample]:
         return ()
     try:
         with store.read() as connection:
-            found = durations.latest(connection, event.dag_id, event.task_id, event.map_index)
+            found = attempt_history.latest(connection, event.dag_id, event.task_id, event.map_index)
     except SQLAlchemyError as error:
         log.warning("the durations of a task cannot be read: %s", type(error).__name__)
         return ()

@@ -125,7 +125,7 @@ def _one(message: Message) -> Iterator[dict[str, Any]]:
 def _wave(message: Message) -> Iterator[dict[str, Any]]:
     for section in fitting(message.sections, MOST_LINES):
         told = shorten("\n".join(shorten(line, FACT_LIMIT) for line in section.lines), TEXT_LIMIT // 2)
-        yield _section(_bold(f"{shorten(section.title, FACT_LIMIT)}\n"), _text(told))
+        yield _section(_bold(f"{shorten(section.title, FACT_LIMIT)}\n"), *([_text(told)] if told else []))
     yield _section(_text(f"All: {message.reference}"))
 
 

@@ -85,7 +85,7 @@ def _body(message: Message) -> Iterator[dict[str, Any]]:
 
 
 def _one(message: Message) -> Iterator[dict[str, Any]]:
-    yield _line(message.sentence or message.chat)
+    yield from map(_line, (message.sentence or message.chat).splitlines())
     if message.error:
         yield from _code(shorten(message.error, ERROR_LIMIT).splitlines(), "attention")
     for fact in brief_facts(message.facts)[:MOST_FACTS]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select, update
 
-from engine.metastore import durations
+from engine.metastore import attempt_history
 from engine.metastore.store import Store
 from engine.metastore.tables import TaskAttempt, TaskInstance
 from tests.contract.metastore.stage import FAILURE, SUCCESS, Stage, bash
@@ -28,7 +28,7 @@ def ran(stage: Stage, count: int, dag_id: str = "dag") -> None:
 
 def seconds(store: Store, dag_id: str = "dag", task_id: str = "t", count: int = 30) -> list[float]:
     with store.read() as connection:
-        return [attempt.seconds for attempt in durations.latest(connection, dag_id, task_id, count=count)]
+        return [attempt.seconds for attempt in attempt_history.latest(connection, dag_id, task_id, count=count)]
 
 
 def test_the_last_attempts_come_oldest_first_and_say_which_failed(stage: Stage, store: Store) -> None:
@@ -37,9 +37,11 @@ def test_the_last_attempts_come_oldest_first_and_say_which_failed(stage: Stage, 
     assert seconds(store) == [1, 2, 3, 4, 5]
     assert seconds(store, count=2) == [4, 5]
     with store.read() as connection:
-        assert [attempt.failed for attempt in durations.latest(connection, "dag", "t")] == [False, False, True] + [
-            False
-        ] * 2
+        assert [attempt.failed for attempt in attempt_history.latest(connection, "dag", "t")] == [
+            False,
+            False,
+            True,
+        ] + [False] * 2
 
 
 def test_other_dags_and_tasks_do_not_count(stage: Stage, store: Store) -> None:
