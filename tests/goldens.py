@@ -85,7 +85,7 @@ def _shown(name: str, message: Message) -> Mapping[str, tuple[str, int, int, boo
         case "task_recovered":
             return {"chat-recovered.png": (chat, 1_180, 1_060, False)}
         case "sla_missed":
-            return {"mail-sla-missed.png": (mail, 760, 520, False)}
+            return {"mail-sla-missed.png": (mail, 760, 660, False)}
         case "wave":
             return {"mail-digest.png": (mail, 760, 380, False), "chat-digest.png": (chat, 1_180, 660, False)}
         case _:
