@@ -1,4 +1,4 @@
-"""How long a task took lately, as a picture: a bar per attempt, drawn into a PNG of a few hundred bytes.
+"""How long a task took lately, as a picture: a bar per attempt, drawn into a PNG of a few kilobytes.
 
 The picture has no words, for a font would be a dependency; what it shows is said beside it. It has no background, so
 that it suits a page in the dark too. The format is that of the PNG specification, with a palette (colour type 3).
@@ -35,9 +35,13 @@ def draw(samples: Sequence[Sample]) -> bytes:
     longest = max((sample.seconds for sample in samples), default=0.0) or 1.0
     step = min(WIDTH // max(len(samples), 1), _WIDEST + _GAP)
     bars = [(_height(sample.seconds / longest), _FAILED if sample.failed else _OTHER) for sample in samples]
-    rows = [bytearray(_row(bars, HEIGHT - 2 - y, step)) for y in range(HEIGHT - 2)]
-    ground = [bytearray([_LINE]) * WIDTH] * 2
-    return _png([*rows, *ground])
+    rows = [b""] * (HEIGHT - 2)
+    above = HEIGHT - 2
+    for top in sorted({top for top, _ in bars}, reverse=True):  # between two tops all rows are the same
+        rows[HEIGHT - 2 - above : HEIGHT - 2 - top] = [_row(bars, top + 1, step)] * (above - top)
+        above = top
+    rows[HEIGHT - 2 - above :] = [_row(bars, above, step)] * above
+    return _png([*rows, *[bytes([_LINE]) * WIDTH] * 2])
 
 
 def _height(share: float) -> int:
@@ -51,10 +55,10 @@ def _row(bars: Sequence[tuple[int, int]], height: int, step: int) -> bytes:
     return row[:WIDTH].ljust(WIDTH, bytes([_EMPTY]))
 
 
-def _png(rows: Sequence[bytearray]) -> bytes:
+def _png(rows: Sequence[bytes]) -> bytes:
     raw = b"".join(b"\x00" + row for row in rows)  # filter 0: as it is
     header = struct.pack(">IIBBBBB", WIDTH, len(rows), 8, 3, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"PLTE", _COLOURS), (b"tRNS", _OPACITY), (b"IDAT", zlib.compress(raw, 9)))
+    chunks = ((b"IHDR", header), (b"PLTE", _COLOURS), (b"tRNS", _OPACITY), (b"IDAT", zlib.compress(raw, 1)))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*chunk) for chunk in (*chunks, (b"IEND", b"")))
 
 
