@@ -43,7 +43,7 @@ _DEEPEST: Final = 16
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _FROM_ENVIRONMENT: Final = "env:"
 _TOP: Final = ("channels", "receivers", "route", "mute_windows", "severity", "inhibit", "fallback")
-_CHANNEL: Final = ("url", "rate", "concurrency")
+_CHANNEL: Final = ("url", "hmac_secret", "rate", "concurrency")
 _RECEIVER: Final = (
     *("email", "channels", "task_email", "limit"),
     *("escalate", "fallback", "repeat_interval", "send_resolved"),
@@ -137,13 +137,19 @@ class _Reading:
             elif "url" not in given:
                 self.document.complain(item, "it needs a url")
                 continue
-            found[name] = NamedChannel(
-                name,
-                self._url(given["url"]) if "url" in given else "",
-                self._limit(given["rate"]) if "rate" in given else None,
-                self._concurrency(given.get("concurrency")),
-            )
+            found[name] = self._channel(name, given)
         return found
+
+    def _channel(self, name: str, given: Mapping[str, Part]) -> NamedChannel:
+        """With the secret that signs what is sent to it, and how hard it may be worked."""
+        signed = "hmac_secret" in given
+        return NamedChannel(
+            name,
+            self._url(given["url"], signed=signed) if "url" in given else "",
+            hmac_secret=self._secret(given["hmac_secret"]) if signed else "",
+            rate=self._limit(given["rate"]) if "rate" in given else None,
+            concurrency=self._concurrency(given.get("concurrency")),
+        )
 
     def _concurrency(self, part: Part | None) -> int | None:
         count = None if part is None else self.document.count(part)
@@ -151,15 +157,19 @@ class _Reading:
             self.document.complain(part, f"at most {_MOST_CONCURRENCY} messages at once")
         return count
 
-    def _url(self, part: Part) -> str:
-        text = self.document.text(part)
-        url = self._from_environment(part, text) if text.startswith(_FROM_ENVIRONMENT) else text
+    def _url(self, part: Part, *, signed: bool = False) -> str:
+        url = self._secret(part)
         if url:
             try:
-                check_url(url, "the URL")
+                check_url(url, "the URL", signed=signed)
             except ReceiverError as error:
                 self.document.complain(part, str(error))
         return url
+
+    def _secret(self, part: Part) -> str:
+        """What stands there, or in the environment variable that it names."""
+        text = self.document.text(part)
+        return self._from_environment(part, text) if text.startswith(_FROM_ENVIRONMENT) else text
 
     def _from_environment(self, part: Part, reference: str) -> str:
         name = reference.removeprefix(_FROM_ENVIRONMENT)

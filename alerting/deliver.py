@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from alerting import failing, follow_ups, groups, outbox, throttle
-from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
+from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
 from alerting.database import Result, transact
 from alerting.errors import AlertingError
 from alerting.events import AlertEvent
@@ -281,11 +282,22 @@ class Deliverer:
         if leased_at > lease.give_up_at:
             return Permanent(Failure.TIMEOUT, _given_up(lease.attempts - 1, lease.error or lane.last_reason))
         try:
-            return lane.channel.send(self._rendered(lease, lease.event))
+            return self._discreet(lane.channel.send(self._rendered(lease, lease.event)))
         except Exception as error:
             # The message of an unexpected error may hold anything, so only its type is kept.
             log.error("cannot send delivery %d to %s: %s", lease.id, lane.name, type(error).__name__)
             return Retry(Failure.INTERNAL, f"unexpected {type(error).__name__} while rendering or sending")
+
+    def _discreet(self, outcome: Outcome) -> Outcome:
+        """A channel masks its own secrets in what a receiver answers; here go those of all others."""
+        match outcome:
+            case Delivered(later, never):
+                return Delivered(*(tuple(map(self._discreet_refusal, refused)) for refused in (later, never)))
+            case _:
+                return replace(outcome, reason=self._renderer.redact(outcome.reason))
+
+    def _discreet_refusal(self, refusal: Refusal) -> Refusal:
+        return replace(refusal, reason=self._renderer.redact(refusal.reason))
 
     def _rendered(self, lease: Lease, event: AlertEvent) -> Message:
         if not lease.others:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from alerting import words
+from alerting.channels import Section
 from alerting.cleaning import shorten, shorten_lines
 from alerting.events import AlertEvent
 from alerting.kinds import KINDS, EventKind
@@ -17,14 +18,6 @@ DETAILED_MOST: Final = 30  # beyond so many events each is only named
 ERROR_LIMIT: Final = 200
 CHAT_LIMIT: Final = 1_500  # Discord takes 2 000 characters in all
 SUBJECT_DAGS: Final = 3
-
-
-@dataclass(frozen=True)
-class Section:
-    """One run, and what is told of it. ``title`` names DAG and run; each line is one event, or several by name only."""
-
-    title: str
-    lines: tuple[str, ...]
 
 
 def sections(events: Sequence[AlertEvent], line: Words) -> list[Section]:
@@ -38,7 +31,7 @@ def sections(events: Sequence[AlertEvent], line: Words) -> list[Section]:
         runs.setdefault((event.dag_id or "", event.run_id or ""), []).append(event)
     describe = _described if len(events) <= DETAILED_MOST else _named
     told = [
-        Section(line(f"{dag}, run {run}" if run else dag or "Windsock"), tuple(describe(members, line)))
+        Section(line(f"{dag}, run {run}" if run else dag) or "Windsock", tuple(describe(members, line)))
         for (dag, run), members in runs.items()
     ]
     return [*(Section(line(note), ()) for note in notes), *told]
@@ -61,28 +54,32 @@ def _named(events: Sequence[AlertEvent], line: Words) -> Iterable[str]:
 
 
 def _verdict(event: AlertEvent) -> str:
-    return f"{KINDS[event.kind].short}{' ' if _name(event) else ''}"
+    mark = "" if not _name(event) else " " if event.dag_id else ": "
+    return f"{KINDS[event.kind].short}{mark}"
 
 
 def _name(event: AlertEvent) -> str:
+    """Within its DAG and run, which the title names."""
+    if event.dag_id is None:
+        return words.where(event)
     name = event.task_id or ", ".join(event.missed)
     return f"{name}[{event.map_index}]" if event.map_index >= 0 else name
 
 
 def subject(events: Sequence[AlertEvent], line: Words) -> str:
     """How many events, and of which DAGs."""
-    dags = list(dict.fromkeys(line(event.dag_id or "Windsock") for event in events))
+    dags = list(dict.fromkeys(line(event.dag_id or "") or "Windsock" for event in events))
     more = f" and {len(dags) - SUBJECT_DAGS} more" if len(dags) > SUBJECT_DAGS else ""
     failed = sum(KINDS[event.kind].trouble for event in events)
     what = f"{failed} failures" if failed == len(events) else f"{len(events)} alerts"
     return f"{what}: {', '.join(dags[:SUBJECT_DAGS])}{more}"
 
 
-def short(told: Sequence[Section], count: int, reference: str) -> str:
+def short(told: Sequence[Section], count: int, reference: str) -> list[str]:
     """For chat: as many lines as fit, and where to see all."""
     lines = [text for section in told for text in (section.title, *(f"  {line}" for line in section.lines))]
     kept = shorten_lines([shorten(line, CHAT_LIMIT // 3) for line in lines[::-1]], CHAT_LIMIT)[::-1]
-    return "\n".join([*kept, f"All {count}: {reference}"])
+    return [*kept, f"All {count}: {reference}"]
 
 
 def key(events: Sequence[AlertEvent]) -> str:

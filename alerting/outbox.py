@@ -632,6 +632,14 @@ def message_of(connection: Connection, delivery_id: int) -> list[Entry]:
     return [Entry(**row) for row in connection.execute(_entries().where(chosen).order_by(_d.id)).mappings()]
 
 
+def events_of(connection: Connection, delivery_id: int) -> list[AlertEvent]:
+    """The events of that message, those that this version can read."""
+    wave = connection.execute(select(_d.wave).where(_d.id == delivery_id)).scalar()
+    chosen = _d.id == delivery_id if wave is None else _d.wave == wave
+    query = select(_e.payload).join(alert_delivery, _e.id == _d.event_id).where(chosen).order_by(_d.id)
+    return [event for payload in connection.execute(query).scalars() if (event := decode(payload)) is not None]
+
+
 def counts(connection: Connection) -> list[tuple[str, str, int]]:
     """How many deliveries there are by channel and state."""
     query = select(_d.channel, _d.state, func.count()).group_by(_d.channel, _d.state).order_by(_d.channel, _d.state)

@@ -38,7 +38,8 @@ class Watch:
             [channel for channel in self.routing.channels if channel.name not in BY_SETTINGS] if self.routing else []
         )
         self._channels = {
-            channel: self._channels.get(channel) or named_channel(channel.name, channel.url) for channel in named
+            channel: self._channels.get(channel) or named_channel(channel.name, channel.url, channel.hmac_secret)
+            for channel in named
         }
         return list(self._channels.values())
 

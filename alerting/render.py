@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import Any, Final
+from urllib.parse import quote
 
-from jinja2 import PackageLoader, StrictUndefined
-from jinja2.sandbox import SandboxedEnvironment
-
-from alerting import digest
-from alerting.channels import Message
+from alerting import digest, words
+from alerting.channels import Attachment, Fact, Link, Listing, Message, brief_facts, tone
+from alerting.chart import Sample, draw
 from alerting.cleaning import clean, defang, one_line, shorten, shorten_lines
 from alerting.events import AlertEvent
-from alerting.kinds import KINDS, EventKind
+from alerting.kinds import KINDS, SEVERITIES, EventKind, Severity
+from alerting.templating import Made, Part, Templates
 
 ReadTail = Callable[[str, int], list[str]]
 Redact = Callable[[str], str]
+ReadHistory = Callable[[AlertEvent], Sequence[Sample]]
+FindLinks = Callable[[AlertEvent], Iterable[Link]]
 
 ERROR_LIMIT: Final = 2_000
 TEXT_LIMIT: Final = 20_000  # what the author of a DAG file wrote
@@ -28,122 +31,277 @@ CHAT_ERROR_LIMIT: Final = 500
 CHAT_TEXT_LIMIT: Final = 900
 CHAT_LOG_LINES: Final = 8
 CHAT_LOG_LIMIT: Final = 900  # Discord takes 2 000 characters in all
+CHAT_FACTS: Final = 10
+CHAT_FACT_LIMIT: Final = 150
 SUBJECT_LIMIT: Final = 180
-BLOCKED_SHOWN: Final = 12
+FACTS_SHOWN: Final = 40  # an alert of Prometheus may have any number of labels
+FACT_LIMIT: Final = 1_000
+NAMES_SHOWN: Final = 12
 MOST_TAGS: Final = 20  # of a message about several events
+ATTACHED_LINES: Final = 500
+ATTACHED_LIMIT: Final = 200_000
+LOG_NAME: Final = "log.txt"
+CHART_NAME: Final = "durations.png"
+AROUND: Final = timedelta(minutes=15)  # what a board shows before and after
+_OF_URLS: Final = "%/:?#[]!$&'()+,;="  # anything else is written as %XX: it could be markup, or a mention
+FEWEST_SAMPLES: Final = 3  # fewer show no history
 
 
 @dataclass(frozen=True)
-class Fact:
-    """One line of the table: a label and its value, each on one line."""
+class Chart:
+    """The picture of the task's durations: the name of its file, and what it shows in words."""
 
-    label: str
-    value: str
+    name: str
+    caption: str
+
+
+def _no_history(_event: AlertEvent) -> Sequence[Sample]:
+    return ()
+
+
+def _no_links(_event: AlertEvent) -> Iterable[Link]:
+    return ()
 
 
 class Renderer:
     """Renders events. ``read_tail(log_path, lines)`` reads the end of an attempt's log, ``redact`` masks secrets.
 
+    ``read_history`` gives the task's attempts of late, ``find_links`` where to go on besides the event's own page.
+
     Every text of the event goes through ``redact`` first, then loses what a terminal or a mail client could mistake for
-    commands, and only then is cut, so that no cut leaves half a secret standing.
+    commands, and only then is cut, so that no cut leaves half a secret standing. What a template of the operator's
+    makes goes through ``redact`` once more.
     """
 
-    def __init__(self, read_tail: ReadTail, redact: Redact, log_lines: int = 30) -> None:
+    def __init__(
+        self,
+        read_tail: ReadTail,
+        redact: Redact,
+        log_lines: int = 30,
+        *,
+        templates: Templates | None = None,
+        read_history: ReadHistory = _no_history,
+        find_links: FindLinks = _no_links,
+    ) -> None:
         self._read_tail = read_tail
         self._redact = redact
         self._log_lines = log_lines
-        loader = PackageLoader("alerting", "templates")
-        options: dict[str, Any] = {"loader": loader, "undefined": StrictUndefined, "trim_blocks": True}
-        self._html = SandboxedEnvironment(autoescape=True, lstrip_blocks=True, **options)
-        self._text = SandboxedEnvironment(autoescape=False, lstrip_blocks=True, keep_trailing_newline=True, **options)
+        self._read_history = read_history
+        self._find_links = find_links
+        self._templates = templates or Templates()
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Templates that are not used, and why."""
+        return dict(self._templates.problems)
+
+    def redact(self, text: str) -> str:
+        """The text without secrets."""
+        return self._redact(text)
 
     def render(self, event: AlertEvent, recipients: tuple[str, ...] = ()) -> Message:
-        """One message; the same event gives the same keys and the same subject each time."""
-        values = self._values(event)
+        """One message; the same event gives the same keys and the same subject each time.
+
+        Only a message with recipients, which is a mail, has attachments and the history of the task.
+        """
+        log = self._log(event, ATTACHED_LINES if recipients else self._log_lines)
+        chart, picture = self._history(event) if recipients else (None, ())
+        values = self._values(event, log, chart)
+        chat = self._made(Part.CHAT, event.kind, _for_chat(values))
+        ends = KINDS[event.kind].ends is not None
+        links: tuple[Link, ...] = values["links"]
         return Message(
             key=event.dedup_key,
             thread=_thread(event),
             occurred_at=event.occurred_at,
-            subject=self._subject(event),
-            text=self._text.get_template("message.txt.j2").render(values),
-            html=self._html.get_template("message.html.j2").render(values),
-            chat=self._chat(event, values),
+            subject=self._headline(Part.SUBJECT, event.kind, values),
+            text=self._made(Part.TEXT, event.kind, values).text,
+            html=self._made(Part.HTML, event.kind, values).text,
+            chat=defang(chat.text).rstrip() + (f"\n{links[0].url}" if links else ""),
             failed=KINDS[event.kind].trouble,
             recipients=recipients,
             tags=self._tags(event),
-            url=one_line(event.url) if event.url else "",
+            url=links[0].url if links else "",
+            title=self._headline(Part.TITLE, event.kind, values),
+            kind=event.kind.value,
+            severity=values["severity"],
+            resolved=ends,
+            episode=event.episode_key,
+            ended=(event.episode_key,) if ends else (),
+            body=chat.text.strip() if chat.is_operators else "",
+            sentence=values["sentence"],
+            error=values["error"],
+            facts=values["facts"],
+            listings=values["listings"],
+            log=values["log"],
+            links=links,
+            about=self._about(event),
+            attachments=(*_log_file(log), *picture) if recipients else (),
         )
 
     def render_wave(self, events: Sequence[AlertEvent], recipients: tuple[str, ...], reference: str) -> Message:
         """One message about several events, which names them all; ``reference`` is the command that shows them."""
         told = digest.sections(events, self._line)
-        subject = shorten(digest.subject(events, self._line), SUBJECT_LIMIT)
-        values = {"verdict": subject, "sections": told, "reference": reference}
+        headline = shorten(digest.subject(events, self._line), SUBJECT_LIMIT)
+        severity = max((_severity(event) for event in events), key=SEVERITIES.index)
+        resolved = all(KINDS[event.kind].ends for event in events)
+        values = {
+            "headline": headline,
+            "severity": severity,
+            "resolved": resolved,
+            "tone": f"#{tone(severity, resolved=resolved)}",
+            "sections": told,
+            "lines": digest.short(told, len(events), reference),
+            "reference": reference,
+        }
         key = digest.key(events)
-        text = self._text.get_template("wave.txt.j2").render(values)
+        text = self._made(Part.TEXT, None, values).text
+        chat = self._made(Part.CHAT, None, values)
         runs = {_thread(event) for event in events}
         return Message(
             key=key,
             thread=runs.pop() if len(runs) == 1 else key,
             occurred_at=min(event.occurred_at for event in events),
-            subject=subject,
+            subject=self._headline(Part.SUBJECT, None, values),
             text=text,
-            html=self._html.get_template("wave.html.j2").render(values),
-            chat=defang(digest.short(told, len(events), reference)),
+            html=self._made(Part.HTML, None, values).text,
+            chat=defang(chat.text).rstrip(),
             full=defang(text),
             failed=any(KINDS[event.kind].trouble for event in events),
             recipients=recipients,
             tags=tuple(sorted({tag for event in events for tag in self._tags(event)})[:MOST_TAGS]),
+            title=self._headline(Part.TITLE, None, values),
+            severity=severity,
+            resolved=resolved,
+            episode=key,
+            ended=tuple(sorted({event.episode_key for event in events if KINDS[event.kind].ends})),
+            body=chat.text.strip() if chat.is_operators else "",
+            sections=tuple(told),
+            reference=reference,
         )
+
+    def _made(self, part: Part, kind: EventKind | None, values: Mapping[str, Any]) -> Made:
+        made = self._templates.make(part, kind, values)
+        return Made(clean(made.text), is_operators=True) if made.is_operators else made
+
+    def _headline(self, part: Part, kind: EventKind | None, values: Mapping[str, Any]) -> str:
+        """Fit for a header; never empty, whatever an operator's template makes."""
+        return shorten(one_line(self._made(part, kind, values).text), SUBJECT_LIMIT) or str(values["headline"])
 
     def _tags(self, event: AlertEvent) -> tuple[str, ...]:
         """Few and bounded, whatever the kind of event: no run, no time, no text."""
         known = (("event", event.kind.value), ("dag", event.dag_id), ("task", event.task_id))
         return tuple(f"{name}:{self._line(value)}" for name, value in known if value)
 
-    def _subject(self, event: AlertEvent) -> str:
-        """Without attempt and time of day, so that a client files all mails of one run's task as one conversation."""
-        when = f" ({_instant(event.logical_date, seconds=False)})" if event.logical_date else ""
-        where = self._line(_where(event)) or "Windsock"
-        return shorten(f"{KINDS[event.kind].verdict}: {where}", SUBJECT_LIMIT - len(when)) + when
-
-    def _chat(self, event: AlertEvent, values: dict[str, Any]) -> str:
-        """The link is ours and stays a link; everything else is made harmless first."""
-        log = shorten_lines(values["log"][-CHAT_LOG_LINES:], CHAT_LOG_LIMIT)
-        said = shorten(values["sentence"], CHAT_TEXT_LIMIT)
-        chat = {"sentence": said, "error": shorten(values["error"], CHAT_ERROR_LIMIT), "log": log}
-        body = self._text.get_template("chat.txt.j2").render(values | chat)
-        return defang(body).rstrip() + (f"\n{one_line(event.url)}" if event.url else "")
-
-    def _values(self, event: AlertEvent) -> dict[str, Any]:
+    def _values(self, event: AlertEvent, log: Sequence[str], chart: Chart | None) -> dict[str, Any]:
+        """What a template may use; documented in docs/alerting.md."""
+        # Without attempt and time of day, so that a client files all mails of one run's task as one conversation.
+        day = words.instant(event.logical_date, seconds=False)
+        where = self._line(words.where(event))
+        severity = _severity(event)
+        resolved = KINDS[event.kind].ends is not None
         return {
             "kind": event.kind.value,
-            "severity": event.severity or KINDS[event.kind].severity,
-            "verdict": KINDS[event.kind].verdict,
-            "where": self._line(_where(event)),
+            "severity": severity,
+            "resolved": resolved,
+            "tone": f"#{tone(severity, resolved=resolved)}",
+            "verdict": words.verdict(event),
+            "where": where,
+            "headline": shorten(
+                f"{words.verdict(event)}: {where or 'Windsock'}", SUBJECT_LIMIT - (len(day) + 3 if day else 0)
+            ),
+            "day": day,
             "sentence": self._said(event),
             "error": shorten(self._block(event.error or ""), ERROR_LIMIT),
-            "facts": [Fact(label, self._line(value)) for label, value in _facts(event)],
-            "blocked": [self._line(task_id) for task_id in event.blocked[:BLOCKED_SHOWN]],
-            "blocked_more": max(0, len(event.blocked) - BLOCKED_SHOWN),
-            "log": self._log(event),
-            "url": one_line(event.url) if event.url else "",
+            "facts": tuple(self._facts(event)),
+            "listings": tuple(self._listings(event)),
+            "links": tuple(self._links(event)),
+            "chart": chart,
+            "log": tuple(shorten_lines(list(log)[-self._log_lines :], LOG_LIMIT)) if self._log_lines else (),
             "log_path": self._line(event.log_path or ""),
+            "event": self._about(event),
         }
 
     def _said(self, event: AlertEvent) -> str:
         """What the author of a DAG file wrote keeps its lines; a sentence of ours has one."""
-        return shorten(self._block(event.text), TEXT_LIMIT) if event.text else self._line(_sentence(event))
+        if not event.text:
+            return self._line(words.sentence(event)) or f"{words.verdict(event)}."
+        written = f"{event.note}.\n{event.text}" if event.note else event.text
+        return shorten(self._block(written), TEXT_LIMIT)
 
-    def _log(self, event: AlertEvent) -> list[str]:
+    def _facts(self, event: AlertEvent) -> Iterable[Fact]:
+        """Nothing may be left of a text when all that is harmful in it is gone."""
+        for label, value in words.facts(event)[:FACTS_SHOWN]:
+            name, told = self._line(label), shorten(self._line(value), FACT_LIMIT)
+            if name and told:
+                yield Fact(name, told)
+
+    def _listings(self, event: AlertEvent) -> Iterable[Listing]:
+        for title, names in words.listings(event):
+            shown = tuple(told for name in names[:NAMES_SHOWN] if (told := self._line(name)))
+            if shown:
+                yield Listing(title, shown, max(0, len(names) - NAMES_SHOWN))
+
+    def _links(self, event: AlertEvent) -> Iterable[Link]:
+        labels = dict(event.labels)
+        board = labels.get("dashboard_url") or labels.get("panel_url") or ""
+        told = set()
+        for link in (
+            Link(words.page_of(event), event.url or ""),
+            Link("Board", _at_that_time(board, event)),  # those of the event itself are nearer than ours
+            Link("Runbook", labels.get("runbook_url", "")),
+            *self._find_links(event),
+        ):
+            url = quote(one_line(self._redact(link.url)), safe=_OF_URLS)
+            if url.startswith(("http://", "https://")) and link.label not in told:
+                told.add(link.label)
+                yield Link(link.label, url)
+
+    def _about(self, event: AlertEvent) -> dict[str, str | int]:
+        """For programs that get the message: the event's identifiers, as they are stored."""
+        texts = {
+            "kind": event.kind.value,
+            "dag_id": event.dag_id,
+            "run_id": event.run_id,
+            "task_id": event.task_id,
+            "subject": event.subject,
+            "owner": event.owner,
+            "pool": event.pool,
+            "hostname": event.hostname,
+            "cause": event.cause,
+        }
+        numbers = {
+            "map_index": event.map_index if event.map_index >= 0 else None,
+            "try_number": event.try_number,
+            "max_tries": event.max_tries,
+            "exit_code": event.exit_code,
+            "signal": event.signal,
+        }
+        said = {name: self._line(text) for name, text in texts.items() if text}
+        return said | {name: number for name, number in numbers.items() if number is not None}
+
+    def _history(self, event: AlertEvent) -> tuple[Chart | None, tuple[Attachment, ...]]:
+        """The chart of the task's durations, and its picture."""
+        if event.task_id is None:
+            return None, ()
+        samples = self._read_history(event)
+        if len(samples) < FEWEST_SAMPLES:
+            return None, ()
+        longest = words.duration(max(sample.seconds for sample in samples))
+        failed = sum(sample.failed for sample in samples)
+        caption = f"Durations of the last {len(samples)} attempts: up to {longest}, {failed} of them failed"
+        return Chart(CHART_NAME, caption), (Attachment(CHART_NAME, "image/png", draw(samples), alt=caption),)
+
+    def _log(self, event: AlertEvent, lines: int) -> list[str]:
         if event.log_path is None or self._log_lines == 0:
             return []
+        lines = max(lines, self._log_lines)
         try:
-            lines = self._read_tail(event.log_path, self._log_lines)
+            found = self._read_tail(event.log_path, lines)
         except OSError as error:  # the alert is worth more than its log
             return [f"(the log cannot be read: {error.strerror or type(error).__name__})"]
-        text = self._block("\n".join(lines))
-        return shorten_lines([shorten(line, LINE_LIMIT) for line in text.splitlines()[-self._log_lines :]], LOG_LIMIT)
+        text = self._block("\n".join(found))
+        return [shorten(line, LINE_LIMIT) for line in text.splitlines()[-lines:]]
 
     def _block(self, text: str) -> str:
         return clean(self._redact(text)).strip("\n")
@@ -152,105 +310,36 @@ class Renderer:
         return one_line(self._redact(text))
 
 
-def _where(event: AlertEvent) -> str:
-    name = ".".join(part for part in (event.dag_id, event.task_id) if part) or event.subject or ""
-    return f"{name}[{event.map_index}]" if event.map_index >= 0 else name
+def _at_that_time(board: str, event: AlertEvent) -> str:
+    """A board of Grafana from somewhat before the beginning to somewhat after the event."""
+    if not board or re.search(r"[?&]from=", board):
+        return board
+    begin, end = (event.started_at or event.occurred_at) - AROUND, event.occurred_at + AROUND
+    asked = f"from={round(begin.timestamp() * 1000)}&to={round(end.timestamp() * 1000)}"
+    return f"{board}{'&' if '?' in board else '?'}{asked}"
 
 
-def _sentence(event: AlertEvent) -> str:
-    """Why this receiver is told, where that is not plain, and what happened."""
-    return f"{event.note}. {_happened(event)}" if event.note else _happened(event)
+def _for_chat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, with less of it."""
+    brief = [Fact(fact.label, shorten(fact.value, CHAT_FACT_LIMIT)) for fact in brief_facts(values["facts"])]
+    return {
+        **values,
+        "sentence": shorten(values["sentence"], CHAT_TEXT_LIMIT),
+        "error": shorten(values["error"], CHAT_ERROR_LIMIT),
+        "facts": brief[:CHAT_FACTS],
+        "log": shorten_lines(list(values["log"][-CHAT_LOG_LINES:]), CHAT_LOG_LIMIT),
+    }
 
 
-def _happened(event: AlertEvent) -> str:
-    if event.summary:
-        return event.summary
-    match event.kind:
-        case EventKind.TASK_FAILED:
-            return f"{_attempt(event)} failed and no retry will follow."
-        case EventKind.TASK_RETRY:
-            next_one = f" at {_instant(event.next_retry_at)}" if event.next_retry_at else ""
-            return f"{_attempt(event)} failed; the next one starts{next_one}."
-        case EventKind.RUN_FAILED:
-            return f"The run failed{f': {event.cause}' if event.cause else ''}."
-        case EventKind.TEST:
-            return "If you read this, this receiver works. Nothing has failed."
-        case _:
-            return f"{KINDS[event.kind].verdict}."
+def _log_file(log: Sequence[str]) -> tuple[Attachment, ...]:
+    if not log:
+        return ()
+    text = "\n".join(shorten_lines(list(log), ATTACHED_LIMIT))
+    return (Attachment(LOG_NAME, "text/plain", f"{text}\n".encode("utf-8", "replace")),)
 
 
-def _attempt(event: AlertEvent) -> str:
-    if event.try_number is None:
-        return "The task"
-    return f"Attempt {event.try_number}" + (f" of {event.max_tries}" if event.max_tries else "")
-
-
-def _facts(event: AlertEvent) -> list[tuple[str, str]]:
-    """What is known, in the order in which people ask."""
-    facts = (
-        ("DAG", event.dag_id),
-        ("Task", event.task_id and _where(event).removeprefix(f"{event.dag_id}.")),
-        ("Run", event.run_id),
-        ("Attempt", _attempt(event).removeprefix("Attempt ") if event.try_number is not None else None),
-        ("Due", event.due_at and _instant(event.due_at)),
-        ("Missed", _some(event.missed)),
-        ("Blocked by", _some(event.blocking)),
-        ("Ended how", _ending(event)),
-        ("Started", event.started_at and _instant(event.started_at)),
-        (_what_then(event), _ended(event)),
-        ("Expected end", event.predicted_at and _instant(event.predicted_at)),
-        ("Next attempt", event.next_retry_at and _instant(event.next_retry_at)),
-        ("Logical date", event.logical_date and _instant(event.logical_date)),
-        ("Host", event.hostname),
-        ("Operator", event.operator),
-        ("Owner", event.owner),
-        ("Tags", ", ".join(event.tags)),
-    )
-    return [(label, value) for label, value in facts if value]
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - BLOCKED_SHOWN
-    return ", ".join(names[:BLOCKED_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _what_then(event: AlertEvent) -> str:
-    """What the moment of the event is; an attempt that nobody saw end has no other end."""
-    if event.kind is EventKind.TEST:
-        return "Sent"
-    return "Ended" if event.ended_at or event.kind in (EventKind.TASK_FAILED, EventKind.TASK_RETRY) else "Noticed"
-
-
-def _ending(event: AlertEvent) -> str | None:
-    parts = (
-        event.cause,
-        None if event.exit_code is None else f"exit code {event.exit_code}",
-        None if event.signal is None else f"signal {event.signal}",
-    )
-    return ", ".join(part for part in parts if part) or None
-
-
-def _ended(event: AlertEvent) -> str | None:
-    if event.ended_at is None and event.due_at is not None:
-        return None  # what is late has not ended
-    ended = event.ended_at or event.occurred_at
-    if event.started_at is None:
-        return _instant(ended)
-    return f"{_instant(ended)}, after {_duration((ended - event.started_at).total_seconds())}"
-
-
-def _instant(moment: datetime | None, *, seconds: bool = True) -> str:
-    if moment is None:
-        return ""
-    return f"{moment.astimezone(UTC):{'%Y-%m-%d %H:%M:%S' if seconds else '%Y-%m-%d %H:%M'}} UTC"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{max(seconds, 0):.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+def _severity(event: AlertEvent) -> Severity:
+    return event.severity or KINDS[event.kind].severity
 
 
 def _thread(event: AlertEvent) -> str:

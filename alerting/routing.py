@@ -38,6 +38,7 @@ class NamedChannel:
 
     name: str
     url: str = field(repr=False)
+    hmac_secret: str = field(default="", repr=False)  # signs what a webhook gets
     rate: Limit | None = None  # beyond it a message waits until the channel may be used again
     concurrency: int | None = None  # messages under way at once, in each deliverer
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 WEBHOOK_PATH: Final = "/api/v1/alertmanager"
 """Where Alertmanager posts to."""
@@ -28,6 +29,13 @@ def attempt_url(base_url: str, dag_id: str, run_id: str, task_id: str, try_numbe
 def runbooks_url(base_url: str) -> str:
     """Where the web server shows the runbooks, ``/<alert>.md``."""
     return f"{base_url.rstrip('/')}/runbooks"
+
+
+def board_url(grafana: str, board: str, begin: datetime, end: datetime, dag_id: str | None = None) -> str:
+    """A board of Grafana at a range of time, where that board has such a variable with the DAG chosen."""
+    asked = {"from": round(begin.timestamp() * 1000), "to": round(end.timestamp() * 1000)}
+    dag = {"var-dag": dag_id} if dag_id else {}
+    return f"{grafana.rstrip('/')}/d/{board}?{urlencode({**asked, **dag})}"
 
 
 def _segment(identifier: str) -> str:

@@ -1,8 +1,9 @@
 """Chat rooms, pagers, phones and webhooks: any URL that apprise understands.
 
-apprise tells success from failure; the HTTP status is read from what it logs. It keeps no response headers, so a
-Retry-After cannot be honoured here, and back-off takes its place. A URL that names several rooms is one receiver:
-if one room refuses, all of them are written to again. apprise is imported on first use: it is heavy.
+The services that most people use get a format of their own (``services``), sent by ``http``. For the rest apprise
+sends: it tells success from failure, and the HTTP status is read from what it logs. It keeps no response headers, so a
+Retry-After cannot be honoured there, and back-off takes its place. A URL that names several rooms is one receiver: if
+one room refuses, all of them are written to again. apprise is imported on first use: it is heavy.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import logging
+import os
 import re
 import threading
 import warnings
@@ -19,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
+from alerting.channels.http import CHANGED_URL, REASON_LIMIT, Post, by_status, send
+from alerting.channels.services import format_of, webhook
 from alerting.cleaning import one_line, shorten
 from alerting.errors import ReceiverError
 from alerting.remedies import REPLAY
@@ -29,17 +33,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONCURRENCY: Final = 4
-REASON_LIMIT: Final = 300
-KEY_HEADER: Final = "Idempotency-Key"
 # Seconds to wait for a connection and for an answer, where the URL does not say (?cto=, ?rto=). apprise waits 4: a slow
 # receiver then has taken the message, and is sent it once more.
 _PATIENCE: Final = {"cto": 10, "rto": 20}
 _TAG_LENGTH: Final = 6
-_TO: Final = " (with a changed URL: --to its new name)"
 SETTING: Final = "WINDSOCK__ALERTING__APPRISE_URLS"
 # Webhooks of the receiver's own making: they take headers, and their host is no secret.
 _WEBHOOKS: Final = {"json", "jsons", "xml", "xmls", "form", "forms"}
-_BUSY: Final = {408, 409, 425, 429}
+_SIGNED: Final = {"json", "jsons"}
+_FROM_ENVIRONMENT: Final = "env:"
 _SCHEME: Final = re.compile(r"\s*([a-z0-9][a-z0-9+.-]*)://", re.IGNORECASE)
 _STATUS: Final = re.compile(r"\berror[ =:]+(\d{3})\b")
 
@@ -58,10 +60,10 @@ def receivers(urls: Iterable[str]) -> list[Channel]:
     return [_receiver(url, f"{SETTING}: receiver {position}", tags[url]) for url, position in positions.items()]
 
 
-def named_channel(name: str, url: str) -> Channel:
+def named_channel(name: str, url: str, hmac_secret: str = "") -> Channel:
     """The channel that alerting.yml calls ``name``."""
     try:
-        return Chat(url, f"channel {name}", name=name)
+        return Chat(url, f"channel {name}", name=name, hmac_secret=hmac_secret)
     except ReceiverError as error:
         log.error("%s", error)
         return Unusable(name, str(error))
@@ -85,9 +87,12 @@ def _receiver(url: str, origin: str, tag: str) -> Channel:
         return Unusable(f"{scheme[1].lower()[:40] if scheme else 'receiver'}-{tag}", str(error))
 
 
-def check_url(url: str, origin: str) -> None:
+def check_url(url: str, origin: str, *, signed: bool = False) -> None:
     """Raises ReceiverError with one sentence, which begins with ``origin`` and holds no more than the URL's scheme."""
-    _instantiate(_parse(url, origin), origin)
+    parts = _parse(url, origin)
+    _instantiate(parts, origin)
+    if signed:
+        _require_signable(str(parts["schema"]), origin)
 
 
 def parts_of(url: str, origin: str) -> dict[str, Any]:
@@ -110,34 +115,53 @@ class Unusable:
         self.reason = reason
 
     def send(self, message: Message) -> Outcome:  # noqa: ARG002
-        return Permanent(Failure.CONFIG, f"{self.reason}; correct it, {REPLAY}{_TO}")
+        return Permanent(Failure.CONFIG, f"{self.reason}; correct it, {REPLAY}{CHANGED_URL}")
 
 
 class Chat:
     """One receiver behind one apprise URL."""
 
-    def __init__(self, url: str, origin: str, *, tag: str = "", name: str = "") -> None:
+    def __init__(self, url: str, origin: str, *, tag: str = "", name: str = "", hmac_secret: str = "") -> None:
         self._origin = origin
         self._parts = _parse(url, origin)
         self._plugin = _instantiate(self._parts, origin)
-        self._webhook = str(self._parts["schema"]) in _WEBHOOKS
+        scheme = str(self._parts["schema"])
+        self._webhook = scheme in _WEBHOOKS
+        self._format = webhook.posts if scheme in _SIGNED else format_of(scheme, self._plugin)
+        self._signs_with = hmac_secret or _hmac_of_url(self._parts, origin)
+        if self._signs_with:
+            _require_signable(scheme, origin)
         self._secrets = _secrets(url, self._parts, webhook=self._webhook)
-        self.name = name or f"{self._parts['schema']}-{tag}"
+        self.name = name or f"{scheme}-{tag}"
         self._place = "alerting.yml" if name else SETTING
         # apprise spaces the messages of one plugin object as the service demands, but not across threads.
         self.concurrency = 1 if self._plugin.request_rate_per_sec else CONCURRENCY
 
     def send(self, message: Message) -> Outcome:
+        """In the service's own format where there is one; the first request that is not accepted decides."""
+        if self._format is None:
+            return self._send_by_apprise(message)
+        for post in self._format(self._plugin, message):
+            outcome = send(self._signed(post), self._plugin, self._redact, self._place)
+            if not isinstance(outcome, Delivered):
+                return outcome
+        return Delivered()
+
+    def _signed(self, post: Post) -> Post:
+        return webhook.signed(post, self._signs_with) if self._signs_with else post
+
+    def _send_by_apprise(self, message: Message) -> Outcome:
         """One notification; the plugin converts plain text to what its service shows."""
         from apprise import Apprise, NotifyFormat, NotifyType
 
         client = Apprise(asset=self._plugin.asset)
         client.add(self._plugin_for(message))
+        good, bad = NotifyType.SUCCESS if message.resolved else NotifyType.INFO, NotifyType.FAILURE
         result = client.notify(
             title=message.subject,
             body=(message.full if self._webhook else "") or message.chat,
             body_format=NotifyFormat.TEXT,
-            notify_type=NotifyType.FAILURE if message.failed else NotifyType.INFO,
+            notify_type=bad if message.failed else good,
             log_level=logging.WARNING,
         )
         return Delivered() if result else self._failed([entry.message for entry in result.logs()])
@@ -145,7 +169,7 @@ class Chat:
     def _plugin_for(self, message: Message) -> NotifyBase:
         if not self._webhook:
             return self._plugin
-        headers = {**self._parts.get("headers", {}), KEY_HEADER: message.key}
+        headers = {**self._parts.get("headers", {}), webhook.KEY_HEADER: message.key}
         return _instantiate({**self._parts, "headers": headers}, self._origin)
 
     def _failed(self, logged: list[str]) -> Outcome:
@@ -154,7 +178,7 @@ class Chat:
         status = _STATUS.search(told)
         if status is None:
             return Retry(Failure.UNREACHABLE, reason, channel_down=True)
-        return _by_status(int(status[1]), reason, self._place)
+        return by_status(int(status[1]), reason, self._place)
 
     def _redact(self, text: str) -> str:
         for secret in self._secrets:
@@ -162,16 +186,21 @@ class Chat:
         return one_line(text)
 
 
-def _by_status(status: int, reason: str, place: str) -> Outcome:
-    match status:
-        case 401 | 403 | 404 | 410:
-            return Permanent(Failure.AUTH, f"{reason.rstrip(' .')}; correct its URL in {place}, {REPLAY}{_TO}")
-        case 429:
-            return Retry(Failure.BUSY, reason, channel_down=True)
-        case _ if status >= 500 or status in _BUSY:
-            return Retry(Failure.BUSY, reason)
-        case _:
-            return Permanent(Failure.REJECTED, reason)
+def _hmac_of_url(parts: dict[str, Any], origin: str) -> str:
+    """The secret that ``?hmac=`` gives, or the environment variable that it names: ``?hmac=env:NAME``."""
+    told = str(parts.get("qsd", {}).get("hmac") or "")
+    if not told.startswith(_FROM_ENVIRONMENT):
+        return told
+    name = told.removeprefix(_FROM_ENVIRONMENT)
+    secret = os.environ.get(name, "")
+    if not secret:
+        raise ReceiverError(f"{origin} signs with the environment variable {name}, which is not set; set it")
+    return secret
+
+
+def _require_signable(scheme: str, origin: str) -> None:
+    if scheme not in _SIGNED:
+        raise ReceiverError(f"{origin} cannot be signed: an HMAC secret is for json:// and jsons://, not {scheme}://")
 
 
 class _Discretion(logging.Filter):

@@ -17,7 +17,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 from typing import Final
 
-from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
+from alerting.channels import Attachment, Channel, Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
 from alerting.cleaning import one_line, shorten
 from alerting.remedies import RESTART
 from alerting.routes import EMAIL
@@ -202,7 +202,27 @@ def compose(message: Message, recipients: tuple[str, ...], mail_from: str) -> Em
     mail["X-Windsock-Key"] = message.key
     mail.set_content(message.text)
     mail.add_alternative(message.html, subtype="html")
+    for attachment in message.attachments:
+        _attach(mail, attachment)
     return mail
+
+
+def _attach(mail: EmailMessage, attachment: Attachment) -> None:
+    """A picture belongs to the page, which shows it by its name; anything else is a file beside the text."""
+    maintype, _, subtype = attachment.type.partition("/")
+    page = mail.get_body(("html",))
+    if attachment.alt and isinstance(page, EmailMessage):
+        page.add_related(
+            attachment.content,
+            maintype,
+            subtype,
+            cid=f"<{attachment.name}>",
+            filename=attachment.name,
+            disposition="inline",
+        )
+        return
+    charset = {"charset": "utf-8"} if maintype == "text" else {}
+    mail.add_attachment(attachment.content, maintype, subtype, filename=attachment.name, params=charset)
 
 
 def _domain(mail_from: str) -> str:

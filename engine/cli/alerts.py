@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli.alert_acks import ack
+from engine.cli.alert_rendering import render
 from engine.cli.alert_routes import check, deliveries, remarks, show_alert, silence
 from engine.cli.errors import Failure, Misuse
 from engine.cli.opening import open_store
@@ -29,7 +30,7 @@ def alerts() -> None:
     """List, test, silence, acknowledge and replay alerts, and check where they go."""
 
 
-for command in (check, show_alert, deliveries, silence, ack):
+for command in (check, show_alert, deliveries, silence, ack, render):
     alerts.add_command(command)
 
 

@@ -233,6 +233,9 @@ class Alerting(Section, frozen=True):
     config_file: Annotated[
         Path, About("File with routes, receivers and mute windows; without it alerts go by the settings alone.")
     ] = Path("$WINDSOCK_HOME/alerting.yml")
+    templates_folder: Annotated[
+        Path, About("Folder with message templates of your own (docs/alerting.md); what it lacks is built in.")
+    ] = Path("$WINDSOCK_HOME/alert_templates")
     log_lines: Annotated[CountOrNone, About("Last lines of the task log that an alert carries.")] = 30
     give_up_after: Annotated[Seconds, About("Seconds after which an undeliverable alert is declared dead.")] = 86_400.0
     lease_seconds: Annotated[Seconds, About("Seconds after which an alert whose deliverer has died is taken over.")] = (

@@ -1,8 +1,8 @@
 """Masks secrets in text that leaves a process: logs, alerts, pages.
 
-Two things are masked: values known to be secret, in the forms in which programs print them, and the password in
-anything that looks like a URL. Work is linear in the length of the text whatever the text is: the text comes from
-tasks, and a slow pattern would let one of them stop its supervisor.
+Three things are masked: values known to be secret, in the forms in which programs print them, the password in
+anything that looks like a URL, and the token of a bearer. Work is linear in the length of the text whatever the text
+is: the text comes from tasks, and a slow pattern would let one of them stop its supervisor.
 
 A caller that reads in pieces must redact whole lines; a secret cut in two is not recognised.
 """
@@ -32,6 +32,9 @@ _PLACE_NAME = re.compile(r"_(FILE|PATH|DIR|HOST|PORT)$", re.IGNORECASE)
 _ORDINARY = frozenset({"false", "never", "always", "disabled", "enabled", "default", "required", "optional"})
 # Each part excludes the slash that the next match needs, so that no character is looked at for two matches.
 _URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+@")
+# Eight characters at the least, one of them a digit: "bearer certificate" is no token. It begins with letters and not
+# with a boundary, so that the search skips everything else quickly.
+_BEARER = re.compile(r"([Bb](?:earer|EARER)[ :=]{1,3})(?=[A-Za-z._~+/=-]{0,60}[0-9])[A-Za-z0-9._~+/=-]{8,}")
 _TOKEN = re.compile(rf"[^/?&=@:#,\s]{{{MINIMUM_TOKEN_LENGTH},}}")
 
 
@@ -44,15 +47,18 @@ class Redactor:
         self._secrets = re.compile("|".join(map(re.escape, longest_first))) if forms else None
 
     @classmethod
-    def from_settings(cls, settings: Settings, environ: Mapping[str, str] | None = None) -> Redactor:
+    def from_settings(
+        cls, settings: Settings, environ: Mapping[str, str] | None = None, also: Iterable[str] = ()
+    ) -> Redactor:
         """The redactor for everything that `settings` and the environment (this process's by default) hold secret."""
         environ = os.environ if environ is None else environ
-        return cls([*setting_secrets(settings), *environment_secrets(environ)])
+        return cls([*setting_secrets(settings), *environment_secrets(environ), *also])
 
     def redact(self, text: str) -> str:
         """`text` with every secret masked."""
         if self._secrets is not None:
             text = self._secrets.sub(MASK, text)
+        text = _BEARER.sub(rf"\1{MASK}", text)
         return _URL_PASSWORD.sub(rf"\1{MASK}@", text)
 
 
@@ -63,10 +69,15 @@ def setting_secrets(settings: Settings) -> Iterator[str]:
     yield from _url_password(settings.database.sql_alchemy_conn)
     yield settings.alerting.webhook_token
     for url in (*settings.alerting.apprise_urls, settings.alerting.heartbeat_url):
-        _, _, rest = url.partition("://")
-        yield rest
-        yield from _url_password(url)
-        yield from (part for part in _TOKEN.findall(rest) if "." not in part)
+        yield from url_secrets(url)
+
+
+def url_secrets(url: str) -> Iterator[str]:
+    """All of a chat service's URL, its password, and the tokens in it."""
+    _, _, rest = url.partition("://")
+    yield rest
+    yield from _url_password(url)
+    yield from (part for part in _TOKEN.findall(rest) if "." not in part)
 
 
 def environment_secrets(environ: Mapping[str, str]) -> Iterator[str]:

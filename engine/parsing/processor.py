@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
 from sqlalchemy.exc import DataError, DBAPIError
 
 from engine.authoring.defaults import Defaults
@@ -69,6 +70,7 @@ class DagProcessor:
         self._gone: set[str] = set()
         self._batch: dict[str, tuple[Outcome, str]] = {}  # path → outcome and what the import printed
         self._contested: dict[str, set[str]] = {}  # dag_id → files that would like to define it
+        self._redactor = Redactor.from_settings(settings)
         self._round_began: float | None = None
         self._rounds = 0
         self._looks = 0
@@ -254,7 +256,15 @@ class DagProcessor:
     def _put(self, outcome: Outcome, output: str) -> None:
         if not self._batch:
             self._save_at = time.monotonic() + _BATCH_SECONDS
-        self._batch[outcome.path] = (outcome, output)
+        faults = tuple(self._discreet(fault) for fault in outcome.faults)
+        self._batch[outcome.path] = (replace(outcome, faults=faults), output)
+
+    def _discreet(self, fault: Fault) -> Fault:
+        """An exception quotes what it likes, and the fault is stored, shown and told."""
+        redact = self._redactor.redact
+        return structs.replace(
+            fault, summary=redact(fault.summary), remedy=redact(fault.remedy), story=redact(fault.story)
+        )
 
     def _save(self, pool: ParsePool) -> None:
         """Store a batch when it has grown for long enough, or there is nothing more to wait for."""

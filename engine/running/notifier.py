@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,11 @@ from alerting.channels.grafana import annotation_channels
 from alerting.deliver import Deliverer
 from alerting.meters import NoMeter
 from alerting.reload import Watch
-from alerting.render import Renderer
 from alerting.routes import Plan
+from alerting.routing import NamedChannel
 from engine.config import Settings
 from engine.config.fingerprint import DELIVERY, fingerprint
-from engine.logs.finding import LogFinder
-from engine.logs.reading import NoLog
-from engine.logs.redaction import Redactor
+from engine.logs.redaction import Redactor, url_secrets
 from engine.metastore import processes
 from engine.metastore.processes import Identity, identify
 from engine.metastore.states import ProcessKind
@@ -36,6 +34,7 @@ from engine.running.callback_outcomes import Retries
 from engine.running.callback_requests import FAREWELL_SECONDS, CallbackRunner, Rules
 from engine.running.environment import hide_secrets
 from engine.running.lookout import Lookout
+from engine.running.rendering import renderer
 from engine.running.watchman import Watchman
 
 log = logging.getLogger(__name__)
@@ -66,12 +65,12 @@ class Delivery:
         self._give_up_after = timedelta(seconds=settings.alerting.give_up_after)
         self._failing_after = timedelta(seconds=settings.alerting.delivery_failing_after)
         self.watch = Watch(settings.alerting.config_file, dict(os.environ), metrics or NoMeter())
-        redactor = Redactor.from_settings(settings)
-        tail = partial(_log_tail, LogFinder.from_settings(settings.logging))
+        self._settings = settings
+        self._redactor = self._redactor_now()
         self.deliverer = Deliverer(
             store.engine,
             self._channels(),
-            Renderer(tail, redactor.redact, settings.alerting.log_lines),
+            renderer(settings, store, self._redact),
             self._plan(),
             lease_for=timedelta(seconds=settings.alerting.lease_seconds),
             meter=metrics,
@@ -81,7 +80,16 @@ class Delivery:
     def refresh(self, *, force: bool = False) -> None:
         """Take up alerting.yml where it changed."""
         if self.watch.refresh(force=force):
+            self._redactor = self._redactor_now()
             self.deliverer.reconfigure(self._channels(), self._plan())
+
+    def _redact(self, text: str) -> str:
+        return self._redactor.redact(text)
+
+    def _redactor_now(self) -> Redactor:
+        """Masks what the settings and alerting.yml keep secret."""
+        named = self.watch.routing.channels if self.watch.routing else ()
+        return Redactor.from_settings(self._settings, also=[text for each in named for text in channel_secrets(each)])
 
     def _channels(self) -> list[Channel]:
         return [*self._mail, *self._told, *self.watch.channels]
@@ -91,12 +99,10 @@ class Delivery:
         return Plan(told, self._give_up_after, self.watch.routing, self._failing_after or None)
 
 
-def _log_tail(logs: LogFinder, path: str, lines: int) -> list[str]:
-    """The end of a log, or why there is none: the supervisor may have died before the attempt began."""
-    try:
-        return logs.tail(path, lines)
-    except NoLog as error:
-        return [f"({error})"]
+def channel_secrets(channel: NamedChannel) -> Iterator[str]:
+    """What a channel of alerting.yml keeps secret."""
+    yield from url_secrets(channel.url)
+    yield channel.hmac_secret
 
 
 def run(settings: Settings) -> int:

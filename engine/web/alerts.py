@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -17,12 +16,10 @@ from alerting import history, outbox
 from alerting.history import Search
 from alerting.kinds import KINDS, EventKind
 from alerting.outbox import Entry
-from alerting.render import Renderer
-from engine.logs.finding import LogFinder
-from engine.logs.reading import NoLog
+from engine.running.rendering import renderer
 from engine.web.local import local_path
 from engine.web.silences import LENGTHS, suggested_matchers
-from engine.web.site import Site, form_of, looking, render, site_of
+from engine.web.site import form_of, looking, render, site_of
 
 _PER_PAGE: Final = 100
 _STATES: Final = ("dead", "pending", "sending", "waiting", "delivered", "suppressed", history.UNTOLD)
@@ -118,22 +115,10 @@ def alert(request: Request) -> Response:
         is_trouble=event is not None and KINDS[event.kind].trouble,
         subject=event and event.subject and redact(event.subject),
         labels=[(redact(name), redact(value)) for name, value in event.labels] if event else [],
-        message=event and _renderer(site).render(event),
+        message=event and renderer(site.settings, site.store, redact).render(event),
         matchers=suggested_matchers(event, redact) if event else [],
         lengths=tuple(LENGTHS),
     )
-
-
-def _renderer(site: Site) -> Renderer:
-    """As the notifier makes it: what is shown is what is sent."""
-    return Renderer(partial(_log_tail, site.logs), site.redactor.redact, site.settings.alerting.log_lines)
-
-
-def _log_tail(logs: LogFinder, path: str, lines: int) -> list[str]:
-    try:
-        return logs.tail(path, lines)
-    except NoLog as error:
-        return [f"({error})"]
 
 
 def listing(request: Request) -> Response:

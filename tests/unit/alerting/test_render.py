@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alerting.channels import Message
+from alerting.channels import Message, Section, fitting
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.render import CHAT_ERROR_LIMIT, CHAT_LOG_LIMIT, Renderer
@@ -209,3 +209,11 @@ def test_a_log_that_cannot_be_read_does_not_stop_the_alert() -> None:
 
 def test_the_log_can_be_left_out() -> None:
     assert "log line" not in render(FULL, log_lines=0).text
+
+
+def test_sections_fit_into_so_many_lines_and_a_title_stands_with_one_of_its_lines() -> None:
+    told = [Section("note", ()), Section("a", ("1", "2", "3")), Section("b", ("4",))]
+    assert list(fitting(told, 100)) == told
+    assert list(fitting(told, 4)) == [told[0], Section("a", ("1", "2"))]
+    assert list(fitting(told, 2)) == [told[0]]
+    assert list(fitting(told, 0)) == []

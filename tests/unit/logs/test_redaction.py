@@ -112,6 +112,21 @@ def test_redacting_twice_changes_nothing_more(text: str) -> None:
     assert redactor.redact(once) == once
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Authorization: Bearer ya29.a0AfH6SMBx-_w==", "Authorization: Bearer ********"),
+        ("{'Authorization': 'bearer 0123456789abcdef'}", "{'Authorization': 'bearer ********'}"),
+        ("bearer=abcdefg1, next", "bearer=********, next"),
+        ("the bearer certificate has expired", "the bearer certificate has expired"),
+        ("bearer abc1", "bearer abc1"),
+        ("BEARER 0123456789abcdef", "BEARER ********"),
+    ],
+)
+def test_a_bearers_token_is_masked_though_nobody_named_it(text: str, shown: str) -> None:
+    assert Redactor([]).redact(text) == shown
+
+
 def test_a_secret_that_is_not_utf_8_is_masked() -> None:
     assert Redactor(["hunter22\udcff"]).redact("login with hunter22\udcff") == "login with ********"
 
@@ -125,7 +140,22 @@ def test_no_secret_survives(before: str, secret: str, after: str) -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["://", "://a:", ":", "a", "://:", "://a:b", "@", "://a@", "hunter2", "h"],
+    [
+        "://",
+        "://a:",
+        ":",
+        "a",
+        "://:",
+        "://a:b",
+        "@",
+        "://a@",
+        "hunter2",
+        "h",
+        "bearer ",
+        "bearer=",
+        "bearer=a1",
+        "bearer",
+    ],
 )
 def test_time_grows_with_the_length_and_not_faster(unit: str) -> None:
     redactor = Redactor(["hunter22", "hunter2" * 4, "h" * 40])

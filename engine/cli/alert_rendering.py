@@ -1,0 +1,101 @@
+"""``windsock alerts render``: what an alert looks like, without sending it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from engine.cli.errors import Failure, Misuse
+from engine.cli.opening import open_store
+from engine.config import load
+
+if TYPE_CHECKING:
+    from alerting.channels import Message
+    from alerting.render import Renderer
+    from engine.config import Settings
+
+_SOMEBODY: Final = ("you@example.com",)  # only a message with recipients has what mail has
+
+
+@click.command()
+@click.argument("key", metavar="[ID]", type=int, required=False)
+@click.option("--kind", metavar="KIND", help="An example of this kind of event, such as task_failed or sla_missed.")
+@click.option("--format", "form", metavar="FORMAT", default="text", show_default=True, help="See above.")
+@click.option("--open", "opened", is_flag=True, help="Show it in the browser; html where no format is named.")
+def render(key: int | None, kind: str | None, form: str, opened: bool) -> None:
+    """Show the message of delivery ID (see alerts list), or of an example, and send nothing.
+
+    FORMAT is text and html for mail, chat for plain text, or what a service gets as JSON: slack, teams, discord,
+    telegram, mattermost, pagerduty, json. Templates of your own are used; what is wrong with one is told.
+    """
+    from alerting.preview import FORMATS
+
+    if opened and form == "text":
+        form = "html"
+    if form not in FORMATS:
+        raise Misuse(_unknown("format", form, FORMATS))
+    if (key is None) == (kind is None):
+        raise Misuse("name a delivery (see windsock alerts list), or an example: --kind task_failed")
+    settings = load()
+    message, problems = _delivered(settings, key) if key is not None else _example(settings, str(kind))
+    shown = FORMATS[form](message)
+    if opened:
+        click.launch(str(_kept(shown, "html" if form == "html" else "txt")))
+    else:
+        click.echo(shown, nl=not shown.endswith("\n"))
+    if problems:
+        raise Failure(
+            "\n".join(f"{name} is not used, the built-in template is: {why}" for name, why in problems.items())
+        )
+
+
+def _example(settings: Settings, kind: str) -> tuple[Message, dict[str, str]]:
+    """One needs no database, so that templates can be written anywhere."""
+    from alerting import samples
+    from alerting.kinds import EventKind
+    from alerting.render import Renderer
+    from alerting.templating import Templates
+    from engine.logs.redaction import Redactor
+
+    if kind not in tuple(EventKind):
+        raise Misuse(_unknown("kind of event", kind, tuple(EventKind)))
+    redact = Redactor.from_settings(settings).redact
+    templates = Templates(settings.alerting.templates_folder, redact)
+    renderer = Renderer(
+        samples.tail, redact, settings.alerting.log_lines, templates=templates, read_history=samples.history
+    )
+    return renderer.render(samples.event(EventKind(kind)), _SOMEBODY), renderer.problems
+
+
+def _delivered(settings: Settings, key: int) -> tuple[Message, dict[str, str]]:
+    from alerting.outbox import events_of
+    from engine.logs.redaction import Redactor
+    from engine.running.rendering import renderer as make
+
+    with open_store(settings) as store:
+        with store.read() as connection:
+            events = events_of(connection, key)
+        if not events:
+            raise Failure(f"there is no delivery {key}, or this version cannot read it; see: windsock alerts list")
+        renderer: Renderer = make(settings, store, Redactor.from_settings(settings).redact)
+        if len(events) == 1:
+            return renderer.render(events[0], _SOMEBODY), renderer.problems
+        return renderer.render_wave(events, _SOMEBODY, f"windsock alerts show {key}"), renderer.problems
+
+
+def _unknown(what: str, given: str, known: Iterable[str]) -> str:
+    from alerting.document import meant
+
+    names = [str(name) for name in known]
+    return f"there is no {what} {given!r}{meant(given, names) or '; there are: ' + ', '.join(names)}"
+
+
+def _kept(shown: str, suffix: str) -> Path:
+    """A file for the browser, which reads it after this command has ended."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=f".{suffix}", prefix="alert-", delete=False) as file:
+        file.write(shown)
+        return Path(file.name)
