@@ -125,7 +125,7 @@ def test_what_has_no_end_is_noticed_and_says_what_is_due_and_expected() -> None:
     assert "Ended" not in text
     for fact in ("2026-11-23 02:14:07 UTC", "2026-11-23 02:34:07 UTC", "2026-11-23 02:44:07 UTC"):
         assert fact in text
-    assert [label for label in ("Noticed", "Due", "Expected end") if label not in text] == []
+    assert [label for label in ("Noticed", "Due", "Expected") if label not in text] == []
 
 
 def test_a_retry_says_when_it_starts() -> None:
