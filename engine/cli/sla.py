@@ -12,6 +12,7 @@ from engine.cli.opening import open_store
 from engine.cli.output import output_option, show
 
 if TYPE_CHECKING:
+    from engine.authoring.serialized import SerializedDag
     from engine.metastore.graphs import Graph
     from engine.metastore.sla_replay import Replayed
     from engine.metastore.store import Store
@@ -114,10 +115,14 @@ def _graphs(store: Store, dag_id: str | None) -> list[Graph]:
 
     if dag_id is not None:
         _, dag = find_dag(store, dag_id)
-        if not any(task.sla_seconds is not None for task in dag.tasks):
-            raise Failure(f"no task of {dag_id} has an SLA: give one sla=timedelta(...)")
+        if not _has_sla(dag):
+            raise Failure(f"neither {dag_id} nor a task of it has an SLA: give it one, sla=timedelta(...)")
         return [build_graph(dag)]
     with store.read() as connection:
         names = sorted(queries.active_dag_ids(connection))
     dags = (find_dag(store, name)[1] for name in names)
-    return [build_graph(dag) for dag in dags if any(task.sla_seconds is not None for task in dag.tasks)]
+    return [build_graph(dag) for dag in dags if _has_sla(dag)]
+
+
+def _has_sla(dag: SerializedDag) -> bool:
+    return dag.sla_seconds is not None or any(task.sla_seconds is not None for task in dag.tasks)

@@ -85,23 +85,32 @@ class Forecaster:
         self._draws: dict[str, list[float]] = {}  # by task: which of its earlier times, from 0 to 1
 
     def forecast(self, task_id: str, seen: Mapping[str, Seen], now: datetime) -> Forecast | None:
-        """When this task will have ended. None where it has, cannot, or too little is known of what is on its way."""
-        way = self._way(task_id)
-        states = {name: seen.get(name, Seen()) for name in way}
-        if states[task_id].state in FINAL_TASK_STATES or any(_is_broken(one) for one in states.values()):
+        """When this task will have ended, or the run where the name is empty.
+
+        None where it has, cannot, or too little is known of what is on its way.
+        """
+        ends = self._ends(self._way(task_id), seen, now)
+        if not ends or (task_id and task_id not in ends):
             return None
+        last = ends[task_id] if task_id else [max(draw) for draw in zip(*ends.values(), strict=True)]
+        return Forecast(now, tuple(sorted(last)))
+
+    def _ends(self, way: Sequence[str], seen: Mapping[str, Seen], now: datetime) -> dict[str, list[float]] | None:
+        """By each of these tasks that is still to end: seconds from now until then, one for each draw."""
+        states = {name: seen.get(name, Seen()) for name in way}
         left = [name for name in way if states[name].state not in _ENDED_WELL]
-        if any(len(self._history.get(name, ())) < LEAST_HISTORY for name in left):
+        unknown = any(len(self._history.get(name, ())) < LEAST_HISTORY for name in left)
+        if unknown or any(_is_broken(one) for one in states.values()):
             return None
         ends: dict[str, list[float]] = {}
         for name in left:
             begins = self._begins(name, states[name], ends, now)
             took = self._remaining(name, states[name], now)
             ends[name] = [start + more for start, more in zip(begins, took, strict=True)]
-        return Forecast(now, tuple(sorted(ends[task_id])))
+        return ends
 
     def slowest(self, task_id: str, seen: Mapping[str, Seen], now: datetime) -> Slow | None:
-        """What on the way to a task is slow against its own history; the one that cost most time."""
+        """What on the way to a task, or to the run's end, is slow against its own history; what cost most time."""
         found = [slow for name in self._way(task_id) if (slow := self._slow(name, seen.get(name, Seen()), now))]
         return max(found, key=lambda slow: slow.took - slow.usual, default=None)
 
@@ -114,9 +123,12 @@ class Forecaster:
         return Slow(name, took, statistics.median(earlier)) if is_slow and took > statistics.median(earlier) else None
 
     def _way(self, task_id: str) -> list[str]:
-        """All that stands before a task, and itself, in topological order."""
+        """All that stands before a task, and itself, in topological order; all of the run where the name is empty."""
+        tasks = [task.task_id for task in self._graph.dag.tasks]
+        if not task_id:
+            return tasks
         names: Collection[str] = self._graph.upstream_of([task_id]) | {task_id}
-        return [task.task_id for task in self._graph.dag.tasks if task.task_id in names]
+        return [name for name in tasks if name in names]
 
     def _begins(self, name: str, seen: Seen, ends: Mapping[str, list[float]], now: datetime) -> list[float]:
         if seen.ready_at is not None:

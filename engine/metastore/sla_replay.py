@@ -18,6 +18,7 @@ from sqlalchemy import Connection, bindparam, select
 from engine.metastore.durations import durations, seen_of
 from engine.metastore.forecast import LEAST_HISTORY, Forecaster, Seen
 from engine.metastore.graphs import Graph
+from engine.metastore.sla import THE_RUN
 from engine.metastore.sla_risk import HISTORY, Deadline, deadlines_of, risks_of
 from engine.metastore.states import RunState, RunType
 from engine.metastore.tables import DagRun
@@ -100,7 +101,7 @@ def replay(graph: Graph, past: Sequence[PastRun], last: int, confidence: float) 
         before = [other.tasks for other in past if other.ended_at <= run.began_at][-HISTORY:]
         if len(before) >= LEAST_HISTORY:
             forecaster = Forecaster(graph, durations(dict(tasks) for tasks in before), run.run_id)
-            told.append(_replay(forecaster, deadlines_of(graph, run.scheduled_start), run, confidence))
+            told.append(_replay(forecaster, deadlines_of(graph.dag, run.scheduled_start), run, confidence))
     return told
 
 
@@ -117,6 +118,8 @@ def _replay(forecaster: Forecaster, deadlines: Sequence[Deadline], run: PastRun,
 
 
 def _is_missed(run: PastRun, deadline: Deadline) -> bool:
+    if deadline.task_id == THE_RUN:
+        return run.ended_at > deadline.due_at
     task = run.tasks.get(deadline.task_id, Seen())
     return task.ended_at is None or task.ended_at > deadline.due_at
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,10 +11,11 @@ from sqlalchemy import update
 
 from alerting.kinds import EventKind
 from engine.authoring.serialized import SerializedDag, decode_dag
-from engine.metastore import sla_replay
+from engine.metastore import sla_replay, sla_risk
 from engine.metastore.graphs import Graph, Graphs, build_graph
+from engine.metastore.sla import THE_RUN
 from engine.metastore.sla_risk import RiskLookout
-from engine.metastore.tables import DagRun, DagVersion, TaskInstance
+from engine.metastore.tables import DagRun, DagVersion, SlaDeadline, TaskInstance
 from tests.contract.metastore.stage import Stage, bash
 from tests.contract.metastore.told import told
 from tests.servers.past_runs import Days, made_up, write_past
@@ -60,6 +61,14 @@ def _begin(stage: Stage, tx: Any, minutes: float) -> None:
         held = {"token": "token", "owner": "owner"} if state else {}
         row = {**about, **ready, **held, "task_id": task_id, "state": state}
         tx.connection.execute(TaskInstance.__table__.insert().values(row))
+    _promise(tx, "load", began + timedelta(seconds=HOUR))
+
+
+def _promise(tx: Any, task_id: str, due_at: datetime) -> None:
+    """A deadline of today's run."""
+    about = {"run_pk": 90000, "dag_id": "daily", "task_id": task_id, "position": 0, "state": "open"}
+    times = {"due_at": due_at, "at_risk_at": due_at, "allowed_seconds": HOUR}
+    tx.connection.execute(SlaDeadline.__table__.insert().values(**about, **times))
 
 
 def look(stage: Stage, lookout: RiskLookout) -> int:
@@ -86,19 +95,50 @@ def test_a_run_that_will_keep_it_is_not_told(stage: Stage) -> None:
     assert look(stage, RiskLookout(0.8, "")) == 0
 
 
-def test_what_is_missed_already_or_asked_for_by_hand_is_at_no_risk(under_way: Stage) -> None:
-    for change in ({"data_interval_end": None}, {"run_type": "manual"}):
-        with under_way.store.begin() as tx:
-            saved = tx.connection.execute(DagRun.__table__.select().where(DagRun.run_id == "today")).one()
-            tx.connection.execute(update(DagRun).where(DagRun.run_id == "today").values(change))
-        assert look(under_way, RiskLookout(0.8, "")) == 0
-        back = {name: getattr(saved, name) for name in change}
-        with under_way.store.begin() as tx:
-            tx.connection.execute(update(DagRun).where(DagRun.run_id == "today").values(back))
+@pytest.mark.parametrize("state", ["met", "missed", "cancelled"])
+def test_a_deadline_that_is_settled_is_at_no_risk(under_way: Stage, state: str) -> None:
     with under_way.store.begin() as tx:
-        over = {"data_interval_end": tx.now - timedelta(seconds=HOUR + 1)}
-        tx.connection.execute(update(DagRun).where(DagRun.run_id == "today").values(over))
+        tx.connection.execute(update(SlaDeadline).values(state=state))
     assert look(under_way, RiskLookout(0.8, "")) == 0
+
+
+def test_a_deadline_that_has_passed_is_at_no_risk(under_way: Stage) -> None:
+    with under_way.store.begin() as tx:
+        tx.connection.execute(update(SlaDeadline).values(due_at=tx.now - timedelta(seconds=1)))
+    assert look(under_way, RiskLookout(0.8, "")) == 0
+
+
+def test_the_run_itself_may_be_at_risk(under_way: Stage) -> None:
+    with under_way.store.begin() as tx:
+        tx.connection.execute(update(SlaDeadline).values(state="cancelled"))
+        _promise(tx, THE_RUN, tx.now + timedelta(minutes=25))
+    assert look(under_way, RiskLookout(0.8, "")) == 1
+    (event,) = told(under_way.store)
+    assert (event.task_id, event.missed, event.blocking) == (None, (), ("extract",))
+    assert event.summary is not None
+    assert event.summary.startswith("The run will probably end at ")
+
+
+def test_a_run_that_has_time_enough_is_not_told(under_way: Stage) -> None:
+    with under_way.store.begin() as tx:
+        tx.connection.execute(update(SlaDeadline).values(state="cancelled"))
+        _promise(tx, THE_RUN, tx.now + timedelta(hours=5))
+    assert look(under_way, RiskLookout(0.8, "")) == 0
+
+
+def test_of_more_runs_than_one_look_takes_the_next_looks_see_the_rest(
+    under_way: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = sla_risk._UNDER_WAY.limit(2)
+    monkeypatch.setattr(sla_risk, "_UNDER_WAY", batch)
+    monkeypatch.setattr(sla_risk, "_BATCH", 2)
+    with under_way.store.begin() as tx:
+        for name in ("extract", "transform"):
+            _promise(tx, name, tx.now + timedelta(seconds=1))
+    lookout = RiskLookout(0.8, "")
+    assert [look(under_way, lookout) for _ in range(3)] == [1, 0, 0]
+    (event,) = told(under_way.store)
+    assert event.missed == ("extract", "transform")
 
 
 def test_three_that_look_at_once_tell_it_once(under_way: Stage) -> None:
