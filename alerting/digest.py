@@ -20,8 +20,8 @@ CHAT_LIMIT: Final = 1_500  # Discord takes 2 000 characters in all
 SUBJECT_DAGS: Final = 3
 
 
-def sections(events: Sequence[AlertEvent], line: Words) -> list[Section]:
-    """``line`` redacts a text and puts it on one line. In the order in which the runs first come.
+def sections(events: Sequence[AlertEvent], line: Words, safe_url: Words) -> list[Section]:
+    """``line`` redacts a text and puts it on one line, ``safe_url`` an address. In the order in which runs first come.
 
     What is said of why the receiver is told stands before them.
     """
@@ -29,16 +29,29 @@ def sections(events: Sequence[AlertEvent], line: Words) -> list[Section]:
     runs: dict[tuple[str, str], list[AlertEvent]] = {}
     for event in events:
         runs.setdefault((event.dag_id or "", event.run_id or ""), []).append(event)
-    describe = _described if len(events) <= DETAILED_MOST else _named
+    detailed = len(events) <= DETAILED_MOST
+    describe = _described if detailed else _named
     told = [
-        Section(line(f"{dag}, run {run}" if run else dag) or "Windsock", tuple(describe(members, line)))
+        Section(
+            line(f"{dag}, run {run}" if run else dag) or "Windsock",
+            tuple(describe(members, line)),
+            safe_url(_page(members)) if detailed else "",
+        )
         for (dag, run), members in runs.items()
     ]
     return [*(Section(line(note), ()) for note in notes), *told]
 
 
+def _page(events: Sequence[AlertEvent]) -> str:
+    return next((event.url for event in sorted(events, key=_runs_first) if event.url), "")
+
+
+def _runs_first(event: AlertEvent) -> bool:
+    return event.kind is not EventKind.RUN_FAILED
+
+
 def _described(events: Sequence[AlertEvent], line: Words) -> Iterable[str]:
-    for event in sorted(events, key=lambda event: event.kind is not EventKind.RUN_FAILED):
+    for event in sorted(events, key=_runs_first):
         attempt = f" (attempt {event.try_number} of {event.max_tries})" if event.try_number and event.max_tries else ""
         error = f": {shorten(line(event.error), ERROR_LIMIT)}" if event.error else ""
         yield f"{_verdict(event)}{line(_name(event))}{attempt}{error}"

@@ -141,7 +141,7 @@ class Renderer:
 
     def render_wave(self, events: Sequence[AlertEvent], recipients: tuple[str, ...], reference: str) -> Message:
         """One message about several events, which names them all; ``reference`` is the command that shows them."""
-        told = digest.sections(events, self._line)
+        told = digest.sections(events, self._line, self._url)
         headline = shorten(digest.subject(events, self._line), SUBJECT_LIMIT)
         severity = max((_severity(event) for event in events), key=SEVERITIES.index)
         resolved = all(KINDS[event.kind].ends for event in events)
@@ -252,10 +252,15 @@ class Renderer:
             Link("Runbook", labels.get("runbook_url", "")),
             *self._find_links(event),
         ):
-            url = quote(one_line(self._redact(link.url)), safe=_OF_URLS)
-            if url.startswith(("http://", "https://")) and link.label not in told:
+            url = self._url(link.url)
+            if url and link.label not in told:
                 told.add(link.label)
                 yield Link(link.label, url)
+
+    def _url(self, text: str) -> str:
+        """Empty where it is no address of a page."""
+        url = quote(one_line(self._redact(text)), safe=_OF_URLS)
+        return url if url.startswith(("http://", "https://")) else ""
 
     def _about(self, event: AlertEvent) -> dict[str, str | int]:
         """For programs that get the message: the event's identifiers, as they are stored."""

@@ -53,6 +53,7 @@ class Section:
 
     title: str
     lines: tuple[str, ...]
+    url: str = ""  # the page of what is told first; none where there are very many
 
 
 def fitting(sections: Iterable[Section], lines: int) -> Iterator[Section]:
