@@ -62,7 +62,7 @@ def test_of_very_many_tasks_some_are_named_and_the_rest_is_counted() -> None:
 
 
 def test_a_digest_names_what_an_event_of_several_tasks_is_about() -> None:
-    (section,) = sections([MISSED], str)
+    (section,) = sections([MISSED], str, str)
     assert section.lines == (
         "SLA missed load, publish: extract is running since 2026-11-23 00:30:02 UTC, attempt 1 of 3",
     )
