@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, not_, or_, select
 
 from alerting import outbox
 from alerting.events import AlertEvent, decode
-from alerting.kinds import KINDS
+from alerting.kinds import KINDS, EventKind
 from alerting.outbox import DeliveryState, Entry
 from alerting.tables import alert_delivery, alert_event
 
@@ -19,7 +19,8 @@ UNTOLD: Final = "untold"  # suppressed since nobody asked, and not by a silence 
 MOST_DELIVERIES: Final = 500
 
 _d, _e = alert_delivery.c, alert_event.c
-_TROUBLES: Final = [kind.value for kind, known in KINDS.items() if known.trouble]
+# Of these somebody ought to be told: troubles, and what somebody asked to be told by name.
+_TO_TELL: Final = [kind.value for kind, known in KINDS.items() if known.trouble] + [EventKind.NOTIFIED.value]
 # Where nobody is to be told there is one row without a channel. What is held back has the channel that it was for.
 _IS_UNTOLD: Final = and_(_d.state == DeliveryState.SUPPRESSED, _d.channel == "")
 
@@ -64,14 +65,14 @@ def _conditions(sought: Search) -> Iterator[ColumnElement[bool]]:
 
 def is_worth_a_look() -> ColumnElement[bool]:
     """All but what is no trouble and nobody asked for, such as a retry of a task without an email."""
-    return or_(_d.id.is_(None), not_(_IS_UNTOLD), _e.kind.in_(_TROUBLES))
+    return or_(_d.id.is_(None), not_(_IS_UNTOLD), _e.kind.in_(_TO_TELL))
 
 
 def state_words(entry: Entry) -> str:
     """The state as people read it. That nobody asked to be told is no suppression."""
     if entry.state != DeliveryState.SUPPRESSED or entry.channel:
         return entry.state
-    return "not told" if entry.kind in _TROUBLES else "nobody asked"
+    return "not told" if entry.kind in _TO_TELL else "nobody asked"
 
 
 def counts(connection: Connection) -> dict[str, int]:

@@ -25,6 +25,7 @@ FOREIGN: Final = "label."  # before the name of a label of Prometheus
 DEFAULT_SEVERITY: Final[Mapping[EventKind, Severity]] = {kind: known.severity for kind, known in KINDS.items()}
 _MAX_REGEX_BYTES: Final = 1 << 20
 _FOREIGN_NAME: Final = re.compile(r"label\.[A-Za-z_][A-Za-z0-9_]*")
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _FORM: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_.]*)\s*(=~|!~|!=|=)\s*(.*?)\s*", re.DOTALL)
 Operator: TypeAlias = Literal["=", "!=", "=~", "!~"]
 
@@ -87,6 +88,9 @@ def parse_matcher(text: str) -> Matcher:
     if found is None:
         msg = f'{text!r} is no matcher; write one such as dag="daily" or task=~"load_.*" (=, !=, =~, !~)'
         raise ValueError(msg)
+    if _has_loose_quote(found[3]):
+        msg = f'{text!r} has a quotation mark within its value; write several matchers as a list, and a mark as \\"'
+        raise ValueError(msg)
     label, operator, value = found[1], _operator(found[2]), _unquoted(found[3])
     if not is_label(label):
         msg = f"there is no label {label!r}{meant(label, LABELS)}"
@@ -101,6 +105,11 @@ def _operator(text: str) -> Operator:
             return text
         case _:
             raise AssertionError(text)
+
+
+def _has_loose_quote(text: str) -> bool:
+    """In Alertmanager's way, ``a="x", b="y"`` would be two matchers; here it must not be taken for a value."""
+    return '"' in text and _QUOTED.fullmatch(text) is None
 
 
 def _unquoted(text: str) -> str:

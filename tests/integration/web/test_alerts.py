@@ -158,6 +158,13 @@ def test_words_from_outside_stay_words(look: Look, tell: Tell) -> None:
     assert "<script>alert" not in look("/alerts")
 
 
+def test_a_notice_for_a_receiver_that_there_is_not_is_listed_as_not_told(look: Look, tell: Tell) -> None:
+    tell("load", "suppressed", kind=EventKind.NOTIFIED, error="there is no receiver opps in alerting.yml")
+    (row,) = rows_of(look("/alerts"))
+    assert "not told" in row
+    assert "there is no receiver opps" in row
+
+
 def test_what_nobody_asked_for_is_listed_where_it_is_asked_for(look: Look, tell: Tell, store: Store) -> None:
     tell("quiet", "suppressed", error="nobody asked for it: no email in the DAG file")
     tell("held", "suppressed", channel="slack-1", error="silence 3 of ops until tomorrow")

@@ -115,3 +115,12 @@ def test_an_alert_of_prometheus_is_known_by_its_own_labels_and_what_it_has_not_i
     for text in ('label.alertname="DiskFull"', 'label.dag=~"the.*"', 'label.team=""', 'dag=""'):
         assert parse_matcher(text).accepts(labels), text
     assert not parse_matcher("label.alertname!=DiskFull").accepts(labels)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['event=~"task_failed|run_failed", tag="critical"', 'event=task_failed, tag="critical"', 'dag="a"b"', 'dag="a'],
+)
+def test_two_matchers_in_one_text_are_refused_and_not_taken_for_one(text: str) -> None:
+    with pytest.raises(ValueError, match="write several matchers as a list"):
+        parse_matcher(text)
