@@ -38,7 +38,8 @@ class Watch:
             [channel for channel in self.routing.channels if channel.name not in BY_SETTINGS] if self.routing else []
         )
         self._channels = {
-            channel: self._channels.get(channel) or named_channel(channel.name, channel.url, channel.hmac_secret)
+            channel: self._channels.get(channel)
+            or named_channel(channel.name, channel.url, channel.hmac_secret, room=channel.room)
             for channel in named
         }
         return list(self._channels.values())

@@ -2,8 +2,10 @@
 
 The services that most people use get a format of their own (``services``), sent by ``http``. For the rest apprise
 sends: it tells success from failure, and the HTTP status is read from what it logs. It keeps no response headers, so a
-Retry-After cannot be honoured there, and back-off takes its place. A URL that names several rooms is one receiver: if
-one room refuses, all of them are written to again. apprise is imported on first use: it is heavy.
+Retry-After cannot be honoured there, and back-off takes its place. apprise is imported on first use: it is heavy.
+
+A URL that names several rooms is as many channels, each with deliveries of its own: a room that is gone keeps nothing
+from the others, and one that is busy does not make them hear the same again.
 """
 
 from __future__ import annotations
@@ -42,12 +44,13 @@ SETTING: Final = "WINDSOCK__ALERTING__APPRISE_URLS"
 _WEBHOOKS: Final = {"json", "jsons", "xml", "xmls", "form", "forms"}
 _SIGNED: Final = {"json", "jsons"}
 _FROM_ENVIRONMENT: Final = "env:"
+_ROOMS: Final = "targets"  # what apprise calls them
 _SCHEME: Final = re.compile(r"\s*([a-z0-9][a-z0-9+.-]*)://", re.IGNORECASE)
 _STATUS: Final = re.compile(r"\berror[ =:]+(\d{3})\b")
 
 
 def receivers(urls: Iterable[str]) -> list[Channel]:
-    """One channel per URL, named after its scheme and a short hash of it: ``slack-3f2a9c``.
+    """One channel per URL and room, named after its scheme and a short hash: ``slack-3f2a9c``, ``slack-3f2a9c-2``.
 
     So what waits for a receiver still finds it when others are added, removed or moved; a URL that was changed is
     another receiver, and one given twice is one. One that cannot be used gets a channel too, which buries what it is
@@ -57,13 +60,16 @@ def receivers(urls: Iterable[str]) -> list[Channel]:
     for position, url in enumerate(urls, start=1):
         positions.setdefault(url.strip(), position)
     tags = _tags(positions)
-    return [_receiver(url, f"{SETTING}: receiver {position}", tags[url]) for url, position in positions.items()]
+    found: list[Channel] = []
+    for url, position in positions.items():
+        found += _receivers(url, f"{SETTING}: receiver {position}", tags[url])
+    return found
 
 
-def named_channel(name: str, url: str, hmac_secret: str = "") -> Channel:
-    """The channel that alerting.yml calls ``name``."""
+def named_channel(name: str, url: str, hmac_secret: str = "", *, room: int = 0) -> Channel:
+    """The channel that alerting.yml calls ``name``, for one of the rooms that its URL names."""
     try:
-        return Chat(url, f"channel {name}", name=name, hmac_secret=hmac_secret)
+        return Chat(url, f"channel {name}", name=name, hmac_secret=hmac_secret, room=room)
     except ReceiverError as error:
         log.error("%s", error)
         return Unusable(name, str(error))
@@ -78,26 +84,47 @@ def _tags(urls: Collection[str]) -> dict[str, str]:
     return {url: text[:length] for url, text in hashes.items()}
 
 
-def _receiver(url: str, origin: str, tag: str) -> Channel:
+def _receivers(url: str, origin: str, tag: str) -> list[Channel]:
     try:
-        return Chat(url, origin, tag=tag)
+        return [Chat(url, origin, tag=tag, room=room) for room in range(check_url(url, origin))]
     except ReceiverError as error:
         log.error("%s", error)
         scheme = _SCHEME.match(url)
-        return Unusable(f"{scheme[1].lower()[:40] if scheme else 'receiver'}-{tag}", str(error))
+        return [Unusable(f"{scheme[1].lower()[:40] if scheme else 'receiver'}-{tag}", str(error))]
 
 
-def check_url(url: str, origin: str, *, signed: bool = False) -> None:
-    """Raises ReceiverError with one sentence, which begins with ``origin`` and holds no more than the URL's scheme."""
+def check_url(url: str, origin: str, *, signed: bool = False) -> int:
+    """How many channels it is: one for each room that it names, and one at the least.
+
+    Raises ReceiverError with one sentence, which begins with ``origin`` and holds no more than the URL's scheme.
+    """
     parts = _parse(url, origin)
-    _instantiate(parts, origin)
+    rooms = _rooms(parts, _instantiate(parts, origin))
+    for room in rooms:
+        _instantiate({**parts, _ROOMS: [room]}, origin)
     if signed:
         _require_signable(str(parts["schema"]), origin)
+    return len(rooms) or 1
 
 
-def parts_of(url: str, origin: str) -> dict[str, Any]:
-    """What a URL says, by apprise's names; ``schema`` is there always. Raises ReceiverError as ``check_url`` does."""
-    return _parse(url, origin)
+def of_room(name: str, room: int) -> str:
+    """What the channel for this room is called; the first one has the name alone."""
+    return f"{name}-{room + 1}" if room else name
+
+
+def parts_of(url: str, origin: str, room: int = 0) -> dict[str, Any]:
+    """What a URL says of one room, by apprise's names; ``schema`` is there always. Raises as ``check_url`` does."""
+    parts = _parse(url, origin)
+    rooms = _rooms(parts, _instantiate(parts, origin))
+    return {**parts, _ROOMS: [rooms[room]]} if rooms else parts
+
+
+def _rooms(parts: dict[str, Any], plugin: NotifyBase) -> list[Any]:
+    """Those that its service is told one by one; none where there is one, or where one request tells all of them."""
+    named = parts.get(_ROOMS)
+    if not isinstance(named, list | tuple) or len(named) != len(plugin):
+        return []
+    return list(dict.fromkeys(named)) if len(named) > 1 else []
 
 
 def plugin_of(url: str) -> NotifyBase:
@@ -119,11 +146,13 @@ class Unusable:
 
 
 class Chat:
-    """One receiver behind one apprise URL."""
+    """One room of one apprise URL."""
 
-    def __init__(self, url: str, origin: str, *, tag: str = "", name: str = "", hmac_secret: str = "") -> None:
+    def __init__(
+        self, url: str, origin: str, *, tag: str = "", name: str = "", hmac_secret: str = "", room: int = 0
+    ) -> None:
         self._origin = origin
-        self._parts = _parse(url, origin)
+        self._parts = parts_of(url, origin, room)
         self._plugin = _instantiate(self._parts, origin)
         scheme = str(self._parts["schema"])
         self._webhook = scheme in _WEBHOOKS
@@ -132,7 +161,7 @@ class Chat:
         if self._signs_with:
             _require_signable(scheme, origin)
         self._secrets = _secrets(url, self._parts, webhook=self._webhook)
-        self.name = name or f"{scheme}-{tag}"
+        self.name = name or of_room(f"{scheme}-{tag}", room)
         self._place = "alerting.yml" if name else SETTING
         # apprise spaces the messages of one plugin object as the service demands, but not across threads.
         self.concurrency = 1 if self._plugin.request_rate_per_sec else CONCURRENCY
