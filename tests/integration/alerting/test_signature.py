@@ -74,7 +74,7 @@ def test_only_webhooks_of_ones_own_can_be_signed() -> None:
 @pytest.mark.parametrize(
     ("channel", "told"),
     [
-        ("{hmac_secret: x}", "channels.room: it has no url"),
+        ("{hmac_secret: x}", "channels.room: it needs a url"),
         ("{url: 'json://h/x', hmac_secrt: x}", "unknown key, did you mean hmac_secret?"),
         ("{url: 'json://h/x', hmac_secret: 'env:NOSUCH'}", "the environment variable NOSUCH is not set"),
         ("{url: 'discord://h/x', hmac_secret: y}", "cannot be signed"),
