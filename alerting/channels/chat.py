@@ -16,15 +16,18 @@ import logging
 import os
 import re
 import threading
+import time
 import warnings
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.channels.http import CHANGED_URL, REASON_LIMIT, Post, by_status, send
-from alerting.channels.services import format_of, webhook
+from alerting.channels.services import PACES, format_of, webhook
 from alerting.cleaning import one_line, shorten
 from alerting.errors import ReceiverError
 from alerting.remedies import REPLAY
@@ -35,6 +38,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONCURRENCY: Final = 4
+# A message of many requests, such as the ends of many incidents, leaves the channel to others in between, and ends long
+# before the lease does.
+SHARE_SECONDS: Final = 10.0
+PAUSE_SECONDS: Final = 1.0
+MOST_REMEMBERED: Final = 100
 # Seconds to wait for a connection and for an answer, where the URL does not say (?cto=, ?rto=). apprise waits 4: a slow
 # receiver then has taken the message, and is sent it once more.
 _PATIENCE: Final = {"cto": 10, "rto": 20}
@@ -155,26 +163,46 @@ class Chat:
         self._parts = parts_of(url, origin, room)
         self._plugin = _instantiate(self._parts, origin)
         scheme = str(self._parts["schema"])
+        if scheme in PACES:
+            self._plugin.request_rate_per_sec = PACES[scheme]
         self._webhook = scheme in _WEBHOOKS
         self._format = webhook.posts if scheme in _SIGNED else format_of(scheme, self._plugin)
         self._signs_with = hmac_secret or _hmac_of_url(self._parts, origin)
         if self._signs_with:
             _require_signable(scheme, origin)
         self._secrets = _secrets(url, self._parts, webhook=self._webhook)
+        self._accepted: OrderedDict[str, int] = OrderedDict()  # by the message's key: how many requests
         self.name = name or of_room(f"{scheme}-{tag}", room)
         self._place = "alerting.yml" if name else SETTING
         # apprise spaces the messages of one plugin object as the service demands, but not across threads.
         self.concurrency = 1 if self._plugin.request_rate_per_sec else CONCURRENCY
 
     def send(self, message: Message) -> Outcome:
-        """In the service's own format where there is one; the first request that is not accepted decides."""
+        """In the service's own format where there is one; the first request that is not accepted decides.
+
+        A message of many requests goes on, when it is tried again, with the first one that was not accepted.
+        """
         if self._format is None:
             return self._send_by_apprise(message)
-        for post in self._format(self._plugin, message):
-            outcome = send(self._signed(post), self._plugin, self._redact, self._place)
+        done = self._accepted.pop(message.key, 0)
+        until = time.monotonic() + SHARE_SECONDS
+        for number, post in enumerate(islice(self._format(self._plugin, message), done, None), start=done):
+            if number > done and time.monotonic() >= until:
+                outcome: Outcome = Retry(Failure.BUSY, "of its many requests the rest follows", PAUSE_SECONDS)
+            else:
+                outcome = send(self._signed(post), self._plugin, self._redact, self._place)
             if not isinstance(outcome, Delivered):
+                self._remember(message.key, number)
                 return outcome
         return Delivered()
+
+    def _remember(self, key: str, accepted: int) -> None:
+        """In memory: who forgets it sends again what its receiver knows by its key."""
+        if accepted == 0:
+            return
+        self._accepted[key] = accepted
+        if len(self._accepted) > MOST_REMEMBERED:
+            self._accepted.popitem(last=False)
 
     def _signed(self, post: Post) -> Post:
         return webhook.signed(post, self._signs_with) if self._signs_with else post
