@@ -37,11 +37,11 @@ from alerting.routing import (
     Route,
     Routing,
 )
+from alerting.secrets import FROM_ENVIRONMENT
 
 MOST_ROUTES: Final = 1_000
 _DEEPEST: Final = 16
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_FROM_ENVIRONMENT: Final = "env:"
 _TOP: Final = ("channels", "receivers", "route", "mute_windows", "severity", "inhibit", "fallback")
 _CHANNEL: Final = ("url", "hmac_secret", "rate", "concurrency")
 _RECEIVER: Final = (
@@ -98,7 +98,6 @@ class _Reading:
 
     environ: Mapping[str, str] | None
     document: Document = field(default_factory=Document)
-    secret_names: list[str] = field(default_factory=list)
     routes: int = 0
 
     def routing(self, text: str) -> Routing | None:
@@ -122,7 +121,7 @@ class _Reading:
         names = self._with_follow_ups(names, top)
         self._complain_of_unused(route, top.get("receivers"), names)
         inhibitions = self._inhibitions(top["inhibit"]) if "inhibit" in top else BUILT_IN_INHIBITIONS
-        return Routing(*(route, names, every_room, calendars, severity, tuple(self.secret_names), inhibitions))
+        return Routing(route, names, every_room, calendars, severity, inhibitions)
 
     def _channels(self, part: Part | None) -> dict[str, tuple[NamedChannel, ...]]:
         """By the name in the file: one for each room that the URL names."""
@@ -176,11 +175,10 @@ class _Reading:
     def _secret(self, part: Part) -> str:
         """What stands there, or in the environment variable that it names."""
         text = self.document.text(part)
-        return self._from_environment(part, text) if text.startswith(_FROM_ENVIRONMENT) else text
+        return self._from_environment(part, text) if text.startswith(FROM_ENVIRONMENT) else text
 
     def _from_environment(self, part: Part, reference: str) -> str:
-        name = reference.removeprefix(_FROM_ENVIRONMENT)
-        self.secret_names.append(name)
+        name = reference.removeprefix(FROM_ENVIRONMENT)
         if self.environ is None:
             return ""
         if not self.environ.get(name):

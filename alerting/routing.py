@@ -138,7 +138,6 @@ class Routing:
     channels: tuple[NamedChannel, ...] = ()
     calendars: Mapping[str, Calendar] = field(default_factory=dict)
     severity: Mapping[EventKind, Severity] = field(default_factory=lambda: DEFAULT_SEVERITY)
-    secret_names: tuple[str, ...] = ()  # environment variables that it refers to
     inhibitions: tuple[Inhibition, ...] = BUILT_IN_INHIBITIONS
 
     @property

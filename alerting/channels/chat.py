@@ -19,7 +19,7 @@ import threading
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +31,7 @@ from alerting.channels.services import PACES, format_of, webhook
 from alerting.cleaning import one_line, shorten
 from alerting.errors import ReceiverError
 from alerting.remedies import REPLAY
+from alerting.secrets import FROM_ENVIRONMENT
 
 if TYPE_CHECKING:
     from apprise import AppriseAsset, NotifyBase
@@ -51,7 +52,6 @@ SETTING: Final = "WINDSOCK__ALERTING__APPRISE_URLS"
 # Webhooks of the receiver's own making: they take headers, and their host is no secret.
 _WEBHOOKS: Final = {"json", "jsons", "xml", "xmls", "form", "forms"}
 _SIGNED: Final = {"json", "jsons"}
-_FROM_ENVIRONMENT: Final = "env:"
 _ROOMS: Final = "targets"  # what apprise calls them
 _SCHEME: Final = re.compile(r"\s*([a-z0-9][a-z0-9+.-]*)://", re.IGNORECASE)
 _STATUS: Final = re.compile(r"\berror[ =:]+(\d{3})\b")
@@ -74,10 +74,12 @@ def receivers(urls: Iterable[str]) -> list[Channel]:
     return found
 
 
-def named_channel(name: str, url: str, hmac_secret: str = "", *, room: int = 0) -> Channel:
+def named_channel(
+    name: str, url: str, hmac_secret: str = "", *, room: int = 0, environ: Mapping[str, str] = os.environ
+) -> Channel:
     """The channel that alerting.yml calls ``name``, for one of the rooms that its URL names."""
     try:
-        return Chat(url, f"channel {name}", name=name, hmac_secret=hmac_secret, room=room)
+        return Chat(url, f"channel {name}", name=name, hmac_secret=hmac_secret, room=room, environ=environ)
     except ReceiverError as error:
         log.error("%s", error)
         return Unusable(name, str(error))
@@ -157,7 +159,15 @@ class Chat:
     """One room of one apprise URL."""
 
     def __init__(
-        self, url: str, origin: str, *, tag: str = "", name: str = "", hmac_secret: str = "", room: int = 0
+        self,
+        url: str,
+        origin: str,
+        *,
+        tag: str = "",
+        name: str = "",
+        hmac_secret: str = "",
+        room: int = 0,
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._origin = origin
         self._parts = parts_of(url, origin, room)
@@ -167,7 +177,7 @@ class Chat:
             self._plugin.request_rate_per_sec = PACES[scheme]
         self._webhook = scheme in _WEBHOOKS
         self._format = webhook.posts if scheme in _SIGNED else format_of(scheme, self._plugin)
-        self._signs_with = hmac_secret or _hmac_of_url(self._parts, origin)
+        self._signs_with = hmac_secret or _hmac_of_url(self._parts, origin, environ)
         if self._signs_with:
             _require_signable(scheme, origin)
         self._secrets = _secrets(url, self._parts, webhook=self._webhook)
@@ -243,13 +253,13 @@ class Chat:
         return one_line(text)
 
 
-def _hmac_of_url(parts: dict[str, Any], origin: str) -> str:
+def _hmac_of_url(parts: dict[str, Any], origin: str, environ: Mapping[str, str]) -> str:
     """The secret that ``?hmac=`` gives, or the environment variable that it names: ``?hmac=env:NAME``."""
     told = str(parts.get("qsd", {}).get("hmac") or "")
-    if not told.startswith(_FROM_ENVIRONMENT):
+    if not told.startswith(FROM_ENVIRONMENT):
         return told
-    name = told.removeprefix(_FROM_ENVIRONMENT)
-    secret = os.environ.get(name, "")
+    name = told.removeprefix(FROM_ENVIRONMENT)
+    secret = environ.get(name, "")
     if not secret:
         raise ReceiverError(f"{origin} signs with the environment variable {name}, which is not set; set it")
     return secret
