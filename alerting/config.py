@@ -68,10 +68,11 @@ class ConfigError(AlertingError):
         super().__init__("\n".join(self.lines))
 
 
-def load(path: Path, environ: Mapping[str, str] | None = os.environ) -> Routing | None:
+def load(path: Path, environ: Mapping[str, str] | None = os.environ, unset: list[str] | None = None) -> Routing | None:
     """What the file says; None where there is none. Raises ConfigError.
 
-    Without an ``environ``, what the file refers to there is not looked at, and those channels have no URL.
+    Without an ``environ``, what the file refers to there is not looked at, and those channels have no URL. With
+    ``unset``, a variable that has no value there is no mistake: its name is added to this list.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -80,12 +81,12 @@ def load(path: Path, environ: Mapping[str, str] | None = os.environ) -> Routing 
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ConfigError(path, [(1, f"cannot be read: {reason}")]) from error
-    return read(text, path, environ)
+    return read(text, path, environ, unset)
 
 
-def read(text: str, path: Path, environ: Mapping[str, str] | None) -> Routing:
+def read(text: str, path: Path, environ: Mapping[str, str] | None, unset: list[str] | None = None) -> Routing:
     """As ``load``; ``path`` is for the errors."""
-    reading = _Reading(environ)
+    reading = _Reading(environ, unset)
     routing = reading.routing(text)
     if routing is None or reading.document.problems:
         raise ConfigError(path, reading.document.problems)
@@ -97,6 +98,7 @@ class _Reading:
     """One pass over one file."""
 
     environ: Mapping[str, str] | None
+    unset: list[str] | None = None
     document: Document = field(default_factory=Document)
     routes: int = 0
 
@@ -179,13 +181,15 @@ class _Reading:
 
     def _from_environment(self, part: Part, reference: str) -> str:
         name = reference.removeprefix(FROM_ENVIRONMENT)
-        if self.environ is None:
-            return ""
-        if not self.environ.get(name):
-            self.document.complain(
-                part, f"the environment variable {name} is not set; set it where windsock is started"
-            )
-        return self.environ.get(name, "")
+        value = "" if self.environ is None else self.environ.get(name, "")
+        if value or self.environ is None:
+            return value
+        if self.unset is None:
+            what = f"the environment variable {name} is not set; set it where windsock is started"
+            self.document.complain(part, what)
+        elif name not in self.unset:
+            self.unset.append(name)
+        return value
 
     def _receivers(self, part: Part | None, channels: Mapping[str, Sequence[NamedChannel]]) -> dict[str, Receiver]:
         found: dict[str, Receiver] = {}
