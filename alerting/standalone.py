@@ -85,7 +85,10 @@ def load_setup(config_file: Path | None, environ: Mapping[str, str]) -> Setup:
     if routing is None:
         raise AlertingError(f"there is no file {config_file}; correct config_file= of notify(), or {CONFIG_VARIABLE}")
     settings = receivers(url for url in environ.get("WINDSOCK__ALERTING__APPRISE_URLS", "").split(",") if url.strip())
-    named = [named_channel(each.name, each.url, each.hmac_secret, room=each.room) for each in routing.channels]
+    named = [
+        named_channel(each.name, each.url, each.hmac_secret, room=each.room, environ=environ)
+        for each in routing.channels
+    ]
     channels = [*mail_channels(_smtp(environ)), *settings, *named]
     plan = Plan(tuple(channel.name for channel in settings), routing=replace(routing, root=_ungrouped(routing.root)))
     return Setup(plan, {channel.name: channel for channel in channels}, _renderer())

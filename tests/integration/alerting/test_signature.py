@@ -13,6 +13,8 @@ from alerting.channels import Delivered, Message, Permanent
 from alerting.channels.chat import check_url, named_channel, receivers
 from alerting.config import ConfigError, read
 from alerting.errors import ReceiverError
+from alerting.meters import NoMeter
+from alerting.reload import Watch
 from tests.servers.webhook import Request, WebhookServer
 
 SECRET = "0123456789-shared-secret"
@@ -56,6 +58,21 @@ def test_a_url_of_the_settings_may_name_the_secret(
     assert channel.send(message) == Delivered()
     assert verify(webhook_server.requests[0])
     assert SECRET not in webhook_server.requests[0].path
+
+
+def test_the_secret_of_a_url_is_known_when_the_file_changes_though_the_variable_is_hidden_by_then(
+    webhook_server: WebhookServer, message: Message, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ROOM_HMAC", raising=False)
+    path = tmp_path / "alerting.yml"
+    path.write_text("route: {receiver: nobody}")
+    watch = Watch(path, {"ROOM_HMAC": SECRET}, NoMeter())
+    url = f"json://127.0.0.1:{webhook_server.port}/x?hmac=env:ROOM_HMAC"
+    path.write_text(f"channels: {{room: '{url}'}}\nroute: {{receiver: nobody}}")
+    assert watch.refresh(force=True)
+    (channel,) = watch.channels
+    assert channel.send(message) == Delivered()
+    assert verify(webhook_server.requests[0])
 
 
 def test_a_secret_that_is_not_there_is_told(message: Message) -> None:
