@@ -210,8 +210,9 @@ def _ways(at: _Mapping, receiver: Receiver) -> Iterator[tuple[str, dict[str, Any
     known = {channel.name: channel for channel in at.routing.channels}
     channels = [known.get(name) for name in receiver.channels if name != GRAFANA]
     if receiver.settings:
-        names = (channel.name for channel in receivers(at.urls))
-        channels += [NamedChannel(name, url) for name, url in zip(names, dict.fromkeys(at.urls), strict=True)]
+        for url in dict.fromkeys(at.urls):
+            rooms = enumerate(receivers([url]))
+            channels += [NamedChannel(channel.name, url, room=room) for room, channel in rooms]
     if GRAFANA in receiver.channels:
         at.complain(f"receiver {receiver.name}: grafana, since Alertmanager makes no annotations")
     for channel in channels:
@@ -221,7 +222,7 @@ def _ways(at: _Mapping, receiver: Receiver) -> Iterator[tuple[str, dict[str, Any
 
 def _way(at: _Mapping, channel: NamedChannel) -> tuple[str, dict[str, Any]] | None:
     """How Alertmanager tells by this channel; None, with the reason, where it cannot."""
-    parts = parts_of(channel.url, f"channel {channel.name}")
+    parts = parts_of(channel.url, f"channel {channel.name}", channel.room)
     match parts:
         case {"schema": "slack", "token_a": first, "token_b": second, "token_c": third}:
             url = f"https://hooks.slack.com/services/{first}/{second}/{third}"

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from alerting.calendar import WHOLE_DAY, Calendar, Window, parse_dates, parse_days, parse_times, parse_zone
-from alerting.channels.chat import check_url
+from alerting.channels.chat import check_url, of_room
 from alerting.channels.email import is_address
 from alerting.document import Document, Part
 from alerting.errors import AlertingError, ReceiverError
@@ -37,11 +37,11 @@ from alerting.routing import (
     Route,
     Routing,
 )
+from alerting.secrets import FROM_ENVIRONMENT
 
 MOST_ROUTES: Final = 1_000
 _DEEPEST: Final = 16
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_FROM_ENVIRONMENT: Final = "env:"
 _TOP: Final = ("channels", "receivers", "route", "mute_windows", "severity", "inhibit", "fallback")
 _CHANNEL: Final = ("url", "hmac_secret", "rate", "concurrency")
 _RECEIVER: Final = (
@@ -68,10 +68,11 @@ class ConfigError(AlertingError):
         super().__init__("\n".join(self.lines))
 
 
-def load(path: Path, environ: Mapping[str, str] | None = os.environ) -> Routing | None:
+def load(path: Path, environ: Mapping[str, str] | None = os.environ, unset: list[str] | None = None) -> Routing | None:
     """What the file says; None where there is none. Raises ConfigError.
 
-    Without an ``environ``, what the file refers to there is not looked at, and those channels have no URL.
+    Without an ``environ``, what the file refers to there is not looked at, and those channels have no URL. With
+    ``unset``, a variable that has no value there is no mistake: its name is added to this list.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -80,12 +81,12 @@ def load(path: Path, environ: Mapping[str, str] | None = os.environ) -> Routing 
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ConfigError(path, [(1, f"cannot be read: {reason}")]) from error
-    return read(text, path, environ)
+    return read(text, path, environ, unset)
 
 
-def read(text: str, path: Path, environ: Mapping[str, str] | None) -> Routing:
+def read(text: str, path: Path, environ: Mapping[str, str] | None, unset: list[str] | None = None) -> Routing:
     """As ``load``; ``path`` is for the errors."""
-    reading = _Reading(environ)
+    reading = _Reading(environ, unset)
     routing = reading.routing(text)
     if routing is None or reading.document.problems:
         raise ConfigError(path, reading.document.problems)
@@ -97,8 +98,8 @@ class _Reading:
     """One pass over one file."""
 
     environ: Mapping[str, str] | None
+    unset: list[str] | None = None
     document: Document = field(default_factory=Document)
-    secret_names: list[str] = field(default_factory=list)
     routes: int = 0
 
     def routing(self, text: str) -> Routing | None:
@@ -109,6 +110,7 @@ class _Reading:
         top = self.document.fields(root, _TOP)
         channels = self._channels(top.get("channels"))
         receivers = self._receivers(top.get("receivers"), channels)
+        every_room = tuple(room for rooms in channels.values() for room in rooms)
         calendars = self._calendars(top.get("mute_windows"))
         severity = self._severity(top.get("severity"))
         if "route" not in top:
@@ -121,13 +123,13 @@ class _Reading:
         names = self._with_follow_ups(names, top)
         self._complain_of_unused(route, top.get("receivers"), names)
         inhibitions = self._inhibitions(top["inhibit"]) if "inhibit" in top else BUILT_IN_INHIBITIONS
-        return Routing(
-            *(route, names, tuple(channels.values()), calendars, severity, tuple(self.secret_names), inhibitions)
-        )
+        return Routing(route, names, every_room, calendars, severity, inhibitions)
 
-    def _channels(self, part: Part | None) -> dict[str, NamedChannel]:
-        found: dict[str, NamedChannel] = {}
-        for name, item in self._named(part).items():
+    def _channels(self, part: Part | None) -> dict[str, tuple[NamedChannel, ...]]:
+        """By the name in the file: one for each room that the URL names."""
+        found: dict[str, tuple[NamedChannel, ...]] = {}
+        named = self._named(part)
+        for name, item in named.items():
             given = self.document.fields(item, _CHANNEL) if item.is_mapping else {"url": item}
             if name in (EMAIL, GRAFANA):
                 if "url" in given:
@@ -137,19 +139,25 @@ class _Reading:
             elif "url" not in given:
                 self.document.complain(item, "it needs a url")
                 continue
-            found[name] = self._channel(name, given)
+            found[name] = self._rooms(name, given)
+            taken = [room.name for room in found[name][1:] if room.name in named or not _NAME.fullmatch(room.name)]
+            for each in taken:
+                what = f"a room of its URL is the channel {each}, which is too long or taken; give it another name"
+                self.document.complain(item, what)
         return found
 
-    def _channel(self, name: str, given: Mapping[str, Part]) -> NamedChannel:
+    def _rooms(self, name: str, given: Mapping[str, Part]) -> tuple[NamedChannel, ...]:
         """With the secret that signs what is sent to it, and how hard it may be worked."""
         signed = "hmac_secret" in given
-        return NamedChannel(
+        url, count = self._url(given["url"], signed=signed) if "url" in given else ("", 1)
+        first = NamedChannel(
             name,
-            self._url(given["url"], signed=signed) if "url" in given else "",
+            url,
             hmac_secret=self._secret(given["hmac_secret"]) if signed else "",
             rate=self._limit(given["rate"]) if "rate" in given else None,
             concurrency=self._concurrency(given.get("concurrency")),
         )
+        return tuple(replace(first, name=of_room(name, room), room=room) for room in range(count))
 
     def _concurrency(self, part: Part | None) -> int | None:
         count = None if part is None else self.document.count(part)
@@ -157,32 +165,33 @@ class _Reading:
             self.document.complain(part, f"at most {_MOST_CONCURRENCY} messages at once")
         return count
 
-    def _url(self, part: Part, *, signed: bool = False) -> str:
+    def _url(self, part: Part, *, signed: bool = False) -> tuple[str, int]:
+        """And how many rooms it names."""
         url = self._secret(part)
-        if url:
-            try:
-                check_url(url, "the URL", signed=signed)
-            except ReceiverError as error:
-                self.document.complain(part, str(error))
-        return url
+        try:
+            return url, check_url(url, "the URL", signed=signed) if url else 1
+        except ReceiverError as error:
+            self.document.complain(part, str(error))
+            return url, 1
 
     def _secret(self, part: Part) -> str:
         """What stands there, or in the environment variable that it names."""
         text = self.document.text(part)
-        return self._from_environment(part, text) if text.startswith(_FROM_ENVIRONMENT) else text
+        return self._from_environment(part, text) if text.startswith(FROM_ENVIRONMENT) else text
 
     def _from_environment(self, part: Part, reference: str) -> str:
-        name = reference.removeprefix(_FROM_ENVIRONMENT)
-        self.secret_names.append(name)
-        if self.environ is None:
-            return ""
-        if not self.environ.get(name):
-            self.document.complain(
-                part, f"the environment variable {name} is not set; set it where windsock is started"
-            )
-        return self.environ.get(name, "")
+        name = reference.removeprefix(FROM_ENVIRONMENT)
+        value = "" if self.environ is None else self.environ.get(name, "")
+        if value or self.environ is None:
+            return value
+        if self.unset is None:
+            what = f"the environment variable {name} is not set; set it where windsock is started"
+            self.document.complain(part, what)
+        elif name not in self.unset:
+            self.unset.append(name)
+        return value
 
-    def _receivers(self, part: Part | None, channels: Mapping[str, NamedChannel]) -> dict[str, Receiver]:
+    def _receivers(self, part: Part | None, channels: Mapping[str, Sequence[NamedChannel]]) -> dict[str, Receiver]:
         found: dict[str, Receiver] = {}
         for name, item in self._named(part).items():
             if name in BUILT_IN:
@@ -191,7 +200,7 @@ class _Reading:
             found[name] = self._receiver(name, item, channels)
         return found
 
-    def _receiver(self, name: str, part: Part, channels: Mapping[str, NamedChannel]) -> Receiver:
+    def _receiver(self, name: str, part: Part, channels: Mapping[str, Sequence[NamedChannel]]) -> Receiver:
         given = self.document.fields(part, _RECEIVER)
         emails = self.document.items(given["email"]) if "email" in given else []
         ways = self.document.items(given["channels"]) if "channels" in given else []
@@ -199,7 +208,7 @@ class _Reading:
         receiver = Receiver(
             name,
             tuple(self._address(item) for item in emails),
-            tuple(way for way in named if way),
+            tuple(room for way in named if way for room in _names_of(way, channels)),
             "task_email" in given and self.document.flag(given["task_email"]),
             limit=self._limit(given.get("limit")),
             repeat_interval=self._repeat_interval(given.get("repeat_interval")),
@@ -467,6 +476,11 @@ class _Names:
 
     receivers: tuple[str, ...]
     calendars: tuple[str, ...]
+
+
+def _names_of(way: str, channels: Mapping[str, Sequence[NamedChannel]]) -> Iterator[str]:
+    """The channels that a receiver means by this name."""
+    yield from (room.name for room in channels[way]) if way in channels else (way,)
 
 
 def _all_routes(route: Route) -> Iterator[Route]:

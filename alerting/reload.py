@@ -37,11 +37,12 @@ class Watch:
         named = (
             [channel for channel in self.routing.channels if channel.name not in BY_SETTINGS] if self.routing else []
         )
-        self._channels = {
-            channel: self._channels.get(channel) or named_channel(channel.name, channel.url, channel.hmac_secret)
-            for channel in named
-        }
+        self._channels = {channel: self._channels.get(channel) or self._made(channel) for channel in named}
         return list(self._channels.values())
+
+    def _made(self, channel: NamedChannel) -> Channel:
+        named = (channel.name, channel.url, channel.hmac_secret)
+        return named_channel(*named, room=channel.room, environ=self._environ)
 
     def refresh(self, *, force: bool = False) -> bool:
         """Reads the file again where it changed, or anyway; returns whether there is a new configuration."""

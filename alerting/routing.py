@@ -41,6 +41,7 @@ class NamedChannel:
     hmac_secret: str = field(default="", repr=False)  # signs what a webhook gets
     rate: Limit | None = None  # beyond it a message waits until the channel may be used again
     concurrency: int | None = None  # messages under way at once, in each deliverer
+    room: int = 0  # which one of those that the URL names
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,6 @@ class Routing:
     channels: tuple[NamedChannel, ...] = ()
     calendars: Mapping[str, Calendar] = field(default_factory=dict)
     severity: Mapping[EventKind, Severity] = field(default_factory=lambda: DEFAULT_SEVERITY)
-    secret_names: tuple[str, ...] = ()  # environment variables that it refers to
     inhibitions: tuple[Inhibition, ...] = BUILT_IN_INHIBITIONS
 
     @property

@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -58,12 +58,13 @@ class Setup:
 
 
 def send_to_url(url: str, event: AlertEvent) -> None:
-    """Tell what is behind one apprise URL. Raises AlertingError where it is not accepted."""
-    from alerting.channels.chat import Chat
+    """Tell every room behind one apprise URL. Raises AlertingError where one does not accept it."""
+    from alerting.channels.chat import Chat, check_url
 
-    scheme = url.partition("://")[0]
-    channel = Chat(url, "the URL of notify()", name=f"{scheme}://…")
-    _send(channel, _renderer().render(event))
+    origin, name = "the URL of notify()", f"{url.partition('://')[0]}://…"
+    rooms = [Chat(url, origin, name=name, room=room) for room in range(check_url(url, origin))]
+    message = _renderer().render(event)
+    _complain_of([_failure(room, message) for room in rooms])
 
 
 def deliver(event: AlertEvent, config_file: Path | None, outbox_url: str | None) -> None:
@@ -84,7 +85,10 @@ def load_setup(config_file: Path | None, environ: Mapping[str, str]) -> Setup:
     if routing is None:
         raise AlertingError(f"there is no file {config_file}; correct config_file= of notify(), or {CONFIG_VARIABLE}")
     settings = receivers(url for url in environ.get("WINDSOCK__ALERTING__APPRISE_URLS", "").split(",") if url.strip())
-    named = [named_channel(channel.name, channel.url, channel.hmac_secret) for channel in routing.channels]
+    named = [
+        named_channel(each.name, each.url, each.hmac_secret, room=each.room, environ=environ)
+        for each in routing.channels
+    ]
     channels = [*mail_channels(_smtp(environ)), *settings, *named]
     plan = Plan(tuple(channel.name for channel in settings), routing=replace(routing, root=_ungrouped(routing.root)))
     return Setup(plan, {channel.name: channel for channel in channels}, _renderer())
@@ -145,9 +149,13 @@ def _deliver_at_once(setup: Setup, event: AlertEvent) -> None:
     if isinstance(targets, Suppressed):
         log.warning("nobody was told: %s", targets.reason)
         return
-    failures = [failure for target in targets if (failure := _try(setup, event, target))]
-    if failures:
-        raise AlertingError("; ".join(failures))
+    _complain_of([_try(setup, event, target) for target in targets])
+
+
+def _complain_of(failures: Iterable[str]) -> None:
+    told = "; ".join(filter(None, failures))
+    if told:
+        raise AlertingError(told)
 
 
 def _try(setup: Setup, event: AlertEvent, target: Target) -> str:
@@ -158,22 +166,20 @@ def _try(setup: Setup, event: AlertEvent, target: Target) -> str:
     channel = setup.channels.get(target.channel)
     if channel is None:
         return f"there is no channel {target.channel} here; mail needs WINDSOCK__SMTP__SMTP_HOST"
-    try:
-        _send(channel, setup.renderer.render(event, target.addresses))
-    except AlertingError as error:
-        return str(error)
-    return ""
+    return _failure(channel, setup.renderer.render(event, target.addresses))
 
 
-def _send(channel: Channel, message: Message) -> None:
+def _failure(channel: Channel, message: Message) -> str:
+    """Send by one channel; returns why that failed, or nothing."""
     attempt = 1
     while not isinstance(outcome := channel.send(message), Delivered):
         if isinstance(outcome, Permanent) or attempt == TRIES:
-            raise AlertingError(f"{channel.name} was not told: {outcome.reason}")
+            return f"{channel.name} was not told: {outcome.reason}"
         time.sleep(min(LONGEST_PAUSE_SECONDS, outcome.after_seconds or backoff(attempt)))
         attempt += 1
     for refusal in (*outcome.later, *outcome.never):
         log.warning("%s: %s did not take it: %s", channel.name, ", ".join(refusal.addresses), refusal.reason)
+    return ""
 
 
 def _deliver_by_outbox(setup: Setup, event: AlertEvent, url: str) -> None:

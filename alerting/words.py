@@ -34,6 +34,7 @@ _RUN_FAILURES: Final[Mapping[str | None, str]] = {
     "task_failures": "The run failed, because tasks of it failed.",
     "timed_out": "The run failed: it took longer than its dagrun_timeout.",
 }
+_SAID_BY_SENTENCE: Final = frozenset({"task_failures"})  # a cause that says nothing to people
 _FIXED: Final[Mapping[EventKind, str]] = {
     EventKind.RUN_RECOVERED: "A run has succeeded, after one of this DAG had failed.",
     EventKind.DAG_BROKEN: "The file cannot be loaded any more.",
@@ -150,11 +151,12 @@ def facts(event: AlertEvent) -> list[tuple[str, str]]:
 def _ending(event: AlertEvent) -> str | None:
     if event.kind not in _OF_AN_END:
         return event.cause
-    parts = (
-        event.cause,
-        None if event.exit_code is None else f"exit code {event.exit_code}",
-        None if event.signal is None else f"signal {event.signal}",
-    )
+    told = {
+        "exit": None if event.exit_code is None else f"exit code {event.exit_code}",
+        "signal": None if event.signal is None else f"signal {event.signal}",
+    }
+    cause = None if event.cause in _SAID_BY_SENTENCE or told.get(event.cause or "") else event.cause
+    parts = (cause, *told.values())
     return ", ".join(part.replace("_", " ") for part in parts if part) or None
 
 

@@ -2,8 +2,10 @@
 
 The services that most people use get a format of their own (``services``), sent by ``http``. For the rest apprise
 sends: it tells success from failure, and the HTTP status is read from what it logs. It keeps no response headers, so a
-Retry-After cannot be honoured there, and back-off takes its place. A URL that names several rooms is one receiver: if
-one room refuses, all of them are written to again. apprise is imported on first use: it is heavy.
+Retry-After cannot be honoured there, and back-off takes its place. apprise is imported on first use: it is heavy.
+
+A URL that names several rooms is as many channels, each with deliveries of its own: a room that is gone keeps nothing
+from the others, and one that is busy does not make them hear the same again.
 """
 
 from __future__ import annotations
@@ -14,18 +16,22 @@ import logging
 import os
 import re
 import threading
+import time
 import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.channels.http import CHANGED_URL, REASON_LIMIT, Post, by_status, send
-from alerting.channels.services import format_of, webhook
+from alerting.channels.services import PACES, format_of, webhook
 from alerting.cleaning import one_line, shorten
 from alerting.errors import ReceiverError
 from alerting.remedies import REPLAY
+from alerting.secrets import FROM_ENVIRONMENT
 
 if TYPE_CHECKING:
     from apprise import AppriseAsset, NotifyBase
@@ -33,6 +39,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONCURRENCY: Final = 4
+# A message of many requests, such as the ends of many incidents, leaves the channel to others in between, and ends long
+# before the lease does.
+SHARE_SECONDS: Final = 10.0
+PAUSE_SECONDS: Final = 1.0
+MOST_REMEMBERED: Final = 100
 # Seconds to wait for a connection and for an answer, where the URL does not say (?cto=, ?rto=). apprise waits 4: a slow
 # receiver then has taken the message, and is sent it once more.
 _PATIENCE: Final = {"cto": 10, "rto": 20}
@@ -41,13 +52,13 @@ SETTING: Final = "WINDSOCK__ALERTING__APPRISE_URLS"
 # Webhooks of the receiver's own making: they take headers, and their host is no secret.
 _WEBHOOKS: Final = {"json", "jsons", "xml", "xmls", "form", "forms"}
 _SIGNED: Final = {"json", "jsons"}
-_FROM_ENVIRONMENT: Final = "env:"
+_ROOMS: Final = "targets"  # what apprise calls them
 _SCHEME: Final = re.compile(r"\s*([a-z0-9][a-z0-9+.-]*)://", re.IGNORECASE)
 _STATUS: Final = re.compile(r"\berror[ =:]+(\d{3})\b")
 
 
 def receivers(urls: Iterable[str]) -> list[Channel]:
-    """One channel per URL, named after its scheme and a short hash of it: ``slack-3f2a9c``.
+    """One channel per URL and room, named after its scheme and a short hash: ``slack-3f2a9c``, ``slack-3f2a9c-2``.
 
     So what waits for a receiver still finds it when others are added, removed or moved; a URL that was changed is
     another receiver, and one given twice is one. One that cannot be used gets a channel too, which buries what it is
@@ -57,13 +68,18 @@ def receivers(urls: Iterable[str]) -> list[Channel]:
     for position, url in enumerate(urls, start=1):
         positions.setdefault(url.strip(), position)
     tags = _tags(positions)
-    return [_receiver(url, f"{SETTING}: receiver {position}", tags[url]) for url, position in positions.items()]
+    found: list[Channel] = []
+    for url, position in positions.items():
+        found += _receivers(url, f"{SETTING}: receiver {position}", tags[url])
+    return found
 
 
-def named_channel(name: str, url: str, hmac_secret: str = "") -> Channel:
-    """The channel that alerting.yml calls ``name``."""
+def named_channel(
+    name: str, url: str, hmac_secret: str = "", *, room: int = 0, environ: Mapping[str, str] = os.environ
+) -> Channel:
+    """The channel that alerting.yml calls ``name``, for one of the rooms that its URL names."""
     try:
-        return Chat(url, f"channel {name}", name=name, hmac_secret=hmac_secret)
+        return Chat(url, f"channel {name}", name=name, hmac_secret=hmac_secret, room=room, environ=environ)
     except ReceiverError as error:
         log.error("%s", error)
         return Unusable(name, str(error))
@@ -78,26 +94,47 @@ def _tags(urls: Collection[str]) -> dict[str, str]:
     return {url: text[:length] for url, text in hashes.items()}
 
 
-def _receiver(url: str, origin: str, tag: str) -> Channel:
+def _receivers(url: str, origin: str, tag: str) -> list[Channel]:
     try:
-        return Chat(url, origin, tag=tag)
+        return [Chat(url, origin, tag=tag, room=room) for room in range(check_url(url, origin))]
     except ReceiverError as error:
         log.error("%s", error)
         scheme = _SCHEME.match(url)
-        return Unusable(f"{scheme[1].lower()[:40] if scheme else 'receiver'}-{tag}", str(error))
+        return [Unusable(f"{scheme[1].lower()[:40] if scheme else 'receiver'}-{tag}", str(error))]
 
 
-def check_url(url: str, origin: str, *, signed: bool = False) -> None:
-    """Raises ReceiverError with one sentence, which begins with ``origin`` and holds no more than the URL's scheme."""
+def check_url(url: str, origin: str, *, signed: bool = False) -> int:
+    """How many channels it is: one for each room that it names, and one at the least.
+
+    Raises ReceiverError with one sentence, which begins with ``origin`` and holds no more than the URL's scheme.
+    """
     parts = _parse(url, origin)
-    _instantiate(parts, origin)
+    rooms = _rooms(parts, _instantiate(parts, origin))
+    for room in rooms:
+        _instantiate({**parts, _ROOMS: [room]}, origin)
     if signed:
         _require_signable(str(parts["schema"]), origin)
+    return len(rooms) or 1
 
 
-def parts_of(url: str, origin: str) -> dict[str, Any]:
-    """What a URL says, by apprise's names; ``schema`` is there always. Raises ReceiverError as ``check_url`` does."""
-    return _parse(url, origin)
+def of_room(name: str, room: int) -> str:
+    """What the channel for this room is called; the first one has the name alone."""
+    return f"{name}-{room + 1}" if room else name
+
+
+def parts_of(url: str, origin: str, room: int = 0) -> dict[str, Any]:
+    """What a URL says of one room, by apprise's names; ``schema`` is there always. Raises as ``check_url`` does."""
+    parts = _parse(url, origin)
+    rooms = _rooms(parts, _instantiate(parts, origin))
+    return {**parts, _ROOMS: [rooms[room]]} if rooms else parts
+
+
+def _rooms(parts: dict[str, Any], plugin: NotifyBase) -> list[Any]:
+    """Those that its service is told one by one; none where there is one, or where one request tells all of them."""
+    named = parts.get(_ROOMS)
+    if not isinstance(named, list | tuple) or len(named) != len(plugin):
+        return []
+    return list(dict.fromkeys(named)) if len(named) > 1 else []
 
 
 def plugin_of(url: str) -> NotifyBase:
@@ -119,33 +156,63 @@ class Unusable:
 
 
 class Chat:
-    """One receiver behind one apprise URL."""
+    """One room of one apprise URL."""
 
-    def __init__(self, url: str, origin: str, *, tag: str = "", name: str = "", hmac_secret: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        origin: str,
+        *,
+        tag: str = "",
+        name: str = "",
+        hmac_secret: str = "",
+        room: int = 0,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
         self._origin = origin
-        self._parts = _parse(url, origin)
+        self._parts = parts_of(url, origin, room)
         self._plugin = _instantiate(self._parts, origin)
         scheme = str(self._parts["schema"])
+        if scheme in PACES:
+            self._plugin.request_rate_per_sec = PACES[scheme]
         self._webhook = scheme in _WEBHOOKS
         self._format = webhook.posts if scheme in _SIGNED else format_of(scheme, self._plugin)
-        self._signs_with = hmac_secret or _hmac_of_url(self._parts, origin)
+        self._signs_with = hmac_secret or _hmac_of_url(self._parts, origin, environ)
         if self._signs_with:
             _require_signable(scheme, origin)
         self._secrets = _secrets(url, self._parts, webhook=self._webhook)
-        self.name = name or f"{scheme}-{tag}"
+        self._accepted: OrderedDict[str, int] = OrderedDict()  # by the message's key: how many requests
+        self.name = name or of_room(f"{scheme}-{tag}", room)
         self._place = "alerting.yml" if name else SETTING
         # apprise spaces the messages of one plugin object as the service demands, but not across threads.
         self.concurrency = 1 if self._plugin.request_rate_per_sec else CONCURRENCY
 
     def send(self, message: Message) -> Outcome:
-        """In the service's own format where there is one; the first request that is not accepted decides."""
+        """In the service's own format where there is one; the first request that is not accepted decides.
+
+        A message of many requests goes on, when it is tried again, with the first one that was not accepted.
+        """
         if self._format is None:
             return self._send_by_apprise(message)
-        for post in self._format(self._plugin, message):
-            outcome = send(self._signed(post), self._plugin, self._redact, self._place)
+        done = self._accepted.pop(message.key, 0)
+        until = time.monotonic() + SHARE_SECONDS
+        for number, post in enumerate(islice(self._format(self._plugin, message), done, None), start=done):
+            if number > done and time.monotonic() >= until:
+                outcome: Outcome = Retry(Failure.BUSY, "of its many requests the rest follows", PAUSE_SECONDS)
+            else:
+                outcome = send(self._signed(post), self._plugin, self._redact, self._place)
             if not isinstance(outcome, Delivered):
+                self._remember(message.key, number)
                 return outcome
         return Delivered()
+
+    def _remember(self, key: str, accepted: int) -> None:
+        """In memory: who forgets it sends again what its receiver knows by its key."""
+        if accepted == 0:
+            return
+        self._accepted[key] = accepted
+        if len(self._accepted) > MOST_REMEMBERED:
+            self._accepted.popitem(last=False)
 
     def _signed(self, post: Post) -> Post:
         return webhook.signed(post, self._signs_with) if self._signs_with else post
@@ -186,13 +253,13 @@ class Chat:
         return one_line(text)
 
 
-def _hmac_of_url(parts: dict[str, Any], origin: str) -> str:
+def _hmac_of_url(parts: dict[str, Any], origin: str, environ: Mapping[str, str]) -> str:
     """The secret that ``?hmac=`` gives, or the environment variable that it names: ``?hmac=env:NAME``."""
     told = str(parts.get("qsd", {}).get("hmac") or "")
-    if not told.startswith(_FROM_ENVIRONMENT):
+    if not told.startswith(FROM_ENVIRONMENT):
         return told
-    name = told.removeprefix(_FROM_ENVIRONMENT)
-    secret = os.environ.get(name, "")
+    name = told.removeprefix(FROM_ENVIRONMENT)
+    secret = environ.get(name, "")
     if not secret:
         raise ReceiverError(f"{origin} signs with the environment variable {name}, which is not set; set it")
     return secret

@@ -56,7 +56,11 @@ def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> No
 
     settings = load()
     path = file or settings.alerting.config_file
-    routing = load_routing(path)
+    unset: list[str] = []  # the notifier may have what this shell has not
+    routing = load_routing(path, unset=unset)
+    for name in unset:
+        what = "its channel is not looked at; the notifier must have it"
+        click.echo(f"windsock: the environment variable {name} is not set here, so {what}", err=True)
     if routing is None:
         if file is not None:
             raise Misuse(f"there is no file {path}")

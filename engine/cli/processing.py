@@ -27,10 +27,10 @@ def run_dag_processor(settings: Settings) -> None:
     store.check()
     identity = identify(ProcessKind.DAG_PROCESSOR)
     store.run(lambda tx: processes.register(tx, identity))
-    hide_secrets()  # parse processes run user code
     stop = threading.Event()
     metrics = Metrics(settings.metrics)
     processor = DagProcessor(settings, store, metrics, lambda: _beat(store, identity))
+    hide_secrets(settings)  # parse processes run user code
 
     def on_signal(*_: object) -> None:
         stop.set()

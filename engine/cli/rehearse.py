@@ -33,7 +33,7 @@ def play(
     from engine.running.environment import hide_secrets
     from engine.scheduling.rehearsal import rehearsal
 
-    hide_secrets()  # the file and its tasks are user code
+    hide_secrets(settings)  # the file and its tasks are user code
     loaded = _load(settings, dag_id, file)
     dag = loaded.dag(dag_id)
     if task_id is not None and task_id not in dag.task_dict:

@@ -150,7 +150,7 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the scheduler says when to stop
     redactor = Redactor.from_settings(settings)
-    hide_secrets()
+    hide_secrets(settings)
     upstream = socket.socket(fileno=fd)
     owner = messages.hello.decode(BlockingStream(upstream).receive()).owner
     supervisor = Supervisor(

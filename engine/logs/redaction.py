@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote
 
+from alerting.secrets import Secrets, secrets_of
 from engine.config.masking import MASK
 
 if TYPE_CHECKING:
@@ -47,12 +48,10 @@ class Redactor:
         self._secrets = re.compile("|".join(map(re.escape, longest_first))) if forms else None
 
     @classmethod
-    def from_settings(
-        cls, settings: Settings, environ: Mapping[str, str] | None = None, also: Iterable[str] = ()
-    ) -> Redactor:
-        """The redactor for everything that `settings` and the environment (this process's by default) hold secret."""
+    def from_settings(cls, settings: Settings, environ: Mapping[str, str] | None = None) -> Redactor:
+        """For what the settings, alerting.yml and the environment (this process's by default) hold secret now."""
         environ = os.environ if environ is None else environ
-        return cls([*setting_secrets(settings), *environment_secrets(environ), *also])
+        return cls([*setting_secrets(settings, environ), *environment_secrets(environ)])
 
     def redact(self, text: str) -> str:
         """`text` with every secret masked."""
@@ -62,14 +61,22 @@ class Redactor:
         return _URL_PASSWORD.sub(rf"\1{MASK}@", text)
 
 
-def setting_secrets(settings: Settings) -> Iterator[str]:
-    """The mail password, Grafana's token, the metastore's password, and apprise URLs with the tokens in them."""
+def setting_secrets(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
+    """The mail password, Grafana's token, the metastore's password, and channels' URLs with the tokens in them."""
     yield settings.smtp.smtp_password
     yield settings.grafana.token
     yield from _url_password(settings.database.sql_alchemy_conn)
     yield settings.alerting.webhook_token
-    for url in (*settings.alerting.apprise_urls, settings.alerting.heartbeat_url):
+    channels = channel_secrets(settings, environ)
+    yield from channels.keys
+    for url in channels.urls:
         yield from url_secrets(url)
+
+
+def channel_secrets(settings: Settings, environ: Mapping[str, str]) -> Secrets:
+    """What the settings and alerting.yml say of channels."""
+    alerting = settings.alerting
+    return secrets_of(alerting.config_file, (*alerting.apprise_urls, alerting.heartbeat_url), environ)
 
 
 def url_secrets(url: str) -> Iterator[str]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from engine.logs.redaction import channel_secrets
+
+if TYPE_CHECKING:
+    from engine.config import Settings
 
 _SECRETS: Final = (
     "WINDSOCK__DATABASE__SQL_ALCHEMY_CONN",
@@ -16,11 +20,12 @@ _SECRETS: Final = (
 )
 
 
-def hide_secrets(also: Collection[str] = ()) -> None:
-    """Remove secret settings from this process's environment. Read the settings, and make the redactor, before.
+def hide_secrets(settings: Settings) -> None:
+    """Remove secret settings, and what they and alerting.yml refer to, from this process's environment.
 
-    ``also`` names further variables, as they are spelt.
+    Make what needs them before, such as the redactor.
     """
+    referred = channel_secrets(settings, os.environ).names
     for name in list(os.environ):
-        if name.upper() in _SECRETS or name in also:
+        if name.upper() in _SECRETS or name in referred:
             del os.environ[name]

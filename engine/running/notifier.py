@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,9 @@ from alerting.deliver import Deliverer
 from alerting.meters import NoMeter
 from alerting.reload import Watch
 from alerting.routes import Plan
-from alerting.routing import NamedChannel
 from engine.config import Settings
 from engine.config.fingerprint import DELIVERY, fingerprint
-from engine.logs.redaction import Redactor, url_secrets
+from engine.logs.redaction import Redactor
 from engine.metastore import processes
 from engine.metastore.processes import Identity, identify
 from engine.metastore.states import ProcessKind
@@ -64,13 +63,13 @@ class Delivery:
         self._mail = mail_channels(mail)
         self._give_up_after = timedelta(seconds=settings.alerting.give_up_after)
         self._failing_after = timedelta(seconds=settings.alerting.delivery_failing_after)
-        self.watch = Watch(settings.alerting.config_file, dict(os.environ), metrics or NoMeter())
-        self._settings = settings
-        self._redactor = self._redactor_now()
+        self._settings, self._environ = settings, dict(os.environ)
+        self.watch = Watch(settings.alerting.config_file, self._environ, metrics or NoMeter())
+        self._redactor = Redactor.from_settings(settings, self._environ)
         self.deliverer = Deliverer(
             store.engine,
             self._channels(),
-            renderer(settings, store, self._redact),
+            renderer(settings, store, self.redact),
             self._plan(),
             lease_for=timedelta(seconds=settings.alerting.lease_seconds),
             meter=metrics,
@@ -80,16 +79,12 @@ class Delivery:
     def refresh(self, *, force: bool = False) -> None:
         """Take up alerting.yml where it changed."""
         if self.watch.refresh(force=force):
-            self._redactor = self._redactor_now()
+            self._redactor = Redactor.from_settings(self._settings, self._environ)
             self.deliverer.reconfigure(self._channels(), self._plan())
 
-    def _redact(self, text: str) -> str:
+    def redact(self, text: str) -> str:
+        """Masks what is secret now: a changed alerting.yml brings other secrets."""
         return self._redactor.redact(text)
-
-    def _redactor_now(self) -> Redactor:
-        """Masks what the settings and alerting.yml keep secret."""
-        named = self.watch.routing.channels if self.watch.routing else ()
-        return Redactor.from_settings(self._settings, also=[text for each in named for text in channel_secrets(each)])
 
     def _channels(self) -> list[Channel]:
         return [*self._mail, *self._told, *self.watch.channels]
@@ -97,12 +92,6 @@ class Delivery:
     def _plan(self) -> Plan:
         told = tuple(channel.name for channel in self._told)
         return Plan(told, self._give_up_after, self.watch.routing, self._failing_after or None)
-
-
-def channel_secrets(channel: NamedChannel) -> Iterator[str]:
-    """What a channel of alerting.yml keeps secret."""
-    yield from url_secrets(channel.url)
-    yield channel.hmac_secret
 
 
 def run(settings: Settings) -> int:
@@ -124,16 +113,14 @@ def run(settings: Settings) -> int:
         signal.signal(number, on_signal)
     delivery = Delivery(settings, store, metrics, identity.id)
     reload = _Reload(delivery, listener.interrupt)
-    redact = Redactor.from_settings(settings).redact
     watchman = Watchman(settings, store, metrics)
-    named = delivery.watch.routing.secret_names if delivery.watch.routing else ()
-    hide_secrets((*named, *watchman.secret_names))  # from the callbacks
+    hide_secrets(settings)  # from the callbacks
     callbacks = CallbackRunner(
         store,
         metrics,
         identity.id,
         log_folder=Path(settings.logging.base_log_folder),
-        redact=redact,
+        redact=delivery.redact,
         rules=Rules(
             settings.core.callback_timeout,
             Retries(settings.core.callback_retries, settings.core.callback_retry_delay),

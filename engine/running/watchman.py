@@ -29,6 +29,7 @@ from alerting import watchdog
 from alerting.clock import database_now
 from alerting.heartbeat import Heartbeat, oldest_untold
 from alerting.meters import Meter
+from alerting.secrets import FROM_ENVIRONMENT
 from engine.metastore.errors import MetastoreError
 from engine.metastore.states import ProcessKind
 from engine.metastore.tables import Process
@@ -41,7 +42,6 @@ log = logging.getLogger(__name__)
 
 WATCHDOG_SECONDS: Final = 10.0  # between two looks at it
 TURN_LIMIT_SECONDS: Final = 60.0  # the deliverer turns every two seconds at least
-_FROM_ENVIRONMENT: Final = "env:"
 
 _WITHOUT_DIGITS: Final = str.maketrans("", "", digits)  # since when, and for how long, is no change
 
@@ -131,7 +131,6 @@ class Watchman:
             timedelta(seconds=settings.scheduler.scheduler_health_check_threshold),
             timedelta(seconds=alerting.heartbeat_outbox_age),
         )
-        self.secret_names = _names(alerting.heartbeat_url)
         self._switch: DeadMansSwitch | None = None
         if alerting.heartbeat_url:
             url = heartbeat_url(alerting.heartbeat_url, os.environ)
@@ -174,14 +173,9 @@ class Watchman:
 
 def heartbeat_url(setting: str, environ: Mapping[str, str]) -> str:
     """The URL itself, or what the environment has under the name; empty, which is logged, where it has nothing."""
-    (name,) = _names(setting) or ("",)
-    if not name:
+    if not setting.startswith(FROM_ENVIRONMENT):
         return setting
+    name = setting.removeprefix(FROM_ENVIRONMENT)
     if not environ.get(name):
         log.error("alerting.heartbeat_url: the environment variable %s is not set where the notifier was started", name)
     return environ.get(name, "").strip()
-
-
-def _names(setting: str) -> tuple[str, ...]:
-    """The environment variable that a setting refers to."""
-    return (setting.removeprefix(_FROM_ENVIRONMENT),) if setting.startswith(_FROM_ENVIRONMENT) else ()

@@ -26,7 +26,12 @@ CANARIES = {
     "file": "file-canary-e0a8",
     "HMAC": "hmac-canary-f1b9",
     "unusable": "unus-canary-02ca",
+    "path": "path-canary-13db",
+    "key in the file": "keyf-canary-24ec",
+    "variable of the file": "room-canary-35fd",
+    "heartbeat": "beat-canary-460e",
 }
+OF_THE_FILE = ("file", "HMAC", "path", "key in the file", "variable of the file", "heartbeat")
 # What a real program would print: settings whole, and parts of them put together.
 LEAKS = """
 import os
@@ -36,7 +41,7 @@ def told():
     url = "https://robot:" + os.environ["CANARY_HALF"] + "@warehouse.example.com/orders"
     bearer = "Authorization: Bearer " + os.environ["CANARY_OTHER_HALF"]
     known = [os.environ[name] for name in ("AIRFLOW_CONN_WAREHOUSE", "AIRFLOW_VAR_API_TOKEN", "SERVICE_PASSWORD")]
-    return " ".join([url, bearer, *known])
+    return " ".join([url, bearer, *known, *os.environ["COPIES"].split()])
 
 def fail():
     for number in range(3):
@@ -49,7 +54,7 @@ def callback(context):
 
 with DAG("leaks", schedule=None, default_args={"email": "oncall@example.com", "on_failure_callback": callback}):
     PythonOperator(task_id="python", python_callable=fail)
-    BashOperator(task_id="bash", bash_command="env | grep -i -E 'AIRFLOW|PASSWORD'; exit 3")
+    BashOperator(task_id="bash", bash_command="env | grep -v CANARY; echo cannot sign with $COPIES; exit 3")
 """
 BROKEN = """
 import os
@@ -59,11 +64,12 @@ raise RuntimeError("cannot load with " + os.environ["AIRFLOW_CONN_WAREHOUSE"] + 
 ALERTING = """
 channels:
   room: {{url: "env:ROOM_URL", hmac_secret: "env:ROOM_HMAC"}}
-  closed: "json://robot:{file}@127.0.0.1:{closed}/hooks"
-  away: "json://robot:{file}@127.0.0.1:{away}/hooks"
+  closed: {{url: "json://robot:{file}@127.0.0.1:{closed}/hooks", hmac_secret: "{key}"}}
+  away: "json://127.0.0.1:{away}/hooks/{path}"
+  lost: env:LOST_URL
 receivers:
   everybody:
-    channels: [room, closed, away]
+    channels: [room, closed, away, lost]
     task_email: true
 route:
   receiver: everybody
@@ -106,6 +112,7 @@ def machine(
     tmp_path_factory: pytest.TempPathFactory, post: MailServer, room: WebhookServer, closed: WebhookServer
 ) -> Iterator[Machine]:
     home = tmp_path_factory.mktemp("home")
+    away = free_port()
     urls = (f"json://robot:{CANARIES['channel']}@127.0.0.1:{closed.port}/hooks", f"slak://{CANARIES['unusable']}/x")
     made = Machine(
         home,
@@ -120,9 +127,18 @@ def machine(
         CANARY_OTHER_HALF=CANARIES["bearer"],
         ROOM_URL=f"json://robot:{CANARIES['channel']}@127.0.0.1:{room.port}/hooks",
         ROOM_HMAC=CANARIES["HMAC"],
+        LOST_URL=f"json://127.0.0.1:{away}/hooks/{CANARIES['variable of the file']}",
+        WINDSOCK__ALERTING__HEARTBEAT_URL="env:BEAT_URL",
+        WINDSOCK__ALERTING__HEARTBEAT_INTERVAL="1",
+        BEAT_URL=f"http://127.0.0.1:{away}/{CANARIES['heartbeat']}",
+        # Their own variables do not reach tasks, but somebody may have written the same elsewhere.
+        COPIES=" ".join(CANARIES[name] for name in OF_THE_FILE),
     )
     (home / "alerting.yml").write_text(
-        ALERTING.format(file=CANARIES["file"], closed=closed.port, away=free_port()), encoding="utf-8"
+        ALERTING.format(
+            file=CANARIES["file"], key=CANARIES["key in the file"], path=CANARIES["path"], closed=closed.port, away=away
+        ),
+        encoding="utf-8",
     )
     templates = home / "alert_templates"
     templates.mkdir()
@@ -191,6 +207,16 @@ def test_no_log_has_a_secret(told: Machine) -> None:
     assert len(files) > 4
     for path in files:
         assert (path.name, found(path.read_text(errors="replace"))) == (path.name, set())
+
+
+def test_what_only_the_notifier_needs_is_not_in_the_environment_of_a_task(told: Machine) -> None:
+    (log,) = [path for path in (told.home / "logs").rglob("attempt=1.log") if "task_id=bash" in str(path)]
+    printed = log.read_text()
+    names = {line.partition("=")[0].split()[-1] for line in printed.splitlines() if "=" in line}
+    assert {"COPIES", "SERVICE_PASSWORD"} <= names
+    assert names.isdisjoint({"ROOM_URL", "ROOM_HMAC", "LOST_URL", "BEAT_URL"})
+    assert not any(name.startswith("WINDSOCK__ALERTING__HEARTBEAT_URL") for name in names)
+    assert f"cannot sign with {' '.join(['********'] * len(OF_THE_FILE))}" in printed
 
 
 def test_no_column_of_a_table_has_a_secret(told: Machine) -> None:

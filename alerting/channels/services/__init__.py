@@ -38,6 +38,9 @@ _FORMATS: Final[Mapping[str, tuple[Format, Callable[[Any], bool]]]] = {
     "pagerduty": (pagerduty.posts, pagerduty.suits),
 }
 
+# Seconds from one request to the next, where apprise's habit (5.5 s) is much slower than the service.
+PACES: Final[Mapping[str, float]] = {"pagerduty": pagerduty.PACE_SECONDS}
+
 # What each service gets of a message, but for what its URL adds.
 PAYLOADS: Final[Mapping[str, Callable[[Message], dict[str, Any]]]] = {
     "slack": slack.payload,

@@ -13,6 +13,7 @@ from alerting.channels import Message
 from alerting.channels.http import Post, json_post
 from alerting.cleaning import shorten, shorten_lines
 
+PACE_SECONDS: Final = 0.5  # at most 120 events a minute for an integration key, said PagerDuty's support
 SUMMARY_LIMIT: Final = 1_024
 DETAIL_LIMIT: Final = 1_000
 LOG_LIMIT: Final = 4_000
@@ -30,13 +31,13 @@ def suits(plugin: Any) -> bool:
 
 
 def posts(plugin: Any, message: Message) -> Iterable[Post]:
-    """One request for what is wrong, and one for each episode that is over."""
+    """One request for what is wrong, which is first, and one for each episode that is over."""
     key = plugin.integration_key
     url = ADDRESSES[plugin.region_name]
-    for episode in message.ended:
-        yield json_post(url, {"routing_key": key, "event_action": "resolve", "dedup_key": episode})
     if not message.resolved:
         yield json_post(url, {"routing_key": key, **payload(message), **_of_url(plugin, message)})
+    for episode in message.ended:
+        yield json_post(url, {"routing_key": key, "event_action": "resolve", "dedup_key": episode})
 
 
 def _of_url(plugin: Any, message: Message) -> dict[str, Any]:

@@ -25,8 +25,12 @@ _TYPES: dict[str, Any] = {
 
 def problems(instance: Any, name: str) -> list[str]:
     """What the service ``name`` would not take; each with the way to it."""
-    root = json.loads((FOLDER / f"{name}.json").read_text())
-    return list(_check(instance, root, root, "$"))
+    return problems_by(instance, json.loads((FOLDER / f"{name}.json").read_text()))
+
+
+def problems_by(instance: Any, schema: dict[str, Any]) -> list[str]:
+    """What this schema does not allow."""
+    return list(_check(instance, schema, schema, "$"))
 
 
 def _check(it: Any, schema: dict[str, Any], root: dict[str, Any], path: str) -> Iterator[str]:
@@ -110,6 +114,7 @@ def _nothing(*_: Any) -> Iterator[str]:
     yield from ()
 
 
+_SILENT = ("$schema", "$comment", "$defs")
 _RULES: dict[str, Any] = {
     "type": _type,
     "const": _const,
@@ -127,5 +132,6 @@ _RULES: dict[str, Any] = {
     "pattern": _pattern,
     "oneOf": _one_of,
     "$ref": _ref,
-    **dict.fromkeys(("$schema", "$comment", "$defs"), _nothing),
+    **dict.fromkeys(_SILENT, _nothing),
 }
+KEYWORDS = tuple(name for name in _RULES if name not in _SILENT)

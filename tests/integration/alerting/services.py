@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from alerting.channels import Channel
+from alerting.channels import Channel, chat
 from alerting.channels.chat import named_channel
 from alerting.channels.services import pagerduty, teams
 from tests.servers.webhook import Answer, WebhookServer
@@ -28,6 +28,7 @@ SERVICES = tuple(URLS)
 def channel_to(service: str, server: WebhookServer, patch: pytest.MonkeyPatch) -> Channel:
     """The channel of a URL as somebody would write it, its service being the local server."""
     url = URLS[service].format(port=server.port)
+    patch.setattr(chat, "PACES", {})
     channel = named_channel(service, url)
     plugin: Any = channel._plugin  # type: ignore[attr-defined]
     match service:

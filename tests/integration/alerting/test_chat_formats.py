@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from alerting import samples
-from alerting.channels import Delivered, Failure, Link, Message, Permanent, Retry
+from alerting.channels import Delivered, Failure, Link, Message, Permanent, Retry, chat
 from alerting.channels.chat import named_channel
+from alerting.channels.services import pagerduty
 from alerting.events import AlertEvent
 from alerting.kinds import KINDS, EventKind
 from alerting.render import Renderer
 from tests.integration.alerting.schemas import problems
-from tests.integration.alerting.services import SERVICES, channel_to, payloads
+from tests.integration.alerting.services import SERVICES, URLS, channel_to, payloads
 from tests.servers.webhook import Answer, WebhookServer
 
 NOW = datetime(2026, 11, 23, 2, 14, 7, tzinfo=UTC)
@@ -157,9 +158,48 @@ def test_pagerduty_resolves_each_episode_that_a_digest_ends(
     events = [samples.event(kind) for kind in (EventKind.TASK_RECOVERED, EventKind.COMPONENT_UP, EventKind.DAG_LATE)]
     channel_to("pagerduty", webhook_server, monkeypatch).send(RENDERER.render_wave(events, (), "x"))
     told = payloads("pagerduty", webhook_server)
-    assert [each["event_action"] for each in told] == ["resolve", "resolve", "trigger"]
+    assert [each["event_action"] for each in told] == ["trigger", "resolve", "resolve"]
     ended = {samples.event(kind).episode_key for kind in (EventKind.TASK_FAILED, EventKind.COMPONENT_DOWN)}
-    assert {each["dedup_key"] for each in told[:2]} == ended
+    assert {each["dedup_key"] for each in told[1:]} == ended
+
+
+def many_ends(count: int) -> Message:
+    events = [
+        AlertEvent(kind=EventKind.TASK_RECOVERED, occurred_at=NOW, dag_id="d", run_id="r", task_id=f"task_{number}")
+        for number in range(count)
+    ]
+    return RENDERER.render_wave(events, (), "x")
+
+
+def test_what_pagerduty_has_taken_of_many_ends_is_not_sent_again(
+    webhook_server: WebhookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = channel_to("pagerduty", webhook_server, monkeypatch)
+    message = many_ends(5)
+    webhook_server.answers.extend([Answer(202), Answer(202), Answer(429), Answer(202), Answer(500)])
+    assert isinstance(channel.send(message), Retry)
+    assert isinstance(channel.send(message), Retry)
+    assert channel.send(message) == Delivered()
+    keys = [each["dedup_key"] for each in payloads("pagerduty", webhook_server)]
+    assert keys == [*message.ended[:3], *message.ended[2:4], *message.ended[3:]]
+
+
+def test_many_ends_for_pagerduty_leave_it_to_other_messages_in_between(
+    webhook_server: WebhookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = channel_to("pagerduty", webhook_server, monkeypatch)
+    monkeypatch.setattr(chat, "SHARE_SECONDS", 0.0)
+    message = many_ends(3)
+    outcomes = [channel.send(message) for _ in range(2)]
+    assert [type(outcome) for outcome in outcomes] == [Retry, Retry]
+    assert not any(outcome.channel_down for outcome in outcomes if isinstance(outcome, Retry))
+    assert channel.send(message) == Delivered()
+    assert tuple(each["dedup_key"] for each in payloads("pagerduty", webhook_server)) == message.ended
+
+
+def test_pagerduty_gets_requests_as_fast_as_it_takes_them() -> None:
+    channel = named_channel("pager", URLS["pagerduty"])
+    assert channel._plugin.request_rate_per_sec == pagerduty.PACE_SECONDS  # type: ignore[attr-defined]
 
 
 def test_discord_keeps_within_its_limit_for_all_texts(

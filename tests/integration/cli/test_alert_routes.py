@@ -59,6 +59,31 @@ def test_check_tells_every_mistake_with_its_line(windsock: Command, alerting_yml
     assert "line 8: route.routes[0].receiver: there is no receiver 'opps', did you mean ops?" in result.stderr
 
 
+def test_check_needs_no_variable_of_the_notifier(
+    windsock: Command, alerting_yml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPS_ROOM", raising=False)
+    channels = "channels: {room: env:OPS_ROOM, other: {url: env:OPS_ROOM, hmac_secret: env:OPS_HMAC}}\n"
+    text = FILE.replace("{email: ops@example.org}", "{channels: [room, other]}")
+    alerting_yml.write_text(channels + text, encoding="utf-8")
+    result = windsock("alerts", "check", "--event", "dag=daily")
+    assert result.exit_code == 0, result.stderr
+    assert "the environment variable OPS_ROOM is not set here" in result.stderr
+    assert "the environment variable OPS_HMAC is not set here" in result.stderr
+    assert len([line for line in result.stderr.splitlines() if "OPS_ROOM" in line]) == 1
+    assert "  room: told after 0 s" in result.stdout
+
+
+def test_check_still_looks_at_the_variables_that_are_set(
+    windsock: Command, alerting_yml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPS_ROOM", "slak://secret")
+    alerting_yml.write_text("channels: {room: env:OPS_ROOM}\n" + FILE, encoding="utf-8")
+    result = windsock("alerts", "check")
+    assert result.exit_code == 1
+    assert "line 1: channels.room: the URL has the unknown scheme slak://" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

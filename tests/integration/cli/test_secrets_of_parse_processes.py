@@ -27,6 +27,7 @@ def test_a_dag_file_sees_no_secret_setting(tmp_path: Path, sqlite_url: str) -> N
     dags = tmp_path / "dags"
     dags.mkdir(parents=True)
     (dags / "spy.py").write_text(DAG)
+    (tmp_path / "alerting.yml").write_text("channels: {ops: env:OPS_ROOM}\nroute: {receiver: settings, wrong: key}\n")
     Store(sqlite_url).check()
     environment = {
         **os.environ,
@@ -36,6 +37,9 @@ def test_a_dag_file_sees_no_secret_setting(tmp_path: Path, sqlite_url: str) -> N
         "WINDSOCK__SMTP__SMTP_PASSWORD": "correct-horse",
         "WINDSOCK__ALERTING__APPRISE_URLS": "json://user:battery-staple@localhost/",
         "WINDSOCK__METRICS__STATSD_ON": "false",
+        "WINDSOCK__ALERTING__HEARTBEAT_URL": "env:PING",
+        "PING": "https://ping.example.org/horse-staple",
+        "OPS_ROOM": "json://127.0.0.1/battery-horse",
         "AN_ORDINARY_VARIABLE": "is there",
     }
     process = subprocess.Popen([sys.executable, "-m", "engine.cli", "dag-processor"], env=environment, cwd=ROOT)
@@ -48,4 +52,6 @@ def test_a_dag_file_sees_no_secret_setting(tmp_path: Path, sqlite_url: str) -> N
     assert "AN_ORDINARY_VARIABLE=is there" in seen
     assert "correct-horse" not in seen
     assert "battery-staple" not in seen
+    assert "horse-staple" not in seen
+    assert "battery-horse" not in seen
     assert sqlite_url not in seen

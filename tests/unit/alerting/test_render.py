@@ -85,6 +85,22 @@ def test_the_mail_says_what_is_known_in_text_and_in_html(fact: str) -> None:
         assert fact in message.text
 
 
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        ({"cause": "exit", "exit_code": 3}, "exit code 3"),
+        ({"cause": "signal", "signal": 9}, "signal 9"),
+        ({"cause": "exit"}, "exit"),
+        ({"cause": "timed_out", "signal": 15}, "timed out, signal 15"),
+        ({"kind": EventKind.RUN_FAILED, "cause": "task_failures"}, None),
+        ({"kind": EventKind.RUN_FAILED, "cause": "timed_out"}, "timed out"),
+    ],
+)
+def test_how_it_ended_is_said_once_and_in_words(known: dict[str, Any], told: str | None) -> None:
+    message = render(changed(**{"exit_code": None, "signal": None} | known))
+    assert {fact.label: fact.value for fact in message.facts}.get("Ended how") == told
+
+
 def test_the_log_is_cut_to_its_last_lines() -> None:
     message = render(FULL)
     assert "line 69" not in message.text
