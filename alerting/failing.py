@@ -49,9 +49,9 @@ def look(connection: Connection, now: datetime, failing_after: timedelta) -> int
 def _long_waiting(connection: Connection, before: datetime) -> dict[str, datetime]:
     """Channels with a message that was to be sent before that moment, and the oldest of them."""
     query = (
-        select(_d.channel, func.min(_d.created_at))
+        select(_d.channel, func.min(_d.waiting_since))
         .join(alert_event, _e.id == _d.event_id)
-        .where(_d.state.in_(("pending", "sending")), _d.created_at <= before, _e.kind.not_in(_ABOUT_DELIVERY))
+        .where(_d.state.in_(("pending", "sending")), _d.waiting_since <= before, _e.kind.not_in(_ABOUT_DELIVERY))
         .group_by(_d.channel)
     )
     return {row[0]: row[1] for row in connection.execute(query)}

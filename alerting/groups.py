@@ -162,7 +162,7 @@ def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
     if told and limit and not throttle.take_one(connection, now, group.receiver, limit):
         _move(connection, told, open_groups(connection, now, [digest_of(group.receiver, limit)]))
     else:
-        channels = _send(connection, now, told)
+        channels = _send(connection, now, told, plan.give_up_after)
     values = {"due_at": _next_wave(group, now, len(members)), "waved_at": now}
     connection.execute(update(alert_group).where(_g.id == group.id).values(values))
     silenced = sum(why.by is SuppressedBy.SILENCE for why in held.values())
@@ -250,8 +250,13 @@ def _move(connection: Connection, members: Sequence[Member], ids: dict[str, int]
         connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(group_id=group_id))
 
 
-def _send(connection: Connection, now: datetime, members: Sequence[Member]) -> tuple[str, ...]:
-    """One message per channel and address; its first row carries it and is due."""
+def _send(
+    connection: Connection, now: datetime, members: Sequence[Member], give_up_after: timedelta
+) -> tuple[str, ...]:
+    """One message per channel and address; its first row carries it and is due.
+
+    Its age counts from now: it has waited until here on purpose.
+    """
     by_target: dict[tuple[str, str], list[int]] = {}
     for row in members:
         by_target.setdefault((row.channel, row.target), []).append(row.id)
@@ -259,6 +264,9 @@ def _send(connection: Connection, now: datetime, members: Sequence[Member]) -> t
         first = {"state": "pending", "due_at": now}
         connection.execute(update(alert_delivery).where(_d.id == ids[0]).values(first))
         form_wave(connection, ids)
+        for part in _parts(ids):
+            age = {"waiting_since": now, "give_up_at": now + give_up_after}
+            connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(age))
     return tuple(channel for channel, _ in by_target)
 
 

@@ -282,7 +282,8 @@ def _delivery_row(draft: Draft, now: datetime, give_up_after: timedelta, ids: di
         row = _row(target, DeliveryState.WAITING, None, None)
     else:
         row = _row(target, DeliveryState.PENDING, now, None)
-    common = {"event_id": draft.event_id, "attempts": 0, "created_at": now, "give_up_at": now + give_up_after}
+    age = {"created_at": now, "waiting_since": row["due_at"], "give_up_at": now + give_up_after}
+    common = {"event_id": draft.event_id, "attempts": 0, **age}
     why = {"receiver": target.receiver, "origin": target.origin and target.origin.value, "note": target.note}
     return common | row | why | {"group_id": group_id}
 
@@ -434,7 +435,9 @@ def _keep_refused(
     row |= {"attempts": lease.attempts, "give_up_at": lease.give_up_at}
     members = (_d.id == lease.id,) if lease.wave is None else (_d.wave == lease.wave,)
     origins = connection.execute(
-        select(_d.event_id, _d.created_at, _d.receiver, _d.group_id, _d.origin, _d.note).where(*members).order_by(_d.id)
+        select(*(_d.event_id, _d.created_at, _d.waiting_since), *(_d.receiver, _d.group_id, _d.origin, _d.note))
+        .where(*members)
+        .order_by(_d.id)
     ).mappings()
     rows = [row | dict(origin) for origin in origins]
     for start in range(0, len(rows), BATCH):
@@ -537,7 +540,8 @@ def replay(
         chosen |= (_d.state == DeliveryState.PENDING) & _d.channel.not_in([*receivers, to, EMAIL, GRAFANA])
     if ids is not None:
         chosen &= _d.id.in_(_with_their_waves(connection, list(ids)))
-    values: dict[str, Any] = {"state": "pending", "due_at": now, "attempts": 0, "give_up_at": now + give_up_after}
+    values: dict[str, Any] = {"state": "pending", "due_at": now, "attempts": 0}
+    values |= {"waiting_since": now, "give_up_at": now + give_up_after}
     if to is not None:
         chosen &= _d.id.in_(_movable(connection, chosen, to))
         values["channel"] = to

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, select, update
 
-from alerting import groups, outbox, silences
+from alerting import failing, groups, heartbeat, outbox, silences
 from alerting.config import read
 from alerting.database import transact
 from alerting.errors import AlertingError
@@ -92,6 +92,33 @@ def test_what_comes_after_the_first_message_waits_for_the_interval_and_then_the_
         assert groups.next_due(connection) is None
     recorded(engine, plan, first + 20 * MINUTE, an_event(3))
     assert flushed(engine, plan, first + 20 * MINUTE + timedelta(seconds=30)) == Wave(("email",))
+
+
+def test_what_waited_on_purpose_is_young_when_it_is_sent(engine: Engine, an_event: EventMaker) -> None:
+    """Its age, as a message that is given up or that shows a failing channel, begins with its wave."""
+    plan = a_plan("{receiver: ops, group_by: [dag], group_wait: 7d}")
+    recorded(engine, plan, NOW, an_event(1), an_event(2))
+    later = NOW + timedelta(days=7)
+    assert flushed(engine, plan, later) == Wave(("email",))
+    with engine.begin() as connection:
+        assert failing.look(connection, later, timedelta(minutes=15)) == 0
+        assert heartbeat.oldest_untold(connection) == later
+        ages = connection.execute(select(alert_delivery.c.give_up_at, alert_delivery.c.waiting_since)).all()
+    assert set(ages) == {(later + plan.give_up_after, later)}
+    (lease,) = leased(engine, later)
+    assert lease.give_up_at > later
+
+
+def test_what_is_replayed_is_young_again(engine: Engine, an_event: EventMaker) -> None:
+    recorded(engine, Plan(), NOW, an_event(1))
+    (lease,) = leased(engine, NOW)
+    later = NOW + timedelta(days=7)
+    with engine.begin() as connection:
+        assert heartbeat.oldest_untold(connection) == NOW
+        outbox.bury(connection, lease, "550 no")
+        outbox.replay(connection, later, timedelta(days=1))
+        assert failing.look(connection, later, timedelta(minutes=15)) == 0
+        assert heartbeat.oldest_untold(connection) == later
 
 
 def test_groups_differ_by_the_chosen_labels(engine: Engine, an_event: EventMaker) -> None:
