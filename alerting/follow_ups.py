@@ -25,7 +25,7 @@ from alerting.cleaning import shorten
 from alerting.database import insert_new
 from alerting.events import AlertEvent, decode
 from alerting.groups import Draft
-from alerting.kinds import KINDS, EventKind
+from alerting.kinds import KINDS, WITH_END, EventKind
 from alerting.outbox import DeliveryState, Lease
 from alerting.routes import Origin, Plan, Suppressed, SuppressedBy, Target, ways
 from alerting.routing import Receiver
@@ -34,7 +34,6 @@ from alerting.tables import alert_ack, alert_delivery, alert_event, alert_follow
 
 MOST_AT_ONCE: Final = 50  # follow-ups, or messages that fall back, in one transaction
 REASON_LIMIT: Final = 200
-_ENDING: Final = {known.ends for known in KINDS.values() if known.ends is not None}
 _a, _d, _e, _f = alert_ack.c, alert_delivery.c, alert_event.c, alert_follow_up.c
 
 Events: TypeAlias = Sequence[tuple[int, AlertEvent]]
@@ -62,7 +61,7 @@ def schedule(connection: Connection, now: datetime, lease: Lease, plan: Plan) ->
         return 0
     if receiver.escalate is not None and not lease.turn and any(KINDS[kind].trouble for kind in kinds):
         due[Origin.ESCALATION] = receiver.escalate.after
-    if receiver.repeat_interval is not None and kinds & _ENDING:
+    if receiver.repeat_interval is not None and kinds & WITH_END:
         due[Origin.REPEAT] = receiver.repeat_interval
     rows = [{"delivery_id": lease.id, "origin": origin.value, "due_at": now + after} for origin, after in due.items()]
     if rows:
@@ -112,7 +111,7 @@ def _escalate(connection: Connection, now: datetime, plan: Plan, delivery: Row[A
 
 
 def _repeat(connection: Connection, now: datetime, plan: Plan, delivery: Row[Any], receiver: Receiver) -> Told:
-    events = _newest(connection, _open(connection, delivery, _ENDING))
+    events = _newest(connection, _open(connection, delivery, WITH_END))
     turn = delivery.turn + 1
     again = Target(
         delivery.channel,
@@ -132,9 +131,7 @@ def _all_ways(plan: Plan, receiver: Receiver, origin: Origin, note: str) -> ToWh
     return targets
 
 
-def _open(
-    connection: Connection, delivery: Row[Any], kinds: Iterable[EventKind | None]
-) -> list[tuple[int, AlertEvent]]:
+def _open(connection: Connection, delivery: Row[Any], kinds: Iterable[EventKind]) -> list[tuple[int, AlertEvent]]:
     """The events of a message that are of these kinds, and neither over nor acknowledged."""
     ids = _members(connection, delivery)
     connection.execute(select(_e.id).where(_e.id.in_(ids)).order_by(_e.id).with_for_update()).all()
@@ -143,7 +140,7 @@ def _open(
         .outerjoin(alert_ack, _a.event_id == _e.id)
         .where(
             _e.id.in_(ids),
-            _e.kind.in_(sorted(kind.value for kind in kinds if kind is not None)),
+            _e.kind.in_(sorted(kind.value for kind in kinds)),
             _e.ended_by.is_(None),
             _a.event_id.is_(None),
         )
@@ -166,12 +163,11 @@ def _decoded(rows: Iterable[Any]) -> list[tuple[int, AlertEvent]]:
 def _newest(connection: Connection, events: Events) -> Events:
     """Of a trouble that came several times, only the latest is told again."""
     keys = {event.episode_key for _, event in events}
-    query = select(func.max(_e.id)).where(_e.episode_key.in_(keys), _e.ended_by.is_(None), _e.kind.in_(_KINDS_ENDING))
+    query = select(func.max(_e.id)).where(
+        _e.episode_key.in_(keys), _e.ended_by.is_(None), _e.kind.in_(sorted(WITH_END))
+    )
     newest = set(connection.execute(query.group_by(_e.episode_key)).scalars()) if keys else set()
     return [(event_id, event) for event_id, event in events if event_id in newest]
-
-
-_KINDS_ENDING: Final = sorted(kind.value for kind in _ENDING if kind is not None)
 
 
 def fall_back(
@@ -274,7 +270,7 @@ def _tell(
 
 
 def _silenced(event_id: int, event: AlertEvent, plan: Plan, silenced: Sequence[silences.Silence]) -> Suppressed | None:
-    return groups.why_held(event_id, event, plan, silenced, ())
+    return groups.why_held(event_id, event, plan, silenced)
 
 
 def _new(connection: Connection, drafts: Sequence[Draft]) -> list[Draft]:

@@ -155,7 +155,7 @@ def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
     held = _held(connection, now, group.id, members, plan)
     told = [member for member in members if member.id not in held]
     for member_id, why in held.items():
-        values: dict[str, Any] = {"state": "suppressed", "error": why.reason}
+        values: dict[str, Any] = {"state": "suppressed", "error": why.reason, "held_by": why.by.value}
         connection.execute(update(alert_delivery).where(_d.id == member_id).values(values))
     limit = _limit(group, plan)
     channels: tuple[str, ...] = ()
@@ -193,9 +193,10 @@ def _held(
     silenced = silences.active(connection, now) if members else []
     rules = plan.inhibitions if members else ()
     kinds = _kinds_waiting(connection, group_id) if rules else set()
-    sources = inhibitions.open_sources(connection, now, rules, plan.severity) if concerns(rules, kinds) else []
-    if not silenced and not sources:
+    found = inhibitions.open_sources(connection, now, rules, plan.severity) if concerns(rules, kinds) else []
+    if not silenced and not found:
         return {}
+    sources = inhibitions.Sources(rules, found)
     reasons: dict[int, Suppressed] = {}
     for start in range(0, len(members), BATCH):
         part = members[start : start + BATCH]
@@ -204,8 +205,10 @@ def _held(
         for row in part:
             event = events.get(row.event_id)
             why = None if event is None else why_held(row.event_id, event, plan, silenced, sources)
-            if why is not None:
+            if why is not None and event is not None:
                 reasons[row.id] = why
+                if why.by is SuppressedBy.INHIBITED:
+                    sources.drop(row.event_id, labels_of(event, plan.severity))  # so that no two hold each other back
     return reasons
 
 
@@ -225,7 +228,7 @@ def why_held(
     event: AlertEvent,
     plan: Plan,
     silenced: Sequence[silences.Silence],
-    sources: Sequence[inhibitions.Source],
+    sources: inhibitions.Sources | None = None,
 ) -> Suppressed | None:
     """The silence, or else the open trouble, for which an event is not told."""
     if event.kind is EventKind.TEST:
@@ -234,7 +237,7 @@ def why_held(
     silence = silence_of(labels, silenced)
     if silence is not None:
         return silence
-    source = inhibitions.inhibitor(event_id, event, labels, plan.inhibitions, sources)
+    source = None if sources is None else sources.inhibitor(event_id, event, labels)
     return None if source is None else Suppressed(f"inhibited by {source.name}", SuppressedBy.INHIBITED)
 
 
@@ -261,12 +264,12 @@ def _send(
     for row in members:
         by_target.setdefault((row.channel, row.target), []).append(row.id)
     for ids in by_target.values():
-        first = {"state": "pending", "due_at": now}
-        connection.execute(update(alert_delivery).where(_d.id == ids[0]).values(first))
-        form_wave(connection, ids)
         for part in _parts(ids):
             age = {"waiting_since": now, "give_up_at": now + give_up_after}
             connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(age))
+        first = {"state": "pending", "due_at": now}
+        connection.execute(update(alert_delivery).where(_d.id == ids[0]).values(first))
+        form_wave(connection, ids)
     return tuple(channel for channel, _ in by_target)
 
 

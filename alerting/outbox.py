@@ -186,7 +186,7 @@ def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500) -
     5. Mark the events. All writing passes over what is there already, so a second router does no harm.
     """
     query = (
-        select(_e.id, _e.payload)
+        select(_e.id, _e.payload, _e.ended_by)
         .where(_e.routed_at.is_(None))
         .order_by(_e.id)
         .limit(limit)
@@ -199,7 +199,8 @@ def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500) -
     endings = {event_id: event for event_id, event in events if event is not None and KINDS[event.kind].ends}
     silenced = silences.active(connection, now)
     others = [(event_id, event) for event_id, event in events if event_id not in endings]
-    drafts, rows = _add(connection, now, _drafts(connection, now, others, plan, silenced), plan)
+    over = {row.id for row in found if row.ended_by is not None}
+    drafts, rows = _add(connection, now, _drafts(connection, now, others, plan, silenced, over), plan)
     if endings:
         told = recoveries.end_episodes(connection, endings, plan)
         ends = [Draft(key, event, target) for key, event in endings.items() for target in told[key]]
@@ -220,35 +221,36 @@ def _drafts(
     events: Sequence[tuple[int, AlertEvent | None]],
     plan: Plan,
     silenced: Sequence[silences.Silence],
+    over: set[int],
 ) -> list[Draft]:
+    """``over`` are those of the events that were ended before they were routed: nothing is explained by them."""
+    told = [(event_id, event, _targets(event, plan, silenced)) for event_id, event in events]
     kinds = {event.kind for _, event in events if event is not None}
-    rules = plan.inhibitions if inhibitions.concerns(plan.inhibitions, kinds) else ()
-    sources = inhibitions.open_sources(connection, now, rules, plan.severity) if rules else []
-    return [
-        Draft(event_id, event, target)
-        for event_id, event in events
-        for target in _targets(event_id, event, plan, silenced, sources)
-    ]
+    if inhibitions.concerns(plan.inhibitions, kinds):
+        rules, severity = plan.inhibitions, plan.severity
+        sources = inhibitions.Sources(rules, inhibitions.open_sources(connection, now, rules, severity))
+        fresh = [(key, event, targets) for key, event, targets in told if event is not None and key not in over]
+        inhibitions.add_fresh(fresh, sources, severity, now - inhibitions.MOST_OPEN)
+        told = [(key, event, _unless_explained(key, event, targets, plan, sources)) for key, event, targets in told]
+    return [Draft(event_id, event, target) for event_id, event, targets in told for target in targets]
 
 
-def _targets(
-    event_id: int,
-    event: AlertEvent | None,
-    plan: Plan,
-    silenced: Sequence[silences.Silence],
-    sources: Sequence[inhibitions.Source],
-) -> tuple[Target, ...]:
+def _targets(event: AlertEvent | None, plan: Plan, silenced: Sequence[silences.Silence]) -> tuple[Target, ...]:
     if event is None:
         return (Target("", held=Suppressed("this version cannot read the event")),)
     targets = match(event, plan, silenced)
-    if isinstance(targets, Suppressed):
-        return (Target("", held=targets),)
-    why = groups.why_held(event_id, event, plan, (), sources) if sources else None
+    return (Target("", held=targets),) if isinstance(targets, Suppressed) else targets
+
+
+def _unless_explained(
+    event_id: int, event: AlertEvent | None, targets: tuple[Target, ...], plan: Plan, sources: inhibitions.Sources
+) -> tuple[Target, ...]:
+    why = None if event is None else groups.why_held(event_id, event, plan, (), sources)
     return targets if why is None else hold(targets, why)
 
 
 def _unless_silenced(draft: Draft, plan: Plan, silenced: Sequence[silences.Silence]) -> Draft:
-    why = None if draft.event is None else groups.why_held(draft.event_id, draft.event, plan, silenced, ())
+    why = None if draft.event is None else groups.why_held(draft.event_id, draft.event, plan, silenced)
     return draft if why is None else replace(draft, target=hold((draft.target,), why)[0])
 
 
@@ -278,6 +280,7 @@ def _delivery_row(draft: Draft, now: datetime, give_up_after: timedelta, ids: di
     group_id = None if target.group is None else ids[target.group.key]
     if target.held is not None:
         row = _row(target, DeliveryState.SUPPRESSED, None, target.held.reason)
+        row["held_by"] = target.held.by.value
     elif group_id is not None:
         row = _row(target, DeliveryState.WAITING, None, None)
     else:
@@ -296,6 +299,7 @@ def _row(target: Target, state: DeliveryState, due_at: datetime | None, error: s
         "state": state.value,
         "due_at": due_at,
         "error": error,
+        "held_by": None,
         "turn": target.turn,
     }
 

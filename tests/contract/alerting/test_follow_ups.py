@@ -12,22 +12,26 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, select
 
-from alerting import acks, follow_ups, groups, outbox, silences
+from alerting import acks, follow_ups, groups, inhibitions, outbox, silences
 from alerting.config import read
 from alerting.database import transact
 from alerting.errors import AlertingError
 from alerting.events import AlertEvent
 from alerting.follow_ups import Told
+from alerting.inhibitions import Source
 from alerting.kinds import EventKind
-from alerting.matchers import parse_matcher
+from alerting.matchers import DEFAULT_SEVERITY, labels_of, parse_matcher
 from alerting.outbox import Entry, Lease, Refusal
 from alerting.routes import Origin, Plan, SuppressedBy
+from alerting.routing import BUILT_IN_INHIBITIONS
 from alerting.tables import alert_delivery, alert_event, alert_follow_up
 from tests.contract.alerting.conftest import NOW
 
 EventMaker = Callable[..., AlertEvent]
 MINUTE = timedelta(minutes=1)
 ESCALATING = "escalate: {after: 10m, to: lead}"
+GROUPED = ("event", "dag")
+BY_RUN = "inhibit: [{source_matchers: event=run_failed, target_matchers: event=task_failed, equal: [dag, run]}]"
 
 
 def a_plan(ops: str = "", top: str = "", route: str = "{receiver: ops}", lead: str = "") -> Plan:
@@ -536,6 +540,75 @@ class TestInhibition:
             while (wave := groups.flush(connection, NOW + MINUTE, plan)) is not None:
                 waves.append(wave)
         assert sorted(wave.inhibited for wave in waves) == [0, 2]
+
+    def test_does_not_hold_for_a_run_whose_failure_nobody_was_told_of(
+        self, engine: Engine, an_event: EventMaker
+    ) -> None:
+        """A failed run is told by its tasks; when one is cleared and fails again, that is news."""
+        plan = a_plan(top=BY_RUN)
+        for attempt in (1, 2):
+            recorded(engine, plan, NOW, an_event(1, try_number=attempt))
+            run = an_event(9, kind=EventKind.RUN_FAILED, task_id=None, try_number=attempt, cause="task_failures")
+            recorded(engine, plan, NOW, run)
+        assert told_to(engine)[("ops", "pending")] == 2
+
+    @pytest.mark.parametrize("state", ["dead", "delivered", "silenced"])
+    def test_holds_for_what_somebody_knows(self, engine: Engine, an_event: EventMaker, state: str) -> None:
+        plan = a_plan(top=BY_RUN)
+        if state == "silenced":
+            with engine.begin() as connection:
+                silences.add(
+                    connection, NOW, [parse_matcher("event=run_failed")],
+                    author="alice", comment="", starts_at=NOW, ends_at=NOW + timedelta(hours=1),
+                )  # fmt: skip
+        recorded(engine, plan, NOW, an_event(9, kind=EventKind.RUN_FAILED, task_id=None, cause="timed_out"))
+        (buried if state == "dead" else delivered)(engine, plan, NOW)
+        held = recorded(engine, plan, NOW, an_event(1)).suppressed
+        assert held == (() if state == "dead" else (SuppressedBy.INHIBITED,))
+
+    @pytest.mark.parametrize(
+        "route", ["{receiver: ops}", "{group_by: [event], group_wait: 0s}", "{group_by: [dag], group_wait: 0s}"]
+    )
+    @pytest.mark.parametrize("at_once", [True, False])
+    def test_leaves_one_of_two_that_would_hold_each_other_back(
+        self, engine: Engine, an_event: EventMaker, route: str, *, at_once: bool
+    ) -> None:
+        rule = "{{source_matchers: event={}, target_matchers: event={}, equal: [dag, run]}}"
+        rules = ", ".join((rule.format("run_failed", "task_failed"), rule.format("task_failed", "run_failed")))
+        plan = a_plan(top=f"inhibit: [{rules}]", route=route)
+        both = [an_event(1), an_event(9, kind=EventKind.RUN_FAILED, task_id=None, cause="timed_out")]
+        for batch in [both] if at_once else [[one] for one in both]:
+            recorded(engine, plan, NOW, *batch)
+        with engine.begin() as connection:
+            while groups.flush(connection, NOW, plan) is not None:
+                pass
+        assert told_to(engine) == {("ops", "pending"): 1, ("ops", "suppressed"): 1}
+
+    def test_looks_through_the_index_at_what_happened_of_late(self, engine: Engine) -> None:
+        seen: list[tuple[str, Any]] = []
+        event.listen(engine, "before_cursor_execute", lambda c, k, *told: seen.append((told[0], told[1])))
+        with engine.begin() as connection:
+            assert inhibitions.open_sources(connection, NOW, BUILT_IN_INHIBITIONS, DEFAULT_SEVERITY) == []
+            if engine.dialect.name == "sqlite":  # the others choose by how many rows there are
+                plans = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {seen[-1][0]}", seen[-1][1]).all()
+                assert "ix_alert_event_open (kind=? AND ended_by=? AND occurred_at>?)" in str(plans)
+
+    def test_compares_an_event_with_those_alone_whose_labels_are_equal(self, an_event: EventMaker) -> None:
+        (rule,) = a_plan(top=BY_RUN).inhibitions
+        asked: Counter[str] = Counter()
+
+        class Watched(dict[str, Any]):
+            def get(self, name: str, default: Any = None) -> Any:
+                asked[name] += 1
+                return super().get(name, default)
+
+        runs = (an_event(n, kind=EventKind.RUN_FAILED, run_id=f"r{n}", task_id=None) for n in range(100))
+        sources = inhibitions.Sources([rule], [Source(n, run, Watched(labels_of(run))) for n, run in enumerate(runs)])
+        asked.clear()
+        failed = an_event(1, run_id="r7")
+        found = sources.inhibitor(1000, failed, labels_of(failed))
+        assert found is not None
+        assert (found.id, asked.total()) == (7, 0)
 
     def test_of_a_run_that_timed_out_holds_back_that_its_tasks_were_skipped(
         self, engine: Engine, an_event: EventMaker
