@@ -220,18 +220,23 @@ class Deliverer:
         """Tells the fallback receivers of what waits for a channel that has been down for too long."""
         if self._plan.routing is None:
             return self._poll_seconds
+        more = False
         for lane in self._lanes.values():
             down_for = timedelta(seconds=lane.down_for)
             if down_for and any(each.fallback for each in self._plan.routing.receivers.values()):
-                self._fall_back_from(lane.name, down_for)
-        return self._poll_seconds
+                more |= self._fall_back_from(lane.name, down_for)
+        return 0.0 if more else self._poll_seconds
 
-    def _fall_back_from(self, channel: str, down_for: timedelta) -> None:
+    def _fall_back_from(self, channel: str, down_for: timedelta) -> bool:
+        """True where there may be more: what was recorded meanwhile is to be routed, too."""
+
         def fall_back(connection: Connection, now: datetime) -> Told | None:
             return follow_ups.fall_back_from(connection, now, self._plan, channel, down_for)
 
-        while (told := transact(self._engine, fall_back)) is not None:
+        told = transact(self._engine, fall_back)
+        if told is not None:
             self._heed(told)
+        return told is not None
 
     def _heed(self, told: Told) -> None:
         """Counts what follows a message, and wakes the lanes that have it."""
@@ -370,6 +375,7 @@ class Deliverer:
                 failing.gave_up(connection, now, lane.name, reason)
             if not ours or self._plan.routing is None:
                 return ours, now, Told()
+            follow_ups.schedule_another_try(connection, now, lease, self._plan)
             return True, now, follow_ups.fall_back(connection, now, self._plan, [lease.id])
 
         ours, buried_at, fell_back = self._write(bury)

@@ -451,10 +451,17 @@ def _keep_refused(
         unite(connection, lease.channel, row["target"], [origin["event_id"] for origin in rows], state)
 
 
-def unite(connection: Connection, channel: str, target: str, event_ids: Sequence[int], state: DeliveryState) -> None:
-    """Makes one message of the deliveries of these events to one address."""
+def unite(
+    connection: Connection, channel: str, target: str, event_ids: Sequence[int], state: DeliveryState
+) -> int | None:
+    """Makes one message of the deliveries of these events to one address; returns the id of the row that carries it.
+
+    None where none of them is in this state.
+    """
     chosen = (_d.channel == channel, _d.target == target, _d.event_id.in_(event_ids), _d.state == state.value)
-    groups.form_wave(connection, connection.execute(select(_d.id).where(*chosen).order_by(_d.id)).scalars().all())
+    ids = connection.execute(select(_d.id).where(*chosen).order_by(_d.id)).scalars().all()
+    groups.form_wave(connection, ids)
+    return ids[0] if ids else None
 
 
 def _settle_others(connection: Connection, lease: Lease, **values: Any) -> None:

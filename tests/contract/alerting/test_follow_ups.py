@@ -15,6 +15,7 @@ from sqlalchemy import Engine, event, select
 from alerting import acks, follow_ups, groups, inhibitions, outbox, silences
 from alerting.config import read
 from alerting.database import transact
+from alerting.deliver import Deliverer
 from alerting.errors import AlertingError
 from alerting.events import AlertEvent
 from alerting.follow_ups import Told
@@ -22,10 +23,12 @@ from alerting.inhibitions import Source
 from alerting.kinds import EventKind
 from alerting.matchers import DEFAULT_SEVERITY, labels_of, parse_matcher
 from alerting.outbox import Entry, Lease, Refusal
+from alerting.render import Renderer
 from alerting.routes import Origin, Plan, SuppressedBy
 from alerting.routing import BUILT_IN_INHIBITIONS
 from alerting.tables import alert_delivery, alert_event, alert_follow_up
 from tests.contract.alerting.conftest import NOW
+from tests.integration.alerting.running import NoMail
 
 EventMaker = Callable[..., AlertEvent]
 MINUTE = timedelta(minutes=1)
@@ -303,6 +306,38 @@ class TestRepeating:
         assert len(delivered(engine, plan, NOW)) == 1
         assert followed(engine, plan, NOW + timedelta(days=1)) is None
 
+    def test_goes_on_when_the_silence_that_held_it_back_is_over(self, engine: Engine, an_event: EventMaker) -> None:
+        plan = a_plan("repeat_interval: 4h", route="{group_by: [dag], group_wait: 0s}")
+        recorded(engine, plan, NOW, an_event(1), an_event(2), an_event(3))
+        with engine.begin() as connection:
+            groups.flush(connection, NOW, plan)
+            silences.add(
+                connection, NOW, [parse_matcher('task=~"t1|t2"')],
+                author="alice", comment="", starts_at=NOW, ends_at=NOW + timedelta(hours=9),
+            )  # fmt: skip
+        delivered(engine, plan, NOW)
+        told = []
+        for turn in range(1, 4):
+            now = NOW + turn * timedelta(hours=4)
+            assert followed(engine, plan, now) is not None
+            leases = delivered(engine, plan, now)
+            told.append(sorted(e.task_id or "" for lease in leases for e in (lease.event, *lease.others) if e))
+        assert told == [["t3"], ["t3"], ["t1", "t2", "t3"]]
+        assert told_to(engine) == {("ops", "delivered"): 8, ("ops", "suppressed"): 4}
+
+    def test_goes_on_after_a_message_that_died(self, engine: Engine, an_event: EventMaker) -> None:
+        plan = a_plan("repeat_interval: 4h")
+        recorded(engine, plan, NOW, an_event(1))
+        for turn in range(2):
+            now = NOW + turn * timedelta(hours=4)
+            followed(engine, plan, now)
+            with engine.begin() as connection:
+                (lease,) = outbox.lease(connection, now, MINUTE, 10, ["email"])
+                assert outbox.bury(connection, lease, "gone")
+                assert follow_ups.schedule_another_try(connection, now, lease, plan)
+        assert followed(engine, plan, NOW + timedelta(hours=8)) == Told((Origin.REPEAT,), ("email",))
+        assert told_to(engine) == {("ops", "dead"): 2, ("ops", "pending"): 1}
+
     def test_keeps_its_turn_for_an_address_that_refused(self, engine: Engine, an_event: EventMaker) -> None:
         plan = a_plan("repeat_interval: 4h")
         recorded(engine, plan, NOW, an_event(1))
@@ -488,6 +523,30 @@ class TestFallback:
         assert (
             note == "Meant for ops, which could not be told through email: it has not answered for 6m; it is tried on"
         )
+
+    def test_of_many_takes_few_statements_and_one_batch_at_a_time(self, engine: Engine, an_event: EventMaker) -> None:
+        ops = "limit: {messages: 100}, fallback: {to: lead, after: 5m}"
+        plan = a_plan(ops, lead="limit: {messages: 45, per: 1h}")
+        recorded(engine, plan, NOW, *(an_event(n) for n in range(60)))
+        seen: list[str] = []
+        event.listen(engine, "before_cursor_execute", lambda c, k, statement, *_: seen.append(statement))
+        with engine.begin() as connection:
+            told = follow_ups.fall_back_from(connection, NOW, plan, "email", 6 * MINUTE)
+        assert told == Told((Origin.FALLBACK,) * 50, ("email",) * 45)
+        assert len(seen) < 20
+        assert told_to(engine) == {("ops", "pending"): 60, ("lead", "pending"): 45, ("lead", "waiting"): 5}
+
+    def test_of_a_channel_that_is_down_leaves_each_turn_time_for_the_others(
+        self, engine: Engine, an_event: EventMaker
+    ) -> None:
+        plan = a_plan("limit: {messages: 100}, fallback: {to: lead, after: 5m}")
+        recorded(engine, plan, NOW, *(an_event(n) for n in range(60)))
+        subject = Deliverer(engine, [NoMail()], Renderer(lambda *_: [], str), plan)
+        told: list[tuple[bool, int]] = []
+        for _ in range(3):
+            more = subject._fall_back_from("email", 6 * MINUTE)
+            told.append((more, sum(row.origin == "fallback" for row in rows(engine))))
+        assert told == [(True, 50), (True, 60), (False, 60)]
 
 
 class TestInhibition:
