@@ -371,7 +371,7 @@ class Deliverer:
     def _bury(self, lane: Lane, lease: Lease, outcome: Retry | Permanent, reason: str) -> None:
         def bury(connection: Connection, now: datetime) -> tuple[bool, datetime, Told]:
             ours = outbox.bury(connection, lease, reason)
-            if ours and self._plan.failing_after is not None and not failing.is_about_delivery(lease.event):
+            if ours and self._shows_failing(lease, outcome):
                 failing.gave_up(connection, now, lane.name, reason)
             if not ours or self._plan.routing is None:
                 return ours, now, Told()
@@ -385,6 +385,11 @@ class Deliverer:
             self._time(lane, lease, buried_at, DeliveryState.DEAD)
             self._heed(fell_back)
             log.error("delivery %d to %s is dead: %s", lease.id, lane.name, reason)
+
+    def _shows_failing(self, lease: Lease, outcome: Retry | Permanent) -> bool:
+        """A fault of our own says nothing of the channel."""
+        told = self._plan.failing_after is not None and not failing.is_about_delivery(lease.event)
+        return told and outcome.failure is not Failure.INTERNAL
 
     def _write(self, verb: Callable[[Connection, datetime], Result]) -> Result:
         """Writes an outcome down. While the lease lasts nobody else can, so a database that is away is waited for."""
@@ -406,19 +411,22 @@ class Deliverer:
             connection: Connection, now: datetime
         ) -> tuple[list[tuple[int, str]], Told, outbox.Backlog, int, datetime]:
             outbox.explain_orphans(connection, now, self._names)
+            if self._plan.failing_after is not None:
+                failing.look(connection, now, self._plan.failing_after, self._names)
             buried = outbox.bury_orphans(connection, now, self._names)
             ids = [delivery_id for delivery_id, _ in buried]
             told = follow_ups.fall_back(connection, now, self._plan, ids) if ids else Told()
             if self._plan.failing_after is not None:
                 for channel in sorted({channel for _, channel in buried}):
                     failing.gave_up(connection, now, channel, "nothing here sends through it")
-                failing.look(connection, now, self._plan.failing_after)
             groups.forget_idle(connection, now)
             return buried, told, outbox.backlog(connection), groups.count_open(connection), now
 
         buried, told, backlog, open_groups, now = transact(self._engine, measure)
         for _, channel in buried:
             self._meter.incr("alerts.dead", channel=channel)
+        if len(buried) == outbox.BURIED_AT_ONCE:
+            self._gauges_due = 0.0  # the next turn goes on with them
         self._heed(told)
         age = (now - backlog.oldest).total_seconds() if backlog.oldest else 0.0
         self._meter.gauge("alerts.groups_open", open_groups)

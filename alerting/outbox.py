@@ -30,6 +30,7 @@ from alerting.tables import alert_ack, alert_delivery, alert_event
 
 _HOLDER: Final = 18  # characters of a token that name the holder
 _TOKEN: Final = 36
+BURIED_AT_ONCE: Final = 50  # messages in one transaction: each may have a fallback
 MAIL_OFF: Final = "mail is off because no SMTP server is set: set WINDSOCK__SMTP__SMTP_HOST"
 ANNOTATIONS_OFF: Final = "annotations are off because no token is set: set WINDSOCK__GRAFANA__TOKEN"
 _ELSEWHERE: Final = (
@@ -512,12 +513,13 @@ def explain_orphans(connection: Connection, now: datetime, channels: Sequence[st
 
 
 def bury_orphans(connection: Connection, now: datetime, channels: Sequence[str]) -> list[tuple[int, str]]:
-    """Gives up pending deliveries that are past their age and belong to none of these channels.
+    """Gives up pending deliveries that are past their age and belong to none of these channels, BURIED_AT_ONCE at most.
 
     Returns the ids of those that carried a message, each with its channel.
     """
     chosen = (_d.state == DeliveryState.PENDING, _d.channel.not_in(channels), _d.give_up_at <= now)
-    found = connection.execute(select(_d.id, _d.channel).where(*chosen).with_for_update(skip_locked=True)).all()
+    query = select(_d.id, _d.channel).where(*chosen).order_by(_d.id).limit(BURIED_AT_ONCE)
+    found = connection.execute(query.with_for_update(skip_locked=True)).all()
     if found:
         error = literal("given up: ") + _missing() + literal(f", {REPLAY}")
         dead = {"state": DeliveryState.DEAD.value, "due_at": None, "error": error}

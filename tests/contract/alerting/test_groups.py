@@ -101,7 +101,7 @@ def test_what_waited_on_purpose_is_young_when_it_is_sent(engine: Engine, an_even
     later = NOW + timedelta(days=7)
     assert flushed(engine, plan, later) == Wave(("email",))
     with engine.begin() as connection:
-        assert failing.look(connection, later, timedelta(minutes=15)) == 0
+        assert failing.look(connection, later, timedelta(minutes=15), ["email"]) == 0
         assert heartbeat.oldest_untold(connection) == later
         ages = connection.execute(select(alert_delivery.c.give_up_at, alert_delivery.c.waiting_since)).all()
     assert set(ages) == {(later + plan.give_up_after, later)}
@@ -117,7 +117,7 @@ def test_what_is_replayed_is_young_again(engine: Engine, an_event: EventMaker) -
         assert heartbeat.oldest_untold(connection) == NOW
         outbox.bury(connection, lease, "550 no")
         outbox.replay(connection, later, timedelta(days=1))
-        assert failing.look(connection, later, timedelta(minutes=15)) == 0
+        assert failing.look(connection, later, timedelta(minutes=15), ["email"]) == 0
         assert heartbeat.oldest_untold(connection) == later
 
 
