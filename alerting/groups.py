@@ -103,12 +103,12 @@ def open_groups(connection: Connection, now: datetime, groups: Iterable[Group]) 
             return ids
         rows = [_group_row(wanted[key], now) for key in missing]
         connection.execute(insert_new(connection, alert_group, "group_key").values(rows))
-        query = select(_g.id, _g.group_key, _g.due_at).where(_g.group_key.in_(missing)).order_by(_g.group_key)
+        query = select(alert_group).where(_g.group_key.in_(missing)).order_by(_g.group_key)
         for row in connection.execute(query.with_for_update()).all():
             ids[row.group_key] = row.id
-            if row.due_at is None:
-                due_at = now + wanted[row.group_key].wait
-                connection.execute(update(alert_group).where(_g.id == row.id).values(due_at=due_at))
+            values = _news(row, wanted[row.group_key], now)
+            if values:
+                connection.execute(update(alert_group).where(_g.id == row.id).values(values))
     raise AssertionError("a group was forgotten again and again while it was opened")
 
 
@@ -121,6 +121,20 @@ def _group_row(group: Group, now: datetime) -> dict[str, Any]:
         "interval_seconds": group.interval.total_seconds(),
         "wait_seconds": group.wait.total_seconds(),
     }
+
+
+def _news(row: Row[Any], group: Group, now: datetime) -> dict[str, Any]:
+    """What is to be written to a group's row: one that was idle becomes due, and a file that changed holds at once."""
+    if row.due_at is None:
+        known: dict[str, Any] = {"due_at": now + group.wait}
+    elif (row.wait_seconds, row.interval_seconds) == (group.wait.total_seconds(), group.interval.total_seconds()):
+        return {}
+    else:
+        soonest = now + group.wait
+        if row.waved_at is not None:
+            soonest = max(soonest, row.waved_at + group.interval)
+        known = {"due_at": min(row.due_at, soonest)}
+    return known | {"wait_seconds": group.wait.total_seconds(), "interval_seconds": group.interval.total_seconds()}
 
 
 def join_runs(connection: Connection, drafts: Sequence[Draft], ids: dict[str, int]) -> None:
