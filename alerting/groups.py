@@ -155,14 +155,14 @@ def join_runs(connection: Connection, drafts: Sequence[Draft], ids: dict[str, in
 def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
     """Forms the wave of one group that is due; None where none is.
 
-    1. Lock the group that has been due for longest; one that another deliverer has locked is passed over.
+    1. Lock the pace of the receiver whose group has been due for longest, as a router does before it locks groups, and
+       then the group; one that another deliverer has locked is passed over.
     2. Lock what waits in it, at most WAVE_MOST; hold back what was silenced, or explained by a trouble, meanwhile.
     3. Beyond the receiver's limit, move the rest to its digest instead.
     4. Make one message for each channel and address.
     5. Say when to look again: at once where there is more, after the interval, or not until an event comes.
     """
-    query = select(alert_group).where(_g.due_at <= now).order_by(_g.due_at, _g.id).limit(1)
-    group = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
+    group = _locked(connection, now, plan)
     if group is None:
         return None
     members = _waiting(connection, group.id)
@@ -181,6 +181,18 @@ def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
     connection.execute(update(alert_group).where(_g.id == group.id).values(values))
     silenced = sum(why.by is SuppressedBy.SILENCE for why in held.values())
     return Wave(channels, silenced, len(held) - silenced)
+
+
+def _locked(connection: Connection, now: datetime, plan: Plan) -> Row[Any] | None:
+    due = select(alert_group).where(_g.due_at <= now).order_by(_g.due_at, _g.id).limit(1)
+    if plan.routing is not None and plan.routing.limits:
+        first = connection.execute(due).one_or_none()
+        if first is None:
+            return None
+        if first.receiver in plan.routing.limits:
+            throttle.lock(connection, now, [first.receiver])
+        due = due.where(_g.receiver == first.receiver)
+    return connection.execute(due.with_for_update(skip_locked=True)).one_or_none()
 
 
 def _waiting(connection: Connection, group_id: int) -> list[Member]:
