@@ -356,7 +356,7 @@ def end_leases_of(connection: Connection, now: datetime, holder: str) -> int:
 
 _LEASED: Final = (
     *(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error),
-    *(_d.receiver, _d.turn, _d.note, _d.wave),
+    *(_d.receiver, _d.turn, _d.note, _d.origin, _d.wave),
 )
 
 
@@ -388,7 +388,7 @@ def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Leas
 
 def _others(connection: Connection, wave: int) -> tuple[AlertEvent, ...]:
     query = (
-        select(_e.payload, _d.note, _d.turn)
+        select(_e.payload, _d.receiver, _d.turn, _d.note, _d.origin)
         .join(alert_delivery, _e.id == _d.event_id)
         .where(_d.wave == wave, _d.id != wave)
         .order_by(_d.id)
@@ -401,7 +401,8 @@ def _told(row: Any) -> AlertEvent | None:
     event = decode(row.payload)
     if event is None or (row.note is None and not row.turn):
         return event
-    return msgspec.structs.replace(event, note=row.note, turn=row.turn)
+    told_as = None if row.note is None else f"{row.origin} to {row.receiver}"
+    return msgspec.structs.replace(event, note=row.note, turn=row.turn, told_as=told_as)
 
 
 def confirm(

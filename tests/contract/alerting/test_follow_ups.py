@@ -165,7 +165,30 @@ class TestEscalation:
         assert lease.event.note == (
             f"ops was told 10m ago, and nobody has acknowledged it: windsock alerts ack {first.id}"
         )
-        assert lease.event.dedup_key == an_event(1).dedup_key
+        assert lease.event.episode_key == an_event(1).episode_key
+
+    def test_is_another_message_than_the_first_and_the_same_at_each_attempt(
+        self, engine: Engine, an_event: EventMaker
+    ) -> None:
+        """What takes one message once, a mailbox that both receivers have or a webhook, takes the escalation, too."""
+        plan = a_plan(ESCALATING, lead="fallback: boss", top="  boss: {email: boss@example.org}")
+        recorded(engine, plan, NOW, an_event(1))
+        (first,) = delivered(engine, plan, NOW)
+        assert first.event is not None
+        keys = [first.event.dedup_key]
+        followed(engine, plan, NOW + 10 * MINUTE)
+        for attempt in (1, 2):
+            now = NOW + (10 + attempt) * MINUTE
+            with engine.begin() as connection:
+                (lease,) = outbox.lease(connection, now, timedelta(seconds=1), 10, ["email"])
+            assert lease.event is not None
+            keys.append(lease.event.dedup_key)
+        buried(engine, plan, NOW + 20 * MINUTE)
+        (last,) = delivered(engine, plan, NOW + 20 * MINUTE)
+        assert last.event is not None
+        keys.append(last.event.dedup_key)
+        assert keys[1] == keys[2]
+        assert len(set(keys)) == 3
 
     def test_goes_on_along_the_chain(self, engine: Engine, an_event: EventMaker) -> None:
         plan = a_plan(ESCALATING, lead="escalate: {after: 5m, to: boss}", top="  boss: {email: boss@example.org}")
