@@ -249,7 +249,10 @@ class Deliverer:
     def deliver_next(self, lane: Lane, worker: Worker) -> bool:
         """lease → render → send, with no transaction open → confirm, retry or bury. True where more may be due."""
         offered = lane.take_offered()
-        leases, leased_at, pause = ([offered[0]], offered[1], None) if offered else self._lease(lane.name)
+        if offered is not None and offered.is_stale:
+            self._give_back(offered.lease)
+            offered = None
+        leases, leased_at, pause = ([offered.lease], offered.leased_at, None) if offered else self._lease(lane.name)
         for lease in leases:
             if lease.error == outbox.LEASE_RAN_OUT:  # it may have been accepted before
                 self._meter.incr("alerts.possible_duplicates", channel=lane.name)
@@ -258,6 +261,13 @@ class Deliverer:
         if pause is not None:
             lane.hold(pause.total_seconds())
         return bool(leases) and not offered  # whoever offered it has seen what else is due, and nudged for it
+
+    def _give_back(self, lease: Lease) -> None:
+        """It was leased too long ago to begin with it now, and may be leased anew."""
+        try:
+            transact(self._engine, lambda connection, now: outbox.release(connection, lease, now))
+        except SQLAlchemyError as error:  # its lease runs out
+            log.debug("nothing can be released: %s", _first_line(error))
 
     def _rate(self, channel: str) -> Limit | None:
         known = None if self._plan.routing is None else self._plan.routing.channel(channel)
