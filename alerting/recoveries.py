@@ -71,10 +71,15 @@ def _deliveries(endings: Mapping[int, AlertEvent]) -> Any:
 
 
 def _targets(told: Sequence[Row[Any]], plan: Plan) -> tuple[Target, ...]:
-    """Each way once, whichever and however many of the troubles went there."""
+    """Each way once, whichever and however many of the troubles went there.
+
+    Where two receivers share a way, and one of them does not want ends, it is the other's.
+    """
     found: dict[tuple[str, str], Target] = {}
     for row in told:
-        found.setdefault((row.channel, row.address), _target(row, plan))
+        key, target = (row.channel, row.address), _target(row, plan)
+        if key not in found or (found[key].held and not target.held):
+            found[key] = target
     return tuple(found.values()) or (Target("", held=_UNTOLD),)
 
 

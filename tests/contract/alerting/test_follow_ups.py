@@ -33,6 +33,7 @@ from tests.integration.alerting.running import NoMail
 EventMaker = Callable[..., AlertEvent]
 MINUTE = timedelta(minutes=1)
 ESCALATING = "escalate: {after: 10m, to: lead}"
+ROOM = ("ops", "lead")
 GROUPED = ("event", "dag")
 BY_RUN = "inhibit: [{source_matchers: event=run_failed, target_matchers: event=task_failed, equal: [dag, run]}]"
 
@@ -449,6 +450,22 @@ class TestTheEnd:
         routed = recorded(engine, plan, NOW, recovery(an_event))
         assert routed.suppressed == (SuppressedBy.UNWANTED,)
         assert rows(engine)[1].error == "ops is not told of ends: send_resolved is false"
+
+    @pytest.mark.parametrize("unwanted", ["ops", "lead"])
+    def test_reaches_a_receiver_that_shares_its_address_with_one_that_does_not_want_ends(
+        self, engine: Engine, an_event: EventMaker, unwanted: str
+    ) -> None:
+        ops, lead = (f"{{email: room@example.org, send_resolved: {str(unwanted != name).lower()}}}" for name in ROOM)
+        text = f"""
+receivers: {{ops: {ops}, lead: {lead}}}
+route: {{receiver: ops, routes: [{{matchers: event=task_retry}}, {{matchers: event=task_failed, receiver: lead}}]}}
+"""
+        plan = Plan(routing=read(text, Path("alerting.yml"), {}))
+        recorded(engine, plan, NOW, an_event(1, kind=EventKind.TASK_RETRY), an_event(1, try_number=2))
+        delivered(engine, plan, NOW)
+        assert recorded(engine, plan, NOW, recovery(an_event, try_number=3)).suppressed == ()
+        (end,) = delivered(engine, plan, NOW)
+        assert end.receiver == ("lead" if unwanted == "ops" else "ops")
 
     def test_is_held_back_by_a_silence(self, engine: Engine, an_event: EventMaker) -> None:
         recorded(engine, Plan(), NOW, an_event(1))
