@@ -640,15 +640,17 @@ class TestInhibition:
                 waves.append(wave)
         assert sorted(wave.inhibited for wave in waves) == [0, 2]
 
+    @pytest.mark.parametrize("at_once", [True, False])
     def test_does_not_hold_for_a_run_whose_failure_nobody_was_told_of(
-        self, engine: Engine, an_event: EventMaker
+        self, engine: Engine, an_event: EventMaker, *, at_once: bool
     ) -> None:
         """A failed run is told by its tasks; when one is cleared and fails again, that is news."""
         plan = a_plan(top=BY_RUN)
         for attempt in (1, 2):
-            recorded(engine, plan, NOW, an_event(1, try_number=attempt))
+            task = an_event(1, try_number=attempt)
             run = an_event(9, kind=EventKind.RUN_FAILED, task_id=None, try_number=attempt, cause="task_failures")
-            recorded(engine, plan, NOW, run)
+            for batch in [[task, run]] if at_once else [[task], [run]]:
+                recorded(engine, plan, NOW, *batch)
         assert told_to(engine)[("ops", "pending")] == 2
 
     @pytest.mark.parametrize("state", ["dead", "delivered", "silenced"])
@@ -681,6 +683,18 @@ class TestInhibition:
         with engine.begin() as connection:
             while groups.flush(connection, NOW, plan) is not None:
                 pass
+        assert told_to(engine) == {("ops", "pending"): 1, ("ops", "suppressed"): 1}
+
+    def test_that_the_file_says_only_since_they_wait_in_a_group_leaves_one_of_two(
+        self, engine: Engine, an_event: EventMaker
+    ) -> None:
+        rule = "{{source_matchers: event={}, target_matchers: event={}, equal: [dag, run]}}"
+        rules = ", ".join((rule.format("run_failed", "task_failed"), rule.format("task_failed", "run_failed")))
+        route = "{group_by: [dag], group_wait: 0s}"
+        run = an_event(9, kind=EventKind.RUN_FAILED, task_id=None, cause="timed_out")
+        recorded(engine, a_plan(route=route), NOW, an_event(1), run)
+        with engine.begin() as connection:
+            groups.flush(connection, NOW, a_plan(top=f"inhibit: [{rules}]", route=route))
         assert told_to(engine) == {("ops", "pending"): 1, ("ops", "suppressed"): 1}
 
     def test_looks_through_the_index_at_what_happened_of_late(self, engine: Engine) -> None:
