@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Row, delete, func, or_, select, update
 
 from alerting import groups, outbox, silences, throttle
 from alerting.cleaning import shorten
-from alerting.database import insert_new
+from alerting.database import BATCH, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.groups import Draft
 from alerting.kinds import KINDS, WITH_END, EventKind
@@ -220,10 +220,10 @@ def fall_back(
 
 def _fallen_back(connection: Connection, now: datetime, deliveries: Sequence[Any]) -> dict[int, Events]:
     """Marks the messages that these deliveries belong to; returns the events of each, by the delivery's id."""
-    alone = [delivery.id for delivery in deliveries if delivery.wave is None]
-    chosen = or_(_d.id.in_(alone), _d.wave.in_({delivery.wave for delivery in deliveries} - {None}))
     if not deliveries:
         return {}
+    alone = [delivery.id for delivery in deliveries if delivery.wave is None]
+    chosen = or_(_d.id.in_(alone), _d.wave.in_({delivery.wave for delivery in deliveries} - {None}))
     connection.execute(update(alert_delivery).where(chosen).values(fell_back_at=now))
     query = select(_d.id.label("delivery_id"), _d.wave, _e.id, _e.payload).join(alert_event, _e.id == _d.event_id)
     members: dict[int, list[Any]] = {}
@@ -310,9 +310,11 @@ def _drafts_of(telling: Telling) -> list[Draft]:
 
 def _new(connection: Connection, drafted: Sequence[Sequence[Draft]]) -> list[list[Draft]]:
     """Those of the drafts that nobody has written before; of several for the same address, the first."""
-    event_ids = {draft.event_id for drafts in drafted for draft in drafts}
-    query = select(_d.event_id, _d.channel, _d.target).where(_d.event_id.in_(event_ids))
-    known = {tuple(row) for row in connection.execute(query)} if event_ids else set()
+    event_ids = sorted({draft.event_id for drafts in drafted for draft in drafts})
+    known: set[tuple[Any, ...]] = set()
+    for start in range(0, len(event_ids), BATCH):  # fifty messages may tell of very many events
+        part = _d.event_id.in_(event_ids[start : start + BATCH])
+        known.update(tuple(row) for row in connection.execute(select(_d.event_id, _d.channel, _d.target).where(part)))
     kept: list[list[Draft]] = []
     for drafts in drafted:
         new = {key: draft for draft in drafts if (key := _key(draft)) not in known}

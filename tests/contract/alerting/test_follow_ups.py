@@ -576,6 +576,25 @@ class TestFallback:
         assert len(seen) < 20
         assert told_to(engine) == {("ops", "pending"): 60, ("lead", "pending"): 45, ("lead", "waiting"): 5}
 
+    def test_of_groups_with_very_many_alerts_looks_in_parts_for_what_was_told(
+        self, engine: Engine, an_event: EventMaker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A database takes only so many parameters in one statement, and a digest may tell of thousands of alerts."""
+        monkeypatch.setattr(follow_ups, "BATCH", 4)
+        plan = a_plan("fallback: lead", route="{group_by: [dag], group_wait: 0s}")
+        recorded(engine, plan, NOW, *(an_event(n) for n in range(9)))
+        with engine.begin() as connection:
+            groups.flush(connection, NOW, plan)
+        asked: list[int] = []
+
+        def look(_c: object, _k: object, statement: str, parameters: Any, *_: object) -> None:
+            if "SELECT alert_delivery.event_id, alert_delivery.channel, alert_delivery.target" in statement:
+                asked.append(len(parameters))
+
+        event.listen(engine, "before_cursor_execute", look)
+        assert buried(engine, plan, NOW) == Told((Origin.FALLBACK,), ("email",))
+        assert asked == [4, 4, 1]
+
     def test_of_a_channel_that_is_down_leaves_each_turn_time_for_the_others(
         self, engine: Engine, an_event: EventMaker
     ) -> None:
