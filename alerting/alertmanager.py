@@ -19,6 +19,7 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from alerting import outbox, watchdog
+from alerting.database import BATCH
 from alerting.errors import AlertingError
 from alerting.events import AlertEvent
 from alerting.kinds import SEVERITIES, EventKind, Severity
@@ -107,13 +108,21 @@ def _numbered(connection: Connection, events: Sequence[AlertEvent]) -> list[Aler
     for number in range(2, _MOST_EPISODES + 1):
         later = {key: _at(numbered[key], number) for key in open_keys}
         signs = {key: _sign_of_later(numbered[key], later[key]) for key in open_keys}
-        query = select(alert_event.c.dedup_key).where(alert_event.c.dedup_key.in_(signs.values()))
-        known = set(connection.execute(query).scalars()) if signs else set()
+        known = _known(connection, list(signs.values()))
         open_keys = {key for key in open_keys if signs[key] in known}
         if not open_keys:
             break
         numbered |= {key: later[key] for key in open_keys}
     return list(numbered.values())
+
+
+def _known(connection: Connection, keys: Sequence[str]) -> set[str]:
+    """Those of the keys under which an event is recorded."""
+    found: set[str] = set()
+    for start in range(0, len(keys), BATCH):
+        query = select(alert_event.c.dedup_key).where(alert_event.c.dedup_key.in_(keys[start : start + BATCH]))
+        found.update(connection.execute(query).scalars())
+    return found
 
 
 def _at(event: AlertEvent, number: int) -> AlertEvent:

@@ -220,18 +220,23 @@ class Deliverer:
         """Tells the fallback receivers of what waits for a channel that has been down for too long."""
         if self._plan.routing is None:
             return self._poll_seconds
+        more = False
         for lane in self._lanes.values():
             down_for = timedelta(seconds=lane.down_for)
             if down_for and any(each.fallback for each in self._plan.routing.receivers.values()):
-                self._fall_back_from(lane.name, down_for)
-        return self._poll_seconds
+                more |= self._fall_back_from(lane.name, down_for)
+        return 0.0 if more else self._poll_seconds
 
-    def _fall_back_from(self, channel: str, down_for: timedelta) -> None:
+    def _fall_back_from(self, channel: str, down_for: timedelta) -> bool:
+        """True where there may be more: what was recorded meanwhile is to be routed, too."""
+
         def fall_back(connection: Connection, now: datetime) -> Told | None:
             return follow_ups.fall_back_from(connection, now, self._plan, channel, down_for)
 
-        while (told := transact(self._engine, fall_back)) is not None:
+        told = transact(self._engine, fall_back)
+        if told is not None:
             self._heed(told)
+        return told is not None
 
     def _heed(self, told: Told) -> None:
         """Counts what follows a message, and wakes the lanes that have it."""
@@ -244,7 +249,10 @@ class Deliverer:
     def deliver_next(self, lane: Lane, worker: Worker) -> bool:
         """lease → render → send, with no transaction open → confirm, retry or bury. True where more may be due."""
         offered = lane.take_offered()
-        leases, leased_at, pause = ([offered[0]], offered[1], None) if offered else self._lease(lane.name)
+        if offered is not None and offered.is_stale:
+            self._give_back(offered.lease)
+            offered = None
+        leases, leased_at, pause = ([offered.lease], offered.leased_at, None) if offered else self._lease(lane.name)
         for lease in leases:
             if lease.error == outbox.LEASE_RAN_OUT:  # it may have been accepted before
                 self._meter.incr("alerts.possible_duplicates", channel=lane.name)
@@ -253,6 +261,13 @@ class Deliverer:
         if pause is not None:
             lane.hold(pause.total_seconds())
         return bool(leases) and not offered  # whoever offered it has seen what else is due, and nudged for it
+
+    def _give_back(self, lease: Lease) -> None:
+        """It was leased too long ago to begin with it now, and may be leased anew."""
+        try:
+            transact(self._engine, lambda connection, now: outbox.release(connection, lease, now))
+        except SQLAlchemyError as error:  # its lease runs out
+            log.debug("nothing can be released: %s", _first_line(error))
 
     def _rate(self, channel: str) -> Limit | None:
         known = None if self._plan.routing is None else self._plan.routing.channel(channel)
@@ -366,10 +381,11 @@ class Deliverer:
     def _bury(self, lane: Lane, lease: Lease, outcome: Retry | Permanent, reason: str) -> None:
         def bury(connection: Connection, now: datetime) -> tuple[bool, datetime, Told]:
             ours = outbox.bury(connection, lease, reason)
-            if ours and self._plan.failing_after is not None and not failing.is_about_delivery(lease.event):
+            if ours and self._shows_failing(lease, outcome):
                 failing.gave_up(connection, now, lane.name, reason)
             if not ours or self._plan.routing is None:
                 return ours, now, Told()
+            follow_ups.schedule_another_try(connection, now, lease, self._plan)
             return True, now, follow_ups.fall_back(connection, now, self._plan, [lease.id])
 
         ours, buried_at, fell_back = self._write(bury)
@@ -379,6 +395,11 @@ class Deliverer:
             self._time(lane, lease, buried_at, DeliveryState.DEAD)
             self._heed(fell_back)
             log.error("delivery %d to %s is dead: %s", lease.id, lane.name, reason)
+
+    def _shows_failing(self, lease: Lease, outcome: Retry | Permanent) -> bool:
+        """A fault of our own says nothing of the channel."""
+        told = self._plan.failing_after is not None and not failing.is_about_delivery(lease.event)
+        return told and outcome.failure is not Failure.INTERNAL
 
     def _write(self, verb: Callable[[Connection, datetime], Result]) -> Result:
         """Writes an outcome down. While the lease lasts nobody else can, so a database that is away is waited for."""
@@ -400,19 +421,22 @@ class Deliverer:
             connection: Connection, now: datetime
         ) -> tuple[list[tuple[int, str]], Told, outbox.Backlog, int, datetime]:
             outbox.explain_orphans(connection, now, self._names)
+            if self._plan.failing_after is not None:
+                failing.look(connection, now, self._plan.failing_after, self._names)
             buried = outbox.bury_orphans(connection, now, self._names)
             ids = [delivery_id for delivery_id, _ in buried]
             told = follow_ups.fall_back(connection, now, self._plan, ids) if ids else Told()
             if self._plan.failing_after is not None:
                 for channel in sorted({channel for _, channel in buried}):
                     failing.gave_up(connection, now, channel, "nothing here sends through it")
-                failing.look(connection, now, self._plan.failing_after)
             groups.forget_idle(connection, now)
             return buried, told, outbox.backlog(connection), groups.count_open(connection), now
 
         buried, told, backlog, open_groups, now = transact(self._engine, measure)
         for _, channel in buried:
             self._meter.incr("alerts.dead", channel=channel)
+        if len(buried) == outbox.BURIED_AT_ONCE:
+            self._gauges_due = 0.0  # the next turn goes on with them
         self._heed(told)
         age = (now - backlog.oldest).total_seconds() if backlog.oldest else 0.0
         self._meter.gauge("alerts.groups_open", open_groups)

@@ -51,6 +51,7 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     labels: tuple[tuple[str, str], ...] = ()  # of an alert of Prometheus; its runbook_url and dashboard_url too
     note: str | None = None  # of one delivery and not stored with the event: why this receiver is told
     turn: int = 0  # of one delivery, too: how often it was told before; told again it is another message
+    told_as: str | None = None  # of one delivery, too: an escalation or a fallback to this receiver is another message
     episode: str | None = None  # what goes wrong and recovers under one name, where the fields above do not say it
 
     @property
@@ -66,6 +67,7 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
             None if self.run_id else self._moment.isoformat(),
             *(part for part in (self.subject, self.episode) if part is not None),
             *((f"turn {self.turn}",) if self.turn else ()),
+            *((self.told_as,) if self.told_as else ()),
         )
         return _digest(parts)
 

@@ -1,12 +1,14 @@
 """Channels that fail: told through the others, once while it lasts, and once when it is over.
 
 A channel fails when a message for it is given up, or has waited for longer than the settings allow. It is well again
-when it has accepted a message since then, and none waits for so long. What is told of this is no such message itself,
-so a failing pager cannot set off another alarm about the failing pager.
+when it has accepted a message since then, and none waits for so long; one that is gone from the settings, when nothing
+waits for it any more. What is told of this is no such message itself, so a failing pager cannot set off another alarm
+about the failing pager.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -31,8 +33,11 @@ def gave_up(connection: Connection, now: datetime, channel: str, reason: str) ->
     return _fails(connection, now, channel, f"A message through {channel} was given up: {reason.rstrip('.')}.")
 
 
-def look(connection: Connection, now: datetime, failing_after: timedelta) -> int:
-    """Tell channels for which messages wait for too long, and those that are well again; returns how many events."""
+def look(connection: Connection, now: datetime, failing_after: timedelta, channels: Collection[str]) -> int:
+    """Tell channels for which messages wait for too long, and those that are well again; returns how many events.
+
+    ``channels`` are those that the settings name.
+    """
     waiting = _long_waiting(connection, now - failing_after)
     failing = troubles.since(connection, [EventKind.DELIVERY_FAILING])
     told = 0
@@ -41,17 +46,21 @@ def look(connection: Connection, now: datetime, failing_after: timedelta) -> int
             minutes = (now - oldest).total_seconds() / 60
             told += _fails(connection, now, channel, f"A message has waited for {channel} for {minutes:.0f} minutes.")
     for (_, channel), since in sorted(failing.items()):
-        if channel not in waiting and _has_accepted(connection, channel, since):
-            told += _recovered(connection, now, channel)
+        if channel in waiting:
+            continue
+        if channel not in channels and not _is_waited_for(connection, channel):
+            told += _recovered(connection, now, channel, f"{channel} is no longer in the settings. ")
+        elif _has_accepted(connection, channel, since):
+            told += _recovered(connection, now, channel, f"{channel} accepts messages again. ")
     return told
 
 
 def _long_waiting(connection: Connection, before: datetime) -> dict[str, datetime]:
     """Channels with a message that was to be sent before that moment, and the oldest of them."""
     query = (
-        select(_d.channel, func.min(_d.created_at))
+        select(_d.channel, func.min(_d.waiting_since))
         .join(alert_event, _e.id == _d.event_id)
-        .where(_d.state.in_(("pending", "sending")), _d.created_at <= before, _e.kind.not_in(_ABOUT_DELIVERY))
+        .where(_d.state.in_(("pending", "sending")), _d.waiting_since <= before, _e.kind.not_in(_ABOUT_DELIVERY))
         .group_by(_d.channel)
     )
     return {row[0]: row[1] for row in connection.execute(query)}
@@ -62,6 +71,11 @@ def _has_accepted(connection: Connection, channel: str, since: datetime) -> bool
     return connection.execute(select(_d.id).where(*accepted).limit(1)).first() is not None
 
 
+def _is_waited_for(connection: Connection, channel: str) -> bool:
+    is_open = (_d.channel == channel, _d.due_at.is_not(None))
+    return connection.execute(select(_d.id).where(*is_open).limit(1)).first() is not None
+
+
 def _fails(connection: Connection, now: datetime, channel: str, summary: str) -> bool:
     if not troubles.begin(connection, now, EventKind.DELIVERY_FAILING, channel):
         return False
@@ -69,10 +83,10 @@ def _fails(connection: Connection, now: datetime, channel: str, summary: str) ->
     return bool(outbox.record(connection, [_event(EventKind.DELIVERY_FAILING, now, channel, more)]))
 
 
-def _recovered(connection: Connection, now: datetime, channel: str) -> int:
+def _recovered(connection: Connection, now: datetime, channel: str, why: str) -> int:
     if not troubles.end(connection, EventKind.DELIVERY_FAILING, [channel]):
         return 0
-    summary = f"{channel} accepts messages again. What was given up meanwhile: `windsock alerts replay`."
+    summary = f"{why}What was given up meanwhile: `windsock alerts replay`."
     return outbox.record(connection, [_event(EventKind.DELIVERY_RECOVERED, now, channel, summary)])
 
 

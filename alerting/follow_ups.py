@@ -22,23 +22,32 @@ from sqlalchemy import Connection, Row, delete, func, or_, select, update
 
 from alerting import groups, outbox, silences, throttle
 from alerting.cleaning import shorten
-from alerting.database import insert_new
+from alerting.database import BATCH, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.groups import Draft
-from alerting.kinds import KINDS, EventKind
+from alerting.kinds import KINDS, WITH_END, EventKind
 from alerting.outbox import DeliveryState, Lease
-from alerting.routes import Origin, Plan, Suppressed, SuppressedBy, Target, ways
+from alerting.routes import Origin, Plan, SuppressedBy, Target, ways
 from alerting.routing import Receiver
 from alerting.spans import span
 from alerting.tables import alert_ack, alert_delivery, alert_event, alert_follow_up
 
 MOST_AT_ONCE: Final = 50  # follow-ups, or messages that fall back, in one transaction
 REASON_LIMIT: Final = 200
-_ENDING: Final = {known.ends for known in KINDS.values() if known.ends is not None}
 _a, _d, _e, _f = alert_ack.c, alert_delivery.c, alert_event.c, alert_follow_up.c
 
 Events: TypeAlias = Sequence[tuple[int, AlertEvent]]
 ToWhom: TypeAlias = Callable[[AlertEvent], tuple[Target, ...]]
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What a receiver is to be told in one message per channel and address."""
+
+    receiver: Receiver
+    events: Events
+    to_whom: ToWhom
+    again_after: timedelta | None = None  # of a repetition: what a silence holds back now is told after so long
 
 
 @dataclass(frozen=True)
@@ -56,18 +65,34 @@ class Told:
 def schedule(connection: Connection, now: datetime, lease: Lease, plan: Plan) -> int:
     """Notes what follows a message that was delivered now; returns how many steps. In the transaction of confirm()."""
     receiver = plan.receiver(lease.receiver)
-    kinds = {event.kind for event in (lease.event, *lease.others) if event is not None}
-    due: dict[Origin, timedelta] = {}
     if receiver is None:
         return 0
-    if receiver.escalate is not None and not lease.turn and any(KINDS[kind].trouble for kind in kinds):
+    due: dict[Origin, timedelta] = {}
+    if receiver.escalate is not None and not lease.turn and any(KINDS[kind].trouble for kind in _kinds(lease)):
         due[Origin.ESCALATION] = receiver.escalate.after
-    if receiver.repeat_interval is not None and kinds & _ENDING:
+    if receiver.repeat_interval is not None and _kinds(lease) & WITH_END:
         due[Origin.REPEAT] = receiver.repeat_interval
-    rows = [{"delivery_id": lease.id, "origin": origin.value, "due_at": now + after} for origin, after in due.items()]
-    if rows:
-        connection.execute(insert_new(connection, alert_follow_up, "delivery_id", "origin").values(rows))
-    return len(rows)
+    for origin, after in due.items():
+        _note(connection, lease.id, origin, now + after)
+    return len(due)
+
+
+def schedule_another_try(connection: Connection, now: datetime, lease: Lease, plan: Plan) -> bool:
+    """What died is told again like what was delivered, where its receiver has a repeat_interval. With bury()."""
+    receiver = plan.receiver(lease.receiver)
+    if receiver is None or receiver.repeat_interval is None or not _kinds(lease) & WITH_END:
+        return False
+    _note(connection, lease.id, Origin.REPEAT, now + receiver.repeat_interval)
+    return True
+
+
+def _kinds(lease: Lease) -> set[EventKind]:
+    return {event.kind for event in (lease.event, *lease.others) if event is not None}
+
+
+def _note(connection: Connection, delivery_id: int, origin: Origin, due_at: datetime) -> None:
+    row = {"delivery_id": delivery_id, "origin": origin.value, "due_at": due_at}
+    connection.execute(insert_new(connection, alert_follow_up, "delivery_id", "origin").values(row))
 
 
 def next_due(connection: Connection) -> datetime | None:
@@ -89,30 +114,30 @@ def follow_up(connection: Connection, now: datetime, plan: Plan) -> Told | None:
     if not due:
         return None
     connection.execute(delete(alert_follow_up).where(_f.id.in_([row.id for row in due])))
-    told = Told()
+    tellings: list[Telling | None] = []
     for row in due:
         delivery = connection.execute(select(alert_delivery).where(_d.id == row.delivery_id)).one()
         receiver = plan.receiver(delivery.receiver)
         if receiver is None:
             continue  # the file changed, and nobody says any more what is to follow
-        step = _escalate if row.origin == Origin.ESCALATION else _repeat
-        told += step(connection, now, plan, delivery, receiver)
-    return told
+        step = _escalation if row.origin == Origin.ESCALATION else _repetition
+        tellings.append(step(connection, plan, delivery, receiver))
+    return _tell(connection, now, plan, [telling for telling in tellings if telling is not None])
 
 
-def _escalate(connection: Connection, now: datetime, plan: Plan, delivery: Row[Any], receiver: Receiver) -> Told:
+def _escalation(connection: Connection, plan: Plan, delivery: Row[Any], receiver: Receiver) -> Telling | None:
     to = None if receiver.escalate is None else plan.receiver(receiver.escalate.to)
     if receiver.escalate is None or to is None:
-        return Told()
+        return None
     kinds = {kind for kind, known in KINDS.items() if known.trouble}
     events = _open(connection, delivery, kinds)
     waited = span(receiver.escalate.after)
     note = f"{receiver.name} was told {waited} ago, and nobody has acknowledged it: windsock alerts ack {delivery.id}"
-    return _tell(connection, now, plan, to, events, _all_ways(plan, to, Origin.ESCALATION, note))
+    return Telling(to, events, _all_ways(plan, to, Origin.ESCALATION, note))
 
 
-def _repeat(connection: Connection, now: datetime, plan: Plan, delivery: Row[Any], receiver: Receiver) -> Told:
-    events = _newest(connection, _open(connection, delivery, _ENDING))
+def _repetition(connection: Connection, _plan: Plan, delivery: Row[Any], receiver: Receiver) -> Telling:
+    events = _newest(connection, _open(connection, delivery, WITH_END))
     turn = delivery.turn + 1
     again = Target(
         delivery.channel,
@@ -122,7 +147,7 @@ def _repeat(connection: Connection, now: datetime, plan: Plan, delivery: Row[Any
         note=f"It lasts, and nobody has acknowledged it: windsock alerts ack {delivery.id}",
         turn=turn,
     )
-    return _tell(connection, now, plan, receiver, events, lambda _: (again,))
+    return Telling(receiver, events, lambda _: (again,), receiver.repeat_interval)
 
 
 def _all_ways(plan: Plan, receiver: Receiver, origin: Origin, note: str) -> ToWhom:
@@ -132,9 +157,7 @@ def _all_ways(plan: Plan, receiver: Receiver, origin: Origin, note: str) -> ToWh
     return targets
 
 
-def _open(
-    connection: Connection, delivery: Row[Any], kinds: Iterable[EventKind | None]
-) -> list[tuple[int, AlertEvent]]:
+def _open(connection: Connection, delivery: Row[Any], kinds: Iterable[EventKind]) -> list[tuple[int, AlertEvent]]:
     """The events of a message that are of these kinds, and neither over nor acknowledged."""
     ids = _members(connection, delivery)
     connection.execute(select(_e.id).where(_e.id.in_(ids)).order_by(_e.id).with_for_update()).all()
@@ -143,7 +166,7 @@ def _open(
         .outerjoin(alert_ack, _a.event_id == _e.id)
         .where(
             _e.id.in_(ids),
-            _e.kind.in_(sorted(kind.value for kind in kinds if kind is not None)),
+            _e.kind.in_(sorted(kind.value for kind in kinds)),
             _e.ended_by.is_(None),
             _a.event_id.is_(None),
         )
@@ -166,12 +189,11 @@ def _decoded(rows: Iterable[Any]) -> list[tuple[int, AlertEvent]]:
 def _newest(connection: Connection, events: Events) -> Events:
     """Of a trouble that came several times, only the latest is told again."""
     keys = {event.episode_key for _, event in events}
-    query = select(func.max(_e.id)).where(_e.episode_key.in_(keys), _e.ended_by.is_(None), _e.kind.in_(_KINDS_ENDING))
+    query = select(func.max(_e.id)).where(
+        _e.episode_key.in_(keys), _e.ended_by.is_(None), _e.kind.in_(sorted(WITH_END))
+    )
     newest = set(connection.execute(query.group_by(_e.episode_key)).scalars()) if keys else set()
     return [(event_id, event) for event_id, event in events if event_id in newest]
-
-
-_KINDS_ENDING: Final = sorted(kind.value for kind in _ENDING if kind is not None)
 
 
 def fall_back(
@@ -181,22 +203,33 @@ def fall_back(
 
     Without it, the reason is the delivery's own error. An id stands for the whole message that it carries.
     """
-    told = Told()
     may = (_d.fell_back_at.is_(None), _d.receiver.is_not(None), _not_a_fallback())
     query = select(alert_delivery).where(_d.id.in_(delivery_ids), *may).order_by(_d.id).with_for_update()
+    tellings: list[tuple[Any, Receiver, ToWhom]] = []
     for delivery in connection.execute(query).all():
         receiver = plan.receiver(delivery.receiver)
         to = None if receiver is None or receiver.fallback is None else plan.receiver(receiver.fallback.to)
         if receiver is None or to is None:
             continue
-        members = _d.id == delivery.id if delivery.wave is None else _d.wave == delivery.wave
-        connection.execute(update(alert_delivery).where(members).values(fell_back_at=now))
         reason = shorten(why or delivery.error or "", REASON_LIMIT)
         note = f"Meant for {receiver.name}, which could not be told through {delivery.channel}: {reason}"
-        ids = _members(connection, delivery)
-        rows = connection.execute(select(_e.id, _e.payload).where(_e.id.in_(ids)).order_by(_e.id)).all()
-        told += _tell(connection, now, plan, to, _decoded(rows), _all_ways(plan, to, Origin.FALLBACK, note))
-    return told
+        tellings.append((delivery, to, _all_ways(plan, to, Origin.FALLBACK, note)))
+    events = _fallen_back(connection, now, [delivery for delivery, *_ in tellings])
+    return _tell(connection, now, plan, [Telling(to, events[row.id], to_whom) for row, to, to_whom in tellings])
+
+
+def _fallen_back(connection: Connection, now: datetime, deliveries: Sequence[Any]) -> dict[int, Events]:
+    """Marks the messages that these deliveries belong to; returns the events of each, by the delivery's id."""
+    if not deliveries:
+        return {}
+    alone = [delivery.id for delivery in deliveries if delivery.wave is None]
+    chosen = or_(_d.id.in_(alone), _d.wave.in_({delivery.wave for delivery in deliveries} - {None}))
+    connection.execute(update(alert_delivery).where(chosen).values(fell_back_at=now))
+    query = select(_d.id.label("delivery_id"), _d.wave, _e.id, _e.payload).join(alert_event, _e.id == _d.event_id)
+    members: dict[int, list[Any]] = {}
+    for row in connection.execute(query.where(chosen).order_by(_e.id)).all():
+        members.setdefault(row.delivery_id if row.wave is None else row.wave, []).append(row)
+    return {row.id: _decoded(members[row.id if row.wave is None else row.wave]) for row in deliveries}
 
 
 def _not_a_fallback() -> Any:
@@ -242,52 +275,102 @@ def _impatient(plan: Plan, down_for: timedelta) -> list[str]:
     )
 
 
-def _tell(
-    connection: Connection, now: datetime, plan: Plan, receiver: Receiver, events: Events, to_whom: ToWhom
-) -> Told:
-    """One message for each channel and address about these events, but for those that have one already.
+def _tell(connection: Connection, now: datetime, plan: Plan, tellings: Sequence[Telling]) -> Told:
+    """One message for each of these, and each channel and address, about what was not told there before.
 
-    It counts against the receiver's limit like any other; beyond it, it waits in the receiver's digest.
+    Each counts against its receiver's limit like any other message; beyond it, it waits in the receiver's digest.
     """
-    silenced = silences.active(connection, now) if events else []
-    drafts = [
-        Draft(event_id, event, replace(target, held=_silenced(event_id, event, plan, silenced)))
-        for event_id, event in events
-        for target in to_whom(event)
+    drafted = _new(connection, [_drafts_of(telling) for telling in tellings])
+    if not any(drafted):
+        return Told()
+    silenced = silences.active(connection, now)
+    drafted = [[_unless_silenced(draft, plan, silenced) for draft in drafts] for drafts in drafted]
+    late = _late(connection, now, tellings, drafted)
+    drafted = [
+        [_in_digest(draft, telling.receiver) if place in late else draft for draft in drafts]
+        for place, (telling, drafts) in enumerate(zip(tellings, drafted, strict=True))
     ]
-    drafts = _new(connection, drafts)
-    loud = [draft for draft in drafts if draft.target.held is None]
-    if loud and not throttle.take_one(connection, now, receiver.name, receiver.limit):
-        late = groups.digest_of(receiver.name, receiver.limit)
-        drafts = [
-            draft if draft.target.held else replace(draft, target=replace(draft.target, group=late)) for draft in drafts
-        ]
-        outbox.add(connection, now, drafts, plan.give_up_after)
-        return Told(_origins(loud), (), _reasons(drafts))
+    drafts = [draft for part in drafted for draft in part]
     outbox.add(connection, now, drafts, plan.give_up_after)
-    messages: dict[tuple[str, str], list[int]] = {}
-    for draft in loud:
-        messages.setdefault((draft.target.channel, draft.target.digest), []).append(draft.event_id)
-    for (channel, target), event_ids in messages.items():
-        outbox.unite(connection, channel, target, event_ids, DeliveryState.PENDING)
-    return Told(_origins(loud), tuple(channel for channel, _ in messages), _reasons(drafts))
+    channels: list[str] = []
+    for telling, part in zip(tellings, drafted, strict=True):
+        for (channel, target), event_ids in _messages(part, held=False).items():
+            if len(event_ids) > 1:
+                outbox.unite(connection, channel, target, event_ids, DeliveryState.PENDING)
+            channels.append(channel)
+        if telling.again_after is not None:
+            _try_again_later(connection, now + telling.again_after, part)
+    origins = tuple(origin for part in drafted for origin in _origins(part))
+    return Told(origins, tuple(channels), tuple(draft.target.held.by for draft in drafts if draft.target.held))
 
 
-def _silenced(event_id: int, event: AlertEvent, plan: Plan, silenced: Sequence[silences.Silence]) -> Suppressed | None:
-    return groups.why_held(event_id, event, plan, silenced, ())
+def _drafts_of(telling: Telling) -> list[Draft]:
+    return [Draft(event_id, event, target) for event_id, event in telling.events for target in telling.to_whom(event)]
 
 
-def _new(connection: Connection, drafts: Sequence[Draft]) -> list[Draft]:
-    query = select(_d.event_id, _d.channel, _d.target).where(_d.event_id.in_({draft.event_id for draft in drafts}))
-    known = {tuple(row) for row in connection.execute(query)} if drafts else set()
-    return [draft for draft in drafts if (draft.event_id, draft.target.channel, draft.target.digest) not in known]
+def _new(connection: Connection, drafted: Sequence[Sequence[Draft]]) -> list[list[Draft]]:
+    """Those of the drafts that nobody has written before; of several for the same address, the first."""
+    event_ids = sorted({draft.event_id for drafts in drafted for draft in drafts})
+    known: set[tuple[Any, ...]] = set()
+    for start in range(0, len(event_ids), BATCH):  # fifty messages may tell of very many events
+        part = _d.event_id.in_(event_ids[start : start + BATCH])
+        known.update(tuple(row) for row in connection.execute(select(_d.event_id, _d.channel, _d.target).where(part)))
+    kept: list[list[Draft]] = []
+    for drafts in drafted:
+        new = {key: draft for draft in drafts if (key := _key(draft)) not in known}
+        known |= new.keys()
+        kept.append(list(new.values()))
+    return kept
+
+
+def _key(draft: Draft) -> tuple[Any, ...]:
+    return (draft.event_id, draft.target.channel, draft.target.digest)
+
+
+def _unless_silenced(draft: Draft, plan: Plan, silenced: Sequence[silences.Silence]) -> Draft:
+    why = None if draft.event is None else groups.why_held(draft.event_id, draft.event, plan, silenced)
+    return draft if why is None else replace(draft, target=replace(draft.target, held=why))
+
+
+def _late(
+    connection: Connection, now: datetime, tellings: Sequence[Telling], drafted: Sequence[Sequence[Draft]]
+) -> set[int]:
+    """The places of those that are beyond their receiver's limit."""
+    loud: dict[str, list[int]] = {}
+    for place, drafts in enumerate(drafted):
+        if any(draft.target.held is None for draft in drafts):
+            loud.setdefault(tellings[place].receiver.name, []).append(place)
+    limits = {telling.receiver.name: telling.receiver.limit for telling in tellings}
+    allowed = throttle.take(connection, now, limits, {name: len(places) for name, places in loud.items()})
+    return {place for name, places in loud.items() for place in places[allowed[name] :]}
+
+
+def _in_digest(draft: Draft, receiver: Receiver) -> Draft:
+    if draft.target.held is not None:
+        return draft
+    return replace(draft, target=replace(draft.target, group=groups.digest_of(receiver.name, receiver.limit)))
+
+
+def _messages(drafts: Sequence[Draft], *, held: bool) -> dict[tuple[str, str], list[int]]:
+    """The events by channel and address, of those that are held back or of those that are told now."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for draft in drafts:
+        target = draft.target
+        if (target.held is not None) is held and target.group is None:
+            found.setdefault((target.channel, target.digest), []).append(draft.event_id)
+    return found
+
+
+def _try_again_later(connection: Connection, due_at: datetime, drafts: Sequence[Draft]) -> None:
+    """A silence ends, and what it held back of a repetition may last: its rows are a message that was not sent."""
+    for (channel, target), event_ids in _messages(drafts, held=True).items():
+        carrier = outbox.unite(connection, channel, target, event_ids, DeliveryState.SUPPRESSED)
+        if carrier is not None:
+            _note(connection, carrier, Origin.REPEAT, due_at)
 
 
 def _origins(drafts: Sequence[Draft]) -> tuple[Origin, ...]:
-    """One per message."""
-    ways_taken = {(draft.target.channel, draft.target.digest): draft.target.origin for draft in drafts}
+    """One per message that is told, now or in a digest."""
+    loud = [draft.target for draft in drafts if draft.target.held is None]
+    ways_taken = {(target.channel, target.digest): target.origin for target in loud}
     return tuple(origin for origin in ways_taken.values() if origin is not None)
-
-
-def _reasons(drafts: Sequence[Draft]) -> tuple[SuppressedBy, ...]:
-    return tuple(draft.target.held.by for draft in drafts if draft.target.held is not None)

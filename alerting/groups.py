@@ -103,12 +103,12 @@ def open_groups(connection: Connection, now: datetime, groups: Iterable[Group]) 
             return ids
         rows = [_group_row(wanted[key], now) for key in missing]
         connection.execute(insert_new(connection, alert_group, "group_key").values(rows))
-        query = select(_g.id, _g.group_key, _g.due_at).where(_g.group_key.in_(missing)).order_by(_g.group_key)
+        query = select(alert_group).where(_g.group_key.in_(missing)).order_by(_g.group_key)
         for row in connection.execute(query.with_for_update()).all():
             ids[row.group_key] = row.id
-            if row.due_at is None:
-                due_at = now + wanted[row.group_key].wait
-                connection.execute(update(alert_group).where(_g.id == row.id).values(due_at=due_at))
+            values = _news(row, wanted[row.group_key], now)
+            if values:
+                connection.execute(update(alert_group).where(_g.id == row.id).values(values))
     raise AssertionError("a group was forgotten again and again while it was opened")
 
 
@@ -121,6 +121,20 @@ def _group_row(group: Group, now: datetime) -> dict[str, Any]:
         "interval_seconds": group.interval.total_seconds(),
         "wait_seconds": group.wait.total_seconds(),
     }
+
+
+def _news(row: Row[Any], group: Group, now: datetime) -> dict[str, Any]:
+    """What is to be written to a group's row: one that was idle becomes due, and a file that changed holds at once."""
+    if row.due_at is None:
+        known: dict[str, Any] = {"due_at": now + group.wait}
+    elif (row.wait_seconds, row.interval_seconds) == (group.wait.total_seconds(), group.interval.total_seconds()):
+        return {}
+    else:
+        soonest = now + group.wait
+        if row.waved_at is not None:
+            soonest = max(soonest, row.waved_at + group.interval)
+        known = {"due_at": min(row.due_at, soonest)}
+    return known | {"wait_seconds": group.wait.total_seconds(), "interval_seconds": group.interval.total_seconds()}
 
 
 def join_runs(connection: Connection, drafts: Sequence[Draft], ids: dict[str, int]) -> None:
@@ -141,32 +155,44 @@ def join_runs(connection: Connection, drafts: Sequence[Draft], ids: dict[str, in
 def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
     """Forms the wave of one group that is due; None where none is.
 
-    1. Lock the group that has been due for longest; one that another deliverer has locked is passed over.
+    1. Lock the pace of the receiver whose group has been due for longest, as a router does before it locks groups, and
+       then the group; one that another deliverer has locked is passed over.
     2. Lock what waits in it, at most WAVE_MOST; hold back what was silenced, or explained by a trouble, meanwhile.
     3. Beyond the receiver's limit, move the rest to its digest instead.
     4. Make one message for each channel and address.
     5. Say when to look again: at once where there is more, after the interval, or not until an event comes.
     """
-    query = select(alert_group).where(_g.due_at <= now).order_by(_g.due_at, _g.id).limit(1)
-    group = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
+    group = _locked(connection, now, plan)
     if group is None:
         return None
     members = _waiting(connection, group.id)
     held = _held(connection, now, group.id, members, plan)
     told = [member for member in members if member.id not in held]
     for member_id, why in held.items():
-        values: dict[str, Any] = {"state": "suppressed", "error": why.reason}
+        values: dict[str, Any] = {"state": "suppressed", "error": why.reason, "held_by": why.by.value}
         connection.execute(update(alert_delivery).where(_d.id == member_id).values(values))
     limit = _limit(group, plan)
     channels: tuple[str, ...] = ()
     if told and limit and not throttle.take_one(connection, now, group.receiver, limit):
         _move(connection, told, open_groups(connection, now, [digest_of(group.receiver, limit)]))
     else:
-        channels = _send(connection, now, told)
+        channels = _send(connection, now, told, plan.give_up_after)
     values = {"due_at": _next_wave(group, now, len(members)), "waved_at": now}
     connection.execute(update(alert_group).where(_g.id == group.id).values(values))
     silenced = sum(why.by is SuppressedBy.SILENCE for why in held.values())
     return Wave(channels, silenced, len(held) - silenced)
+
+
+def _locked(connection: Connection, now: datetime, plan: Plan) -> Row[Any] | None:
+    due = select(alert_group).where(_g.due_at <= now).order_by(_g.due_at, _g.id).limit(1)
+    if plan.routing is not None and plan.routing.limits:
+        first = connection.execute(due).one_or_none()
+        if first is None:
+            return None
+        if first.receiver in plan.routing.limits:
+            throttle.lock(connection, now, [first.receiver])
+        due = due.where(_g.receiver == first.receiver)
+    return connection.execute(due.with_for_update(skip_locked=True)).one_or_none()
 
 
 def _waiting(connection: Connection, group_id: int) -> list[Member]:
@@ -193,9 +219,10 @@ def _held(
     silenced = silences.active(connection, now) if members else []
     rules = plan.inhibitions if members else ()
     kinds = _kinds_waiting(connection, group_id) if rules else set()
-    sources = inhibitions.open_sources(connection, now, rules, plan.severity) if concerns(rules, kinds) else []
-    if not silenced and not sources:
+    found = inhibitions.open_sources(connection, now, rules, plan.severity) if concerns(rules, kinds) else []
+    if not silenced and not found:
         return {}
+    sources = inhibitions.Sources(rules, found)
     reasons: dict[int, Suppressed] = {}
     for start in range(0, len(members), BATCH):
         part = members[start : start + BATCH]
@@ -204,8 +231,10 @@ def _held(
         for row in part:
             event = events.get(row.event_id)
             why = None if event is None else why_held(row.event_id, event, plan, silenced, sources)
-            if why is not None:
+            if why is not None and event is not None:
                 reasons[row.id] = why
+                if why.by is SuppressedBy.INHIBITED:
+                    sources.drop(row.event_id, labels_of(event, plan.severity))  # so that no two hold each other back
     return reasons
 
 
@@ -225,7 +254,7 @@ def why_held(
     event: AlertEvent,
     plan: Plan,
     silenced: Sequence[silences.Silence],
-    sources: Sequence[inhibitions.Source],
+    sources: inhibitions.Sources | None = None,
 ) -> Suppressed | None:
     """The silence, or else the open trouble, for which an event is not told."""
     if event.kind is EventKind.TEST:
@@ -234,7 +263,7 @@ def why_held(
     silence = silence_of(labels, silenced)
     if silence is not None:
         return silence
-    source = inhibitions.inhibitor(event_id, event, labels, plan.inhibitions, sources)
+    source = None if sources is None else sources.inhibitor(event_id, event, labels)
     return None if source is None else Suppressed(f"inhibited by {source.name}", SuppressedBy.INHIBITED)
 
 
@@ -250,12 +279,20 @@ def _move(connection: Connection, members: Sequence[Member], ids: dict[str, int]
         connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(group_id=group_id))
 
 
-def _send(connection: Connection, now: datetime, members: Sequence[Member]) -> tuple[str, ...]:
-    """One message per channel and address; its first row carries it and is due."""
+def _send(
+    connection: Connection, now: datetime, members: Sequence[Member], give_up_after: timedelta
+) -> tuple[str, ...]:
+    """One message per channel and address; its first row carries it and is due.
+
+    Its age counts from now: it has waited until here on purpose.
+    """
     by_target: dict[tuple[str, str], list[int]] = {}
     for row in members:
         by_target.setdefault((row.channel, row.target), []).append(row.id)
     for ids in by_target.values():
+        for part in _parts(ids):
+            age = {"waiting_since": now, "give_up_at": now + give_up_after}
+            connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(age))
         first = {"state": "pending", "due_at": now}
         connection.execute(update(alert_delivery).where(_d.id == ids[0]).values(first))
         form_wave(connection, ids)

@@ -73,6 +73,6 @@ def oldest_untold(connection: Connection) -> datetime | None:
     """
     unrouted = select(func.min(_e.occurred_at)).where(_e.routed_at.is_(None))
     is_open = _d.state.in_((DeliveryState.PENDING, DeliveryState.SENDING))
-    undelivered = select(func.min(_d.created_at)).where(is_open, _d.channel != GRAFANA)
+    undelivered = select(func.min(_d.waiting_since)).where(is_open, _d.channel != GRAFANA)
     found = [connection.execute(query).scalar() for query in (unrouted, undelivered)]
     return min((moment for moment in found if moment is not None), default=None)

@@ -137,3 +137,6 @@ KINDS: Final[Mapping[EventKind, Kind]] = {
     EventKind.NOTIFIED: Kind(verdict="Notice", short="notice", severity="info", trouble=False, mail=True, chat=True),
     EventKind.TEST: Kind(verdict="Test alert", short="test", severity="info", trouble=False, mail=True, chat=True),
 }
+
+# A trouble of these kinds is open until an event of another kind ends it.
+WITH_END: Final = frozenset(known.ends for known in KINDS.values() if known.ends is not None)

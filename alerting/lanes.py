@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 # Beyond so many threads written off and not back, none is added: each holds memory and a socket.
 MOST_WRITTEN_OFF: Final = 8
+OFFER_SECONDS: Final = 5.0  # a thread that comes later than this to what was leased for it gives it back
 
 
 @dataclass(eq=False)
@@ -32,6 +33,20 @@ class Worker:
     thread: threading.Thread | None = None
     busy_since: float | None = None
     written_off: bool = False
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A message that was leased for a lane before one of its threads was there to send it."""
+
+    lease: Lease
+    leased_at: datetime
+    made_at: float  # monotonic
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether so much of the lease is gone that somebody else might take it before it is sent."""
+        return time.monotonic() - self.made_at > OFFER_SECONDS
 
 
 @dataclass(eq=False)
@@ -53,7 +68,7 @@ class Lane:
         self._changed = threading.Condition()
         self._workers: list[Worker] = []
         self._wanted = 0  # how many threads should look for work
-        self._offered: deque[tuple[Lease, datetime]] = deque()  # leased for us already, and when
+        self._offered: deque[Offer] = deque()
         self._again_at: float | None = None  # monotonic; when a retry of ours is due
         self._open_since: float | None = None  # monotonic
         self._held_until = 0.0  # monotonic; the channel has had as many messages as it may in its window
@@ -96,11 +111,11 @@ class Lane:
     def offer(self, lease: Lease, leased_at: datetime) -> None:
         """Send this next: whoever routed it has leased it for this lane, which has a thread to spare."""
         with self._changed:
-            self._offered.append((lease, leased_at))
+            self._offered.append(Offer(lease, leased_at, time.monotonic()))
             self._want(1)
 
-    def take_offered(self) -> tuple[Lease, datetime] | None:
-        """What was leased for this lane, if anything, and when."""
+    def take_offered(self) -> Offer | None:
+        """What was leased for this lane, if anything."""
         with self._changed:
             return self._offered.popleft() if self._offered else None
 

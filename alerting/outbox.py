@@ -30,6 +30,7 @@ from alerting.tables import alert_ack, alert_delivery, alert_event
 
 _HOLDER: Final = 18  # characters of a token that name the holder
 _TOKEN: Final = 36
+BURIED_AT_ONCE: Final = 50  # messages in one transaction: each may have a fallback
 MAIL_OFF: Final = "mail is off because no SMTP server is set: set WINDSOCK__SMTP__SMTP_HOST"
 ANNOTATIONS_OFF: Final = "annotations are off because no token is set: set WINDSOCK__GRAFANA__TOKEN"
 _ELSEWHERE: Final = (
@@ -186,7 +187,7 @@ def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500) -
     5. Mark the events. All writing passes over what is there already, so a second router does no harm.
     """
     query = (
-        select(_e.id, _e.payload)
+        select(_e.id, _e.payload, _e.ended_by)
         .where(_e.routed_at.is_(None))
         .order_by(_e.id)
         .limit(limit)
@@ -199,7 +200,8 @@ def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500) -
     endings = {event_id: event for event_id, event in events if event is not None and KINDS[event.kind].ends}
     silenced = silences.active(connection, now)
     others = [(event_id, event) for event_id, event in events if event_id not in endings]
-    drafts, rows = _add(connection, now, _drafts(connection, now, others, plan, silenced), plan)
+    over = {row.id for row in found if row.ended_by is not None}
+    drafts, rows = _add(connection, now, _drafts(connection, now, others, plan, silenced, over), plan)
     if endings:
         told = recoveries.end_episodes(connection, endings, plan)
         ends = [Draft(key, event, target) for key, event in endings.items() for target in told[key]]
@@ -220,35 +222,36 @@ def _drafts(
     events: Sequence[tuple[int, AlertEvent | None]],
     plan: Plan,
     silenced: Sequence[silences.Silence],
+    over: set[int],
 ) -> list[Draft]:
+    """``over`` are those of the events that were ended before they were routed: nothing is explained by them."""
+    told = [(event_id, event, _targets(event, plan, silenced)) for event_id, event in events]
     kinds = {event.kind for _, event in events if event is not None}
-    rules = plan.inhibitions if inhibitions.concerns(plan.inhibitions, kinds) else ()
-    sources = inhibitions.open_sources(connection, now, rules, plan.severity) if rules else []
-    return [
-        Draft(event_id, event, target)
-        for event_id, event in events
-        for target in _targets(event_id, event, plan, silenced, sources)
-    ]
+    if inhibitions.concerns(plan.inhibitions, kinds):
+        rules, severity = plan.inhibitions, plan.severity
+        sources = inhibitions.Sources(rules, inhibitions.open_sources(connection, now, rules, severity))
+        fresh = [(key, event, targets) for key, event, targets in told if event is not None and key not in over]
+        inhibitions.add_fresh(fresh, sources, severity, now - inhibitions.MOST_OPEN)
+        told = [(key, event, _unless_explained(key, event, targets, plan, sources)) for key, event, targets in told]
+    return [Draft(event_id, event, target) for event_id, event, targets in told for target in targets]
 
 
-def _targets(
-    event_id: int,
-    event: AlertEvent | None,
-    plan: Plan,
-    silenced: Sequence[silences.Silence],
-    sources: Sequence[inhibitions.Source],
-) -> tuple[Target, ...]:
+def _targets(event: AlertEvent | None, plan: Plan, silenced: Sequence[silences.Silence]) -> tuple[Target, ...]:
     if event is None:
         return (Target("", held=Suppressed("this version cannot read the event")),)
     targets = match(event, plan, silenced)
-    if isinstance(targets, Suppressed):
-        return (Target("", held=targets),)
-    why = groups.why_held(event_id, event, plan, (), sources) if sources else None
+    return (Target("", held=targets),) if isinstance(targets, Suppressed) else targets
+
+
+def _unless_explained(
+    event_id: int, event: AlertEvent | None, targets: tuple[Target, ...], plan: Plan, sources: inhibitions.Sources
+) -> tuple[Target, ...]:
+    why = None if event is None else groups.why_held(event_id, event, plan, (), sources)
     return targets if why is None else hold(targets, why)
 
 
 def _unless_silenced(draft: Draft, plan: Plan, silenced: Sequence[silences.Silence]) -> Draft:
-    why = None if draft.event is None else groups.why_held(draft.event_id, draft.event, plan, silenced, ())
+    why = None if draft.event is None else groups.why_held(draft.event_id, draft.event, plan, silenced)
     return draft if why is None else replace(draft, target=hold((draft.target,), why)[0])
 
 
@@ -278,11 +281,13 @@ def _delivery_row(draft: Draft, now: datetime, give_up_after: timedelta, ids: di
     group_id = None if target.group is None else ids[target.group.key]
     if target.held is not None:
         row = _row(target, DeliveryState.SUPPRESSED, None, target.held.reason)
+        row["held_by"] = target.held.by.value
     elif group_id is not None:
         row = _row(target, DeliveryState.WAITING, None, None)
     else:
         row = _row(target, DeliveryState.PENDING, now, None)
-    common = {"event_id": draft.event_id, "attempts": 0, "created_at": now, "give_up_at": now + give_up_after}
+    age = {"created_at": now, "waiting_since": row["due_at"], "give_up_at": now + give_up_after}
+    common = {"event_id": draft.event_id, "attempts": 0, **age}
     why = {"receiver": target.receiver, "origin": target.origin and target.origin.value, "note": target.note}
     return common | row | why | {"group_id": group_id}
 
@@ -295,6 +300,7 @@ def _row(target: Target, state: DeliveryState, due_at: datetime | None, error: s
         "state": state.value,
         "due_at": due_at,
         "error": error,
+        "held_by": None,
         "turn": target.turn,
     }
 
@@ -350,7 +356,7 @@ def end_leases_of(connection: Connection, now: datetime, holder: str) -> int:
 
 _LEASED: Final = (
     *(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error),
-    *(_d.receiver, _d.turn, _d.note, _d.wave),
+    *(_d.receiver, _d.turn, _d.note, _d.origin, _d.wave),
 )
 
 
@@ -382,7 +388,7 @@ def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Leas
 
 def _others(connection: Connection, wave: int) -> tuple[AlertEvent, ...]:
     query = (
-        select(_e.payload, _d.note, _d.turn)
+        select(_e.payload, _d.receiver, _d.turn, _d.note, _d.origin)
         .join(alert_delivery, _e.id == _d.event_id)
         .where(_d.wave == wave, _d.id != wave)
         .order_by(_d.id)
@@ -395,7 +401,8 @@ def _told(row: Any) -> AlertEvent | None:
     event = decode(row.payload)
     if event is None or (row.note is None and not row.turn):
         return event
-    return msgspec.structs.replace(event, note=row.note, turn=row.turn)
+    told_as = None if row.note is None else f"{row.origin} to {row.receiver}"
+    return msgspec.structs.replace(event, note=row.note, turn=row.turn, told_as=told_as)
 
 
 def confirm(
@@ -434,7 +441,9 @@ def _keep_refused(
     row |= {"attempts": lease.attempts, "give_up_at": lease.give_up_at}
     members = (_d.id == lease.id,) if lease.wave is None else (_d.wave == lease.wave,)
     origins = connection.execute(
-        select(_d.event_id, _d.created_at, _d.receiver, _d.group_id, _d.origin, _d.note).where(*members).order_by(_d.id)
+        select(*(_d.event_id, _d.created_at, _d.waiting_since), *(_d.receiver, _d.group_id, _d.origin, _d.note))
+        .where(*members)
+        .order_by(_d.id)
     ).mappings()
     rows = [row | dict(origin) for origin in origins]
     for start in range(0, len(rows), BATCH):
@@ -444,10 +453,17 @@ def _keep_refused(
         unite(connection, lease.channel, row["target"], [origin["event_id"] for origin in rows], state)
 
 
-def unite(connection: Connection, channel: str, target: str, event_ids: Sequence[int], state: DeliveryState) -> None:
-    """Makes one message of the deliveries of these events to one address."""
+def unite(
+    connection: Connection, channel: str, target: str, event_ids: Sequence[int], state: DeliveryState
+) -> int | None:
+    """Makes one message of the deliveries of these events to one address; returns the id of the row that carries it.
+
+    None where none of them is in this state.
+    """
     chosen = (_d.channel == channel, _d.target == target, _d.event_id.in_(event_ids), _d.state == state.value)
-    groups.form_wave(connection, connection.execute(select(_d.id).where(*chosen).order_by(_d.id)).scalars().all())
+    ids = connection.execute(select(_d.id).where(*chosen).order_by(_d.id)).scalars().all()
+    groups.form_wave(connection, ids)
+    return ids[0] if ids else None
 
 
 def _settle_others(connection: Connection, lease: Lease, **values: Any) -> None:
@@ -498,12 +514,13 @@ def explain_orphans(connection: Connection, now: datetime, channels: Sequence[st
 
 
 def bury_orphans(connection: Connection, now: datetime, channels: Sequence[str]) -> list[tuple[int, str]]:
-    """Gives up pending deliveries that are past their age and belong to none of these channels.
+    """Gives up pending deliveries that are past their age and belong to none of these channels, BURIED_AT_ONCE at most.
 
     Returns the ids of those that carried a message, each with its channel.
     """
     chosen = (_d.state == DeliveryState.PENDING, _d.channel.not_in(channels), _d.give_up_at <= now)
-    found = connection.execute(select(_d.id, _d.channel).where(*chosen).with_for_update(skip_locked=True)).all()
+    query = select(_d.id, _d.channel).where(*chosen).order_by(_d.id).limit(BURIED_AT_ONCE)
+    found = connection.execute(query.with_for_update(skip_locked=True)).all()
     if found:
         error = literal("given up: ") + _missing() + literal(f", {REPLAY}")
         dead = {"state": DeliveryState.DEAD.value, "due_at": None, "error": error}
@@ -537,7 +554,8 @@ def replay(
         chosen |= (_d.state == DeliveryState.PENDING) & _d.channel.not_in([*receivers, to, EMAIL, GRAFANA])
     if ids is not None:
         chosen &= _d.id.in_(_with_their_waves(connection, list(ids)))
-    values: dict[str, Any] = {"state": "pending", "due_at": now, "attempts": 0, "give_up_at": now + give_up_after}
+    values: dict[str, Any] = {"state": "pending", "due_at": now, "attempts": 0}
+    values |= {"waiting_since": now, "give_up_at": now + give_up_after}
     if to is not None:
         chosen &= _d.id.in_(_movable(connection, chosen, to))
         values["channel"] = to

@@ -20,7 +20,7 @@ from alerting.tables import alert_delivery, alert_event, alert_group
 
 _d, _e, _g = alert_delivery.c, alert_event.c, alert_group.c
 # Dead and suppressed deliveries told nobody.
-_TOLD: Final = ("pending", "sending", "delivered", "waiting")
+TOLD: Final = ("pending", "sending", "delivered", "waiting")
 _UNTOLD: Final = Suppressed("nobody was told of what this ends")
 _UNWANTED: Final = "{} is not told of ends: send_resolved is false"
 
@@ -65,16 +65,21 @@ def _deliveries(endings: Mapping[int, AlertEvent]) -> Any:
         .select_from(
             alert_event.join(alert_delivery, _d.event_id == _e.id).outerjoin(alert_group, _g.id == _d.group_id)
         )
-        .where(_e.episode_key.in_(keys), _e.ended_by.in_(list(endings)), _d.state.in_(_TOLD))
+        .where(_e.episode_key.in_(keys), _e.ended_by.in_(list(endings)), _d.state.in_(TOLD))
         .order_by(_d.id)
     )
 
 
 def _targets(told: Sequence[Row[Any]], plan: Plan) -> tuple[Target, ...]:
-    """Each way once, whichever and however many of the troubles went there."""
+    """Each way once, whichever and however many of the troubles went there.
+
+    Where two receivers share a way, and one of them does not want ends, it is the other's.
+    """
     found: dict[tuple[str, str], Target] = {}
     for row in told:
-        found.setdefault((row.channel, row.address), _target(row, plan))
+        key, target = (row.channel, row.address), _target(row, plan)
+        if key not in found or (found[key].held and not target.held):
+            found[key] = target
     return tuple(found.values()) or (Target("", held=_UNTOLD),)
 
 

@@ -79,7 +79,7 @@ alert_event = Table(
     Index("ix_alert_event_unrouted", "routed_at", "id"),  # route(): events without deliveries
     Index("ix_alert_event_dag", "dag_id", "id"),  # alerts list --dag
     Index("ix_alert_event_episode", "episode_key", "id"),  # recoveries.end_episodes()
-    Index("ix_alert_event_open", "kind", "ended_by", "id"),  # inhibitions.hold(), acks.find_open()
+    Index("ix_alert_event_open", "kind", "ended_by", "occurred_at"),  # inhibitions, acks.find_open()
 )
 
 # Who has seen an alert: it is neither escalated nor repeated any more.
@@ -114,7 +114,9 @@ alert_delivery = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("error", LongText),  # why the last attempt failed, or why nobody is told; without secrets
     Column("created_at", UtcDateTime, nullable=False),
-    Column("give_up_at", UtcDateTime, nullable=False),  # a retry after this moment is a death; replay() moves it
+    Column("waiting_since", UtcDateTime),  # when it was to be sent first, or again by replay(); NULL in a group
+    # A retry after this moment is a death. It counts from waiting_since, however long a group made it wait before.
+    Column("give_up_at", UtcDateTime, nullable=False),
     Column("delivered_at", UtcDateTime),
     Column("receiver", String(64)),  # of alerting.yml; NULL where the settings decided
     Column("group_id", BigKey),  # the alert_group that it waits in, or went out with
@@ -123,6 +125,7 @@ alert_delivery = Table(
     Column("note", LongText),  # what the message says of that
     Column("turn", Integer, nullable=False, default=0, server_default="0"),  # how often this was told here before
     Column("fell_back_at", UtcDateTime),  # when it went to the fallback receiver, too
+    Column("held_by", String(16)),  # what suppressed it: a SuppressedBy; error has the words
     UniqueConstraint("event_id", "channel", "target", name="uq_alert_delivery_target"),
     CheckConstraint(
         "(state IN ('pending', 'sending')) = (due_at IS NOT NULL)", name="ck_alert_delivery_due_while_open"
@@ -134,6 +137,7 @@ alert_delivery = Table(
     Index("ix_alert_delivery_count", "channel", "state", "created_at"),  # metastore exporter: counts and oldest
     Index("ix_alert_delivery_group", "group_id", "state", "id"),  # groups.flush()
     Index("ix_alert_delivery_wave", "wave", "id"),  # the members of one message
+    Index("ix_alert_delivery_accepted", "channel", "delivered_at"),  # failing.look()
 )
 
 # What is to be done later about a message that was delivered, unless somebody acknowledges it or it is over.

@@ -31,7 +31,7 @@ def take(
     names = sorted(name for name in wanted if name in limits)
     if not names:
         return dict(wanted)
-    known = _locked(connection, now, names)
+    known = lock(connection, now, names)
     allowed = dict(wanted)
     for name in names:
         start, told = known[name]
@@ -57,7 +57,8 @@ def pause(connection: Connection, now: datetime, channel: str, rate: Limit) -> t
     return start + rate.per - now
 
 
-def _locked(connection: Connection, now: datetime, names: list[str]) -> dict[str, tuple[datetime, int]]:
+def lock(connection: Connection, now: datetime, names: list[str]) -> dict[str, tuple[datetime, int]]:
+    """Locks the rows of these receivers, new ones too; returns when the window of each began and what it was told."""
     query = select(alert_pace).where(_p.receiver.in_(names)).order_by(_p.receiver).with_for_update()
     known = {row.receiver: (row.window_start, row.messages) for row in connection.execute(query)}
     missing = [name for name in names if name not in known]

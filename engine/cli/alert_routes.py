@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from alerting.channels.email import SmtpConfig
     from alerting.events import AlertEvent
-    from alerting.inhibitions import Source
+    from alerting.inhibitions import Sources
     from alerting.matchers import Matcher
     from alerting.outbox import Entry
     from alerting.routes import Plan, Suppressed, Target
@@ -241,7 +241,7 @@ class _Standing:
     """What holds back at this moment."""
 
     silences: tuple[Silence, ...] = ()
-    sources: tuple[Source, ...] = ()
+    sources: Sources | None = None
 
 
 def _inhibited(event: AlertEvent, plan: Plan, standing: _Standing) -> Suppressed | None:
@@ -260,8 +260,9 @@ def _standing(plan: Plan) -> _Standing:
     try:
         with open_store() as store, store.read() as connection:
             now = database_now(connection)
-            sources = inhibitions.open_sources(connection, now, plan.inhibitions, plan.severity)
-            return _Standing(tuple(silences.active(connection, now)), tuple(sources))
+            found = inhibitions.open_sources(connection, now, plan.inhibitions, plan.severity)
+            sources = inhibitions.Sources(plan.inhibitions, found)
+            return _Standing(tuple(silences.active(connection, now)), sources)
     except (MetastoreError, SQLAlchemyError) as error:
         told = str(error).splitlines()[0]
         click.echo(f"windsock: silences and open troubles are not looked at: {told}", err=True)

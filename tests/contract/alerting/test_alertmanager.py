@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, event, select
 
 from alerting import alertmanager, watchdog
 from alerting.alertmanager import PayloadError, Received
@@ -74,6 +74,23 @@ def test_an_alert_becomes_an_event_that_says_what_where_since_when_and_what_to_d
         "runbook_url": "http://localhost:8080/runbooks/WindsockQueueStuck.md",
         "dashboard_url": "http://localhost:3000/d/windsock-work",
     }
+
+
+def test_a_body_with_very_many_alerts_is_looked_up_in_parts(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database takes only so many parameters in one statement."""
+    monkeypatch.setattr(alertmanager, "BATCH", 2)
+    many = [an_alert(fingerprint=f"{n:016x}") for n in range(5)]
+    call(engine, *many)
+    asked: list[int] = []
+
+    def look(_c: object, _k: object, statement: str, parameters: Any, *_: object) -> None:
+        if statement.startswith("SELECT alert_event.dedup_key"):
+            asked.append(len(parameters))
+
+    event.listen(engine, "before_cursor_execute", look)
+    ends = [end | {"fingerprint": alert["fingerprint"]} for end, alert in zip([an_end()] * 5, many, strict=True)]
+    assert call(engine, *ends) == Received(alerts=5, new=5, watchdog=False)
+    assert asked == [2, 2, 1]
 
 
 def test_what_alertmanager_repeats_is_one_event_and_its_end_another(engine: Engine) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select
 
 from alerting import failing, outbox
 from alerting.channels import Delivered, Failure, Message, Permanent
-from alerting.database import connect
+from alerting.database import connect, transact
 from alerting.deliver import Deliverer
 from alerting.events import AlertEvent, decode
 from alerting.kinds import EventKind
@@ -23,7 +23,8 @@ from tests.integration.alerting.running import Meter, NoMail, Running, at_work, 
 EventMaker = Callable[..., AlertEvent]
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 AFTER = timedelta(minutes=15)
-PLAN = Plan(("chat", "pager"), failing_after=AFTER)
+CHANNELS = ("chat", "pager")
+PLAN = Plan(CHANNELS, failing_after=AFTER)
 
 
 class Receiver:
@@ -63,9 +64,9 @@ def wait_for_delivery(engine: Engine, an_event: EventMaker) -> None:
 
 def test_a_channel_for_which_a_message_waits_too_long_is_told_once(engine: Engine, an_event: EventMaker) -> None:
     wait_for_delivery(engine, an_event)
-    assert act(engine, failing.look, NOW + AFTER - timedelta(seconds=1), AFTER) == 0
+    assert act(engine, failing.look, NOW + AFTER - timedelta(seconds=1), AFTER, CHANNELS) == 0
     later = NOW + AFTER + timedelta(minutes=1)
-    assert [act(engine, failing.look, later, AFTER) for _ in range(2)] == [2, 0]
+    assert [act(engine, failing.look, later, AFTER, CHANNELS) for _ in range(2)] == [2, 0]
     told = recorded(engine, EventKind.DELIVERY_FAILING)
     assert [event.subject for event in told] == ["chat", "pager"]
     assert told[0].summary is not None
@@ -77,15 +78,42 @@ def test_it_is_told_to_be_well_once_it_has_accepted_something_and_nothing_waits(
 ) -> None:
     wait_for_delivery(engine, an_event)
     later = NOW + AFTER * 2
-    act(engine, failing.look, later, AFTER)
+    act(engine, failing.look, later, AFTER, CHANNELS)
     (lease,) = act(engine, outbox.lease, later, AFTER, 1, ["chat"])
-    act(engine, failing.look, later, AFTER)
+    act(engine, failing.look, later, AFTER, CHANNELS)
     assert recorded(engine, EventKind.DELIVERY_RECOVERED) == []
     assert act(engine, outbox.confirm, lease, later + timedelta(seconds=1))
-    assert [act(engine, failing.look, later + timedelta(seconds=2), AFTER) for _ in range(2)] == [1, 0]
+    assert [act(engine, failing.look, later + timedelta(seconds=2), AFTER, CHANNELS) for _ in range(2)] == [1, 0]
     (well,) = recorded(engine, EventKind.DELIVERY_RECOVERED)
     assert well.subject == "chat"
     assert well.episode_key == recorded(engine, EventKind.DELIVERY_FAILING)[0].episode_key
+
+
+def test_a_channel_that_is_gone_from_the_settings_fails_until_nothing_waits_for_it(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    wait_for_delivery(engine, an_event)
+    later = NOW + AFTER * 2
+    assert [act(engine, failing.look, later, AFTER, ["pager"]) for _ in range(2)] == [2, 0]
+    act(engine, outbox.bury_orphans, NOW + timedelta(days=2), ["pager"])
+    assert [act(engine, failing.look, later, AFTER, ["pager"]) for _ in range(2)] == [1, 0]
+    (over,) = recorded(engine, EventKind.DELIVERY_RECOVERED)
+    assert over.summary is not None
+    assert over.summary.startswith("chat is no longer in the settings.")
+
+
+def test_a_fault_of_our_own_is_not_the_channels(engine: Engine, an_event: EventMaker) -> None:
+    receiver = Receiver("chat", accepts=True)
+    plan = Plan(("chat",), failing_after=AFTER)
+    subject = Deliverer(engine, [receiver, NoMail()], Renderer(lambda *_: [], str), plan, poll_seconds=0.05)
+    world = Running(engine, Meter())
+    act(engine, outbox.record, [an_event(0, emails=())])
+    transact(engine, lambda connection, now: outbox.route(connection, now, plan))
+    with engine.begin() as connection:  # a version that is newer wrote it
+        connection.execute(alert_event.update().values(payload="{}"))
+    with at_work(subject, world):
+        world.until(dead=1)
+    assert len(history(engine)) == 1
 
 
 def test_three_that_look_at_once_tell_it_once(engine: Engine, an_event: EventMaker) -> None:
@@ -96,7 +124,7 @@ def test_three_that_look_at_once_tell_it_once(engine: Engine, an_event: EventMak
         mine = connect(engine.url.render_as_string(hide_password=False))
         barrier.wait(10)
         with mine.begin() as connection:
-            failing.look(connection, NOW + AFTER * 2, AFTER)
+            failing.look(connection, NOW + AFTER * 2, AFTER, CHANNELS)
         mine.dispose()
 
     threads = [threading.Thread(target=look) for _ in range(3)]
@@ -110,7 +138,7 @@ def test_three_that_look_at_once_tell_it_once(engine: Engine, an_event: EventMak
 def test_what_tells_of_a_failing_channel_is_no_reason_to_tell_again(engine: Engine) -> None:
     act(engine, failing.gave_up, NOW, "chat", "no such room")
     act(engine, outbox.route, NOW, PLAN)
-    assert act(engine, failing.look, NOW + AFTER * 9, AFTER) == 0
+    assert act(engine, failing.look, NOW + AFTER * 9, AFTER, CHANNELS) == 0
 
 
 def test_a_death_is_told_through_the_other_channels_only(engine: Engine, an_event: EventMaker) -> None:

@@ -12,22 +12,30 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, select
 
-from alerting import acks, follow_ups, groups, outbox, silences
+from alerting import acks, follow_ups, groups, inhibitions, outbox, silences
 from alerting.config import read
 from alerting.database import transact
+from alerting.deliver import Deliverer
 from alerting.errors import AlertingError
 from alerting.events import AlertEvent
 from alerting.follow_ups import Told
+from alerting.inhibitions import Source
 from alerting.kinds import EventKind
-from alerting.matchers import parse_matcher
+from alerting.matchers import DEFAULT_SEVERITY, labels_of, parse_matcher
 from alerting.outbox import Entry, Lease, Refusal
+from alerting.render import Renderer
 from alerting.routes import Origin, Plan, SuppressedBy
+from alerting.routing import BUILT_IN_INHIBITIONS
 from alerting.tables import alert_delivery, alert_event, alert_follow_up
 from tests.contract.alerting.conftest import NOW
+from tests.integration.alerting.running import NoMail
 
 EventMaker = Callable[..., AlertEvent]
 MINUTE = timedelta(minutes=1)
 ESCALATING = "escalate: {after: 10m, to: lead}"
+ROOM = ("ops", "lead")
+GROUPED = ("event", "dag")
+BY_RUN = "inhibit: [{source_matchers: event=run_failed, target_matchers: event=task_failed, equal: [dag, run]}]"
 
 
 def a_plan(ops: str = "", top: str = "", route: str = "{receiver: ops}", lead: str = "") -> Plan:
@@ -158,7 +166,30 @@ class TestEscalation:
         assert lease.event.note == (
             f"ops was told 10m ago, and nobody has acknowledged it: windsock alerts ack {first.id}"
         )
-        assert lease.event.dedup_key == an_event(1).dedup_key
+        assert lease.event.episode_key == an_event(1).episode_key
+
+    def test_is_another_message_than_the_first_and_the_same_at_each_attempt(
+        self, engine: Engine, an_event: EventMaker
+    ) -> None:
+        """What takes one message once, a mailbox that both receivers have or a webhook, takes the escalation, too."""
+        plan = a_plan(ESCALATING, lead="fallback: boss", top="  boss: {email: boss@example.org}")
+        recorded(engine, plan, NOW, an_event(1))
+        (first,) = delivered(engine, plan, NOW)
+        assert first.event is not None
+        keys = [first.event.dedup_key]
+        followed(engine, plan, NOW + 10 * MINUTE)
+        for attempt in (1, 2):
+            now = NOW + (10 + attempt) * MINUTE
+            with engine.begin() as connection:
+                (lease,) = outbox.lease(connection, now, timedelta(seconds=1), 10, ["email"])
+            assert lease.event is not None
+            keys.append(lease.event.dedup_key)
+        buried(engine, plan, NOW + 20 * MINUTE)
+        (last,) = delivered(engine, plan, NOW + 20 * MINUTE)
+        assert last.event is not None
+        keys.append(last.event.dedup_key)
+        assert keys[1] == keys[2]
+        assert len(set(keys)) == 3
 
     def test_goes_on_along_the_chain(self, engine: Engine, an_event: EventMaker) -> None:
         plan = a_plan(ESCALATING, lead="escalate: {after: 5m, to: boss}", top="  boss: {email: boss@example.org}")
@@ -299,6 +330,38 @@ class TestRepeating:
         assert len(delivered(engine, plan, NOW)) == 1
         assert followed(engine, plan, NOW + timedelta(days=1)) is None
 
+    def test_goes_on_when_the_silence_that_held_it_back_is_over(self, engine: Engine, an_event: EventMaker) -> None:
+        plan = a_plan("repeat_interval: 4h", route="{group_by: [dag], group_wait: 0s}")
+        recorded(engine, plan, NOW, an_event(1), an_event(2), an_event(3))
+        with engine.begin() as connection:
+            groups.flush(connection, NOW, plan)
+            silences.add(
+                connection, NOW, [parse_matcher('task=~"t1|t2"')],
+                author="alice", comment="", starts_at=NOW, ends_at=NOW + timedelta(hours=9),
+            )  # fmt: skip
+        delivered(engine, plan, NOW)
+        told = []
+        for turn in range(1, 4):
+            now = NOW + turn * timedelta(hours=4)
+            assert followed(engine, plan, now) is not None
+            leases = delivered(engine, plan, now)
+            told.append(sorted(e.task_id or "" for lease in leases for e in (lease.event, *lease.others) if e))
+        assert told == [["t3"], ["t3"], ["t1", "t2", "t3"]]
+        assert told_to(engine) == {("ops", "delivered"): 8, ("ops", "suppressed"): 4}
+
+    def test_goes_on_after_a_message_that_died(self, engine: Engine, an_event: EventMaker) -> None:
+        plan = a_plan("repeat_interval: 4h")
+        recorded(engine, plan, NOW, an_event(1))
+        for turn in range(2):
+            now = NOW + turn * timedelta(hours=4)
+            followed(engine, plan, now)
+            with engine.begin() as connection:
+                (lease,) = outbox.lease(connection, now, MINUTE, 10, ["email"])
+                assert outbox.bury(connection, lease, "gone")
+                assert follow_ups.schedule_another_try(connection, now, lease, plan)
+        assert followed(engine, plan, NOW + timedelta(hours=8)) == Told((Origin.REPEAT,), ("email",))
+        assert told_to(engine) == {("ops", "dead"): 2, ("ops", "pending"): 1}
+
     def test_keeps_its_turn_for_an_address_that_refused(self, engine: Engine, an_event: EventMaker) -> None:
         plan = a_plan("repeat_interval: 4h")
         recorded(engine, plan, NOW, an_event(1))
@@ -387,6 +450,22 @@ class TestTheEnd:
         routed = recorded(engine, plan, NOW, recovery(an_event))
         assert routed.suppressed == (SuppressedBy.UNWANTED,)
         assert rows(engine)[1].error == "ops is not told of ends: send_resolved is false"
+
+    @pytest.mark.parametrize("unwanted", ["ops", "lead"])
+    def test_reaches_a_receiver_that_shares_its_address_with_one_that_does_not_want_ends(
+        self, engine: Engine, an_event: EventMaker, unwanted: str
+    ) -> None:
+        ops, lead = (f"{{email: room@example.org, send_resolved: {str(unwanted != name).lower()}}}" for name in ROOM)
+        text = f"""
+receivers: {{ops: {ops}, lead: {lead}}}
+route: {{receiver: ops, routes: [{{matchers: event=task_retry}}, {{matchers: event=task_failed, receiver: lead}}]}}
+"""
+        plan = Plan(routing=read(text, Path("alerting.yml"), {}))
+        recorded(engine, plan, NOW, an_event(1, kind=EventKind.TASK_RETRY), an_event(1, try_number=2))
+        delivered(engine, plan, NOW)
+        assert recorded(engine, plan, NOW, recovery(an_event, try_number=3)).suppressed == ()
+        (end,) = delivered(engine, plan, NOW)
+        assert end.receiver == ("lead" if unwanted == "ops" else "ops")
 
     def test_is_held_back_by_a_silence(self, engine: Engine, an_event: EventMaker) -> None:
         recorded(engine, Plan(), NOW, an_event(1))
@@ -485,6 +564,49 @@ class TestFallback:
             note == "Meant for ops, which could not be told through email: it has not answered for 6m; it is tried on"
         )
 
+    def test_of_many_takes_few_statements_and_one_batch_at_a_time(self, engine: Engine, an_event: EventMaker) -> None:
+        ops = "limit: {messages: 100}, fallback: {to: lead, after: 5m}"
+        plan = a_plan(ops, lead="limit: {messages: 45, per: 1h}")
+        recorded(engine, plan, NOW, *(an_event(n) for n in range(60)))
+        seen: list[str] = []
+        event.listen(engine, "before_cursor_execute", lambda c, k, statement, *_: seen.append(statement))
+        with engine.begin() as connection:
+            told = follow_ups.fall_back_from(connection, NOW, plan, "email", 6 * MINUTE)
+        assert told == Told((Origin.FALLBACK,) * 50, ("email",) * 45)
+        assert len(seen) < 20
+        assert told_to(engine) == {("ops", "pending"): 60, ("lead", "pending"): 45, ("lead", "waiting"): 5}
+
+    def test_of_groups_with_very_many_alerts_looks_in_parts_for_what_was_told(
+        self, engine: Engine, an_event: EventMaker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A database takes only so many parameters in one statement, and a digest may tell of thousands of alerts."""
+        monkeypatch.setattr(follow_ups, "BATCH", 4)
+        plan = a_plan("fallback: lead", route="{group_by: [dag], group_wait: 0s}")
+        recorded(engine, plan, NOW, *(an_event(n) for n in range(9)))
+        with engine.begin() as connection:
+            groups.flush(connection, NOW, plan)
+        asked: list[int] = []
+
+        def look(_c: object, _k: object, statement: str, parameters: Any, *_: object) -> None:
+            if "SELECT alert_delivery.event_id, alert_delivery.channel, alert_delivery.target" in statement:
+                asked.append(len(parameters))
+
+        event.listen(engine, "before_cursor_execute", look)
+        assert buried(engine, plan, NOW) == Told((Origin.FALLBACK,), ("email",))
+        assert asked == [4, 4, 1]
+
+    def test_of_a_channel_that_is_down_leaves_each_turn_time_for_the_others(
+        self, engine: Engine, an_event: EventMaker
+    ) -> None:
+        plan = a_plan("limit: {messages: 100}, fallback: {to: lead, after: 5m}")
+        recorded(engine, plan, NOW, *(an_event(n) for n in range(60)))
+        subject = Deliverer(engine, [NoMail()], Renderer(lambda *_: [], str), plan)
+        told: list[tuple[bool, int]] = []
+        for _ in range(3):
+            more = subject._fall_back_from("email", 6 * MINUTE)
+            told.append((more, sum(row.origin == "fallback" for row in rows(engine))))
+        assert told == [(True, 50), (True, 60), (False, 60)]
+
 
 class TestInhibition:
     def down(self, **changes: Any) -> AlertEvent:
@@ -536,6 +658,89 @@ class TestInhibition:
             while (wave := groups.flush(connection, NOW + MINUTE, plan)) is not None:
                 waves.append(wave)
         assert sorted(wave.inhibited for wave in waves) == [0, 2]
+
+    @pytest.mark.parametrize("at_once", [True, False])
+    def test_does_not_hold_for_a_run_whose_failure_nobody_was_told_of(
+        self, engine: Engine, an_event: EventMaker, *, at_once: bool
+    ) -> None:
+        """A failed run is told by its tasks; when one is cleared and fails again, that is news."""
+        plan = a_plan(top=BY_RUN)
+        for attempt in (1, 2):
+            task = an_event(1, try_number=attempt)
+            run = an_event(9, kind=EventKind.RUN_FAILED, task_id=None, try_number=attempt, cause="task_failures")
+            for batch in [[task, run]] if at_once else [[task], [run]]:
+                recorded(engine, plan, NOW, *batch)
+        assert told_to(engine)[("ops", "pending")] == 2
+
+    @pytest.mark.parametrize("state", ["dead", "delivered", "silenced"])
+    def test_holds_for_what_somebody_knows(self, engine: Engine, an_event: EventMaker, state: str) -> None:
+        plan = a_plan(top=BY_RUN)
+        if state == "silenced":
+            with engine.begin() as connection:
+                silences.add(
+                    connection, NOW, [parse_matcher("event=run_failed")],
+                    author="alice", comment="", starts_at=NOW, ends_at=NOW + timedelta(hours=1),
+                )  # fmt: skip
+        recorded(engine, plan, NOW, an_event(9, kind=EventKind.RUN_FAILED, task_id=None, cause="timed_out"))
+        (buried if state == "dead" else delivered)(engine, plan, NOW)
+        held = recorded(engine, plan, NOW, an_event(1)).suppressed
+        assert held == (() if state == "dead" else (SuppressedBy.INHIBITED,))
+
+    @pytest.mark.parametrize(
+        "route", ["{receiver: ops}", "{group_by: [event], group_wait: 0s}", "{group_by: [dag], group_wait: 0s}"]
+    )
+    @pytest.mark.parametrize("at_once", [True, False])
+    def test_leaves_one_of_two_that_would_hold_each_other_back(
+        self, engine: Engine, an_event: EventMaker, route: str, *, at_once: bool
+    ) -> None:
+        rule = "{{source_matchers: event={}, target_matchers: event={}, equal: [dag, run]}}"
+        rules = ", ".join((rule.format("run_failed", "task_failed"), rule.format("task_failed", "run_failed")))
+        plan = a_plan(top=f"inhibit: [{rules}]", route=route)
+        both = [an_event(1), an_event(9, kind=EventKind.RUN_FAILED, task_id=None, cause="timed_out")]
+        for batch in [both] if at_once else [[one] for one in both]:
+            recorded(engine, plan, NOW, *batch)
+        with engine.begin() as connection:
+            while groups.flush(connection, NOW, plan) is not None:
+                pass
+        assert told_to(engine) == {("ops", "pending"): 1, ("ops", "suppressed"): 1}
+
+    def test_that_the_file_says_only_since_they_wait_in_a_group_leaves_one_of_two(
+        self, engine: Engine, an_event: EventMaker
+    ) -> None:
+        rule = "{{source_matchers: event={}, target_matchers: event={}, equal: [dag, run]}}"
+        rules = ", ".join((rule.format("run_failed", "task_failed"), rule.format("task_failed", "run_failed")))
+        route = "{group_by: [dag], group_wait: 0s}"
+        run = an_event(9, kind=EventKind.RUN_FAILED, task_id=None, cause="timed_out")
+        recorded(engine, a_plan(route=route), NOW, an_event(1), run)
+        with engine.begin() as connection:
+            groups.flush(connection, NOW, a_plan(top=f"inhibit: [{rules}]", route=route))
+        assert told_to(engine) == {("ops", "pending"): 1, ("ops", "suppressed"): 1}
+
+    def test_looks_through_the_index_at_what_happened_of_late(self, engine: Engine) -> None:
+        seen: list[tuple[str, Any]] = []
+        event.listen(engine, "before_cursor_execute", lambda c, k, *told: seen.append((told[0], told[1])))
+        with engine.begin() as connection:
+            assert inhibitions.open_sources(connection, NOW, BUILT_IN_INHIBITIONS, DEFAULT_SEVERITY) == []
+            if engine.dialect.name == "sqlite":  # the others choose by how many rows there are
+                plans = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {seen[-1][0]}", seen[-1][1]).all()
+                assert "ix_alert_event_open (kind=? AND ended_by=? AND occurred_at>?)" in str(plans)
+
+    def test_compares_an_event_with_those_alone_whose_labels_are_equal(self, an_event: EventMaker) -> None:
+        (rule,) = a_plan(top=BY_RUN).inhibitions
+        asked: Counter[str] = Counter()
+
+        class Watched(dict[str, Any]):
+            def get(self, name: str, default: Any = None) -> Any:
+                asked[name] += 1
+                return super().get(name, default)
+
+        runs = (an_event(n, kind=EventKind.RUN_FAILED, run_id=f"r{n}", task_id=None) for n in range(100))
+        sources = inhibitions.Sources([rule], [Source(n, run, Watched(labels_of(run))) for n, run in enumerate(runs)])
+        asked.clear()
+        failed = an_event(1, run_id="r7")
+        found = sources.inhibitor(1000, failed, labels_of(failed))
+        assert found is not None
+        assert (found.id, asked.total()) == (7, 0)
 
     def test_of_a_run_that_timed_out_holds_back_that_its_tasks_were_skipped(
         self, engine: Engine, an_event: EventMaker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, event, select, update
 
-from alerting import groups, outbox, silences
+from alerting import failing, groups, heartbeat, outbox, silences
 from alerting.config import read
 from alerting.database import transact
 from alerting.errors import AlertingError
@@ -92,6 +93,71 @@ def test_what_comes_after_the_first_message_waits_for_the_interval_and_then_the_
         assert groups.next_due(connection) is None
     recorded(engine, plan, first + 20 * MINUTE, an_event(3))
     assert flushed(engine, plan, first + 20 * MINUTE + timedelta(seconds=30)) == Wave(("email",))
+
+
+def test_what_waited_on_purpose_is_young_when_it_is_sent(engine: Engine, an_event: EventMaker) -> None:
+    """Its age, as a message that is given up or that shows a failing channel, begins with its wave."""
+    plan = a_plan("{receiver: ops, group_by: [dag], group_wait: 7d}")
+    recorded(engine, plan, NOW, an_event(1), an_event(2))
+    later = NOW + timedelta(days=7)
+    assert flushed(engine, plan, later) == Wave(("email",))
+    with engine.begin() as connection:
+        assert failing.look(connection, later, timedelta(minutes=15), ["email"]) == 0
+        assert heartbeat.oldest_untold(connection) == later
+        ages = connection.execute(select(alert_delivery.c.give_up_at, alert_delivery.c.waiting_since)).all()
+    assert set(ages) == {(later + plan.give_up_after, later)}
+    (lease,) = leased(engine, later)
+    assert lease.give_up_at > later
+
+
+def test_what_is_replayed_is_young_again(engine: Engine, an_event: EventMaker) -> None:
+    recorded(engine, Plan(), NOW, an_event(1))
+    (lease,) = leased(engine, NOW)
+    later = NOW + timedelta(days=7)
+    with engine.begin() as connection:
+        assert heartbeat.oldest_untold(connection) == NOW
+        outbox.bury(connection, lease, "550 no")
+        outbox.replay(connection, later, timedelta(days=1))
+        assert failing.look(connection, later, timedelta(minutes=15), ["email"]) == 0
+        assert heartbeat.oldest_untold(connection) == later
+
+
+@pytest.mark.parametrize("told_before", [True, False])
+def test_a_file_that_changed_holds_for_groups_that_are_there(
+    engine: Engine, an_event: EventMaker, *, told_before: bool
+) -> None:
+    slow = a_plan("{receiver: ops, group_by: [dag], group_wait: 6h, group_interval: 7d}")
+    recorded(engine, slow, NOW, an_event(1))
+    if told_before:
+        flushed(engine, slow, NOW + timedelta(hours=6))
+        recorded(engine, slow, NOW + timedelta(hours=6), an_event(2))
+    later = NOW + timedelta(hours=7 if told_before else 1)
+    recorded(engine, a_plan(), later, an_event(3))
+    assert flushed(engine, a_plan(), later + timedelta(seconds=30)) == Wave(("email",))
+    with engine.begin() as connection:
+        assert groups.next_due(connection) == later + timedelta(seconds=30) + 5 * MINUTE
+
+
+def test_a_file_that_changed_asks_for_no_message_before_its_own_interval(engine: Engine, an_event: EventMaker) -> None:
+    slow = a_plan("{receiver: ops, group_by: [dag], group_wait: 0s, group_interval: 7d}")
+    recorded(engine, slow, NOW, an_event(1))
+    flushed(engine, slow, NOW)
+    recorded(engine, a_plan(), NOW + MINUTE, an_event(2))
+    with engine.begin() as connection:
+        assert groups.next_due(connection) == NOW + 5 * MINUTE
+
+
+def test_a_wave_takes_its_locks_in_the_order_of_a_router(engine: Engine, an_event: EventMaker) -> None:
+    """First the receiver's pace, then its group: two that take them the other way round wait for each other."""
+    plan = a_plan(limit=5)
+    recorded(engine, plan, NOW, an_event(1))
+    seen: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda c, k, statement, *_: seen.append(statement))
+    assert flushed(engine, plan, NOW + MINUTE) == Wave(("email",))
+    tables = [table for one in seen for table in ("alert_group", "alert_pace") if f"FROM {table}" in one]
+    assert [table for table, _ in itertools.groupby(tables)][:3] == ["alert_group", "alert_pace", "alert_group"]
+    if engine.dialect.name != "sqlite":  # which locks the whole file
+        assert "alert_pace" in next(one for one in seen if "FOR UPDATE" in one)
 
 
 def test_groups_differ_by_the_chosen_labels(engine: Engine, an_event: EventMaker) -> None:

@@ -335,6 +335,16 @@ class TestReplay:
         assert len(lease(engine, channels=("json-new",))) == 2
         assert {row.state for row in rows(engine) if row.channel == "email"} == {"dead"}
 
+    def test_gives_up_few_at_once_of_what_nobody_sends(
+        self, engine: Engine, an_event: EventMaker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(outbox, "BURIED_AT_ONCE", 2)
+        record(engine, *(an_event(n) for n in range(3)))
+        route(engine, Plan())
+        for expected in (2, 1, 0):
+            with engine.begin() as connection:
+                assert len(outbox.bury_orphans(connection, NOW + PLAN.give_up_after, [])) == expected
+
     def test_buries_what_has_no_receiver_any_more_at_its_age(self, engine: Engine, an_event: EventMaker) -> None:
         record(engine, an_event(1))
         route(engine)

@@ -12,20 +12,22 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, event, update
 
-from alerting import deliver, pace
+from alerting import deliver, lanes, outbox, pace
 from alerting.channels import Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.channels.chat import receivers
 from alerting.channels.email import Email, SmtpConfig
+from alerting.clock import database_now
 from alerting.database import connect
 from alerting.deliver import Deliverer
 from alerting.errors import AlertingError
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
+from alerting.lanes import Worker
 from alerting.render import Renderer
 from alerting.routes import Plan
 from alerting.tables import TABLES, alert_delivery, metadata
 from tests.integration.alerting.mailbox import Mailbox
-from tests.integration.alerting.running import Meter, at_work, deliverer, history, record, running, states_of
+from tests.integration.alerting.running import Meter, NoMail, at_work, deliverer, history, record, running, states_of
 from tests.servers.databases import PostgreSQL
 from tests.servers.mail import MailServer
 from tests.servers.processes import wait_until
@@ -326,6 +328,32 @@ def test_what_is_accepted_late_still_counts_while_nobody_took_it_over(
         world.record(failure(emails=()))
         world.until(delivered=1)
     assert len(receiver.sent) == 1
+
+
+def test_what_was_leased_for_a_thread_that_comes_too_late_is_not_sent_by_it(
+    outbox_engine: Engine, failure: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease may have run out meanwhile, and somebody else has told it."""
+    receiver = Scripted()
+    plan = Plan((receiver.name,))
+    subject = Deliverer(outbox_engine, [receiver, NoMail()], Renderer(lambda *_: [], str), plan)
+    record(outbox_engine, failure(1, emails=()), failure(2, emails=()))
+    with outbox_engine.begin() as connection:
+        now = database_now(connection)
+        outbox.route(connection, now, plan)
+        first, second = outbox.lease(connection, now, timedelta(minutes=1), 2, [receiver.name])
+    lane = subject._lanes[receiver.name]
+    for lease in (first, second):
+        lane.offer(lease, now)
+    with outbox_engine.begin() as connection:
+        outbox.confirm(connection, first, now)
+    began = time.monotonic()
+    monkeypatch.setattr(lanes.time, "monotonic", lambda: began + lanes.OFFER_SECONDS + 1)
+    subject.deliver_next(lane, Worker())
+    assert receiver.sent == []  # the lease of the other one lasts
+    subject.deliver_next(lane, Worker())
+    assert [entry.attempts for entry in history(outbox_engine)] == [1, 1]
+    assert (len(receiver.sent), states_of(outbox_engine)) == (1, ["delivered"] * 2)
 
 
 def test_a_receiver_that_takes_longer_than_the_lease_is_not_told_for_ever(

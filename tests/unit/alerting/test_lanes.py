@@ -31,7 +31,7 @@ class Desk:
     def _deliver_next(self, lane: Lane, worker: Worker) -> bool:
         self.opened.wait(10)
         if (offered := lane.take_offered()) is not None:
-            self.taken.append(offered[0].id)
+            self.taken.append(offered.lease.id)
         return False
 
 

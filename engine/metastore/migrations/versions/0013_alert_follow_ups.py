@@ -22,11 +22,15 @@ def upgrade() -> None:
     op.add_column("alert_event", sa.Column("episode_key", sa.String(length=64), nullable=True))
     op.add_column("alert_event", sa.Column("ended_by", BIG_KEY, nullable=True))
     op.create_index("ix_alert_event_episode", "alert_event", ["episode_key", "id"])
-    op.create_index("ix_alert_event_open", "alert_event", ["kind", "ended_by", "id"])
+    op.create_index("ix_alert_event_open", "alert_event", ["kind", "ended_by", "occurred_at"])
     op.add_column("alert_delivery", sa.Column("origin", sa.String(length=12), nullable=True))
     op.add_column("alert_delivery", sa.Column("note", LONG_TEXT, nullable=True))
     op.add_column("alert_delivery", sa.Column("turn", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("alert_delivery", sa.Column("fell_back_at", UtcDateTime(), nullable=True))
+    op.add_column("alert_delivery", sa.Column("held_by", sa.String(length=16), nullable=True))
+    op.add_column("alert_delivery", sa.Column("waiting_since", UtcDateTime(), nullable=True))
+    op.execute("UPDATE alert_delivery SET waiting_since = created_at WHERE state IN ('pending', 'sending')")
+    op.create_index("ix_alert_delivery_accepted", "alert_delivery", ["channel", "delivered_at"])
     op.add_column("alert_group", sa.Column("wait_seconds", sa.Float(), nullable=False, server_default="0"))
     op.create_table(
         "alert_ack",
