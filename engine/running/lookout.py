@@ -4,8 +4,9 @@ It is the notifier's work because a dead scheduler is to be told although no sch
 another notifier; where there is none, nobody can tell, and only a dead-man's switch outside of Windsock shows it.
 
 1. The notifier that has the lease ``lookout`` (:mod:`engine.metastore.leases`) looks; the others see that it does.
-2. Each look is one short transaction. What it tells has a key of stored facts, or a row that stands for the trouble,
-   so two that look at the same time, as after a lease that ran out, tell nothing twice.
+2. A look reads, and writes in one short transaction if there is something to tell. What it tells has a key of stored
+   facts, or a row that stands for the trouble, so two that look at the same time, as after a lease that ran out, tell
+   nothing twice.
 3. Each look is tried by itself: one that fails is logged, and costs no other.
 4. After a start, and after the metastore was away, heartbeats are not judged for as long as they may be old: whatever
    kept this process from the metastore kept the others from it too.
@@ -18,7 +19,6 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,10 +27,10 @@ from engine.config import Settings
 from engine.metastore import components
 from engine.metastore.errors import MetastoreError
 from engine.metastore.graphs import Graphs
-from engine.metastore.lateness import LateDags, Medians, look_for_overdue_runs
+from engine.metastore.lateness import LateDags, OverdueRuns
 from engine.metastore.leases import LOOKOUT, Leadership
 from engine.metastore.sla_risk import RiskLookout
-from engine.metastore.store import Store, Tx
+from engine.metastore.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ _RISK_SECONDS: Final = 30.0
 class _Look:
     """One thing that is looked for, at its own pace; ``work`` returns how many events are new."""
 
-    def __init__(self, what: str, seconds: float, work: Callable[[Tx], int]) -> None:
+    def __init__(self, what: str, seconds: float, work: Callable[[], int]) -> None:
         self.what = what  # in words
         self.seconds = seconds
         self.work = work
@@ -57,8 +57,8 @@ class Lookout:
         self.leadership = Leadership(me, LOOKOUT)
         self._store = store
         self._graphs = Graphs()
-        self._medians = Medians()
         self._late_dags = LateDags()
+        self._overdue_runs = OverdueRuns()
         self._risks = RiskLookout(settings.alerting.sla_at_risk_confidence, settings.webserver.url)
         self._alerting = settings.alerting
         self._url = settings.webserver.url
@@ -92,7 +92,7 @@ class Lookout:
     def _look(self, due: list[_Look]) -> None:
         if self._tried("who looks", self._seek):
             for look in due:
-                if self._tried(look.what, partial(self._store.run, look.work)):
+                if self._tried(look.what, look.work):
                     self._store.wake("notifier")
         for look in due:
             look.due = time.monotonic() + look.seconds
@@ -115,19 +115,20 @@ class Lookout:
             self._judge_from = time.monotonic() + self._alerting.component_down_after
             raise
 
-    def _components(self, tx: Tx) -> int:
+    def _components(self) -> int:
         if time.monotonic() < self._judge_from:
             return 0
-        return components.look(tx, timedelta(seconds=self._alerting.component_down_after))
+        down_after = timedelta(seconds=self._alerting.component_down_after)
+        return self._store.run(lambda tx: components.look(tx, down_after))
 
-    def _late(self, tx: Tx) -> int:
+    def _late(self) -> int:
         late_after = timedelta(seconds=self._alerting.dag_late_after)
-        return self._late_dags.look(tx, self._graphs, late_after, self._url)
+        return self._late_dags.look(self._store, self._graphs, late_after, self._url)
 
-    def _overdue(self, tx: Tx) -> int:
+    def _overdue(self) -> int:
         alerting = self._alerting
         least = timedelta(seconds=alerting.run_overdue_least)
-        return look_for_overdue_runs(tx, self._graphs, self._medians, alerting.run_overdue_factor, least, self._url)
+        return self._overdue_runs.look(self._store, self._graphs, alerting.run_overdue_factor, least, self._url)
 
-    def _at_risk(self, tx: Tx) -> int:
-        return self._risks.look(tx, self._graphs)
+    def _at_risk(self) -> int:
+        return self._store.run(lambda tx: self._risks.look(tx, self._graphs))
