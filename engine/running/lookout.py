@@ -8,8 +8,9 @@ another notifier; where there is none, nobody can tell, and only a dead-man's sw
    facts, or a row that stands for the trouble, so two that look at the same time, as after a lease that ran out, tell
    nothing twice.
 3. Each look is tried by itself: one that fails is logged, and costs no other.
-4. After a start, and after the metastore was away, heartbeats are not judged for as long as they may be old: whatever
-   kept this process from the metastore kept the others from it too.
+4. Heartbeats are judged by who has been there to see them. After a start, and after a time without an answer of the
+   metastore, because it was away or this machine slept, none is judged for as long as they may be old: whatever kept
+   this process from the metastore kept the others from it too. Nor is any while this process's own one is missing.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ _COMPONENT_SECONDS: Final = 10.0
 _LATE_SECONDS: Final = 10.0
 _OVERDUE_SECONDS: Final = 30.0
 _RISK_SECONDS: Final = 30.0
+_AWAY: Final = 2 / 3
+"""Part of ``component_down_after`` for which the metastore may be silent: twice the pace at least, and less than a
+heartbeat that was written just before may be old."""
 
 
 class _Look:
@@ -109,17 +113,18 @@ class Lookout:
 
     def _seek(self) -> int:
         """The term in which this process looks; 0 where another one does."""
-        try:
-            return self.leadership.seek(self._store) or 0
-        except (MetastoreError, SQLAlchemyError):
+        before = self.leadership.asked_at
+        term = self.leadership.seek(self._store)
+        now = self.leadership.asked_at
+        if before and now and (now - before).total_seconds() > self._alerting.component_down_after * _AWAY:
             self._judge_from = time.monotonic() + self._alerting.component_down_after
-            raise
+        return term or 0
 
     def _components(self) -> int:
         if time.monotonic() < self._judge_from:
             return 0
         down_after = timedelta(seconds=self._alerting.component_down_after)
-        return self._store.run(lambda tx: components.look(tx, down_after))
+        return self._store.run(lambda tx: components.look(tx, down_after, self.leadership.me))
 
     def _late(self) -> int:
         late_after = timedelta(seconds=self._alerting.dag_late_after)

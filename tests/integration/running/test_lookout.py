@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 
 from alerting.kinds import EventKind
 from engine import config
-from engine.metastore import processes
+from engine.metastore import database, processes
 from engine.metastore.processes import identify
 from engine.metastore.states import ProcessKind
 from engine.metastore.store import Store
@@ -100,16 +100,67 @@ def rename(store: Store, old: str, new: str) -> None:
         tx.connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
 
 
-def test_where_the_metastore_is_away_no_heartbeat_is_judged_for_a_while(store: Store, tmp_path: Path) -> None:
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let so much time go by for the database."""
+    monkeypatch.setattr(database, "database_now", lambda _: datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+def beat(store: Store, one: Lookout) -> None:
+    store.run(lambda tx: processes.heartbeat(tx, [one.leadership.me]))
+
+
+def test_after_a_time_away_no_heartbeat_is_judged_for_a_while(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine slept for two minutes, and this process's heartbeat is the first to be written again."""
     one = lookout(store, tmp_path)
     one._judge_from = 0.0
-    go_silent(store)
-    rename(store, "lease", "lent")
+    other = identify(ProcessKind.SCHEDULER)
+    store.run(lambda tx: processes.register(tx, other))
+    one._look(one._looks)
+    assert one._judge_from == 0.0
+    pass_time(monkeypatch, 120)
+    beat(store, one)
     one._look(one._looks)
     assert one._judge_from > time.monotonic() + 30
+    assert kinds(store) == []
+    one._judge_from = 0.0
+    one._look(one._looks)
+    assert kinds(store) == [EventKind.COMPONENT_DOWN], "it did not come back meanwhile"
+
+
+def test_a_time_away_is_noticed_by_who_does_not_look_now(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = lookout(store, tmp_path), lookout(store, tmp_path)
+    for one in (first, second):
+        one._judge_from = 0.0
+        one._look(one._looks)
+    pass_time(monkeypatch, 35)
+    second._look(second._looks)
+    assert second._judge_from == 0.0, "it may be slow"
+    pass_time(monkeypatch, 80)
+    second._look(second._looks)
+    assert second._judge_from > time.monotonic() + 30
+
+
+def test_a_metastore_that_is_away_is_noticed_when_it_is_back(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = lookout(store, tmp_path)
+    one._judge_from = 0.0
+    one._look(one._looks)
+    go_silent(store)
+    rename(store, "lease", "lent")
+    for seconds in (10, 20, 50):
+        pass_time(monkeypatch, seconds)
+        one._look(one._looks)
+    assert (one._judge_from, kinds(store)) == (0.0, [])
     rename(store, "lent", "lease")
+    beat(store, one)
     one._look(one._looks)
     assert holder(store) == one.leadership.me
+    assert one._judge_from > time.monotonic() + 30
     assert kinds(store) == []
 
 
