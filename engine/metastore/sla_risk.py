@@ -75,12 +75,14 @@ def risks_of(
     forecaster: Forecaster, deadlines: Sequence[Deadline], seen: Mapping[str, Seen], now: datetime, confidence: float
 ) -> list[Risk]:
     """The deadlines ahead that will be missed with at least this probability; what is over is no risk any more."""
-    risks = []
-    for deadline in deadlines:
-        forecast = forecaster.forecast(deadline.task_id, seen, now) if deadline.due_at > now else None
-        if forecast and (probability := forecast.probability_after(deadline.due_at)) >= confidence:
-            risks.append(Risk(deadline, forecast, probability))
-    return risks
+    ahead = [deadline for deadline in deadlines if deadline.due_at > now]
+    forecasts = forecaster.forecasts({deadline.task_id for deadline in ahead}, seen, now)
+    risks = [
+        Risk(deadline, forecast, forecast.probability_after(deadline.due_at))
+        for deadline in ahead
+        if (forecast := forecasts.get(deadline.task_id)) is not None
+    ]
+    return [risk for risk in risks if risk.probability >= confidence]
 
 
 @dataclass(frozen=True, slots=True)
