@@ -173,7 +173,7 @@ class OverdueRuns:
         self, connection: Connection, rows: Mapping[str, Row[Any]], now: datetime, factor: float
     ) -> dict[str, timedelta]:
         """Those that take too long and are not told yet, each with what is usual; as many as one look tells."""
-        found = {}
+        found: dict[str, timedelta] = {}
         for key, row in rows.items():
             if key in self._told or len(found) == _BATCH:
                 continue

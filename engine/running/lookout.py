@@ -136,4 +136,4 @@ class Lookout:
         return self._overdue_runs.look(self._store, self._graphs, alerting.run_overdue_factor, least, self._url)
 
     def _at_risk(self) -> int:
-        return self._store.run(lambda tx: self._risks.look(tx, self._graphs))
+        return self._risks.look(self._store, self._graphs)
