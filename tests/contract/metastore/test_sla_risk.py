@@ -172,12 +172,15 @@ def test_forecasts_are_made_outside_of_any_transaction(under_way: Stage, monkeyp
     assert held == {0}
 
 
-def test_what_one_look_has_no_time_for_the_next_one_foresees(under_way: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_one_look_has_no_time_for_the_next_one_foresees(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sla_risk, "FORECAST_SECONDS", 0.0)
-    under_way.store.run(lambda tx: _begin(under_way, tx, 35, number=1))
+    with_past(stage, Days(MINUTES), 60, "usual")
+    for number, minutes in enumerate((9, 35)):
+        with stage.store.begin() as tx:
+            _begin(stage, tx, minutes, number)
     lookout = RiskLookout(0.8, "")
-    assert [look(under_way, lookout), look(under_way, lookout)] == [1, 1]
-    assert [one.run_id for one in told(under_way.store)] == ["today", "today1"]
+    assert [look(stage, lookout), look(stage, lookout)] == [0, 1]
+    assert [one.run_id for one in told(stage.store)] == ["today1"]
 
 
 def test_three_that_look_at_once_tell_it_once(under_way: Stage) -> None:
