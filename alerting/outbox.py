@@ -137,6 +137,14 @@ def _record(connection: Connection, events: Sequence[tuple[str, AlertEvent]]) ->
     return len(rows) - before
 
 
+def known(connection: Connection, keys: Iterable[str]) -> set[str]:
+    """Those of these keys of which an event is there."""
+    wanted = sorted(set(keys))
+    batches = (wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH))
+    found = (connection.execute(select(_e.dedup_key).where(_e.dedup_key.in_(batch))) for batch in batches)
+    return {key for rows in found for key in rows.scalars()}
+
+
 def _event_row(key: str, event: AlertEvent) -> dict[str, Any]:
     return {
         "dedup_key": key,

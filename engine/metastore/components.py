@@ -48,6 +48,7 @@ class Beat:
     heartbeat_at: datetime
     ended_at: datetime | None = None
     is_lost: bool | None = None
+    id: str | None = None
 
     @property
     def component(self) -> Component:
@@ -89,9 +90,15 @@ def _goes_with_another(component: Component, health: Mapping[Component, Health])
     return health.get(Component(ProcessKind.SCHEDULER, component.hostname)) is not Health.UP
 
 
-def look(tx: Tx, down_after: timedelta) -> int:
-    """Tell what has gone down or come back since the last look; returns how many events. Two statements if nothing."""
+def look(tx: Tx, down_after: timedelta, me: str) -> int:
+    """Tell what has gone down or come back since the last look; returns how many events. Two statements if nothing.
+
+    `me` is the process that looks. While its own heartbeat is not there, those of others may be missing for the same
+    reason, and nothing is told.
+    """
     beats = _beats(tx)
+    if not any(beat.id == me and tx.now - beat.heartbeat_at < down_after for beat in beats):
+        return 0
     told = {subject for _, subject in troubles.since(tx.connection, [EventKind.COMPONENT_DOWN])}
     events = []
     for component, state in sorted(judge(beats, tx.now, down_after).items()):

@@ -89,29 +89,42 @@ class Forecaster:
 
         None where it has, cannot, or too little is known of what is on its way.
         """
-        ends = self._ends(self._way(task_id), seen, now)
-        if not ends or (task_id and task_id not in ends):
-            return None
-        last = ends[task_id] if task_id else [max(draw) for draw in zip(*ends.values(), strict=True)]
-        return Forecast(now, tuple(sorted(last)))
+        return self.forecasts([task_id], seen, now).get(task_id)
 
-    def _ends(self, way: Sequence[str], seen: Mapping[str, Seen], now: datetime) -> dict[str, list[float]] | None:
+    def forecasts(self, task_ids: Collection[str], seen: Mapping[str, Seen], now: datetime) -> dict[str, Forecast]:
+        """The same of several at once: what stands before them is gone through a single time."""
+        way = self._way(task_ids)
+        dark = self._dark(way, seen)
+        ends = self._ends([name for name in way if name not in dark], seen, now)
+        last = {name: ends[name] for name in task_ids if name in ends}
+        if "" in task_ids and ends and not dark:
+            last[""] = [max(draw) for draw in zip(*ends.values(), strict=True)]
+        return {name: Forecast(now, tuple(sorted(draws))) for name, draws in last.items()}
+
+    def _dark(self, way: Sequence[str], seen: Mapping[str, Seen]) -> set[str]:
+        """Those of which nobody can tell: something on their way is broken, or was seen in too few runs."""
+        dark: set[str] = set()
+        for name in way:
+            one = seen.get(name, Seen())
+            is_unknown = one.state not in _ENDED_WELL and len(self._history.get(name, ())) < LEAST_HISTORY
+            if is_unknown or _is_broken(one) or not dark.isdisjoint(self._graph.tasks[name].upstream):
+                dark.add(name)
+        return dark
+
+    def _ends(self, way: Sequence[str], seen: Mapping[str, Seen], now: datetime) -> dict[str, list[float]]:
         """By each of these tasks that is still to end: seconds from now until then, one for each draw."""
-        states = {name: seen.get(name, Seen()) for name in way}
-        left = [name for name in way if states[name].state not in _ENDED_WELL]
-        unknown = any(len(self._history.get(name, ())) < LEAST_HISTORY for name in left)
-        if unknown or any(_is_broken(one) for one in states.values()):
-            return None
         ends: dict[str, list[float]] = {}
-        for name in left:
-            begins = self._begins(name, states[name], ends, now)
-            took = self._remaining(name, states[name], now)
-            ends[name] = [start + more for start, more in zip(begins, took, strict=True)]
+        for name in way:
+            one = seen.get(name, Seen())
+            if one.state not in _ENDED_WELL:
+                begins = self._begins(name, one, ends, now)
+                took = self._remaining(name, one, now)
+                ends[name] = [start + more for start, more in zip(begins, took, strict=True)]
         return ends
 
     def slowest(self, task_id: str, seen: Mapping[str, Seen], now: datetime) -> Slow | None:
         """What on the way to a task, or to the run's end, is slow against its own history; what cost most time."""
-        found = [slow for name in self._way(task_id) if (slow := self._slow(name, seen.get(name, Seen()), now))]
+        found = [slow for name in self._way([task_id]) if (slow := self._slow(name, seen.get(name, Seen()), now))]
         return max(found, key=lambda slow: slow.took - slow.usual, default=None)
 
     def _slow(self, name: str, seen: Seen, now: datetime) -> Slow | None:
@@ -122,12 +135,12 @@ class Forecaster:
         is_slow = bisect_right(earlier, took) >= _SLOW * len(earlier)
         return Slow(name, took, statistics.median(earlier)) if is_slow and took > statistics.median(earlier) else None
 
-    def _way(self, task_id: str) -> list[str]:
-        """All that stands before a task, and itself, in topological order; all of the run where the name is empty."""
+    def _way(self, task_ids: Collection[str]) -> list[str]:
+        """All that stands before tasks, and themselves, in topological order; all of the run where a name is empty."""
         tasks = [task.task_id for task in self._graph.dag.tasks]
-        if not task_id:
+        if "" in task_ids:
             return tasks
-        names: Collection[str] = self._graph.upstream_of([task_id]) | {task_id}
+        names = self._graph.upstream_of(task_ids).union(task_ids)
         return [name for name in tasks if name in names]
 
     def _begins(self, name: str, seen: Seen, ends: Mapping[str, list[float]], now: datetime) -> list[float]:

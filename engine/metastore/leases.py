@@ -26,7 +26,7 @@ nobody there.
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import select, update
@@ -59,6 +59,7 @@ class Leadership:
 
     def __init__(self, me: str, name: str = LEADER) -> None:
         self.me = me
+        self.asked_at: datetime | None = None  # by the database's clock; None until it has answered
         self._name = name
         self._term = 0
         self._trusted_until = 0.0  # monotonic
@@ -70,10 +71,11 @@ class Leadership:
 
     def seek(self, database: Database) -> int | None:
         """Become or stay leader where that can be; returns the term."""
-        asked_at = time.monotonic()
+        before = time.monotonic()
         self._trusted_until = 0.0
-        if (term := database.run(self._seek)) is not None:
-            self._term, self._trusted_until = term, asked_at + TRUST_SECONDS
+        term, self.asked_at = database.run(lambda tx: (self._seek(tx), tx.now))
+        if term is not None:
+            self._term, self._trusted_until = term, before + TRUST_SECONDS
         return self.term
 
     def _seek(self, tx: Tx) -> int | None:

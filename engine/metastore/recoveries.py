@@ -72,11 +72,15 @@ def recovered_dags(connection: Connection, now: datetime, changes: Sequence[RunC
     Notes the failures, and takes the notes away: so of several schedulers one tells it.
     """
     ill = {change.run.dag_id for change in changes if change.state == RunState.FAILED}
-    for dag_id in sorted(ill):
-        troubles.begin(connection, now, EventKind.RUN_FAILED, dag_id)
     well = {
         change.run.dag_id: change
         for change in changes
         if change.state == RunState.SUCCESS and change.run.dag_id not in ill
     }
-    return {dag_id: well[dag_id] for dag_id in sorted(troubles.end(connection, EventKind.RUN_FAILED, well))}
+    recovered = {}
+    for dag_id in sorted(ill.union(troubles.known(connection, EventKind.RUN_FAILED, well))):
+        if dag_id in ill:
+            troubles.begin(connection, now, EventKind.RUN_FAILED, dag_id)
+        elif troubles.end_one(connection, EventKind.RUN_FAILED, dag_id):
+            recovered[dag_id] = well[dag_id]
+    return recovered

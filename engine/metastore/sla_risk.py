@@ -2,13 +2,18 @@
 
 For each run under way that has open deadlines (:mod:`engine.metastore.sla`), and once a run: where the forecast
 (:mod:`engine.metastore.forecast`) says, as surely as the settings ask for, that a task or the run itself will
-end after its time. The key of the event is the run's, so however many look, it is told once.
+end after its time. The key of the event is the run's, so however many look, it is told once. Nothing is said of a
+paused DAG, whose tasks wait on purpose.
+
+1. One page of the runs is read, with all that their forecasts need.
+2. The forecasts are made outside of any transaction, for :data:`FORECAST_SECONDS` at most: who looks has more to do.
+3. What is new is recorded, in one short transaction.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -17,29 +22,31 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, bindparam, select
 
 from alerting import outbox
+from alerting.clock import database_now
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
-from alerting.tables import alert_event
 from engine import links
 from engine.authoring.serialized import SerializedDag
-from engine.metastore.database import Tx
+from engine.metastore.database import Database
 from engine.metastore.durations import last_durations, seen_of
 from engine.metastore.errors import NotFound
 from engine.metastore.forecast import Forecast, Forecaster, History, Seen, Slow
 from engine.metastore.graphs import Graph, Graphs
 from engine.metastore.sla import THE_RUN
 from engine.metastore.states import RunState
-from engine.metastore.tables import DagRun, SlaDeadline
+from engine.metastore.tables import DagRun, DagSchedule, SlaDeadline
 
 HISTORY: Final = 50  # successful runs that a forecast draws from
+FORECAST_SECONDS: Final = 2.0  # of one look; the next one goes on
 _BATCH: Final = 500
 _FRESH_SECONDS: Final = 600.0
 _UNDER_WAY: Final = (
     select(DagRun.id, DagRun.dag_id, DagRun.run_id, DagRun.version, DagRun.logical_date, DagRun.start_date)
     .add_columns(DagRun.clears, SlaDeadline.task_id, SlaDeadline.due_at)
     .join(SlaDeadline, SlaDeadline.run_pk == DagRun.id)
+    .join(DagSchedule, DagSchedule.dag_id == DagRun.dag_id)
     .where(DagRun.state == RunState.RUNNING, DagRun.id > bindparam("after"))
-    .where(SlaDeadline.state == "open", SlaDeadline.due_at > bindparam("now"))
+    .where(SlaDeadline.state == "open", SlaDeadline.due_at > bindparam("now"), DagSchedule.is_paused.is_(False))
     .order_by(DagRun.id, SlaDeadline.due_at, SlaDeadline.task_id)
     .limit(_BATCH)
 )
@@ -75,21 +82,34 @@ def risks_of(
     forecaster: Forecaster, deadlines: Sequence[Deadline], seen: Mapping[str, Seen], now: datetime, confidence: float
 ) -> list[Risk]:
     """The deadlines ahead that will be missed with at least this probability; what is over is no risk any more."""
-    risks = []
-    for deadline in deadlines:
-        forecast = forecaster.forecast(deadline.task_id, seen, now) if deadline.due_at > now else None
-        if forecast and (probability := forecast.probability_after(deadline.due_at)) >= confidence:
-            risks.append(Risk(deadline, forecast, probability))
-    return risks
+    ahead = [deadline for deadline in deadlines if deadline.due_at > now]
+    forecasts = forecaster.forecasts({deadline.task_id for deadline in ahead}, seen, now)
+    risks = [
+        Risk(deadline, forecast, forecast.probability_after(deadline.due_at))
+        for deadline in ahead
+        if (forecast := forecasts.get(deadline.task_id)) is not None
+    ]
+    return [risk for risk in risks if risk.probability >= confidence]
 
 
 @dataclass(frozen=True, slots=True)
 class _UnderWay:
-    """A run, and its deadlines ahead."""
+    """A run with its deadlines ahead, and what its forecast needs."""
 
     row: Row[Any]
     graph: Graph
     deadlines: list[Deadline]
+    seen: Mapping[str, Seen]
+    history: History
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """What one look has read. ``last`` is its last run, or 0: there are no more."""
+
+    now: datetime
+    runs: list[_UnderWay]
+    last: int
 
 
 class RiskLookout:
@@ -101,44 +121,53 @@ class RiskLookout:
         self._histories: dict[str, tuple[float, History]] = {}
         self._after = 0  # the last run that was looked at: of very many, the next look goes on there
 
-    def look(self, tx: Tx, graphs: Graphs) -> int:
+    def look(self, store: Database, graphs: Graphs) -> int:
         """Tell what has come to be at risk; returns how many events. One statement where no run is under way."""
-        runs = self._with_deadlines(tx, graphs)
-        if not runs:
-            return 0
-        seen = seen_of(tx.connection, [under_way.row.id for under_way in runs])
-        events = (self._event(tx, under_way, seen[under_way.row.id]) for under_way in runs)
-        return outbox.record(tx.connection, [event for event in events if event is not None])
+        with store.read() as connection:
+            page = self._read(connection, graphs)
+        events: list[AlertEvent] = []
+        after = page.last
+        until = time.monotonic() + FORECAST_SECONDS
+        for under_way in page.runs:
+            events += self._events(under_way, page.now)
+            if time.monotonic() >= until:
+                after = under_way.row.id
+                break
+        new = store.run(lambda tx: outbox.record(tx.connection, events)) if events else 0
+        self._after = after
+        return new
 
-    def _with_deadlines(self, tx: Tx, graphs: Graphs) -> list[_UnderWay]:
+    def _read(self, connection: Connection, graphs: Graphs) -> _Page:
         """Runs that have deadlines ahead and of which nothing is told yet."""
-        page = tx.connection.execute(_UNDER_WAY, {"after": self._after, "now": tx.now}).all()
-        runs = {run_pk: list(rows) for run_pk, rows in groupby(page, lambda row: row.id)}
-        if len(page) == _BATCH and len(runs) > 1:
+        now = database_now(connection)
+        rows = connection.execute(_UNDER_WAY, {"after": self._after, "now": now}).all()
+        runs = {run_pk: list(group) for run_pk, group in groupby(rows, lambda row: row.id)}
+        if len(rows) == _BATCH and len(runs) > 1:
             runs.popitem()  # some of its deadlines may be on the next page
-        self._after = max(runs) if len(page) == _BATCH else 0
-        told = _told(tx.connection, [_key(rows[0]) for rows in runs.values()])
-        fresh = [rows for rows in runs.values() if _key(rows[0]) not in told]
-        shapes = [(rows, _shape(tx, graphs, rows[0])) for rows in fresh]
-        return [
-            _UnderWay(rows[0], graph, [Deadline(row.task_id, row.due_at) for row in rows])
-            for rows, graph in shapes
-            if graph is not None
-        ]
+        told = outbox.known(connection, [_key(group[0]) for group in runs.values()])
+        fresh = {run_pk: group for run_pk, group in runs.items() if _key(group[0]) not in told}
+        seen = seen_of(connection, fresh)
+        under_way = []
+        for run_pk, group in fresh.items():
+            first = group[0]
+            if graph := _shape(connection, graphs, first):
+                deadlines = [Deadline(row.task_id, row.due_at) for row in group]
+                history = self._history(connection, first.dag_id)
+                under_way.append(_UnderWay(first, graph, deadlines, seen[run_pk], history))
+        return _Page(now, under_way, max(runs) if len(rows) == _BATCH else 0)
 
-    def _event(self, tx: Tx, under_way: _UnderWay, seen: Mapping[str, Seen]) -> AlertEvent | None:
-        row, graph = under_way.row, under_way.graph
-        history = self._history(tx.connection, row.dag_id)
-        forecaster = Forecaster(graph, history, f"{row.dag_id}\x1f{row.run_id}")
-        risks = risks_of(forecaster, under_way.deadlines, seen, tx.now, self._confidence)
+    def _events(self, under_way: _UnderWay, now: datetime) -> Iterator[AlertEvent]:
+        row, graph, seen = under_way.row, under_way.graph, under_way.seen
+        forecaster = Forecaster(graph, under_way.history, f"{row.dag_id}\x1f{row.run_id}")
+        risks = risks_of(forecaster, under_way.deadlines, seen, now, self._confidence)
         if not risks:
-            return None
+            return
         first = risks[0]
-        slow = forecaster.slowest(first.deadline.task_id, seen, tx.now)
+        slow = forecaster.slowest(first.deadline.task_id, seen, now)
         task = graph.tasks.get(first.deadline.task_id)
-        return AlertEvent(
+        yield AlertEvent(
             kind=EventKind.SLA_AT_RISK,
-            occurred_at=tx.now,
+            occurred_at=now,
             **_identity(row),
             owner=task.owner if task else graph.dag.owner,
             tags=graph.dag.tags,
@@ -161,9 +190,9 @@ class RiskLookout:
         return history
 
 
-def _shape(tx: Tx, graphs: Graphs, row: Row[Any]) -> Graph | None:
+def _shape(connection: Connection, graphs: Graphs, row: Row[Any]) -> Graph | None:
     try:
-        return graphs.get(tx.connection, row.dag_id, row.version)
+        return graphs.get(connection, row.dag_id, row.version)
     except NotFound:  # the scheduler says so
         return None
 
@@ -175,13 +204,6 @@ def _identity(row: Row[Any]) -> dict[str, Any]:
 
 def _key(row: Row[Any]) -> str:
     return AlertEvent(kind=EventKind.SLA_AT_RISK, occurred_at=row.start_date, **_identity(row)).dedup_key
-
-
-def _told(connection: Connection, keys: Sequence[str]) -> set[str]:
-    if not keys:
-        return set()
-    statement = select(alert_event.c.dedup_key).where(alert_event.c.dedup_key.in_(keys))
-    return set(connection.execute(statement).scalars())
 
 
 def _summary(risks: Sequence[Risk], slow: Slow | None) -> str:

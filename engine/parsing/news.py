@@ -43,7 +43,8 @@ class News:
 
     def broken(self, tx: Tx, files: Iterable[Broken]) -> int:
         """Tell those that were well before; returns how many."""
-        new = [file for file in files if troubles.begin(tx.connection, tx.now, EventKind.DAG_BROKEN, file.path)]
+        ordered = sorted(files, key=lambda file: file.path)
+        new = [file for file in ordered if troubles.begin(tx.connection, tx.now, EventKind.DAG_BROKEN, file.path)]
         return outbox.record(tx.connection, [self._broken(tx, file) for file in new])
 
     def repaired(self, tx: Tx, paths: Iterable[str], how: str) -> int:

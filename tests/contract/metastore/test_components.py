@@ -37,9 +37,10 @@ def silent(store: Store, identity: Identity, seconds: float = 61) -> None:
     )
 
 
-def look(store: Store) -> list[tuple[str, str | None]]:
-    """Look; returns all that has been told."""
-    store.run(lambda tx: components.look(tx, DOWN_AFTER))
+def look(store: Store, me: Identity | None = None) -> list[tuple[str, str | None]]:
+    """Let a notifier look, one that is well if no other is named; returns all that has been told."""
+    looker = me or begin(store, ProcessKind.NOTIFIER, "here")
+    store.run(lambda tx: components.look(tx, DOWN_AFTER, looker.id))
     return [(event.kind.value, event.subject) for event in told(store)]
 
 
@@ -107,14 +108,24 @@ def test_a_machine_that_was_given_up_long_ago_is_not_told(store: Store) -> None:
     assert look(store) == []
 
 
+def test_who_shows_no_heartbeat_of_its_own_judges_no_other(store: Store) -> None:
+    me = begin(store, ProcessKind.NOTIFIER, "here")
+    silent(store, begin(store, ProcessKind.SCHEDULER))
+    silent(store, me)
+    assert look(store, me) == []
+    store.run(lambda tx: processes.heartbeat(tx, [me.id]))
+    assert look(store, me) == [("component_down", "scheduler on there")]
+
+
 def test_three_that_look_at_once_tell_it_once(store: Store) -> None:
     silent(store, begin(store, ProcessKind.NOTIFIER))
+    looker = begin(store, ProcessKind.NOTIFIER, "here")
     barrier = threading.Barrier(3)
 
     def one_look() -> None:
         mine = Store(store.url.render_as_string(hide_password=False))
         barrier.wait(10)
-        mine.run(lambda tx: components.look(tx, DOWN_AFTER))
+        mine.run(lambda tx: components.look(tx, DOWN_AFTER, looker.id))
         mine.close()
 
     threads = [threading.Thread(target=one_look) for _ in range(3)]

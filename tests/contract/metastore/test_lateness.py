@@ -10,7 +10,8 @@ from sqlalchemy import insert, update
 
 from alerting.kinds import EventKind
 from engine.authoring.serialized import CronSchedule
-from engine.metastore.lateness import HISTORY, LateDags, Medians, look_for_overdue_runs
+from engine.metastore import lateness
+from engine.metastore.lateness import HISTORY, LateDags, OverdueRuns
 from engine.metastore.tables import DagRun, DagSchedule
 from tests.contract.metastore.stage import Stage, bash
 from tests.contract.metastore.told import told
@@ -31,7 +32,7 @@ def due(stage: Stage, dag_id: str, seconds_ago: float, **values: Any) -> None:
 
 def late(stage: Stage, looks: LateDags) -> list[tuple[str | None, str | None]]:
     """Look; returns which runs have been told as missing."""
-    stage.store.run(lambda tx: looks.look(tx, stage.graphs, LATE_AFTER, "http://windsock"))
+    looks.look(stage.store, stage.graphs, LATE_AFTER, "http://windsock")
     return [(event.dag_id, event.run_id) for event in told(stage.store)]
 
 
@@ -67,6 +68,57 @@ def test_the_next_missing_run_is_told_too(scheduled: Stage) -> None:
         late(scheduled, looks)
         late(scheduled, looks)
     assert len(told(scheduled.store)) == 2
+
+
+MANY = 120
+"""More than a look of earlier versions took."""
+
+
+def many_due(stage: Stage, seconds_ago: float) -> None:
+    """DAGs of which nothing but the due time is known, each due a second before the one before it."""
+
+    def work(tx: Any) -> None:
+        moments = [tx.now - timedelta(seconds=seconds_ago + number) for number in range(MANY)]
+        rows = [
+            {"dag_id": f"many{number:03}", "is_paused": False, "version": "gone"}
+            | {"next_run_after": moment, "next_interval_start": moment}
+            for number, moment in enumerate(moments)
+        ]
+        tx.connection.execute(insert(DagSchedule), rows)
+
+    stage.store.run(work)
+
+
+def test_what_is_late_after_very_many_others_is_told_too(scheduled: Stage) -> None:
+    many_due(scheduled, 4000)
+    looks = LateDags()
+    late(scheduled, looks)
+    assert len(late(scheduled, looks)) == MANY
+    due(scheduled, "dag", 400)
+    late(scheduled, looks)
+    assert [dag_id for dag_id, _ in late(scheduled, looks)[MANY:]] == ["dag"]
+
+
+def test_one_look_tells_a_bounded_number_and_the_next_one_the_rest(
+    scheduled: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lateness, "_BATCH", 50)
+    many_due(scheduled, 4000)
+    looks = LateDags()
+    assert [len(late(scheduled, looks)) for _ in range(5)] == [0, 50, 100, MANY, MANY]
+    again = LateDags()
+    assert [len(late(scheduled, again)) for _ in range(2)] == [MANY, MANY]
+
+
+def test_what_could_not_be_written_is_told_by_the_next_look(scheduled: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    due(scheduled, "dag", 301)
+    looks = LateDags()
+    late(scheduled, looks)
+    with monkeypatch.context() as away:
+        away.setattr(scheduled.store, "begin", lambda: pytest.fail("the database is away"))
+        with pytest.raises(pytest.fail.Exception):
+            late(scheduled, looks)
+    assert len(late(scheduled, looks)) == 1
 
 
 def test_who_is_not_late_is_not_told(stage: Stage) -> None:
@@ -118,9 +170,8 @@ def goes_on(stage: Stage, dag_id: str, seconds: float, **values: Any) -> None:
     )
 
 
-def overdue(stage: Stage, medians: Medians | None = None) -> list[str | None]:
-    known = medians or Medians()
-    stage.store.run(lambda tx: look_for_overdue_runs(tx, stage.graphs, known, 3.0, LEAST, "http://windsock"))
+def overdue(stage: Stage, looks: OverdueRuns | None = None) -> list[str | None]:
+    (looks or OverdueRuns()).look(stage.store, stage.graphs, 3.0, LEAST, "http://windsock")
     return [event.dag_id for event in told(stage.store)]
 
 
@@ -168,9 +219,26 @@ def test_what_is_usual_is_read_once_in_ten_minutes_and_what_was_told_not_at_all(
     stage.dag("dag", bash("t"))
     past(stage, "dag", *[600.0] * 5)
     goes_on(stage, "dag", 700)
-    medians = Medians()
-    overdue(stage, medians)
+    looks = OverdueRuns()
+    overdue(stage, looks)
     with recorded(stage.store) as sent:
-        overdue(stage, medians)
+        overdue(stage, looks)
     selects = [one.sql for one in sent if one.verb == "SELECT" and ("dag_run" in one.sql or "alert_event" in one.sql)]
-    assert len(selects) == 3, "the runs, what was told of them, and the test's own"
+    assert len(selects) == 2, "the runs, and the test's own"
+
+
+def test_what_is_overdue_after_very_many_others_is_told_too(stage: Stage) -> None:
+    stage.dag("dag", bash("t"), max_active_runs=MANY + 1)
+    past(stage, "dag", *[300.0] * 5)
+
+    def work(tx: Any) -> None:
+        began = tx.now - timedelta(seconds=905)
+        about = {"dag_id": "dag", "run_type": "manual", "state": "running", "version": "v", "unfinished": 1, "conf": {}}
+        times = {"run_after": began, "queued_at": began, "start_date": began}
+        tx.connection.execute(insert(DagRun), [{**about, **times, "run_id": f"many{n}"} for n in range(MANY)])
+
+    stage.store.run(work)
+    looks = OverdueRuns()
+    assert len(overdue(stage, looks)) == MANY
+    goes_on(stage, "dag", 905)
+    assert len(overdue(stage, looks)) == MANY + 1

@@ -140,6 +140,22 @@ def test_three_schedulers_that_end_runs_at_once_tell_the_recovery_once(telling: 
     assert telling.kinds().count("run_recovered") == 1
 
 
+def test_all_schedulers_touch_the_troubles_of_dags_in_the_same_order(telling: Telling) -> None:
+    """Otherwise two that end runs of the same DAGs at the same time would wait for each other."""
+    for name in ("aa", "bb", "cc"):
+        telling.stage.dag(name, bash(f"t{name}"))
+    telling.trigger("bb", "first")
+    telling.attempt(tbb=FAILURE)
+    for name in ("aa", "bb", "cc"):
+        telling.trigger(name, "next")
+    with recorded(telling.stage.store) as sent:
+        telling.attempt(taa=FAILURE, tbb=SUCCESS, tcc=FAILURE)
+    touched = [str(one.parameters) for one in sent if "alert_trouble" in one.sql and " IN " not in one.sql]
+    names = [name for parameters in touched for name in ("aa", "bb", "cc") if f"'{name}'" in parameters]
+    assert list(dict.fromkeys(names)) == ["aa", "bb", "cc"]
+    assert names == sorted(names)
+
+
 def test_a_sensor_that_gives_up_softly_is_told_and_another_skip_is_not(telling: Telling) -> None:
     telling.stage.dag("dag", bash("sensor"), bash("other"))
     telling.trigger("dag")

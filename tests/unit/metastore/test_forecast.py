@@ -11,6 +11,7 @@ import pytest
 from engine.authoring.serialized import NoSchedule, SerializedDag, SerializedTask
 from engine.metastore.forecast import DRAWS, Forecast, Forecaster, Seen
 from engine.metastore.graphs import Graph, build_graph
+from engine.metastore.sla_risk import Deadline, risks_of
 from engine.metastore.states import TaskState
 
 NOW = datetime(2026, 11, 28, 6, 0, tzinfo=UTC)
@@ -138,3 +139,31 @@ def test_the_task_that_cost_most_against_its_own_history_is_named() -> None:
     assert (slow.task_id, slow.took, slow.usual) == ("c", 80.0, 10.0)
     usual = {"a": Seen(TaskState.RUNNING, ago(9))}
     assert forecaster.slowest("d", usual, NOW) is None
+
+
+def test_several_at_once_are_what_each_is_alone() -> None:
+    many = graph(a=(), b=("a",), c=("a",), d=("b", "c"), e=("d",), new=("b",), after=("new",), done=("new",), bad=())
+    history = {name: [10.0, 20.0, 30.0, 70.0, 90.0] for name in "abcde"} | {"done": TEN, "bad": TEN, "after": TEN}
+    seen = {"a": Seen(TaskState.RUNNING, ago(15)), "done": Seen(TaskState.SUCCESS, ago(9), ago(5))}
+    seen["bad"] = Seen(TaskState.FAILED, ago(9), ago(5))
+    names = ["", *many.tasks, "stranger"]
+    alone = {name: Forecaster(many, history, "s").forecast(name, seen, NOW) for name in names}
+    together = Forecaster(many, history, "s").forecasts(names, seen, NOW)
+    assert {name: together.get(name) for name in names} == alone
+    assert sorted(together) == ["a", "b", "c", "d", "e"]
+
+
+def test_what_stands_before_several_is_gone_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = graph(**{f"t{n}": (f"t{n - 1}",) if n else () for n in range(30)})
+    forecaster = Forecaster(chain, dict.fromkeys(chain.tasks, TEN), "s")
+    gone_through: list[str] = []
+    remaining = forecaster._remaining
+
+    def noted(name: str, *about: object) -> list[float]:
+        gone_through.append(name)
+        return remaining(name, *about)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(forecaster, "_remaining", noted)
+    deadlines = [Deadline(name, NOW + timedelta(seconds=15)) for name in chain.tasks]
+    assert len(risks_of(forecaster, deadlines, {}, NOW, 0.9)) == 29
+    assert gone_through == list(chain.tasks)
