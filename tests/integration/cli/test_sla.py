@@ -65,7 +65,7 @@ def test_what_cannot_be_replayed_is_refused_in_words(windsock: Command, store: S
     plain = windsock("sla", "replay", "--dag", "plain")
     assert (plain.exit_code, plain.stderr) == (
         1,
-        "windsock: no task of plain has an SLA: give one sla=timedelta(...)\n",
+        "windsock: neither plain nor a task of it has an SLA: give it one, sla=timedelta(...)\n",
     )
     assert "did you mean plain?" in windsock("sla", "replay", "--dag", "plian").stderr
     off = windsock("sla", "replay", WINDSOCK__ALERTING__SLA_AT_RISK_CONFIDENCE="0")
