@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.event import listen
 
 from engine.authoring.serialized import CronSchedule, SerializedDeadline
 from engine.metastore import backfills, deadlines, pausing, sla
@@ -270,12 +272,41 @@ def test_three_schedulers_tell_each_miss_once(turned: Turned) -> None:
 
     def tell(own: Stage, _index: int) -> int:
         assert isinstance(own, Turned)
-        return sum(own.tell(limit=7) for _ in range(20))
+        told = 0
+        while own.store.run(deadlines.next_deadlines).sla:
+            told += own.tell(limit=7)
+        return told
 
     assert sum(together(turned, 3, tell)) == 90
     told = turned.events()
     assert sorted(event.dag_id or "" for event in told) == sorted(f"dag{number}" for number in range(30))
     assert {event.missed for event in told} == {("t0", "t1", "t2")}
+
+
+def test_schedulers_that_look_at_the_same_moment_never_wait_for_each_other(turned: Turned) -> None:
+    """More is due than one takes at a time, and each run has rows in the batches of both."""
+    for dag_id in ("one", "two"):
+        turned.dag(dag_id, bash("a", sla_seconds=60.0), bash("b", sla_seconds=61.0), schedule=HOURLY)
+        turned.scheduled(dag_id)
+    turned.store.clock = BEGIN + 2 * MINUTE
+    both_have_looked = threading.Barrier(2 if turned.store.dialect.locks_rows else 1)
+    errors: list[Any] = []
+
+    def tell(own: Stage, _index: int) -> int:
+        assert isinstance(own, Turned)
+        first = iter([both_have_looked])
+
+        def wait_for_the_other(*call: Any) -> None:
+            if "sla_deadline" in call[2] and (barrier := next(first, None)):
+                barrier.wait(10)
+
+        listen(own.store.engine, "after_cursor_execute", wait_for_the_other)
+        listen(own.store.engine, "handle_error", lambda context: errors.append(context.original_exception))
+        return own.tell(limit=2)
+
+    assert sum(together(turned, 2, tell)) == 4
+    assert errors == []
+    assert {(told.dag_id, told.missed) for told in turned.events()} == {("one", ("a", "b")), ("two", ("a", "b"))}
 
 
 # -- policies
