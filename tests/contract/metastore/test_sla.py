@@ -14,6 +14,7 @@ from engine.authoring.serialized import CronSchedule, SerializedDeadline
 from engine.metastore import backfills, deadlines, pausing, sla
 from engine.metastore.announce import Announcer
 from engine.metastore.ledger import Ledger
+from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.sla_missed import GRACE
 from engine.metastore.states import RunType, TaskState
 from engine.metastore.store import Store
@@ -182,6 +183,41 @@ def test_what_a_time_limit_skips_is_not_done(turned: Turned) -> None:
     assert turned.states()["load"] == "skipped"
     assert turned.states_promised() == {"load": "open", "0": "open"}
     assert turned.tell_at(BEGIN + 60 * MINUTE) == 1
+    assert turned.events()[0].summary == "load was not done by 2026-03-02 07:00:00 UTC. The run has failed."
+
+
+def test_a_sensor_that_gives_up_softly_is_not_done(turned: Turned) -> None:
+    turned.dag("dag", bash("t", sla_seconds=3600.0), bash("other"), schedule=HOURLY)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.finish((turned.begin()["t"], Outcome(Cause.SKIP, timed_out=True)))
+    assert (turned.states()["t"], turned.run_row().state) == ("skipped", "running")
+    assert turned.states_promised() == {"t": "open"}
+    assert turned.tell_at(BEGIN + 60 * MINUTE) == 1
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_what_a_branch_skips_is_done_also_where_another_branch_fails_the_run(turned: Turned, together: bool) -> None:
+    turned.dag("dag", bash("other"), bash("branch"), bash("t", "branch", sla_seconds=3600.0), schedule=HOURLY)
+    turned.scheduled("dag")
+    turned.start_runs()
+    tokens = turned.begin()
+    ends = [(tokens["other"], FAILURE), (tokens["branch"], Outcome(Cause.SUCCESS, skip=("t",)))]
+    for batch in [ends] if together else [[one] for one in ends]:
+        turned.finish(*batch)
+    assert (turned.states()["t"], turned.run_row().state) == ("skipped", "failed")
+    assert turned.states_promised() == {"t": "met"}
+
+
+def test_what_nobody_did_in_a_run_that_somebody_failed_is_told_as_not_done(turned: Turned) -> None:
+    etl(turned)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.turn(minutes=61)
+    ledger = Ledger(Announcer("http://windsock"))
+    turned.store.run(lambda tx: ledger.fail_run(tx, turned.run_row().id))
+    assert turned.tell() == 1
+    assert turned.states_promised() == {"load": "missed", "0": "cancelled"}
     assert turned.events()[0].summary == "load was not done by 2026-03-02 07:00:00 UTC. The run has failed."
 
 
