@@ -4,7 +4,8 @@
 verb           from → to                        when
 =============  ===============================  ==============================================================
 promise        (nothing) → open                 the run is made; in the same transaction
-settle         open → met                       the task, or the run, has ended well; in that transaction
+settle         open, missed → met               the task, or the run, has ended well in time; in that transaction.
+                                                From missed: its end was written after the miss was told
                open, missed → (the same),       it has ended well, but too late: ``completed_at`` says when
                completed
 settle         open → cancelled                 the run has failed and the DAG says ``sla_after_failure="cancel"``
@@ -54,7 +55,7 @@ _COMPLETE: Final = (
     update(SLA)
     .where(SLA.c.run_pk == bindparam("b_run"), SLA.c.task_id == bindparam("b_task"), _UNDONE)
     .values(
-        state=case(((SLA.c.state == "open") & (SLA.c.due_at >= bindparam("b_end")), "met"), else_=SLA.c.state),
+        state=case((SLA.c.due_at >= bindparam("b_end"), "met"), else_=SLA.c.state),
         completed_at=bindparam("b_end"),
     )
 )

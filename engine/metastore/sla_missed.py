@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
 GRACE: Final = timedelta(milliseconds=25)
 """How long after a deadline it is claimed: an end on the stroke may still be on its way to the metastore."""
+SETTLING: Final = timedelta(seconds=10)
+"""How long schedulers that have just come back to the metastore leave misses untold, where there are several."""
 
 _DONE: Final = (TaskState.SUCCESS, TaskState.SKIPPED, TaskState.REMOVED)
 _IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
@@ -82,6 +84,14 @@ class Wave:
     graph: Graph
     missed: tuple[Missed, ...]
     blockers: tuple[Blocker, ...]
+
+
+def wait_before_telling(others: int, seconds_at_work: float) -> timedelta:
+    """How long a scheduler waits before it tells misses, with so many others and so long after start or outage.
+
+    It has written all that it knows. An end that was in time may still lie with one of the others.
+    """
+    return max(timedelta(0), SETTLING - timedelta(seconds=seconds_at_work)) if others else timedelta(0)
 
 
 def claim_missed(tx: Tx, graphs: Graphs, limit: int) -> tuple[list[Wave], int]:

@@ -28,7 +28,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from engine.config import Settings
 from engine.executors.local import LocalExecutor, SequentialExecutor
 from engine.executors.protocol import OwnerDied, Report
-from engine.metastore import audit, backfills, deadlines, endings, leases, processes, transitions, waiting
+from engine.metastore import (
+    audit,
+    backfills,
+    deadlines,
+    endings,
+    leases,
+    processes,
+    sla_missed,
+    transitions,
+    waiting,
+)
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Changes, Claimed, Finished, RunFacts
 from engine.metastore.errors import MetastoreError
@@ -348,8 +358,13 @@ class Scheduler:
             late = self._ledger.expire_runs(tx, _BATCH)
             turn.changes.add(late)
         if ahead.sla and ahead.sla <= tx.now:
-            missed, told = self._ledger.tell_missed(tx, _BATCH)
-            turn.changes.announced += told
+            wait = sla_missed.wait_before_telling(turn.others, time.monotonic() - self._at_work_since)
+            if wait:
+                ahead = ahead._replace(sla=tx.now + wait)
+            else:
+                missed, told = self._ledger.tell_missed(tx, _BATCH)
+                turn.changes.announced += told
+                ahead = ahead._replace(sla=None)  # where nothing was left, another scheduler is at it
         turn.next_deadlines = (deadlines.next_deadlines(tx) if late.runs or missed else ahead).moments
         waited = self._end_long_waits(tx, turn)
         if time.monotonic() >= self._next_long_look or turn.changes.runs:

@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy.event import listen
 
 from engine.authoring.serialized import CronSchedule, SerializedDeadline
-from engine.metastore import backfills, deadlines, pausing, sla
+from engine.metastore import backfills, deadlines, pausing, sla, transitions
 from engine.metastore.announce import Announcer
+from engine.metastore.changes import Finished
 from engine.metastore.ledger import Ledger
 from engine.metastore.outcome import Cause, Outcome
-from engine.metastore.sla_missed import GRACE
+from engine.metastore.sla_missed import GRACE, wait_before_telling
 from engine.metastore.states import RunType, TaskState
 from engine.metastore.store import Store
 from engine.metastore.transitions import create_run
@@ -297,6 +298,29 @@ def test_a_missed_deadline_remembers_when_it_was_done_after_all(turned: Turned) 
     turned.play()
     row = turned.promised()["load"]
     assert (row.state, row.completed_at) == ("missed", turned.now)
+
+
+def test_an_end_in_time_that_is_written_after_the_miss_was_told_meets_the_deadline(turned: Turned) -> None:
+    etl(turned)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.finish((turned.begin()["extract"], SUCCESS))
+    token = turned.begin()["load"]
+    turned.tell_at(BEGIN + 60 * MINUTE)
+    turned.turn(minutes=5)
+    report = Finished(token, SUCCESS, "host", 6 * MINUTE)
+    turned.settled(lambda tx: transitions.finish(tx, turned.graphs, turned.runs, [report]))
+    row = turned.promised()["load"]
+    assert (row.state, row.completed_at) == ("met", turned.now - 6 * MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("others", "at_work", "wait"), [(0, 0.0, 0.0), (1, 0.0, 10.0), (2, 4.0, 6.0), (1, 10.0, 0.0), (1, 60.0, 0.0)]
+)
+def test_one_of_several_schedulers_lets_the_others_write_their_ends_first(
+    others: int, at_work: float, wait: float
+) -> None:
+    assert wait_before_telling(others, at_work) == timedelta(seconds=wait)
 
 
 def test_three_schedulers_tell_each_miss_once(turned: Turned) -> None:

@@ -9,7 +9,11 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import select
 
-from engine.metastore.tables import CallbackRequest
+from engine.metastore import processes
+from engine.metastore.processes import identify
+from engine.metastore.sla_missed import SETTLING
+from engine.metastore.states import ProcessKind
+from engine.metastore.tables import CallbackRequest, Process, SlaDeadline
 from tests.integration.scheduling.engine_home import Home
 from tests.servers.mail import MailServer
 from tests.servers.processes import wait_until
@@ -92,3 +96,31 @@ def _settled(home: Home) -> list[str]:
         states = connection.execute(select(CallbackRequest.state, CallbackRequest.error)).all()
     assert [row.error for row in states if row.error] == []
     return [row.state for row in states if row.state == "done"]
+
+
+def test_a_scheduler_beside_another_lets_it_write_its_ends_before_a_miss_is_told() -> None:
+    home = Home()
+    try:
+        home.add("late", "BashOperator(task_id='t', bash_command='true', sla=timedelta(seconds=1))")
+        home.trigger("late")
+        other = identify(ProcessKind.SCHEDULER)
+        home.store.run(lambda tx: processes.register(tx, other))
+        wait_until(lambda: (home.store.run(lambda tx: tx.now) - _due(home)).total_seconds() > 1, "the deadline", 30)
+        home.scheduler()
+        wait_until(lambda: _told_at(home) is not None, "the miss", 60)
+        started = select(Process.started_at).where(Process.kind == ProcessKind.SCHEDULER, Process.id != other.id)
+        with home.store.read() as connection:
+            since = connection.execute(started).scalar_one()
+        assert _told_at(home) - since > SETTLING / 2
+    finally:
+        home.close()
+
+
+def _due(home: Home) -> datetime:
+    with home.store.read() as connection:
+        return connection.execute(select(SlaDeadline.due_at)).scalar_one()
+
+
+def _told_at(home: Home) -> datetime | None:
+    with home.store.read() as connection:
+        return connection.execute(select(SlaDeadline.missed_at)).scalar_one()
