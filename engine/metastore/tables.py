@@ -349,7 +349,8 @@ class CallbackRequest(Base):
     ``state`` is ``pending``, ``done`` or ``dead``; ``payload`` holds the ids from which
     the context is rebuilt, and the cause. ``attempts`` counts leases, ``failures`` the tries that raised or overran.
     ``left_over`` are the places, in the author's list, of those still to be called; all where it is null.
-    ``output`` is the end of what the last try printed.
+    ``output`` is the end of what the last try printed. ``unstarted_since`` is when no process could be made for it
+    first; null once one could.
     """
 
     __tablename__ = "callback_request"
@@ -371,6 +372,7 @@ class CallbackRequest(Base):
     error: Mapped[str | None] = mapped_column(LongText)
     output: Mapped[str | None] = mapped_column(LongText)
     log_path: Mapped[str | None] = mapped_column(LongText)  # relative to the log folder
+    unstarted_since: Mapped[datetime | None]
     created_at: Mapped[datetime]
     done_at: Mapped[datetime | None]
 

@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -46,6 +47,7 @@ from engine.metastore.runs import Runs
 from engine.metastore.store import Store, Tx
 from engine.metrics import Metrics
 from engine.running.callback_outcomes import (
+    PATIENCE,
     REQUEST,
     Retries,
     Settled,
@@ -53,6 +55,8 @@ from engine.running.callback_outcomes import (
     Try,
     end_of_output,
     failed_event,
+    give_back,
+    put_off,
     settle,
 )
 from engine.running.callback_words import Words
@@ -189,10 +193,11 @@ class CallbackRunner:
                 self._told()
         for _ in range(len(self._leased)):
             request, until = self._leased.popleft()
-            if time.monotonic() > until:
-                continue  # the database was away for long: it could outlast its lease
             try:
-                self._begin(request)
+                if time.monotonic() > until:  # the database was away for long: it could outlast its lease
+                    self._store.run(partial(give_back, request=request, token=self._owner))
+                else:
+                    self._begin(request)
             except (MetastoreError, SQLAlchemyError):
                 self._leased.append((request, until))
                 raise
@@ -232,7 +237,7 @@ class CallbackRunner:
                 order, about = self._order(connection, request)
         except (NotFound, KeyError, msgspec.ValidationError) as error:
             reason = f"what it is about is not in the metastore any more: {error}"
-            self._settle(request, Try(reason, "missing", may_repeat=False), Subject())
+            self._settle(request, Try(reason, "missing", may_repeat=False, called=False), Subject())
             return
         pipe, log_fd = os.pipe2(os.O_CLOEXEC)
         words, words_fd = os.pipe2(os.O_CLOEXEC)
@@ -360,15 +365,11 @@ class CallbackRunner:
         running.words.close()
 
     def _give_back(self, running: Running, reason: str) -> None:
-        """It has not begun: try again in a moment, as often as a lease allows."""
+        """It has not begun: try again in a moment, but not for ever."""
         self._close(running, f"not started: {reason}")
-        held = (REQUEST.c.id == running.request.id) & (REQUEST.c.token == self._owner)
-
-        def release(tx: Tx) -> None:
-            soon = tx.now + timedelta(seconds=_POLL_SECONDS)
-            tx.connection.execute(update(REQUEST).where(held).values(lease_until=None, due_at=soon))
-
-        self._insist(release, None)
+        if not self._insist(lambda tx: put_off(tx, running.request, self._owner), True):
+            error = f"could not be started for {PATIENCE.total_seconds() / 60:g} minutes: {reason}"
+            self._settle(running.request, Try(error, "start", may_repeat=False, called=False), running.about)
 
     def _finish(self, running: Running, error: str | None) -> None:
         running.words.pump()

@@ -6,6 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
+from alerting.tables import UtcDateTime
+
 LONG_TEXT = sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 
 revision = "0012"
@@ -20,3 +22,4 @@ def upgrade() -> None:
     op.add_column("callback_request", sa.Column("left_over", sa.JSON(), nullable=True))
     op.add_column("callback_request", sa.Column("output", LONG_TEXT, nullable=True))
     op.add_column("callback_request", sa.Column("log_path", LONG_TEXT, nullable=True))
+    op.add_column("callback_request", sa.Column("unstarted_since", UtcDateTime(), nullable=True))
