@@ -360,6 +360,7 @@ class CallbackRequest(Base):
     kind: Mapped[str] = mapped_column(String(16))  # engine.authoring.serialized.CallbackKind
     scope: Mapped[str] = mapped_column(String(8))  # task or dag
     dag_id: Mapped[str] = mapped_column(Id)
+    run_pk: Mapped[int | None] = mapped_column(BigKey)
     fileloc: Mapped[str] = mapped_column(LongText)
     payload: Mapped[dict[str, Any]] = mapped_column(JSON)
     state: Mapped[str] = mapped_column(String(8), default="pending")
@@ -376,7 +377,10 @@ class CallbackRequest(Base):
     created_at: Mapped[datetime]
     done_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("ix_callback_request_due", "state", "due_at"),)  # notifier's lease
+    __table_args__ = (
+        Index("ix_callback_request_due", "state", "due_at"),  # notifier's lease
+        Index("ix_callback_request_run", "run_pk"),  # the page of a run
+    )
 
 
 class LogShipment(Base):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import select
 import signal
 import threading
@@ -75,6 +76,7 @@ _DEADLY: Final = "its process ended the notifier each time"
 _POLL_SECONDS: Final = 2.0
 _SPARE_SECONDS: Final = 30.0  # by which a lease is longer than waiting and running may take
 FAREWELL_SECONDS: Final = 5.0  # `windsock up` grants the notifier thirty, and the messages under way may take ten
+_UNSAFE: Final = re.compile(r"[^0-9A-Za-z]+")
 _DUE: Final = (REQUEST.c.state == "pending") & (REQUEST.c.due_at <= bindparam("now"))
 _FREE: Final = or_(REQUEST.c.lease_until.is_(None), REQUEST.c.lease_until < bindparam("now"))
 _ANY_DUE: Final = sql_select(REQUEST.c.id).where(_DUE, _FREE).limit(1)
@@ -426,11 +428,16 @@ def _error(running: Running, event: Exited, timeout: float) -> str | None:
 
 
 def _log_path(request: Row[Any], order: CallbackOrder) -> Path:
-    """Beside what it is about: ``attempt=N.on_failure.log``, or ``on_failure.log`` in the run's folder."""
+    """Beside what it is about: ``attempt=N.on_failure.log``, or ``on_failure.log`` in the run's folder.
+
+    A run may miss many deadlines: each wave of them has a log of its own.
+    """
     context = order.context
     path = Path(
         attempt_log_path(context.dag_id, context.run_id, context.task_id or "-", context.try_number, context.map_index)
     )
     if order.task_id:
         return path.with_suffix(f".{request.kind}.log")
-    return path.parent.parent / f"{request.kind}.log"
+    wave = request.payload.get("wave")
+    name = f"{request.kind}.{_UNSAFE.sub('-', wave)}" if wave else request.kind
+    return path.parent.parent / f"{name}.log"

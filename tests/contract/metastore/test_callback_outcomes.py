@@ -163,7 +163,7 @@ def test_it_is_found_by_its_attempt_and_in_the_list(stage: Stage, request_row: R
     with stage.store.read() as connection:
         (by_attempt,) = callbacks.of_attempt(connection, "dag", "run", "t", -1, 1)
         assert callbacks.of_attempt(connection, "dag", "run", "t", -1, 2) == []
-        assert callbacks.of_run(connection, "dag", "run", 0) == []
+        assert callbacks.of_run(connection, stage.run_row().id) == []
         assert callbacks.listing(connection, limit=5, states=["dead"], dag_id="dag") == [by_attempt]
         assert callbacks.listing(connection, limit=5, states=["done"]) == []
         assert callbacks.get(connection, by_attempt.id) == by_attempt

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.event import listen
 
 from engine.authoring.serialized import CronSchedule, SerializedDeadline
-from engine.metastore import backfills, deadlines, pausing, sla, transitions
+from engine.metastore import backfills, callbacks, deadlines, pausing, sla, transitions
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Finished
 from engine.metastore.ledger import Ledger
@@ -532,3 +532,15 @@ def test_each_deadline_with_a_callback_asks_for_it(turned: Turned) -> None:
     turned.tell_at(BEGIN + MINUTE)
     assert [(one.kind, one.payload["position"]) for one in turned.callbacks()] == [("deadline", 1), ("deadline", 3)]
     assert len(turned.events()) == 1
+
+
+def test_a_run_knows_the_callbacks_of_all_its_missed_deadlines(turned: Turned) -> None:
+    etl(turned, callbacks=("sla_miss",), deadlines=(SerializedDeadline(reference="queued_at", interval_seconds=60.0),))
+    for run_id in ("run", "other"):
+        turned.scheduled("dag", run_id, logical_date=None if run_id == "run" else BEGIN)
+    turned.start_runs()
+    for minutes in (1, 60, 120):
+        turned.tell_at(BEGIN + minutes * MINUTE)
+    with turned.store.read() as connection:
+        asked = callbacks.of_run(connection, turned.run_row().id)
+    assert [(one.kind, one.run_id) for one in asked] == [("deadline", "run"), ("sla_miss", "run"), ("sla_miss", "run")]
