@@ -77,11 +77,14 @@ class Blocker:
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """The deadlines of one run that fell due together: they are told as one. `run.start_date` may be None."""
+    """The deadlines of one run that fell due together: they are told as one. `run.start_date` may be None.
+
+    `graph` is None where the run's version of its DAG cannot be read.
+    """
 
     run: RunFacts
     run_state: RunState
-    graph: Graph
+    graph: Graph | None
     missed: tuple[Missed, ...]
     blockers: tuple[Blocker, ...]
 
@@ -143,16 +146,22 @@ def _waves(tx: Tx, graphs: Graphs, rows: Sequence[Row[Any]]) -> list[Wave]:
         instances[row.run_pk][row.task_id] = row
     waves = []
     for row in tx.connection.execute(_RUNS, ids):
-        run = facts_of(row)
-        try:
-            graph = graphs.get(tx.connection, run.dag_id, run.version)
-        except NotFound as error:
-            log.error("run %s of DAG %s has missed a deadline that cannot be told: %s", run.run_id, run.dag_id, error)
-            continue
-        missed = tuple(by_run[run.id])
-        blockers = _blockers(graph, [one.task_id for one in missed if one.completed_at is None], instances[run.id])
+        run, missed = facts_of(row), tuple(by_run[row.id])
+        graph = _graph(tx, graphs, run)
+        late = [one.task_id for one in missed if one.completed_at is None]
+        blockers = _blockers(graph, late, instances[run.id]) if graph else ()
         waves.append(Wave(run, RunState(row.state), graph, missed, blockers))
     return waves
+
+
+def _graph(tx: Tx, graphs: Graphs, run: RunFacts) -> Graph | None:
+    try:
+        return graphs.get(tx.connection, run.dag_id, run.version)
+    except NotFound as error:
+        log.error(
+            "run %s of DAG %s has missed a deadline, told without owner and mail: %s", run.run_id, run.dag_id, error
+        )
+        return None
 
 
 def _blockers(graph: Graph, missed: Collection[str], instances: Mapping[str, Row[Any]]) -> tuple[Blocker, ...]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 from sqlalchemy.event import listen
 
 from engine.authoring.serialized import CronSchedule, SerializedDeadline
@@ -19,6 +20,7 @@ from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.sla_missed import GRACE, wait_before_telling
 from engine.metastore.states import RunType, TaskState
 from engine.metastore.store import Store
+from engine.metastore.tables import DagVersion
 from engine.metastore.transitions import create_run
 from engine.scheduling import due
 from tests.contract.metastore.stage import FAILURE, SKIP, SUCCESS, Stage, bash, empty
@@ -274,6 +276,19 @@ def test_deadlines_of_a_run_that_fall_due_together_are_one_event(turned: Turned)
         ("other", ("later",), "later"),
     ]
     assert turned.events()[0].summary == "The run and t0, t1, t2 and 2 more were not done by 2026-03-02 06:01:00 UTC."
+
+
+def test_a_miss_is_told_also_where_the_version_of_the_dag_is_gone(turned: Turned) -> None:
+    etl(turned, callbacks=("sla_miss",))
+    turned.scheduled("dag")
+    turned.start_runs()
+    with turned.store.begin() as tx:
+        tx.connection.execute(delete(DagVersion))
+    assert turned.tell_at(BEGIN + 60 * MINUTE) == 1
+    (event,) = turned.events()
+    assert (event.dag_id, event.run_id, event.missed, event.emails) == ("dag", "run", ("load",), ())
+    assert event.summary == "load was not done by 2026-03-02 07:00:00 UTC."
+    assert turned.callbacks() == []
 
 
 def test_what_ended_too_late_while_no_scheduler_was_there_is_told_by_the_next(turned: Turned) -> None:
