@@ -32,6 +32,7 @@ from sqlalchemy import BindParameter, Connection, Row, bindparam, case, insert, 
 from engine.authoring.serialized import NoSchedule, SerializedDag, SerializedDeadline
 from engine.metastore.changes import Changes, TaskChange
 from engine.metastore.database import Tx
+from engine.metastore.durations import last_runtimes
 from engine.metastore.graphs import Graph, Graphs
 from engine.metastore.runs import Runs
 from engine.metastore.states import RunState, RunType, TaskState
@@ -46,7 +47,7 @@ TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
 THE_RUN: Final = ""
 """The ``task_id`` of a deadline that is not a task's."""
 AT_RISK: Final = 0.8
-"""Share of its time after which a deadline is at risk."""
+"""Share of its time after which the metrics count a deadline as at risk. The event of that name is a forecast."""
 
 _DONE: Final = (TaskState.SUCCESS, TaskState.SKIPPED)
 _IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
@@ -168,18 +169,11 @@ def _referred(tx: Tx, made: Made, position: int, deadline: SerializedDeadline) -
 
 
 def _average_runtime(tx: Tx, dag_id: str, deadline: SerializedDeadline) -> float | None:
-    statement = (
-        select(RUN.c.start_date, RUN.c.end_date)
-        .where(RUN.c.dag_id == dag_id, RUN.c.state == RunState.SUCCESS, RUN.c.end_date.is_not(None))
-        .order_by(RUN.c.end_date.desc())
-        .limit(deadline.max_runs)
-    )
-    took = [(row.end_date - row.start_date).total_seconds() for row in tx.connection.execute(statement)]
+    took = last_runtimes(tx.connection, dag_id, deadline.max_runs)
     if len(took) < deadline.min_runs:
         log.info("a run of DAG %s has no deadline by average: %d of %d runs", dag_id, len(took), deadline.min_runs)
         return None
-    average: float = sum(took) / len(took)
-    return average
+    return sum(took, timedelta(0)).total_seconds() / len(took)
 
 
 # -- settling

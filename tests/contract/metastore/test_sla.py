@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlalchemy.event import listen
 
 from engine.authoring.serialized import CronSchedule, SerializedDeadline
@@ -20,7 +20,7 @@ from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.sla_missed import GRACE, wait_before_telling
 from engine.metastore.states import RunType, TaskState
 from engine.metastore.store import Store
-from engine.metastore.tables import DagVersion
+from engine.metastore.tables import DagRun, DagVersion
 from engine.metastore.transitions import create_run
 from engine.scheduling import due
 from tests.contract.metastore.stage import FAILURE, SKIP, SUCCESS, Stage, bash, empty
@@ -134,6 +134,21 @@ def test_a_deadline_refers_to_a_moment_of_the_run(turned: Turned) -> None:
     turned.create("dag", "third")
     assert turned.promised("third")["4"].due_at == turned.now + 15 * MINUTE + MINUTE
     assert "1" not in turned.promised("third"), "it has no logical date"
+
+
+def test_a_run_that_never_began_counts_for_no_average(turned: Turned) -> None:
+    average = SerializedDeadline(reference="average_runtime", interval_seconds=60.0, min_runs=1)
+    turned.dag("dag", bash("t"), deadlines=(average,))
+    for run_id in ("run", "odd"):
+        turned.create("dag", run_id)
+        turned.start_runs()
+        tokens = turned.begin()
+        turned.turn(minutes=10)
+        turned.finish((tokens["t"], SUCCESS))
+    with turned.store.begin() as tx:
+        tx.connection.execute(update(DagRun).where(DagRun.run_id == "odd").values(start_date=None))
+    turned.create("dag", "third")
+    assert turned.promised("third")["1"].due_at == turned.now + 11 * MINUTE
 
 
 # -- meeting
