@@ -249,10 +249,11 @@ class Sink(StatsClientBase):  # type: ignore[misc]
         if not self._warned:
             self._warned = True
             log.warning(
-                "metrics.statsd_host %r does not resolve (%s): metrics are dropped until it does; "
-                "correct WINDSOCK__METRICS__STATSD_HOST",
+                "metrics.statsd_host %r does not resolve (%s): metrics that wait for longer than %g s are dropped "
+                "until it does; correct WINDSOCK__METRICS__STATSD_HOST",
                 self._host,
                 error.strerror or error,
+                KEEP_SECONDS,
             )
 
     def close(self) -> None:

@@ -198,9 +198,10 @@ def _run_mail(graph: Graph) -> tuple[str, ...]:
     return tuple(dict.fromkeys(wanted))
 
 
-def _request(
+def callback_request(
     kind: CallbackKind, scope: str, run: RunFacts, graph: Graph, payload: dict[str, Any], now: datetime
 ) -> dict[str, Any]:
+    """The row of a request: what `payload` says of its task or its wave of deadlines makes it one of its own."""
     about = [payload.get(name) for name in ("task_id", "map_index", "try_number")]
     anew = [run.clears] if scope == "dag" and run.clears else []  # a run begun anew has an end of its own
     anew += [payload["wave"]] if "wave" in payload else []  # a run may miss several deadlines, one after the other
@@ -209,6 +210,7 @@ def _request(
         "kind": kind,
         "scope": scope,
         "dag_id": run.dag_id,
+        "run_pk": run.id,
         "fileloc": graph.dag.fileloc,
         "payload": {"run_pk": run.id, "version": run.version, **payload},
         "state": "pending",
@@ -236,7 +238,7 @@ def _task_callbacks(change: TaskChange, run: RunFacts, graph: Graph, now: dateti
         "cause": change.outcome.cause,
         "error": None if change.state == TaskState.SUCCESS else change.outcome.sentence,
     }
-    yield _request(kind, "task", run, graph, payload, now)
+    yield callback_request(kind, "task", run, graph, payload, now)
 
 
 def _run_callbacks(change: RunChange, graph: Graph, now: datetime) -> Iterable[dict[str, Any]]:
@@ -247,7 +249,4 @@ def _run_callbacks(change: RunChange, graph: Graph, now: datetime) -> Iterable[d
     if change.timed_out_after:
         reason = "timed_out"
     payload = {"state": change.state, "reason": reason, "failed_tasks": list(change.failed_tasks)}
-    yield _request(kind, "dag", change.run, graph, payload, now)
-
-
-callback_request = _request  # for what is told of missed deadlines
+    yield callback_request(kind, "dag", change.run, graph, payload, now)

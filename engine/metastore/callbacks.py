@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, get_args
@@ -69,18 +69,14 @@ def of_attempt(
 ) -> list[CallbackEntry]:
     """Those that one attempt asked for."""
     about = (dag_id, run_id, task_id, map_index, try_number)
-    return _of_keys(connection, [callback_key(kind, "task", *about) for kind in KINDS])
+    keys = [callback_key(kind, "task", *about) for kind in KINDS]
+    query = select(REQUEST).where(REQUEST.c.dedup_key.in_(keys)).order_by(REQUEST.c.id)
+    return _entries(connection, connection.execute(query).all())
 
 
-def of_run(connection: Connection, dag_id: str, run_id: str, clears: int) -> list[CallbackEntry]:
-    """Those that a run asked for, each time that it ended."""
-    about = (dag_id, run_id, None, None, None)
-    anew = [[], *([number] for number in range(1, clears + 1))]
-    return _of_keys(connection, [callback_key(kind, "dag", *about, *more) for kind in KINDS for more in anew])
-
-
-def _of_keys(connection: Connection, keys: Iterable[str]) -> list[CallbackEntry]:
-    query = select(REQUEST).where(REQUEST.c.dedup_key.in_(list(keys))).order_by(REQUEST.c.id)
+def of_run(connection: Connection, run_pk: int) -> list[CallbackEntry]:
+    """Those that a run asked for: each time that it ended, and each time that it was not done in time."""
+    query = select(REQUEST).where(REQUEST.c.run_pk == run_pk, REQUEST.c.scope == "dag").order_by(REQUEST.c.id)
     return _entries(connection, connection.execute(query).all())
 
 

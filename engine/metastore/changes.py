@@ -84,6 +84,7 @@ class TaskChange:
     retry_at: datetime | None = None
     time_limit: str | None = None  # the sentence of the time limit that skipped it
     by_hand: bool = False  # somebody gave it this state, and nothing ran
+    abandoned: bool = False  # skipped because its run was ended
 
 
 @dataclass(frozen=True, slots=True)

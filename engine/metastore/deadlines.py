@@ -127,8 +127,8 @@ def _stop(tx: Tx, graphs: Graphs, runs: Runs, rows: list[Row[Any]], ending: Endi
         return Changes()
     broken_off = break_off(tx, open_rows, TaskState.SKIPPED, ending.sentence)
     tx.connection.execute(_SKIP, {"ids": [row.id for row in open_rows], "b_now": tx.now})
-    limit = ending.time_limit
-    skipped = [changed(row, TaskState.SKIPPED, end_date=tx.now, time_limit=limit) for row in open_rows]
+    why = {"end_date": tx.now, "time_limit": ending.time_limit, "abandoned": True}
+    skipped = [changed(row, TaskState.SKIPPED, **why) for row in open_rows]
     changes = Changes(tasks=skipped, ended=broken_off)
     changes.add(advance(tx, graphs, runs, skipped))
     queued = [row for row in open_rows if row.state == TaskState.QUEUED]

@@ -1,10 +1,10 @@
-"""How long the tasks of a DAG took in its last runs, and how the tasks of some runs stand."""
+"""How long a DAG's last runs and their tasks took, and how the tasks of some runs stand."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, select
@@ -14,7 +14,7 @@ from engine.metastore.states import RunState, TaskState
 from engine.metastore.tables import DagRun, TaskInstance
 
 _RUNS: Final = (
-    select(DagRun.id)
+    select(DagRun.id, DagRun.start_date, DagRun.end_date)
     .where(DagRun.dag_id == bindparam("dag"), DagRun.state == RunState.SUCCESS)
     .order_by(DagRun.end_date.desc())
     .limit(bindparam("limit"))
@@ -30,6 +30,12 @@ def last_durations(connection: Connection, dag_id: str, limit: int) -> History:
     """Of the last successful runs, for each task: seconds from when it was ready to its end; 0 where it was skipped."""
     runs = connection.execute(_RUNS, {"dag": dag_id, "limit": limit}).scalars().all()
     return durations(seen_of(connection, runs).values())
+
+
+def last_runtimes(connection: Connection, dag_id: str, limit: int) -> list[timedelta]:
+    """Of the last successful runs, the latest first. One that a person marked before it began counts for nothing."""
+    runs = connection.execute(_RUNS, {"dag": dag_id, "limit": limit})
+    return [run.end_date - run.start_date for run in runs if run.start_date and run.end_date]
 
 
 def durations(runs: Iterable[dict[str, Seen]]) -> History:

@@ -4,7 +4,8 @@
 verb           from → to                        when
 =============  ===============================  ==============================================================
 promise        (nothing) → open                 the run is made; in the same transaction
-settle         open → met                       the task, or the run, has ended well; in that transaction
+settle         open, missed → met               the task, or the run, has ended well in time; in that transaction.
+                                                From missed: its end was written after the miss was told
                open, missed → (the same),       it has ended well, but too late: ``completed_at`` says when
                completed
 settle         open → cancelled                 the run has failed and the DAG says ``sla_after_failure="cancel"``
@@ -21,17 +22,17 @@ those who wait. What ended too late while no scheduler was there stays open, and
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Connection, Row, bindparam, case, exists, insert, or_, select, update
+from sqlalchemy import BindParameter, Connection, Row, bindparam, case, insert, or_, select, update
 
 from engine.authoring.serialized import NoSchedule, SerializedDag, SerializedDeadline
-from engine.metastore.changes import Changes
+from engine.metastore.changes import Changes, TaskChange
 from engine.metastore.database import Tx
+from engine.metastore.durations import last_runtimes
 from engine.metastore.graphs import Graph, Graphs
 from engine.metastore.runs import Runs
 from engine.metastore.states import RunState, RunType, TaskState
@@ -46,7 +47,7 @@ TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
 THE_RUN: Final = ""
 """The ``task_id`` of a deadline that is not a task's."""
 AT_RISK: Final = 0.8
-"""Share of its time after which a deadline is at risk."""
+"""Share of its time after which the metrics count a deadline as at risk. The event of that name is a forecast."""
 
 _DONE: Final = (TaskState.SUCCESS, TaskState.SKIPPED)
 _IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
@@ -55,12 +56,10 @@ _COMPLETE: Final = (
     update(SLA)
     .where(SLA.c.run_pk == bindparam("b_run"), SLA.c.task_id == bindparam("b_task"), _UNDONE)
     .values(
-        state=case(((SLA.c.state == "open") & (SLA.c.due_at >= bindparam("b_end")), "met"), else_=SLA.c.state),
+        state=case((SLA.c.due_at >= bindparam("b_end"), "met"), else_=SLA.c.state),
         completed_at=bindparam("b_end"),
     )
 )
-# What a time limit skips is not done.
-_COMPLETE_SKIPPED: Final = _COMPLETE.where(~exists().where(RUN.c.id == SLA.c.run_pk, RUN.c.state == RunState.FAILED))
 _CANCEL: Final = (
     update(SLA)
     .where(SLA.c.run_pk.in_(_IDS), SLA.c.state == "open", SLA.c.due_at > bindparam("b_now"), _UNDONE)
@@ -170,18 +169,11 @@ def _referred(tx: Tx, made: Made, position: int, deadline: SerializedDeadline) -
 
 
 def _average_runtime(tx: Tx, dag_id: str, deadline: SerializedDeadline) -> float | None:
-    statement = (
-        select(RUN.c.start_date, RUN.c.end_date)
-        .where(RUN.c.dag_id == dag_id, RUN.c.state == RunState.SUCCESS, RUN.c.end_date.is_not(None))
-        .order_by(RUN.c.end_date.desc())
-        .limit(deadline.max_runs)
-    )
-    took = [(row.end_date - row.start_date).total_seconds() for row in tx.connection.execute(statement)]
+    took = last_runtimes(tx.connection, dag_id, deadline.max_runs)
     if len(took) < deadline.min_runs:
         log.info("a run of DAG %s has no deadline by average: %d of %d runs", dag_id, len(took), deadline.min_runs)
         return None
-    average: float = sum(took) / len(took)
-    return average
+    return sum(took, timedelta(0)).total_seconds() / len(took)
 
 
 # -- settling
@@ -189,25 +181,30 @@ def _average_runtime(tx: Tx, dag_id: str, deadline: SerializedDeadline) -> float
 
 def settle(tx: Tx, graphs: Graphs, runs: Runs, changes: Changes) -> None:
     """What has ended well meets its deadline, or is late; sends nothing for DAGs that promise nothing."""
-    done = [change for change in changes.tasks if change.state in _DONE]
+    done = [change for change in changes.tasks if _is_done(change)]
     facts = runs.get(tx.connection, (change.run_pk for change in done))
-    completed: dict[bool, list[dict[str, Any]]] = defaultdict(list)
-    for change in done:
-        if change.task_id in graphs.get(tx.connection, change.dag_id, facts[change.run_pk].version).promised:
-            row = {"b_run": change.run_pk, "b_task": change.task_id, "b_end": change.end_date or tx.now}
-            completed[change.state == TaskState.SKIPPED].append(row)
+    completed = [
+        {"b_run": change.run_pk, "b_task": change.task_id, "b_end": change.end_date or tx.now}
+        for change in done
+        if change.task_id in graphs.get(tx.connection, change.dag_id, facts[change.run_pk].version).promised
+    ]
     given_up = []
     for ended in changes.runs:
         graph = graphs.get(tx.connection, ended.run.dag_id, ended.run.version)
         if ended.end_date is None or not graph.promised:
             continue
         if ended.state == RunState.SUCCESS:
-            completed[False].append({"b_run": ended.run.id, "b_task": THE_RUN, "b_end": ended.end_date})
+            completed.append({"b_run": ended.run.id, "b_task": THE_RUN, "b_end": ended.end_date})
         if graph.dag.sla_after_failure == "cancel":
             given_up.append(ended.run.id)
-    for skipped, rows in completed.items():
-        tx.connection.execute(_COMPLETE_SKIPPED if skipped else _COMPLETE, rows)
+    if completed:
+        tx.connection.execute(_COMPLETE, completed)
     cancel(tx, given_up)
+
+
+def _is_done(change: TaskChange) -> bool:
+    """Not what was skipped because a time limit, or the end of its run, came first."""
+    return change.state in _DONE and change.time_limit is None and not change.abandoned
 
 
 def cancel(tx: Tx, run_pks: Collection[int]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Row, Select, bindparam, select, update
+from sqlalchemy import BindParameter, Row, Select, bindparam, func, select, update
 
 from engine.metastore.changes import RunFacts
 from engine.metastore.database import Tx
@@ -25,20 +25,16 @@ log = logging.getLogger(__name__)
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
 GRACE: Final = timedelta(milliseconds=25)
 """How long after a deadline it is claimed: an end on the stroke may still be on its way to the metastore."""
+SETTLING: Final = timedelta(seconds=10)
+"""How long schedulers that have just come back to the metastore leave misses untold, where there are several."""
 
 _DONE: Final = (TaskState.SUCCESS, TaskState.SKIPPED, TaskState.REMOVED)
 _IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
-_DUE: Final = (
-    select(SLA)
-    .where(SLA.c.state == "open", SLA.c.due_at <= bindparam("due"))
-    .order_by(SLA.c.due_at, SLA.c.id)
-    .limit(bindparam("limit"))
-)
-_DUE_OF_RUNS: Final = (
-    select(SLA)
-    .where(SLA.c.run_pk.in_(_IDS), SLA.c.state == "open", SLA.c.due_at <= bindparam("due"))
-    .order_by(SLA.c.run_pk, SLA.c.due_at, SLA.c.id)
-)
+_IS_DUE: Final = (SLA.c.state == "open") & (SLA.c.due_at <= bindparam("due"))
+_DUE: Final = select(SLA.c.run_pk).where(_IS_DUE).order_by(SLA.c.due_at, SLA.c.id).limit(bindparam("limit"))
+_FIRST: Final = select(func.min(SLA.c.id)).where(SLA.c.run_pk.in_(_IDS), _IS_DUE).group_by(SLA.c.run_pk)
+_STILL: Final = select(SLA.c.run_pk).where(SLA.c.id.in_(_IDS), SLA.c.state == "open").order_by(SLA.c.id)
+_DUE_OF_RUNS: Final = select(SLA).where(SLA.c.run_pk.in_(_IDS), _IS_DUE).order_by(SLA.c.run_pk, SLA.c.due_at, SLA.c.id)
 _MISS: Final = (
     update(SLA).where(SLA.c.id.in_(_IDS), SLA.c.state == "open").values(state="missed", missed_at=bindparam("b_now"))
 )
@@ -81,27 +77,41 @@ class Blocker:
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """The deadlines of one run that fell due together: they are told as one. `run.start_date` may be None."""
+    """The deadlines of one run that fell due together: they are told as one. `run.start_date` may be None.
+
+    `graph` is None where the run's version of its DAG cannot be read.
+    """
 
     run: RunFacts
     run_state: RunState
-    graph: Graph
+    graph: Graph | None
     missed: tuple[Missed, ...]
     blockers: tuple[Blocker, ...]
+
+
+def wait_before_telling(others: int, seconds_at_work: float) -> timedelta:
+    """How long a scheduler waits before it tells misses, with so many others and so long after start or outage.
+
+    It has written all that it knows. An end that was in time may still lie with one of the others.
+    """
+    return max(timedelta(0), SETTLING - timedelta(seconds=seconds_at_work)) if others else timedelta(0)
 
 
 def claim_missed(tx: Tx, graphs: Graphs, limit: int) -> tuple[list[Wave], int]:
     """Take the deadlines that are due, each once, whoever else looks; returns also how many rows that were.
 
-    1. Lock due rows that no other scheduler has, and all others that are due in their runs: a wave is one message.
-    2. What is due of a paused DAG is cancelled: whoever paused it knows.
-    3. The guarded UPDATE makes the rest missed. Facts and states are read behind it.
+    1. Read which runs the first due rows are of, without a lock.
+    2. Lock the first due row of each of them: whoever has it, has the run. Nobody ever waits here, so that no two
+       schedulers can wait for each other: a run that another has, or a row whose end is being written, is left to it.
+    3. Lock all that is due in those runs, since a wave is one message.
+    4. What is due of a paused DAG is cancelled: whoever paused it knows.
+    5. The guarded UPDATE makes the rest missed. Facts and states are read behind it.
     """
     due = {"due": tx.now - GRACE}
-    first = tx.connection.execute(_locked(tx, _DUE, skip=True), {**due, "limit": limit}).all()
-    if not first:
+    runs = _lock_runs(tx, due, limit)
+    if not runs:
         return [], 0
-    rows = list(tx.connection.execute(_locked(tx, _DUE_OF_RUNS), {**due, "ids": sorted({row.run_pk for row in first})}))
+    rows = list(tx.connection.execute(_locked(tx, _DUE_OF_RUNS), {**due, "ids": runs}))
     paused = set(tx.connection.execute(_PAUSED, {"dags": sorted({row.dag_id for row in rows})}).scalars())
     if left := [row.id for row in rows if row.dag_id in paused]:
         tx.connection.execute(_LEAVE, {"ids": left})
@@ -111,8 +121,17 @@ def claim_missed(tx: Tx, graphs: Graphs, limit: int) -> tuple[list[Wave], int]:
     return _waves(tx, graphs, missed), len(rows)
 
 
-def _locked(tx: Tx, statement: Select[Any], *, skip: bool = False) -> Select[Any]:
-    return statement.with_for_update(skip_locked=skip) if tx.dialect.locks_rows else statement
+def _lock_runs(tx: Tx, due: Mapping[str, datetime], limit: int) -> list[int]:
+    """The runs of the first `limit` due rows, as far as no other scheduler has them."""
+    wanted = sorted(set(tx.connection.execute(_DUE, {**due, "limit": limit}).scalars()))
+    if not wanted:
+        return []
+    first = sorted(tx.connection.execute(_FIRST, {**due, "ids": wanted}).scalars())
+    return sorted(tx.connection.execute(_locked(tx, _STILL), {"ids": first}).scalars()) if first else []
+
+
+def _locked(tx: Tx, statement: Select[Any]) -> Select[Any]:
+    return statement.with_for_update(skip_locked=True) if tx.dialect.locks_rows else statement
 
 
 def _waves(tx: Tx, graphs: Graphs, rows: Sequence[Row[Any]]) -> list[Wave]:
@@ -127,16 +146,22 @@ def _waves(tx: Tx, graphs: Graphs, rows: Sequence[Row[Any]]) -> list[Wave]:
         instances[row.run_pk][row.task_id] = row
     waves = []
     for row in tx.connection.execute(_RUNS, ids):
-        run = facts_of(row)
-        try:
-            graph = graphs.get(tx.connection, run.dag_id, run.version)
-        except NotFound as error:
-            log.error("run %s of DAG %s has missed a deadline that cannot be told: %s", run.run_id, run.dag_id, error)
-            continue
-        missed = tuple(by_run[run.id])
-        blockers = _blockers(graph, [one.task_id for one in missed if one.completed_at is None], instances[run.id])
+        run, missed = facts_of(row), tuple(by_run[row.id])
+        graph = _graph(tx, graphs, run)
+        late = [one.task_id for one in missed if one.completed_at is None]
+        blockers = _blockers(graph, late, instances[run.id]) if graph else ()
         waves.append(Wave(run, RunState(row.state), graph, missed, blockers))
     return waves
+
+
+def _graph(tx: Tx, graphs: Graphs, run: RunFacts) -> Graph | None:
+    try:
+        return graphs.get(tx.connection, run.dag_id, run.version)
+    except NotFound as error:
+        log.error(
+            "run %s of DAG %s has missed a deadline, told without owner and mail: %s", run.run_id, run.dag_id, error
+        )
+        return None
 
 
 def _blockers(graph: Graph, missed: Collection[str], instances: Mapping[str, Row[Any]]) -> tuple[Blocker, ...]:

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from alerting import outbox
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from engine import links
 from engine.metastore.announce import callback_request
 from engine.metastore.database import Tx
+from engine.metastore.graphs import Graph
 from engine.metastore.sla import THE_RUN
 from engine.metastore.sla_missed import Blocker, Missed, Wave
 from engine.metastore.states import RunState, TaskState
@@ -41,19 +44,13 @@ def announce(tx: Tx, waves: Sequence[Wave], base_url: str) -> int:
 
 def event(wave: Wave, base_url: str, now: datetime) -> AlertEvent:
     """One event, whatever the number of tasks: it names them and what they wait for."""
-    run, dag = wave.run, wave.graph.dag
-    names = _tasks(wave)
-    alone = wave.graph.tasks[names[0]] if len(names) == 1 and len(wave.missed) == 1 else None
-    asked = dag.tasks if len(names) < len(wave.missed) else tuple(wave.graph.tasks[name] for name in names)
-    return AlertEvent(
+    run, names = wave.run, _tasks(wave)
+    event = AlertEvent(
         kind=EventKind.SLA_MISSED,
         occurred_at=now,
         dag_id=run.dag_id,
         run_id=run.run_id,
-        task_id=alone.task_id if alone else None,
-        owner=alone.owner if alone else dag.owner,
-        tags=dag.tags,
-        pool=alone.pool if alone else None,
+        task_id=names[0] if len(names) == len(wave.missed) == 1 else None,
         logical_date=run.logical_date,
         started_at=run.start_date,
         due_at=min(one.due_at for one in wave.missed),
@@ -61,9 +58,22 @@ def event(wave: Wave, base_url: str, now: datetime) -> AlertEvent:
         error=_why(wave.blockers),
         missed=names,
         blocking=tuple(one.task_id for one in wave.blockers),
-        emails=tuple(dict.fromkeys(address for task in asked for address in task.email)),
         url=links.run_url(base_url, run.dag_id, run.run_id),
         episode=_episode(wave),
+    )
+    return _addressed(event, wave.graph, whole_run=len(names) < len(wave.missed)) if wave.graph else event
+
+
+def _addressed(event: AlertEvent, graph: Graph, *, whole_run: bool) -> AlertEvent:
+    """The same with what the DAG says of those who are to know."""
+    alone = graph.tasks[event.task_id] if event.task_id else None
+    asked = graph.dag.tasks if whole_run else tuple(graph.tasks[name] for name in event.missed)
+    return replace(
+        event,
+        owner=alone.owner if alone else graph.dag.owner,
+        tags=graph.dag.tags,
+        pool=alone.pool if alone else None,
+        emails=tuple(dict.fromkeys(address for task in asked for address in task.email)),
     )
 
 
@@ -131,6 +141,8 @@ def _doing(one: Blocker) -> str:
 def requests(wave: Wave, now: datetime) -> Iterable[dict[str, Any]]:
     """Rows for the notifier: ``sla_miss_callback`` of the DAG, and the callbacks of its ``deadline=``."""
     run, graph = wave.run, wave.graph
+    if graph is None:
+        return
     promised = [one for one in wave.missed if one.position == 0]
     if promised and "sla_miss" in graph.dag.callbacks:
         missed = [{"task_id": one.task_id, "due_at": one.due_at.isoformat()} for one in promised]
@@ -138,14 +150,14 @@ def requests(wave: Wave, now: datetime) -> Iterable[dict[str, Any]]:
         payload = {"state": wave.run_state, "wave": _episode(wave), "missed": missed, "blocking": blocking}
         yield callback_request("sla_miss", "dag", run, graph, payload, now)
     for one in wave.missed:
-        if one.position and _has_callback(wave, one):
+        if one.position and _has_callback(graph, one):
             due = one.due_at.isoformat()
             own = {"state": wave.run_state, "position": one.position, "due_at": due, "wave": f"{one.id}/{due}"}
             yield callback_request("deadline", "dag", run, graph, own, now)
 
 
-def _has_callback(wave: Wave, one: Missed) -> bool:
-    deadlines = wave.graph.dag.deadlines
+def _has_callback(graph: Graph, one: Missed) -> bool:
+    deadlines = graph.dag.deadlines
     return one.position <= len(deadlines) and deadlines[one.position - 1].has_callback
 
 

@@ -349,7 +349,8 @@ class CallbackRequest(Base):
     ``state`` is ``pending``, ``done`` or ``dead``; ``payload`` holds the ids from which
     the context is rebuilt, and the cause. ``attempts`` counts leases, ``failures`` the tries that raised or overran.
     ``left_over`` are the places, in the author's list, of those still to be called; all where it is null.
-    ``output`` is the end of what the last try printed.
+    ``output`` is the end of what the last try printed. ``unstarted_since`` is when no process could be made for it
+    first; null once one could.
     """
 
     __tablename__ = "callback_request"
@@ -359,6 +360,7 @@ class CallbackRequest(Base):
     kind: Mapped[str] = mapped_column(String(16))  # engine.authoring.serialized.CallbackKind
     scope: Mapped[str] = mapped_column(String(8))  # task or dag
     dag_id: Mapped[str] = mapped_column(Id)
+    run_pk: Mapped[int | None] = mapped_column(BigKey)
     fileloc: Mapped[str] = mapped_column(LongText)
     payload: Mapped[dict[str, Any]] = mapped_column(JSON)
     state: Mapped[str] = mapped_column(String(8), default="pending")
@@ -371,10 +373,14 @@ class CallbackRequest(Base):
     error: Mapped[str | None] = mapped_column(LongText)
     output: Mapped[str | None] = mapped_column(LongText)
     log_path: Mapped[str | None] = mapped_column(LongText)  # relative to the log folder
+    unstarted_since: Mapped[datetime | None]
     created_at: Mapped[datetime]
     done_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("ix_callback_request_due", "state", "due_at"),)  # notifier's lease
+    __table_args__ = (
+        Index("ix_callback_request_due", "state", "due_at"),  # notifier's lease
+        Index("ix_callback_request_run", "run_pk"),  # the page of a run
+    )
 
 
 class LogShipment(Base):

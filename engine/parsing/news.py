@@ -27,7 +27,7 @@ _NAMED: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A file with a fault: its path, one sentence, and the whole story."""
+    """A file with a fault: its path, one sentence, and the whole story. No secrets are in them any more."""
 
     path: str
     summary: str
@@ -36,10 +36,9 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """`name_of` gives a path as people know it, below the DAG folder; `redact` masks secrets that an error quotes."""
+    """`name_of` gives a path as people know it, below the DAG folder."""
 
     name_of: Callable[[str], str] = str
-    redact: Callable[[str], str] = str
 
     def broken(self, tx: Tx, files: Iterable[Broken]) -> int:
         """Tell those that were well before; returns how many."""
@@ -60,9 +59,9 @@ class News:
             subject=self.name_of(file.path),
             owner=dags[0].owner if dags else None,
             tags=tuple(sorted({tag for dag in dags for tag in dag.tags})),
-            error=_shortened(self.redact(file.story)),
+            error=_shortened(file.story),
             emails=_mail(dags),
-            summary=f"{self.redact(file.summary)} {_consequence(dags)}",
+            summary=f"{file.summary} {_consequence(dags)}",
         )
 
     def _repaired(self, tx: Tx, path: str, how: str) -> AlertEvent:

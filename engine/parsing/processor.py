@@ -62,9 +62,9 @@ class DagProcessor:
         self._on_heartbeat = on_heartbeat
         self._folder = Folder(roots(settings), settings.core.max_file_bytes)
         self._agenda = Agenda(settings.scheduler.min_file_process_interval)
-        self._redactor = Redactor.from_settings(settings)
-        self._logs = FileLogs(settings.logging.base_log_folder, self._redactor.redact)
-        self._news = News(self._name_of, self._redactor.redact)
+        self._redact = Redactor.from_settings(settings).redact
+        self._logs = FileLogs(settings.logging.base_log_folder, self._redact)
+        self._news = News(self._name_of)
         self._known = Known()
         self._is_known = False
         self._gone: set[str] = set()
@@ -260,10 +260,8 @@ class DagProcessor:
 
     def _discreet(self, fault: Fault) -> Fault:
         """An exception quotes what it likes, and the fault is stored, shown and told."""
-        redact = self._redactor.redact
-        return structs.replace(
-            fault, summary=redact(fault.summary), remedy=redact(fault.remedy), story=redact(fault.story)
-        )
+        texts = {name: self._redact(getattr(fault, name)) for name in ("summary", "remedy", "story")}
+        return structs.replace(fault, **texts)
 
     def _save(self, pool: ParsePool) -> None:
         """Store a batch when it has grown for long enough, or there is nothing more to wait for."""
@@ -316,7 +314,7 @@ class DagProcessor:
             refused = {path: why for path, why in refused.items() if isinstance(why, (DataError, ValueError))}
         for path, why in refused.items():
             outcome, output = self._batch[path]
-            fault = _refused(self._reason(why))
+            fault = self._discreet(_refused(self._reason(why)))
             log.error("%s: %s", path, fault.summary)
             self._batch[path] = (replace(outcome, dags=(), faults=(fault,)), output)
         return bool(refused) or not self._batch

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,10 @@ from engine.running.callback_words import Told
 REQUEST: Final = Base.metadata.tables[CallbackRequest.__tablename__]
 OUTPUT_CHARACTERS: Final = 4_000
 _LONGEST_PAUSE_SECONDS: Final = 3_600.0
+_SHORTEST_WAIT: Final = timedelta(seconds=2)
+_LONGEST_WAIT: Final = timedelta(minutes=1)
+PATIENCE: Final = timedelta(minutes=15)
+"""For how long it is tried to start a callback that cannot be started."""
 _STAMP: Final = len("[2026-11-23T13:44:30.123Z] ")
 
 
@@ -61,6 +65,7 @@ class Try:
     output: str = ""
     told: tuple[Told, ...] = ()
     may_repeat: bool = True
+    called: bool = True  # what was never called has not failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,7 @@ def settle(
     """Write the end of a try."""
     if end.told:
         outbox.record(tx.connection, [_notified(request, told, redact, number) for number, told in _numbered(end.told)])
-    failures = request.failures + (end.error is not None)
+    failures = request.failures + (end.error is not None and end.called)
     again = end.error is not None and end.may_repeat and failures <= retries.count
     values: dict[str, Any] = {
         "failures": failures,
@@ -90,6 +95,7 @@ def settle(
         "output": end.output or None,
         "log_path": about.log_path,
         "lease_until": None,
+        "unstarted_since": None,
     }
     if again:
         values["due_at"] = tx.now + retries.pause(failures)
@@ -104,6 +110,31 @@ def settle(
         return Settled.RETRIED
     outbox.record(tx.connection, [failed_event(tx, request, end, about, failures)])
     return Settled.FAILED
+
+
+def put_off(tx: Tx, request: Row[Any], token: str) -> bool:
+    """Give back what could not be started, to be tried again in a moment; False where that went on for too long.
+
+    It has not been called, so the lease does not count. The pause grows with the time for which it has been so.
+    """
+    since = request.unstarted_since or tx.now
+    waited = tx.now - since
+    if waited >= PATIENCE:
+        return False
+    soon = tx.now + min(max(_SHORTEST_WAIT, waited / 2), _LONGEST_WAIT)
+    _release(tx, request, token, due_at=soon, unstarted_since=since)
+    return True
+
+
+def give_back(tx: Tx, request: Row[Any], token: str) -> None:
+    """Give back at once what was leased and not begun."""
+    _release(tx, request, token)
+
+
+def _release(tx: Tx, request: Row[Any], token: str, **more: datetime) -> None:
+    held = (REQUEST.c.id == request.id) & (REQUEST.c.token == token) & REQUEST.c.lease_until.is_not(None)
+    released = {"lease_until": None, "attempts": REQUEST.c.attempts - 1, **more}
+    tx.connection.execute(update(REQUEST).where(held).values(released))
 
 
 def failed_event(tx: Tx, request: Row[Any], end: Try, about: Subject, tries: int) -> AlertEvent:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import select
 import signal
 import threading
@@ -23,6 +24,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -46,6 +48,7 @@ from engine.metastore.runs import Runs
 from engine.metastore.store import Store, Tx
 from engine.metrics import Metrics
 from engine.running.callback_outcomes import (
+    PATIENCE,
     REQUEST,
     Retries,
     Settled,
@@ -53,6 +56,8 @@ from engine.running.callback_outcomes import (
     Try,
     end_of_output,
     failed_event,
+    give_back,
+    put_off,
     settle,
 )
 from engine.running.callback_words import Words
@@ -71,6 +76,7 @@ _DEADLY: Final = "its process ended the notifier each time"
 _POLL_SECONDS: Final = 2.0
 _SPARE_SECONDS: Final = 30.0  # by which a lease is longer than waiting and running may take
 FAREWELL_SECONDS: Final = 5.0  # `windsock up` grants the notifier thirty, and the messages under way may take ten
+_UNSAFE: Final = re.compile(r"[^0-9A-Za-z]+")
 _DUE: Final = (REQUEST.c.state == "pending") & (REQUEST.c.due_at <= bindparam("now"))
 _FREE: Final = or_(REQUEST.c.lease_until.is_(None), REQUEST.c.lease_until < bindparam("now"))
 _ANY_DUE: Final = sql_select(REQUEST.c.id).where(_DUE, _FREE).limit(1)
@@ -189,10 +195,11 @@ class CallbackRunner:
                 self._told()
         for _ in range(len(self._leased)):
             request, until = self._leased.popleft()
-            if time.monotonic() > until:
-                continue  # the database was away for long: it could outlast its lease
             try:
-                self._begin(request)
+                if time.monotonic() > until:  # the database was away for long: it could outlast its lease
+                    self._store.run(partial(give_back, request=request, token=self._owner))
+                else:
+                    self._begin(request)
             except (MetastoreError, SQLAlchemyError):
                 self._leased.append((request, until))
                 raise
@@ -232,7 +239,7 @@ class CallbackRunner:
                 order, about = self._order(connection, request)
         except (NotFound, KeyError, msgspec.ValidationError) as error:
             reason = f"what it is about is not in the metastore any more: {error}"
-            self._settle(request, Try(reason, "missing", may_repeat=False), Subject())
+            self._settle(request, Try(reason, "missing", may_repeat=False, called=False), Subject())
             return
         pipe, log_fd = os.pipe2(os.O_CLOEXEC)
         words, words_fd = os.pipe2(os.O_CLOEXEC)
@@ -360,15 +367,11 @@ class CallbackRunner:
         running.words.close()
 
     def _give_back(self, running: Running, reason: str) -> None:
-        """It has not begun: try again in a moment, as often as a lease allows."""
+        """It has not begun: try again in a moment, but not for ever."""
         self._close(running, f"not started: {reason}")
-        held = (REQUEST.c.id == running.request.id) & (REQUEST.c.token == self._owner)
-
-        def release(tx: Tx) -> None:
-            soon = tx.now + timedelta(seconds=_POLL_SECONDS)
-            tx.connection.execute(update(REQUEST).where(held).values(lease_until=None, due_at=soon))
-
-        self._insist(release, None)
+        if not self._insist(lambda tx: put_off(tx, running.request, self._owner), True):
+            error = f"could not be started for {PATIENCE.total_seconds() / 60:g} minutes: {reason}"
+            self._settle(running.request, Try(error, "start", may_repeat=False, called=False), running.about)
 
     def _finish(self, running: Running, error: str | None) -> None:
         running.words.pump()
@@ -425,11 +428,16 @@ def _error(running: Running, event: Exited, timeout: float) -> str | None:
 
 
 def _log_path(request: Row[Any], order: CallbackOrder) -> Path:
-    """Beside what it is about: ``attempt=N.on_failure.log``, or ``on_failure.log`` in the run's folder."""
+    """Beside what it is about: ``attempt=N.on_failure.log``, or ``on_failure.log`` in the run's folder.
+
+    A run may miss many deadlines: each wave of them has a log of its own.
+    """
     context = order.context
     path = Path(
         attempt_log_path(context.dag_id, context.run_id, context.task_id or "-", context.try_number, context.map_index)
     )
     if order.task_id:
         return path.with_suffix(f".{request.kind}.log")
-    return path.parent.parent / f"{request.kind}.log"
+    wave = request.payload.get("wave")
+    name = f"{request.kind}.{_UNSAFE.sub('-', wave)}" if wave else request.kind
+    return path.parent.parent / f"{name}.log"

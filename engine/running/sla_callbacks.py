@@ -81,11 +81,11 @@ def bound(
     """The callbacks as functions of the context, which is all that they are called with."""
     if missed.position is not None:
         callback = dag.deadline[missed.position - 1].callback if missed.position <= len(dag.deadline) else None
-        return [] if callback is None else [partial(_call_deadline, callback)]
+        return [] if callback is None else [_named(callback.callback_callable, partial(_call_deadline, callback))]
     return [_named(callback, partial(_call_sla_miss, callback, missed, dag, record)) for callback in callbacks]
 
 
-def _named(callback: Callable[..., Any], call: Callable[[Context], Any]) -> Callable[[Context], Any]:
+def _named(callback: Callable[..., Any] | str, call: Callable[[Context], Any]) -> Callable[[Context], Any]:
     call.__name__ = getattr(callback, "__name__", str(callback))
     return call
 

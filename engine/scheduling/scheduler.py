@@ -28,7 +28,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from engine.config import Settings
 from engine.executors.local import LocalExecutor, SequentialExecutor
 from engine.executors.protocol import OwnerDied, Report
-from engine.metastore import audit, backfills, deadlines, endings, leases, processes, transitions, waiting
+from engine.metastore import (
+    audit,
+    backfills,
+    deadlines,
+    endings,
+    leases,
+    processes,
+    sla_missed,
+    transitions,
+    waiting,
+)
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Changes, Claimed, Finished, RunFacts
 from engine.metastore.errors import MetastoreError
@@ -58,6 +68,7 @@ _AUDIT_SECONDS: Final = 60.0
 _LONG_LOOK_SECONDS: Final = 30.0
 _TROUBLE_SECONDS: Final = 0.5
 _SHARE_SECONDS: Final = 0.25
+_WAITS_SECONDS: Final = 1.0
 _EXECUTORS: Final = {"LocalExecutor": LocalExecutor, "SequentialExecutor": SequentialExecutor}
 
 
@@ -81,6 +92,7 @@ class Turn:
     next_deadlines: list[datetime] = field(default_factory=list)  # of a dagrun_timeout, and of an SLA
     next_wait_over: datetime | None = None  # of a ready task with a task_queued_timeout
     adopted: int = 0  # attempts that go on under the supervisor of a dead scheduler
+    looked_at_waits: bool = False  # for ready tasks that waited for too long
     looked_long: bool = False  # also for what hardly ever is there
     others: int = 0  # schedulers besides this one; told by a sweep
     may_start: bool = False  # queued runs may have room now
@@ -113,6 +125,7 @@ class Scheduler:
         self._next_share = 0.0
         self._next_sweep = 0.0
         self._next_long_look = 0.0
+        self._next_look_at_waits = 0.0
         self._next_gauges = 0.0
         self._look_at_gauges = 0.0  # monotonic: even if nothing has happened here
         self._active = True  # something has happened since the gauges were read
@@ -348,8 +361,13 @@ class Scheduler:
             late = self._ledger.expire_runs(tx, _BATCH)
             turn.changes.add(late)
         if ahead.sla and ahead.sla <= tx.now:
-            missed, told = self._ledger.tell_missed(tx, _BATCH)
-            turn.changes.announced += told
+            wait = sla_missed.wait_before_telling(turn.others, time.monotonic() - self._at_work_since)
+            if wait:
+                ahead = ahead._replace(sla=tx.now + wait)
+            else:
+                missed, told = self._ledger.tell_missed(tx, _BATCH)
+                turn.changes.announced += told
+                ahead = ahead._replace(sla=None)  # where nothing was left, another scheduler is at it
         turn.next_deadlines = (deadlines.next_deadlines(tx) if late.runs or missed else ahead).moments
         waited = self._end_long_waits(tx, turn)
         if time.monotonic() >= self._next_long_look or turn.changes.runs:
@@ -361,14 +379,21 @@ class Scheduler:
         return max(len(late.runs), missed, waited)
 
     def _end_long_waits(self, tx: Tx, turn: Turn) -> int:
-        """Let attempts fail that waited too long for a slot, where a setting says how long; returns how many."""
+        """Let attempts fail that waited too long for a slot, where a setting says how long; returns how many.
+
+        Once a second at most, since it reads all that is ready.
+        """
         timeout = self._settings.scheduler.task_queued_timeout
         if not timeout:
+            return 0
+        if (left := self._next_look_at_waits - time.monotonic()) > 0:
+            turn.next_wait_over = tx.now + timedelta(seconds=left)
             return 0
         at_work, changes = time.monotonic() - self._at_work_since, Changes()
         if at_work >= timeout:
             changes = self._ledger.expire_waiting(tx, timedelta(seconds=timeout), _BATCH)
             turn.changes.add(changes)
+        turn.looked_at_waits = len(changes.ended) < _BATCH
         if oldest := waiting.oldest(tx):
             turn.next_wait_over = max(oldest, tx.now - timedelta(seconds=at_work)) + timedelta(seconds=timeout)
         return len(changes.ended)
@@ -440,6 +465,8 @@ class Scheduler:
         if swept:
             self._dead.clear()
             self._doubtful, self._doubts_settled = False, doubts
+            if turn.looked_at_waits:
+                self._next_look_at_waits = time.monotonic() + _WAITS_SECONDS
             if turn.looked_long:
                 self._next_long_look = time.monotonic() + _LONG_LOOK_SECONDS
             self._others = turn.others if self._store.dialect.locks_rows else 0  # SQLite's writers queue up anyway

@@ -70,9 +70,7 @@ def run(request: Request) -> Response:
         tasks = queries.tasks(view.connection, facts, state)
         promised = sla.deadlines_of_run(view.connection, facts.id) if facts.dag and sla.promises(facts.dag) else []
         waits = _waits(request, view, facts.dag_id, facts.run_id) if _is_moving(facts.state) else {}
-        has_callbacks = facts.dag is None or bool(facts.dag.callbacks)
-        about = (facts.dag_id, facts.run_id, facts.clears)
-        called = callbacks.of_run(view.connection, *about) if has_callbacks else []
+        called = callbacks.of_run(view.connection, facts.id)
     shown: dict[str, Any] = {"run": facts, "tasks": tasks, "counts": counts, "state": state, "waits": waits}
     shown |= {"promised": promised[:_PROMISED_SHOWN], "promised_more": max(0, len(promised) - _PROMISED_SHOWN)}
     shown["callbacks"] = called

@@ -244,7 +244,7 @@ SLAS: Final = (
         good={_AT_RISK: "0x60"},
         early="4m",
         late="6m",
-        told="2 unfinished task(s) of etl will miss their SLA soon.",
+        told="2 unfinished task(s) of etl have used four fifths of their time.",
         labels=_ETL,
     ),
 )

@@ -137,7 +137,7 @@ SLAS: Final = (
         severity=Severity.INFO,
         board=Board.DAG,
         summary="Tasks have used four fifths of their allowed time.",
-        description="{{ $value }} unfinished task(s) of {{ $labels.dag_id }} will miss their SLA soon.",
+        description="{{ $value }} unfinished task(s) of {{ $labels.dag_id }} have used four fifths of their time.",
     ),
 )
 

@@ -141,6 +141,7 @@ def test_a_host_without_an_address_keeps_the_lines_as_long(clock: Clock, caplog:
     clock.now = KEEP_SECONDS
     assert sink.send() == {"unresolved": 1}
     assert "'nowhere.invalid' does not resolve" in caplog.text
+    assert "metrics that wait for longer than 15 s are dropped" in caplog.text
     sink.close()
 
 

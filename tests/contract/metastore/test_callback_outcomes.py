@@ -15,7 +15,7 @@ from engine.metastore import callbacks
 from engine.metastore.announce import Announcer
 from engine.metastore.ledger import Ledger
 from engine.metastore.store import Tx
-from engine.running.callback_outcomes import REQUEST, Retries, Settled, Subject, Try, settle
+from engine.running.callback_outcomes import REQUEST, Retries, Settled, Subject, Try, give_back, put_off, settle
 from engine.running.callback_words import Told
 from tests.contract.metastore.stage import FAILURE, Stage, bash
 
@@ -91,6 +91,56 @@ def test_one_that_failed_is_tried_again_after_a_growing_pause_and_then_told_once
     assert event.summary == "The on_failure_callback of the task failed after 3 tries; it is not called again."
 
 
+def no_process(stage: Stage, *, since: timedelta | None = None) -> bool:
+    """Lease it, as the notifier does, and find that no process can be made, for so long already."""
+
+    def work(tx: Tx) -> bool:
+        leased = {"token": "mine", "attempts": REQUEST.c.attempts + 1, "lease_until": tx.now + timedelta(minutes=1)}
+        if since is not None:
+            leased["unstarted_since"] = tx.now - since
+        tx.connection.execute(update(REQUEST).values(leased))
+        return put_off(tx, tx.connection.execute(select(REQUEST)).one(), "mine")
+
+    return stage.store.run(work)
+
+
+def test_what_could_not_be_started_is_tried_again_and_again_and_no_try_counts(
+    stage: Stage, request_row: Row[Any]
+) -> None:
+    pauses = []
+    for minutes in (None, None, None, 1, 3, 14):
+        assert no_process(stage, since=None if minutes is None else timedelta(minutes=minutes))
+        after = row(stage)
+        assert (after.state, after.attempts, after.failures, after.lease_until) == ("pending", 1, 0, None)
+        with stage.store.begin() as tx:
+            pauses.append((after.due_at - tx.now).total_seconds())
+    assert pauses == pytest.approx([2, 2, 2, 30, 60, 60], abs=1.5)
+    assert end(stage, row(stage), Try(None)) is Settled.DONE
+    assert row(stage).unstarted_since is None
+
+
+def test_what_cannot_be_started_for_a_quarter_of_an_hour_is_told_with_the_reason(
+    stage: Stage, request_row: Row[Any]
+) -> None:
+    assert not no_process(stage, since=timedelta(minutes=15))
+    reason = "could not be started for 15 minutes: no process could be made"
+    assert end(stage, row(stage), Try(reason, "start", may_repeat=False, called=False)) is Settled.FAILED
+    (event,) = events(stage, "callback_failed")
+    assert (event.cause, event.error) == ("start", reason)
+    assert event.summary == "The on_failure_callback of the task failed after no try; it is not called again."
+
+
+def test_what_was_leased_and_not_begun_is_given_back_as_if_nothing_had_been(
+    stage: Stage, request_row: Row[Any]
+) -> None:
+    with stage.store.begin() as tx:
+        tx.connection.execute(update(REQUEST).values(lease_until=tx.now + timedelta(minutes=1)))
+        give_back(tx, request_row, "another")
+    assert row(stage).lease_until is not None
+    stage.store.run(lambda tx: give_back(tx, request_row, "mine"))
+    assert (row(stage).attempts, row(stage).lease_until, row(stage).due_at) == (0, None, request_row.due_at)
+
+
 def test_whoever_lost_the_lease_writes_no_outcome(stage: Stage, request_row: Row[Any]) -> None:
     assert end(stage, request_row, Try("no", may_repeat=False), token="another") is Settled.LOST
     assert row(stage).state == "pending"
@@ -113,7 +163,7 @@ def test_it_is_found_by_its_attempt_and_in_the_list(stage: Stage, request_row: R
     with stage.store.read() as connection:
         (by_attempt,) = callbacks.of_attempt(connection, "dag", "run", "t", -1, 1)
         assert callbacks.of_attempt(connection, "dag", "run", "t", -1, 2) == []
-        assert callbacks.of_run(connection, "dag", "run", 0) == []
+        assert callbacks.of_run(connection, stage.run_row().id) == []
         assert callbacks.listing(connection, limit=5, states=["dead"], dag_id="dag") == [by_attempt]
         assert callbacks.listing(connection, limit=5, states=["done"]) == []
         assert callbacks.get(connection, by_attempt.id) == by_attempt

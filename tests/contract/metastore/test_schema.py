@@ -47,6 +47,21 @@ def test_a_metastore_of_the_first_schema_gets_what_came_later(empty_store: Store
             assert {index.name for index in table.indexes} <= there, table.name
 
 
+def test_callbacks_that_were_asked_for_before_are_known_by_their_run(empty_store: Store) -> None:
+    with empty_store.engine.begin() as connection:
+        command.upgrade(schema._config(connection), "0009")
+    columns = "dedup_key, kind, scope, dag_id, fileloc, payload, state, due_at, attempts, created_at"
+    values = "'on_failure', 'dag', 'd', 'f', :payload, 'done', '2026-01-01 00:00:00', 1, '2026-01-01 00:00:00'"
+    for key, payload in (("a", '{"run_pk": 7}'), ("b", "{}")):
+        insert = text(f"INSERT INTO callback_request ({columns}) VALUES ('{key}', {values})")
+        with empty_store.begin() as tx:
+            tx.connection.execute(insert, {"payload": payload})
+    empty_store.upgrade()
+    with empty_store.read() as connection:
+        runs = connection.execute(text("SELECT run_pk FROM callback_request ORDER BY dedup_key")).scalars().all()
+    assert runs == [7, None]
+
+
 def test_an_empty_database_is_told_to_be_initialised(empty_store: Store) -> None:
     with pytest.raises(SchemaOutdated, match=r"has no tables yet; run `windsock db init`"):
         empty_store.check()

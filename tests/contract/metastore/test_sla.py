@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, update
+from sqlalchemy.event import listen
 
 from engine.authoring.serialized import CronSchedule, SerializedDeadline
-from engine.metastore import backfills, deadlines, pausing, sla
+from engine.metastore import backfills, callbacks, deadlines, pausing, sla, transitions
 from engine.metastore.announce import Announcer
+from engine.metastore.changes import Finished
 from engine.metastore.ledger import Ledger
-from engine.metastore.sla_missed import GRACE
+from engine.metastore.outcome import Cause, Outcome
+from engine.metastore.sla_missed import GRACE, wait_before_telling
 from engine.metastore.states import RunType, TaskState
 from engine.metastore.store import Store
+from engine.metastore.tables import DagRun, DagVersion
 from engine.metastore.transitions import create_run
 from engine.scheduling import due
 from tests.contract.metastore.stage import FAILURE, SKIP, SUCCESS, Stage, bash, empty
@@ -130,6 +136,21 @@ def test_a_deadline_refers_to_a_moment_of_the_run(turned: Turned) -> None:
     assert "1" not in turned.promised("third"), "it has no logical date"
 
 
+def test_a_run_that_never_began_counts_for_no_average(turned: Turned) -> None:
+    average = SerializedDeadline(reference="average_runtime", interval_seconds=60.0, min_runs=1)
+    turned.dag("dag", bash("t"), deadlines=(average,))
+    for run_id in ("run", "odd"):
+        turned.create("dag", run_id)
+        turned.start_runs()
+        tokens = turned.begin()
+        turned.turn(minutes=10)
+        turned.finish((tokens["t"], SUCCESS))
+    with turned.store.begin() as tx:
+        tx.connection.execute(update(DagRun).where(DagRun.run_id == "odd").values(start_date=None))
+    turned.create("dag", "third")
+    assert turned.promised("third")["1"].due_at == turned.now + 11 * MINUTE
+
+
 # -- meeting
 
 
@@ -180,6 +201,41 @@ def test_what_a_time_limit_skips_is_not_done(turned: Turned) -> None:
     assert turned.states()["load"] == "skipped"
     assert turned.states_promised() == {"load": "open", "0": "open"}
     assert turned.tell_at(BEGIN + 60 * MINUTE) == 1
+    assert turned.events()[0].summary == "load was not done by 2026-03-02 07:00:00 UTC. The run has failed."
+
+
+def test_a_sensor_that_gives_up_softly_is_not_done(turned: Turned) -> None:
+    turned.dag("dag", bash("t", sla_seconds=3600.0), bash("other"), schedule=HOURLY)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.finish((turned.begin()["t"], Outcome(Cause.SKIP, timed_out=True)))
+    assert (turned.states()["t"], turned.run_row().state) == ("skipped", "running")
+    assert turned.states_promised() == {"t": "open"}
+    assert turned.tell_at(BEGIN + 60 * MINUTE) == 1
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_what_a_branch_skips_is_done_also_where_another_branch_fails_the_run(turned: Turned, together: bool) -> None:
+    turned.dag("dag", bash("other"), bash("branch"), bash("t", "branch", sla_seconds=3600.0), schedule=HOURLY)
+    turned.scheduled("dag")
+    turned.start_runs()
+    tokens = turned.begin()
+    ends = [(tokens["other"], FAILURE), (tokens["branch"], Outcome(Cause.SUCCESS, skip=("t",)))]
+    for batch in [ends] if together else [[one] for one in ends]:
+        turned.finish(*batch)
+    assert (turned.states()["t"], turned.run_row().state) == ("skipped", "failed")
+    assert turned.states_promised() == {"t": "met"}
+
+
+def test_what_nobody_did_in_a_run_that_somebody_failed_is_told_as_not_done(turned: Turned) -> None:
+    etl(turned)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.turn(minutes=61)
+    ledger = Ledger(Announcer("http://windsock"))
+    turned.store.run(lambda tx: ledger.fail_run(tx, turned.run_row().id))
+    assert turned.tell() == 1
+    assert turned.states_promised() == {"load": "missed", "0": "cancelled"}
     assert turned.events()[0].summary == "load was not done by 2026-03-02 07:00:00 UTC. The run has failed."
 
 
@@ -237,6 +293,19 @@ def test_deadlines_of_a_run_that_fall_due_together_are_one_event(turned: Turned)
     assert turned.events()[0].summary == "The run and t0, t1, t2 and 2 more were not done by 2026-03-02 06:01:00 UTC."
 
 
+def test_a_miss_is_told_also_where_the_version_of_the_dag_is_gone(turned: Turned) -> None:
+    etl(turned, callbacks=("sla_miss",))
+    turned.scheduled("dag")
+    turned.start_runs()
+    with turned.store.begin() as tx:
+        tx.connection.execute(delete(DagVersion))
+    assert turned.tell_at(BEGIN + 60 * MINUTE) == 1
+    (event,) = turned.events()
+    assert (event.dag_id, event.run_id, event.missed, event.emails) == ("dag", "run", ("load",), ())
+    assert event.summary == "load was not done by 2026-03-02 07:00:00 UTC."
+    assert turned.callbacks() == []
+
+
 def test_what_ended_too_late_while_no_scheduler_was_there_is_told_by_the_next(turned: Turned) -> None:
     etl(turned)
     turned.scheduled("dag")
@@ -261,6 +330,29 @@ def test_a_missed_deadline_remembers_when_it_was_done_after_all(turned: Turned) 
     assert (row.state, row.completed_at) == ("missed", turned.now)
 
 
+def test_an_end_in_time_that_is_written_after_the_miss_was_told_meets_the_deadline(turned: Turned) -> None:
+    etl(turned)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.finish((turned.begin()["extract"], SUCCESS))
+    token = turned.begin()["load"]
+    turned.tell_at(BEGIN + 60 * MINUTE)
+    turned.turn(minutes=5)
+    report = Finished(token, SUCCESS, "host", 6 * MINUTE)
+    turned.settled(lambda tx: transitions.finish(tx, turned.graphs, turned.runs, [report]))
+    row = turned.promised()["load"]
+    assert (row.state, row.completed_at) == ("met", turned.now - 6 * MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("others", "at_work", "wait"), [(0, 0.0, 0.0), (1, 0.0, 10.0), (2, 4.0, 6.0), (1, 10.0, 0.0), (1, 60.0, 0.0)]
+)
+def test_one_of_several_schedulers_lets_the_others_write_their_ends_first(
+    others: int, at_work: float, wait: float
+) -> None:
+    assert wait_before_telling(others, at_work) == timedelta(seconds=wait)
+
+
 def test_three_schedulers_tell_each_miss_once(turned: Turned) -> None:
     for number in range(30):
         turned.dag(f"dag{number}", *(bash(f"t{task}", sla_seconds=60.0) for task in range(3)), schedule=HOURLY)
@@ -270,12 +362,41 @@ def test_three_schedulers_tell_each_miss_once(turned: Turned) -> None:
 
     def tell(own: Stage, _index: int) -> int:
         assert isinstance(own, Turned)
-        return sum(own.tell(limit=7) for _ in range(20))
+        told = 0
+        while own.store.run(deadlines.next_deadlines).sla:
+            told += own.tell(limit=7)
+        return told
 
     assert sum(together(turned, 3, tell)) == 90
     told = turned.events()
     assert sorted(event.dag_id or "" for event in told) == sorted(f"dag{number}" for number in range(30))
     assert {event.missed for event in told} == {("t0", "t1", "t2")}
+
+
+def test_schedulers_that_look_at_the_same_moment_never_wait_for_each_other(turned: Turned) -> None:
+    """More is due than one takes at a time, and each run has rows in the batches of both."""
+    for dag_id in ("one", "two"):
+        turned.dag(dag_id, bash("a", sla_seconds=60.0), bash("b", sla_seconds=61.0), schedule=HOURLY)
+        turned.scheduled(dag_id)
+    turned.store.clock = BEGIN + 2 * MINUTE
+    both_have_looked = threading.Barrier(2 if turned.store.dialect.locks_rows else 1)
+    errors: list[Any] = []
+
+    def tell(own: Stage, _index: int) -> int:
+        assert isinstance(own, Turned)
+        first = iter([both_have_looked])
+
+        def wait_for_the_other(*call: Any) -> None:
+            if "sla_deadline" in call[2] and (barrier := next(first, None)):
+                barrier.wait(10)
+
+        listen(own.store.engine, "after_cursor_execute", wait_for_the_other)
+        listen(own.store.engine, "handle_error", lambda context: errors.append(context.original_exception))
+        return own.tell(limit=2)
+
+    assert sum(together(turned, 2, tell)) == 4
+    assert errors == []
+    assert {(told.dag_id, told.missed) for told in turned.events()} == {("one", ("a", "b")), ("two", ("a", "b"))}
 
 
 # -- policies
@@ -441,3 +562,15 @@ def test_each_deadline_with_a_callback_asks_for_it(turned: Turned) -> None:
     turned.tell_at(BEGIN + MINUTE)
     assert [(one.kind, one.payload["position"]) for one in turned.callbacks()] == [("deadline", 1), ("deadline", 3)]
     assert len(turned.events()) == 1
+
+
+def test_a_run_knows_the_callbacks_of_all_its_missed_deadlines(turned: Turned) -> None:
+    etl(turned, callbacks=("sla_miss",), deadlines=(SerializedDeadline(reference="queued_at", interval_seconds=60.0),))
+    for run_id in ("run", "other"):
+        turned.scheduled("dag", run_id, logical_date=None if run_id == "run" else BEGIN)
+    turned.start_runs()
+    for minutes in (1, 60, 120):
+        turned.tell_at(BEGIN + minutes * MINUTE)
+    with turned.store.read() as connection:
+        asked = callbacks.of_run(connection, turned.run_row().id)
+    assert [(one.kind, one.run_id) for one in asked] == [("deadline", "run"), ("sla_miss", "run"), ("sla_miss", "run")]

@@ -40,6 +40,7 @@ PROMISES = {
     "hourly": Promised({"push": 3000.0}),
     "strict": Promised({"check": 1800.0, "publish": 3600.0, "": 5400.0}, (6, 0), cancels=True),
     "by_hand": Promised({"t": 1200.0}, has_schedule=False),
+    "forked": Promised({"behind": 5400.0}, (4, 0)),
 }
 
 
@@ -78,6 +79,8 @@ class Month:
         policy: dict[str, Any] = {"sla_seconds": 5400.0, "sla_after_failure": "cancel"}
         stage.dag("strict", *strict, schedule=CronSchedule("0 6 * * *", zurich), **policy, **daily)
         stage.dag("by_hand", bash("t", sla_seconds=1200.0), schedule=NoSchedule())
+        forked = (bash("left"), bash("right"), bash("behind", "right", sla_seconds=5400.0))
+        stage.dag("forked", *forked, schedule=CronSchedule("0 4 * * *", zurich), **daily)
         stage.set_slots("pool", "default_pool", 4)
 
     def plan(self) -> None:
@@ -156,8 +159,9 @@ class Month:
         ledger.forget(changes)
         self.note_runs()
         self.note_changes(changes)
-        for one in claimed:
-            self.run(one)
+        forked = [one for one in claimed if one.run.dag_id == "forked"]
+        for ones in [[one] for one in claimed if one not in forked] + [forked]:
+            self.run(ones)
         return bool(made or claimed or changes.runs)
 
     def note_runs(self) -> None:
@@ -181,17 +185,29 @@ class Month:
 
     # -- the tasks
 
-    def run(self, one: Claimed) -> None:
-        usual = {"nightly": 900, "hourly": 1100, "strict": 700, "by_hand": 500}[one.run.dag_id]
+    def run(self, ones: list[Claimed]) -> None:
+        """They end together."""
+        if not ones:
+            return
+        usual = {"nightly": 900, "hourly": 1100, "strict": 700, "by_hand": 500, "forked": 800}[ones[0].run.dag_id]
         seconds = usual * self.random.choice([0.3, 0.6, 1, 1, 1.5, 2, 6])
-        outcome = self.random.choices([SUCCESS, FAILURE, SKIP], [84, 13, 3])[0]
+        ends = {one.token: self.outcome(one) for one in ones}
         ready = self.stage.now + timedelta(seconds=seconds * self.random.uniform(0.9, 1.1))
-        self.at(ready, lambda: self.finish(one.token, outcome))
+        self.at(ready, lambda: self.finish(ends))
 
-    def finish(self, token: str, outcome: Outcome) -> None:
+    def outcome(self, one: Claimed) -> Outcome:
+        match one.run.dag_id, one.task_id:
+            case "forked", "left":  # fails the run, often in the transaction in which the other branch ends
+                return self.random.choice([SUCCESS, FAILURE])
+            case "forked", "right":
+                return self.random.choice([SUCCESS, Outcome(Cause.SUCCESS, skip=("behind",))])
+            case _:
+                return self.random.choices([SUCCESS, FAILURE, SKIP], [84, 13, 3])[0]
+
+    def finish(self, ends: dict[str, Outcome]) -> None:
         def work(tx: Tx) -> Changes:
             self.ledger.begin()
-            return self.ledger.finish(tx, [Finished(token, outcome, "host")])
+            return self.ledger.finish(tx, [Finished(token, outcome, "host") for token, outcome in ends.items()])
 
         changes = self.stage.store.run(work)
         self.ledger.forget(changes)
@@ -237,7 +253,7 @@ class Month:
         self.note_cleared([row.id for row in chosen if row.state != TaskState.RUNNING], run.state in FINAL_RUN_STATES)
         self.note_changes(changes)
         for token in self.stage.requested():
-            self.at(self.stage.now + timedelta(seconds=1), lambda token=token: self.finish(token, ENDED))
+            self.at(self.stage.now + timedelta(seconds=1), lambda token=token: self.finish({token: ENDED}))
 
     def note_cleared(self, ids: list[int], anew: bool = False) -> None:
         with self.stage.store.read() as connection:
@@ -277,7 +293,7 @@ def month(sqlite_server: DatabaseServer) -> Iterator[Turned]:
 
 
 def test_what_a_month_of_runs_is_told_to_have_missed_is_what_it_has_missed(month: Turned) -> None:
-    world = Month(month, seed=1)
+    world = Month(month, seed=2)
     world.set_up()
     world.plan()
     world.play()

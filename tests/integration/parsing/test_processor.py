@@ -20,6 +20,7 @@ from engine.metastore.store import Store
 from engine.metastore.tables import Dag, DagFile, DagVersion
 from engine.parsing.processor import DagProcessor, examples_folder
 from exporters.catalogue import CATALOGUE
+from tests.contract.metastore.told import told
 
 DEADLINE_SECONDS = 30.0
 GOOD = """
@@ -394,7 +395,7 @@ def test_a_file_that_the_metastore_refuses_holds_up_no_other(bench: Bench, caplo
     with bench.store.begin() as tx:
         tx.connection.exec_driver_sql(
             "CREATE TRIGGER refuse BEFORE INSERT ON dag WHEN NEW.dag_id = 'refused' "
-            "BEGIN SELECT RAISE(ABORT, 'no such DAG here'); END"
+            "BEGIN SELECT RAISE(ABORT, 'no such DAG at db://me:hunter22@here'); END"
         )
     bench.good("a_bad.py", "refused", "echo a-secret-command")
     bench.good("one.py", "one")
@@ -402,9 +403,20 @@ def test_a_file_that_the_metastore_refuses_holds_up_no_other(bench: Bench, caplo
         bench.start()
         bench.wait(lambda: bench.dags() == {"one": ("one.py", True)})
         row = bench.wait(lambda: bench.errors().get("a_bad.py"))
-    assert row.error_summary == "The metastore refuses what is in the file: no such DAG here"
+    assert row.error_summary == "The metastore refuses what is in the file: no such DAG at db://me:********@here"
     assert "a-secret-command" not in caplog.text
+    assert "hunter22" not in caplog.text
     assert "INSERT" not in caplog.text
+
+
+def test_what_an_import_error_quotes_is_stored_and_told_without_the_secret(bench: Bench) -> None:
+    bench.write("leaky.py", "from engine import DAG\nraise ValueError('db://me:hunter22@here is away')\n")
+    bench.start()
+    row = bench.wait(lambda: bench.errors().get("leaky.py"))
+    (event,) = told(bench.store)
+    for text in (row.error_summary, event.summary, event.error, bench.log("leaky.py", until="is away")):
+        assert "db://me:********@here is away" in text
+        assert "hunter22" not in text
 
 
 def test_a_file_whose_name_is_not_utf_8_is_told_with_an_escaped_name(bench: Bench) -> None:

@@ -37,6 +37,28 @@ CallbackRunner._order = stumble
 notifier.run(load())
 """
 
+# A notifier that looks often, on a machine that has no process left for the first seven times.
+_CROWDED = """
+from datetime import timedelta
+from engine.config import load
+from engine.running import callback_outcomes, callback_requests, notifier
+from engine.running.zygote import Refused, ZygoteClient
+callback_outcomes._SHORTEST_WAIT, callback_requests._POLL_SECONDS = timedelta(seconds=0.1), 0.1
+fork, read_events, refused, times = ZygoteClient.fork, ZygoteClient.read_events, [], 7
+def refuse(self, job_id, *args):
+    global times
+    if times:
+        times -= 1
+        refused.append(Refused(job_id, 'no process left'))
+    else:
+        fork(self, job_id, *args)
+def read(self):
+    events, refused[:] = [*refused, *read_events(self)], []
+    return events
+ZygoteClient.fork, ZygoteClient.read_events = refuse, read
+notifier.run(load())
+"""
+
 
 @pytest.fixture
 def home() -> Iterator[Home]:
@@ -95,3 +117,14 @@ def test_a_database_that_fails_for_a_moment_leaves_no_leased_callback_behind(hom
     home.run([sys.executable, "-c", _STUMBLING], "stumbling")
     wait_until(lambda: [lines(path) for path in told] == [["began", "ended"]] * 3, "the callbacks", 30)
     wait_until(lambda: [request.state for request in requests(home)] == ["done"] * 3, "their ends")
+
+
+def test_a_callback_for_which_no_process_can_be_made_waits_until_one_can(home: Home) -> None:
+    told = add(home, "d", 0)
+    home.scheduler()
+    home.finish("d")
+    home.run([sys.executable, "-c", _CROWDED], "crowded")
+    wait_until(lambda: lines(told) == ["began", "ended"], "the callback", 60)
+    wait_until(lambda: [request.state for request in requests(home)] == ["done"], "its end")
+    (request,) = requests(home)
+    assert (request.attempts, request.failures, request.unstarted_since) == (1, 0, None)

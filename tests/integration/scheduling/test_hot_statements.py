@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -133,3 +134,25 @@ def _reads_all(dialect: str, plan: Sequence[dict[str, Any]]) -> bool:
             return any(re.search(rf"Seq Scan on ({tables})\b", row["QUERY PLAN"]) for row in plan)
         case _:
             return any(row["type"] in ("ALL", "index") and row["table"] in GROWING for row in plan)
+
+
+def test_what_waits_for_a_slot_is_read_once_a_second_at_most_however_much_happens() -> None:
+    home = Home(WINDSOCK__SCHEDULER__TASK_QUEUED_TIMEOUT="3600")
+    try:
+        record = home.folder / "sent"
+        home.add("d", "EmptyOperator(task_id='t')")
+        process = home.run([sys.executable, "-m", "tests.servers.recording_scheduler", str(record)], "scheduler")
+        runs = [home.trigger("d") for _ in range(3)]
+        for _ in range(20):
+            home.wait("d", runs[-1])
+            runs.append(home.trigger("d"))
+        home.wait("d", runs[-1])
+        process.terminate()
+        assert process.wait(30) == 0
+        sweeps = [one.at for one in read(record) if one.sql.startswith("UPDATE process SET heartbeat_at")]
+        looks = [one.at for one in read(record) if "min(task_instance.scheduled_at)" in one.sql]
+        assert any(later - before < 1 for before, later in pairwise(sweeps))
+        assert all(later - before >= 1 for before, later in pairwise(looks))
+        assert looks
+    finally:
+        home.close()

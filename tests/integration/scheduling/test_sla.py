@@ -9,7 +9,11 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import select
 
-from engine.metastore.tables import CallbackRequest
+from engine.metastore import processes
+from engine.metastore.processes import identify
+from engine.metastore.sla_missed import SETTLING
+from engine.metastore.states import ProcessKind
+from engine.metastore.tables import CallbackRequest, Process, SlaDeadline
 from tests.integration.scheduling.engine_home import Home
 from tests.servers.mail import MailServer
 from tests.servers.processes import wait_until
@@ -31,11 +35,11 @@ async def over(text, context):
 """
 BODY = (
     "BashOperator(task_id='slow', bash_command='while [ -e {gate} ]; do sleep 0.05; done') >> "
-    "BashOperator(task_id='behind', bash_command='true', sla=timedelta(seconds=1), email='team@example.com')"
+    "BashOperator(task_id='behind', bash_command='true', sla=timedelta(seconds=4), email='team@example.com')"
 )
 DEADLINE = (
-    "deadline=DeadlineAlert(reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=timedelta(seconds=1.5),"
-    " callback=AsyncCallback(over, kwargs={'text': 'over'}))"
+    "deadline=[DeadlineAlert(reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=timedelta(seconds=4.5),"
+    " callback=AsyncCallback(over, kwargs={'text': text})) for text in ('over', 'still over')]"
 )
 
 
@@ -70,13 +74,15 @@ def test_a_missed_sla_is_mailed_once_and_the_callbacks_are_called_with_what_they
     assert "slow is running since" in text
     assert "Missed:       behind" in text
     assert "Blocked by:   slow" in text
-    assert (mail.received_at - asked).total_seconds() >= 1
-    wait_until(lambda: len(_settled(home)) == 2, "two callback requests", 60)
+    assert (mail.received_at - asked).total_seconds() >= 4
+    wait_until(lambda: len(_settled(home)) == 3, "three callback requests", 60)
+    with home.store.read() as connection:
+        assert len(set(connection.execute(select(CallbackRequest.log_path)).scalars())) == 3
     gate.unlink()
     home.wait("late", run_id)
     lines = dict(map(json.loads, told.read_text().splitlines()))
-    assert lines.keys() == {"missed", "again", "over"}
-    assert lines["over"] == {"run": run_id}
+    assert lines.keys() == {"missed", "again", "over", "still over"}
+    assert lines["over"] == lines["still over"] == {"run": run_id}
     assert lines["again"] == {"tasks": "behind"}
     about = lines["missed"]
     assert (about["dag"], about["tasks"], about["blocking"]) == ("late", "behind", "slow")
@@ -92,3 +98,31 @@ def _settled(home: Home) -> list[str]:
         states = connection.execute(select(CallbackRequest.state, CallbackRequest.error)).all()
     assert [row.error for row in states if row.error] == []
     return [row.state for row in states if row.state == "done"]
+
+
+def test_a_scheduler_beside_another_lets_it_write_its_ends_before_a_miss_is_told() -> None:
+    home = Home()
+    try:
+        home.add("late", "BashOperator(task_id='t', bash_command='true', sla=timedelta(seconds=1))")
+        home.trigger("late")
+        other = identify(ProcessKind.SCHEDULER)
+        home.store.run(lambda tx: processes.register(tx, other))
+        wait_until(lambda: (home.store.run(lambda tx: tx.now) - _due(home)).total_seconds() > 1, "the deadline", 30)
+        home.scheduler()
+        wait_until(lambda: _told_at(home) is not None, "the miss", 60)
+        started = select(Process.started_at).where(Process.kind == ProcessKind.SCHEDULER, Process.id != other.id)
+        with home.store.read() as connection:
+            since = connection.execute(started).scalar_one()
+        assert _told_at(home) - since > SETTLING / 2
+    finally:
+        home.close()
+
+
+def _due(home: Home) -> datetime:
+    with home.store.read() as connection:
+        return connection.execute(select(SlaDeadline.due_at)).scalar_one()
+
+
+def _told_at(home: Home) -> datetime | None:
+    with home.store.read() as connection:
+        return connection.execute(select(SlaDeadline.missed_at)).scalar_one()

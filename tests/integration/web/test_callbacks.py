@@ -13,11 +13,13 @@ ABOUT = ("daily", "r1", "load", -1, 1)
 
 
 def ask(world: World, key: str, scope: str, state: str, **more: object) -> None:
+    """Let the first run have asked for one."""
     values = {
         "dedup_key": key,
         "kind": "on_failure",
         "scope": scope,
         "dag_id": "daily",
+        "run_pk": 1,
         "fileloc": "/dags/daily.py",
         "payload": {"run_pk": 1},
         "state": state,
@@ -25,7 +27,7 @@ def ask(world: World, key: str, scope: str, state: str, **more: object) -> None:
         "attempts": 2,
         "created_at": world.now - timedelta(seconds=60),
     }
-    world.add(CallbackRequest, **values, **more)
+    world.add(CallbackRequest, **values | more)
 
 
 def test_the_page_of_an_attempt_shows_what_became_of_its_callbacks(look: Look, world: World) -> None:
@@ -51,3 +53,13 @@ def test_the_page_of_a_run_shows_those_of_each_time_that_it_ended(look: Look, wo
     page = look(run_url("", "daily", "r1"))
     assert "the first time" in page
     assert "the second time" in page
+
+
+def test_the_page_of_a_run_shows_those_of_its_missed_deadlines(look: Look, world: World) -> None:
+    world.dag("daily", [task("load")])
+    world.run("daily", "r1", "running", 600, None)
+    for kind in ("sla_miss", "deadline"):
+        ask(world, kind, "dag", "dead", kind=kind, error=f"no pager for {kind}")
+    page = look(run_url("", "daily", "r1"))
+    assert "no pager for sla_miss" in page
+    assert "no pager for deadline" in page

@@ -86,3 +86,12 @@ def test_a_deadline_calls_its_own_callback_with_what_it_takes(monkeypatch: pytes
 
 def test_a_deadline_that_has_left_the_file_calls_nothing() -> None:
     call(MissedSla(position=4, due_at=WHEN), [], dag())
+
+
+def test_a_callback_is_known_by_its_own_name() -> None:
+    def tell() -> None: ...
+
+    made = dag(AsyncCallback("alerts.pager.tell"), SyncCallback(tell))
+    names = [bound(MissedSla(position=number), [], made, RECORD)[0].__name__ for number in (1, 2)]
+    assert names == ["alerts.pager.tell", "tell"]
+    assert [one.__name__ for one in bound(MissedSla(), [tell], made, RECORD)] == ["tell"]
