@@ -203,6 +203,7 @@ def test_check_shows_what_would_follow(windsock: Command, alerting_yml: Path, st
 def test_check_shows_what_an_open_trouble_inhibits(windsock: Command, alerting_yml: Path, store: Store) -> None:
     down = AlertEvent(kind=EventKind.COMPONENT_DOWN, occurred_at=datetime.now(UTC), subject="scheduler on a")
     store.run(lambda tx: outbox.record(tx.connection, [down]))
+    store.run(lambda tx: outbox.route(tx.connection, tx.now, Plan(("room",))))  # somebody is told of it
     words = ("--event", "event=dag_late", "--event", "dag=daily", "--event", "at=2026-11-23T12:00+01:00")
     told = windsock("alerts", "check", *words).stdout
     assert "email ops@example.org: not told, inhibited by component down (scheduler on a), event 1" in told
