@@ -155,11 +155,13 @@ def _wrong_attempts(spec: TaskSpec, tried: list[tuple[int, Ended]]) -> Iterator[
 
 
 def _told_once(facts: Facts) -> Iterator[str]:
-    """One event for each failure, each retry and each failed run, and no other."""
+    """One event for each failure, each retry, each success after a retry and each failed run, and no other."""
     due: Counter[tuple[str, str, str, str | None, int | None]] = Counter()
     for key, row in facts.attempts.items():
         if row.state in ("failed", "up_for_retry"):
             due["task_failed" if row.state == "failed" else "task_retry", *key] += 1
+        elif row.state == "success" and key.try_number > 1:  # what failed before was told
+            due["task_recovered", *key] += 1
     due.update(("run_failed", *run, None, None) for run, state in facts.runs.items() if state == "failed")
     for event in sorted((due.keys() | facts.events.keys()), key=str):
         if due[event] != facts.events[event]:

@@ -37,6 +37,8 @@ def well() -> Facts:
             facts.attempts[key] = Ended(state, {0: "success", 99: "skip"}.get(code, "exit"))
             if code == 1:
                 facts.events["task_retry" if again else "task_failed", *key] += 1
+            elif code == 0 and number > 1:
+                facts.events["task_recovered", *key] += 1
             if not again:
                 break
     facts.states[RUN] = states

@@ -25,7 +25,7 @@ def test_a_value_that_cannot_be_sent_is_counted_and_ends_no_measuring(tmp_path: 
         metrics = Metrics(config.load(environ).metrics)
         metrics.gauge("dagbag_size", math.nan)
         received = ""
-        while "reason=unsendable:1|c" not in received:
+        while "statsd.lines_dropped,reason=unsendable:1|c" not in received:
             received += receiver.recv(65_536).decode()
         metrics.gauge("dagbag_size", 7)
         while "dagbag_size:7|g" not in received:
