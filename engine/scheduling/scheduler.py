@@ -381,7 +381,7 @@ class Scheduler:
     def _end_long_waits(self, tx: Tx, turn: Turn) -> int:
         """Let attempts fail that waited too long for a slot, where a setting says how long; returns how many.
 
-        Once a second at most, since it reads all that is ready.
+        When the oldest is known to be over its time, and else once a second at most, since it reads all that is ready.
         """
         timeout = self._settings.scheduler.task_queued_timeout
         if not timeout:
@@ -466,7 +466,9 @@ class Scheduler:
             self._dead.clear()
             self._doubtful, self._doubts_settled = False, doubts
             if turn.looked_at_waits:
-                self._next_look_at_waits = time.monotonic() + _WAITS_SECONDS
+                over = turn.next_wait_over
+                soonest = _WAITS_SECONDS if over is None else max(0.0, (over - turn.now).total_seconds())
+                self._next_look_at_waits = time.monotonic() + min(_WAITS_SECONDS, soonest)
             if turn.looked_long:
                 self._next_long_look = time.monotonic() + _LONG_LOOK_SECONDS
             self._others = turn.others if self._store.dialect.locks_rows else 0  # SQLite's writers queue up anyway
