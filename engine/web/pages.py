@@ -68,9 +68,11 @@ def run(request: Request) -> Response:
             raise HTTPException(404, "There is no run of this name.")
         counts = queries.task_counts(view.connection, facts)
         tasks = queries.tasks(view.connection, facts, state)
-        promised = sla.deadlines_of_run(view.connection, facts.id) if facts.dag and sla.promises(facts.dag) else []
+        promises = facts.dag is not None and sla.promises(facts.dag)
+        promised = sla.deadlines_of_run(view.connection, facts.id) if promises else []
         waits = _waits(request, view, facts.dag_id, facts.run_id) if _is_moving(facts.state) else {}
-        called = callbacks.of_run(view.connection, facts.id)
+        may_call = promises or facts.dag is None or bool(facts.dag.callbacks)
+        called = callbacks.of_run(view.connection, facts.id) if may_call else []
     shown: dict[str, Any] = {"run": facts, "tasks": tasks, "counts": counts, "state": state, "waits": waits}
     shown |= {"promised": promised[:_PROMISED_SHOWN], "promised_more": max(0, len(promised) - _PROMISED_SHOWN)}
     shown["callbacks"] = called

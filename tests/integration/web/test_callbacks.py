@@ -56,7 +56,7 @@ def test_the_page_of_a_run_shows_those_of_each_time_that_it_ended(look: Look, wo
 
 
 def test_the_page_of_a_run_shows_those_of_its_missed_deadlines(look: Look, world: World) -> None:
-    world.dag("daily", [task("load")])
+    world.dag("daily", [task("load", sla_seconds=60.0)])
     world.run("daily", "r1", "running", 600, None)
     for kind in ("sla_miss", "deadline"):
         ask(world, kind, "dag", "dead", kind=kind, error=f"no pager for {kind}")
