@@ -22,6 +22,7 @@ from alerting.kinds import EventKind
 from engine import links
 from engine.authoring.serialized import SerializedDag
 from engine.metastore.database import Database
+from engine.metastore.durations import last_runtimes
 from engine.metastore.errors import NotFound
 from engine.metastore.graphs import Graphs
 from engine.metastore.runs import AT_LIMIT
@@ -53,12 +54,6 @@ _LONG: Final = (
         DagSchedule.is_paused.is_(False),  # its tasks wait on purpose
     )
     .order_by(DagRun.id)
-)
-_PAST: Final = (
-    select(DagRun.start_date, DagRun.end_date)
-    .where(DagRun.dag_id == bindparam("dag"), DagRun.state == RunState.SUCCESS)
-    .order_by(DagRun.end_date.desc())
-    .limit(HISTORY)
 )
 
 
@@ -142,8 +137,7 @@ class Medians:
 
 
 def _median(connection: Connection, dag_id: str) -> timedelta | None:
-    runs = connection.execute(_PAST, {"dag": dag_id}).all()
-    took = [(run.end_date - run.start_date).total_seconds() for run in runs if run.start_date is not None]
+    took = [runtime.total_seconds() for runtime in last_runtimes(connection, dag_id, HISTORY)]
     return timedelta(seconds=statistics.median(took)) if len(took) >= LEAST_HISTORY else None
 
 
