@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
-from alerting.channels.http import CHANGED_URL, REASON_LIMIT, Post, by_status, send
+from alerting.channels.http import CHANGED_URL, REASON_LIMIT, ROUTING_FILE, Post, by_status, send
 from alerting.channels.services import PACES, format_of, webhook
 from alerting.cleaning import one_line, shorten
 from alerting.errors import ReceiverError
@@ -183,7 +183,7 @@ class Chat:
         self._secrets = _secrets(url, self._parts, webhook=self._webhook)
         self._accepted: OrderedDict[str, int] = OrderedDict()  # by the message's key: how many requests
         self.name = name or of_room(f"{scheme}-{tag}", room)
-        self._place = "alerting.yml" if name else SETTING
+        self._place = ROUTING_FILE if name else SETTING
         # apprise spaces the messages of one plugin object as the service demands, but not across threads.
         self.concurrency = 1 if self._plugin.request_rate_per_sec else CONCURRENCY
 

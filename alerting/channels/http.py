@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 REASON_LIMIT: Final = 300
 LONGEST_WAIT_SECONDS: Final = 3_600.0
+ROUTING_FILE: Final = "alerting.yml"
 CHANGED_URL: Final = " (with a changed URL: --to its new name)"
 _BUSY: Final = {408, 409, 425, 429}
 
@@ -117,7 +118,10 @@ def by_status(status: int, reason: str, place: str, after_seconds: float | None 
 
 def refused(reason: str, place: str) -> Permanent:
     """The URL does not, or not any more, give access."""
-    return Permanent(Failure.AUTH, f"{reason.rstrip(' .')}; correct its URL in {place}, {REPLAY}{CHANGED_URL}")
+    told = f"{reason.rstrip(' .')}; correct its URL in {place}"
+    if place == ROUTING_FILE:  # which is read again by itself, and a channel in it keeps its name
+        return Permanent(Failure.AUTH, f"{told}, then windsock alerts replay")
+    return Permanent(Failure.AUTH, f"{told}, {REPLAY}{CHANGED_URL}")
 
 
 def retry_after(answer: Answer) -> float | None:
