@@ -6,7 +6,7 @@ is told by mail, by a webhook and by a callback. A task that can, writes down wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from engine.metastore.store import Store
 from engine.metastore.tables import DagRun, TaskAttempt, TaskInstance
 from tests.servers.binaries import require
 
+MAIL, WEBHOOK, CALLBACK = CHANNELS = ("mail", "webhook", "callback")
 QUEUED_SECONDS: Final = 2.0
 RUN_SECONDS: Final = 1.0
 POOL: Final = "narrow"
@@ -64,6 +65,7 @@ from datetime import timedelta
 from engine import DAG, BashOperator, PythonOperator
 
 FOLDER = {folder!r}
+EMAIL = {email!r}
 
 def tell(context):
     now = time.time()
@@ -101,19 +103,21 @@ for way in {ways!r}:
     of_run = way == "overdue"
     for retries in (0, 1):
         limit = timedelta(seconds={run_seconds}) if of_run else None
-        told = tell if of_run else None
-        with DAG(way + "-" + str(retries), schedule=None, dagrun_timeout=limit, on_failure_callback=told):
+        told = tell if {called_back} else None
+        with DAG(way + "-" + str(retries), schedule=None, dagrun_timeout=limit, on_failure_callback=told if of_run else None):
             ends(
-                way, task_id="t", email="oncall@example.com", retries=retries, retry_delay=timedelta(hours=1),
-                on_failure_callback=tell, on_retry_callback=tell, on_skipped_callback=tell if not of_run else None,
+                way, task_id="t", email=EMAIL, retries=retries, retry_delay=timedelta(hours=1),
+                on_failure_callback=told, on_retry_callback=told, on_skipped_callback=None if of_run else told,
             )
 """
 
 
-def source(folder: Path, memory_group: Path) -> str:
+def source(folder: Path, memory_group: Path, told_by: Collection[str] = CHANNELS) -> str:
     """The DAG file. Its tasks and callbacks write into `folder`; `memory_group` has little memory."""
     return _SOURCE.format(
         folder=str(folder),
+        email="oncall@example.com" if MAIL in told_by else None,
+        called_back=CALLBACK in told_by,
         group=memory_group,
         python=require("python3"),
         pool=POOL,
@@ -123,7 +127,7 @@ def source(folder: Path, memory_group: Path) -> str:
 
 
 def routes(port: int) -> str:
-    """An alerting.yml that tells everything to whom the task names and to the webhook at this port, at once."""
+    """An alerting.yml that tells everything to whom the task names, if anybody, and to this webhook, at once."""
     return f"""
 channels:
   hook: json://127.0.0.1:{port}/
