@@ -5,7 +5,8 @@ Beside others. Several schedulers work on one metastore without knowing one anot
 work in a transaction of its own, under a lock (:mod:`engine.metastore.leases`), so that it never waits for another's
 budgets while it holds those of what has just ended.
 What wakes it. Reports of its supervisor, wake-ups of other processes (a run was triggered, a DAG was parsed, a
-supervisor wrote an end), and timers (a run or a retry is due). A sweep at each heartbeat looks at everything anyway.
+supervisor wrote an end), and timers (a run, a retry or a deadline is due), which look for what is due and for nothing
+else. A sweep at each heartbeat looks at everything anyway.
 When it dies. Its supervisor finishes what runs and writes it; the next scheduler's first sweep rescues the rest.
 """
 
@@ -94,7 +95,7 @@ class Turn:
     adopted: int = 0  # attempts that go on under the supervisor of a dead scheduler
     looked_at_waits: bool = False  # for ready tasks that waited for too long
     looked_long: bool = False  # also for what hardly ever is there
-    others: int = 0  # schedulers besides this one; told by a sweep
+    others: int = 0  # schedulers besides this one, as the last sweep saw them
     may_start: bool = False  # queued runs may have room now
 
 
@@ -112,6 +113,7 @@ class Scheduler:
         self._hostname = socket.gethostname()
         self._stopping = False
         self._sweep = True  # look at everything in the next turn
+        self._due = False  # a timer says that something is due
         self._look = True  # look for queued runs in the next turn
         self._dead: set[str] = set()  # supervisors known to be dead, not rescued yet
         self._ended: list[Ended] = []  # reports that no committed transaction has taken up yet
@@ -187,7 +189,9 @@ class Scheduler:
             poller.register(fd, select.POLLIN | (select.POLLOUT if writing else 0))
         now = time.monotonic()
         # A signal may have set the flags just before poll(); the wake-up socket makes it return at once then.
-        next_time = now if (self._sweep or self._look) else min([self._next_sweep, *self._timers, *self._polls()])
+        next_time = (
+            now if (self._sweep or self._due or self._look) else min([self._next_sweep, *self._timers, *self._polls()])
+        )
         ready = {fd for fd, _ in poller.poll(max(0.0, next_time - now) * 1000)}
         if ready.intersection(self._listener.filenos()) or self._listener.poll():
             self._listener.drain()
@@ -197,7 +201,7 @@ class Scheduler:
             self._sweep = self._look = True
         if any(timer <= now for timer in self._timers):
             self._timers = [timer for timer in self._timers if timer > now]
-            self._sweep = self._look = True
+            self._due = self._look = True
 
     def _polls(self) -> list[float]:
         return [moment] if (moment := self._listener.next_poll) is not None else []
@@ -217,13 +221,13 @@ class Scheduler:
         if self._sweep:
             self._executor.end_hung(self._settings.scheduler.scheduler_health_check_threshold)
             self._executor.reap_orphans()
-        if not (self._ended or self._questions or self._dead or self._sweep or self._look):
+        if not (self._ended or self._questions or self._dead or self._sweep or self._due or self._look):
             return
         began = time.monotonic()
         try:
             self._answer_questions()
-            ended, sweep, doubts = self._ended, self._sweep, self._store.doubts
-            turn = self._store.run(lambda tx: self._work(tx, ended, sweep=sweep, look=self._look))
+            ended, sweep, due, doubts = self._ended, self._sweep, self._sweep or self._due, self._store.doubts
+            turn = self._store.run(lambda tx: self._work(tx, ended, sweep=sweep, due=due, look=self._look))
         except (MetastoreError, SQLAlchemyError) as error:
             if self._ended and not self._store.is_passing(error):
                 self._set_aside_what_cannot_be_written(error)
@@ -233,13 +237,13 @@ class Scheduler:
         unjudged = [one for one in ended if one.token in turn.changes.unjudged]
         if len(unjudged) < len(ended):
             self._executor.confirm([one.token for one in ended if one not in unjudged])
-        self._ended, self._sweep, self._look, self._troubled = unjudged, False, False, False
+        self._ended, self._sweep, self._due, self._look, self._troubled = unjudged, False, False, False, False
         if turn.orders:
             self._executor.submit(turn.orders)
         if turn.to_end:
             self._executor.end(turn.to_end)
         self._after(turn, swept=sweep, doubts=doubts)
-        if self._others:
+        if self._takes_turns:
             self._hand_out(may_start=turn.may_start)
         self._metrics.timing("scheduler.scheduler_loop_duration", time.monotonic() - began)
 
@@ -283,7 +287,7 @@ class Scheduler:
 
     def _write_alone(self, report: Ended) -> bool:
         for attempt in (report, _without_result(report)):
-            work = partial(self._work, ended=[attempt], sweep=False, look=False)
+            work = partial(self._work, ended=[attempt], sweep=False, due=False, look=False)
             try:
                 turn = self._store.run(work)
             except (MetastoreError, SQLAlchemyError) as error:
@@ -310,11 +314,11 @@ class Scheduler:
         time.sleep(_TROUBLE_SECONDS)
         self._at_work_since = time.monotonic()
 
-    def _work(self, tx: Tx, ended: list[Ended], *, sweep: bool, look: bool) -> Turn:
-        """All of one turn, in one transaction; may run again after a conflict."""
-        ledger, turn = self._ledger, Turn(tx.now)
+    def _work(self, tx: Tx, ended: list[Ended], *, sweep: bool, due: bool, look: bool) -> Turn:
+        """All of one turn, in one transaction; may run again after a conflict. A sweep looks for what is `due`, too."""
+        ledger, turn = self._ledger, Turn(tx.now, others=self._others)
         ledger.begin()
-        if sweep:
+        if due:
             ledger.runs.expire()
         reports = [Finished(end.token, end.outcome, self._hostname, end.ago()) for end in ended]
         began = time.monotonic()
@@ -334,18 +338,29 @@ class Scheduler:
         if sweep:
             paused = self._settings.core.dags_are_paused_at_creation
             synced = sync_schedules(tx, ledger.graphs, paused_at_creation=paused, limit=_BATCH)
-            turn.next_run, created = earliest(tx), 0
-            if turn.next_run and turn.next_run <= tx.now:
-                created = create_due_runs(tx, ledger.graphs, _BATCH)
-                turn.next_run = next_due(tx)
-            promoted = transitions.promote(tx, _BATCH)
-            late = self._keep_deadlines(tx, turn)
-            turn.more = created > 0 or _BATCH in (synced, promoted) or late >= _BATCH
-            look = look or bool(created)
+            turn.more = turn.more or synced == _BATCH
+        if due:
+            look = self._see_to_what_is_due(tx, turn) or look
         turn.may_start = look or any(change.end_date for change in turn.changes.runs)
-        if not self._others:
+        if not self._takes_turns:
             self._start_and_claim(tx, turn, may_start=turn.may_start)
         return turn
+
+    def _see_to_what_is_due(self, tx: Tx, turn: Turn) -> bool:
+        """Make the runs that are due, let retries be claimed, keep the deadlines; returns whether a run was made."""
+        turn.next_run, created = earliest(tx), 0
+        if turn.next_run and turn.next_run <= tx.now:
+            created = create_due_runs(tx, self._ledger.graphs, _BATCH)
+            turn.next_run = next_due(tx)
+        promoted = transitions.promote(tx, _BATCH)
+        late = self._keep_deadlines(tx, turn)
+        turn.more = turn.more or created > 0 or promoted == _BATCH or late >= _BATCH
+        return created > 0
+
+    @property
+    def _takes_turns(self) -> bool:
+        """Whether work is handed out under the lock of claims. SQLite's writers queue up anyway."""
+        return self._others > 0 and self._store.dialect.locks_rows
 
     def _is_in_doubt(self) -> bool:
         """Whether some commit may have been done although it seemed to fail."""
@@ -462,16 +477,16 @@ class Scheduler:
             self._store.wake("notifier")
         if turn.more or any(change.end_date and change.run.run_type == RunType.SCHEDULED for change in changes.runs):
             self._sweep = True  # where a scheduled run has ended, the next may be due and have waited for it
+        if turn.looked_at_waits:
+            over = turn.next_wait_over
+            soonest = _WAITS_SECONDS if over is None else max(0.0, (over - turn.now).total_seconds())
+            self._next_look_at_waits = time.monotonic() + min(_WAITS_SECONDS, soonest)
+        if turn.looked_long:
+            self._next_long_look = time.monotonic() + _LONG_LOOK_SECONDS
         if swept:
             self._dead.clear()
             self._doubtful, self._doubts_settled = False, doubts
-            if turn.looked_at_waits:
-                over = turn.next_wait_over
-                soonest = _WAITS_SECONDS if over is None else max(0.0, (over - turn.now).total_seconds())
-                self._next_look_at_waits = time.monotonic() + min(_WAITS_SECONDS, soonest)
-            if turn.looked_long:
-                self._next_long_look = time.monotonic() + _LONG_LOOK_SECONDS
-            self._others = turn.others if self._store.dialect.locks_rows else 0  # SQLite's writers queue up anyway
+            self._others = turn.others
             self._next_sweep = time.monotonic() + self._settings.scheduler.scheduler_heartbeat_sec
         self._active = self._active or bool(changes.tasks or changes.runs or changes.scheduled)
         self._remember_due(turn)
@@ -482,7 +497,7 @@ class Scheduler:
 
     def _remember_due(self, turn: Turn) -> None:
         retries = [change.retry_at for change in turn.changes.tasks if change.retry_at]
-        deadlines_ahead = [change.deadline for change in turn.changes.runs]
+        deadlines_ahead = [change.deadline for change in turn.changes.runs if not change.end_date]
         timeouts = [*turn.next_deadlines, *deadlines_ahead, turn.next_wait_over]
         if (wait := self._settings.scheduler.task_queued_timeout) and turn.changes.scheduled:
             timeouts.append(turn.now + timedelta(seconds=wait))  # the sweep of this turn did not see them

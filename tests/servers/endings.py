@@ -104,7 +104,8 @@ for way in {ways!r}:
     for retries in (0, 1):
         limit = timedelta(seconds={run_seconds}) if of_run else None
         told = tell if {called_back} else None
-        with DAG(way + "-" + str(retries), schedule=None, dagrun_timeout=limit, on_failure_callback=told if of_run else None):
+        run_told = told if of_run else None
+        with DAG(way + "-" + str(retries), schedule=None, dagrun_timeout=limit, on_failure_callback=run_told):
             ends(
                 way, task_id="t", email=EMAIL, retries=retries, retry_delay=timedelta(hours=1),
                 on_failure_callback=told, on_retry_callback=told, on_skipped_callback=None if of_run else told,

@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select
 
 from engine.cli.main import cli
-from engine.metastore.tables import Base
+from engine.metastore.states import ProcessKind
+from engine.metastore.tables import Base, Process
 from tests.integration.scheduling.engine_home import Home, kill
 from tests.servers.processes import wait_until
 
@@ -60,6 +61,23 @@ def test_a_run_fails_within_a_second_of_its_deadline_though_nothing_else_happens
     wait_until(lambda: not home.used_budgets(), "every slot given back")
     names = home.statsd.names()
     wait_until(lambda: "dagrun.duration.failed" in home.statsd.names(), f"the duration among {names}")
+
+
+def test_a_deadline_is_kept_without_a_look_at_everything_else(home: Home) -> None:
+    home.add("overdue_alone", SLEEP, arguments="dagrun_timeout=timedelta(seconds=1.5)")
+    run_id = home.trigger("overdue_alone")
+    wait_until(lambda: home.running("overdue_alone"), "the task")
+    sweep = last_sweep(home)
+    assert home.wait("overdue_alone", run_id) == "failed"
+    wait_until(lambda: home.states("overdue_alone")["t"] == "skipped", "the end of what ran")
+    assert last_sweep(home) == sweep
+
+
+def last_sweep(home: Home) -> datetime:
+    """Only sweeps write a scheduler's heartbeat."""
+    statement = select(Process.heartbeat_at).where(Process.kind == ProcessKind.SCHEDULER)
+    with home.store.read() as connection:
+        return connection.execute(statement).scalar_one()
 
 
 def test_a_deadline_outlives_its_scheduler() -> None:
