@@ -56,9 +56,12 @@ def core_components(settings: Settings) -> tuple[Component, ...]:
 
 
 def all_components(settings: Settings) -> tuple[Component, ...]:
-    """The core, and the monitoring that this machine has programs for."""
+    """The core, and the monitoring that this machine has programs for.
+
+    Alertmanager starts before Prometheus and ends after it, so that somebody is there for what Prometheus has to tell.
+    """
     exporter, *rest = core_components(settings)
-    return (exporter, prometheus(settings), alertmanager(settings), grafana(settings), *rest)
+    return (exporter, alertmanager(settings), prometheus(settings), grafana(settings), *rest)
 
 
 def warnings(settings: Settings) -> list[str]:
