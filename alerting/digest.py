@@ -43,7 +43,7 @@ def sections(events: Sequence[AlertEvent], line: Words, safe_url: Words) -> list
 
 
 def _page(events: Sequence[AlertEvent]) -> str:
-    return next((event.url for event in sorted(events, key=_runs_first) if event.url), "")
+    return next((url for event in sorted(events, key=_runs_first) if (url := words.page_url(event))), "")
 
 
 def _runs_first(event: AlertEvent) -> bool:

@@ -36,7 +36,7 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     signal: int | None = None
     error: str | None = None  # the exception's last line, or one sentence that says how it ended
     log_path: str | None = None  # relative to the log folder
-    url: str | None = None  # the attempt's page
+    url: str | None = None  # the attempt's page; of an alert of Prometheus, the query of its rule
     blocked: tuple[str, ...] = ()  # tasks that now will not run
     emails: tuple[str, ...] = ()  # who asked for mail in the DAG file
     summary: str | None = None  # for kinds without a task: one sentence

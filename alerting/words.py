@@ -191,8 +191,20 @@ def listings(event: AlertEvent) -> list[tuple[str, tuple[str, ...]]]:
     return [(title, names) for title, names in known if names]
 
 
+def is_of_prometheus(event: AlertEvent) -> bool:
+    """Whether Alertmanager sent it. Its ``url`` is the rule's query in a Prometheus that few can open."""
+    return event.kind in (EventKind.PROMETHEUS_FIRING, EventKind.PROMETHEUS_RESOLVED)
+
+
+def page_url(event: AlertEvent) -> str:
+    """The address that its readers are to open first; empty where the event knows none."""
+    return dict(event.labels).get("runbook_url", "") if is_of_prometheus(event) else event.url or ""
+
+
 def page_of(event: AlertEvent) -> str:
-    """What the link to the event's own page says."""
+    """What the link to that address says."""
+    if is_of_prometheus(event):
+        return "Runbook"
     if event.task_id and event.try_number:
         return "Open the log"
     if event.run_id:

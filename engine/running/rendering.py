@@ -18,6 +18,7 @@ from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.render import AROUND, Renderer
 from alerting.templating import Templates
+from alerting.words import is_of_prometheus
 from engine import links
 from engine.config import Settings
 from engine.logs.finding import LogFinder
@@ -77,7 +78,9 @@ def _history(store: Store, event: AlertEvent) -> Sequence[Sample]:
 
 
 def further_links(settings: Settings, event: AlertEvent) -> Iterator[Link]:
-    """The run, its board at the time of the event, and what to do."""
+    """The run, its board at the time of the event, and what to do; of an alert of Prometheus, our pages about it."""
+    if is_of_prometheus(event):
+        yield Link("Open Windsock", links.alerts_url(settings.webserver.url, event.kind.value, event.dag_id))
     if event.task_id and event.dag_id and event.run_id:
         yield Link("Run", links.run_url(settings.webserver.url, event.dag_id, event.run_id))
     if _has_grafana(settings):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import engine
 from engine.config import Settings
+from engine.hosts import reachable, shown
 from engine.metastore.states import ProcessKind
 from engine.stack.component import Component, Heartbeat, Http, Port, Udp
-from engine.stack.monitoring import alertmanager, grafana, prometheus, reachable, shown
+from engine.stack.monitoring import alertmanager, grafana, prometheus
 
 _WRITING_SECONDS = 10.0  # to write to the metastore how things ended, and sign off
 _NOTIFIER_GRACE_SECONDS = 30.0  # messages under way may take 10 s (alerting.deliver), its two helpers 5 s each

@@ -35,6 +35,12 @@ def test_a_task_leads_to_its_run_and_to_its_runbook(tmp_path: Path) -> None:
     assert links(tmp_path, prometheus=elsewhere)["Runbook"].startswith("https://wiki.example.com/runbooks/Windsock")
 
 
+def test_an_alert_of_prometheus_leads_to_our_pages_about_it(tmp_path: Path) -> None:
+    assert links(tmp_path, EventKind.PROMETHEUS_FIRING) == {
+        "Open Windsock": "http://localhost:8080/alerts?kind=prometheus_firing"
+    }
+
+
 @pytest.mark.parametrize("there", ["url", "board_base", "token", "started here", "nothing"])
 def test_a_board_is_linked_to_only_where_there_is_a_grafana(tmp_path: Path, there: str) -> None:
     if there == "started here":
