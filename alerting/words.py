@@ -63,6 +63,7 @@ def sentence(event: AlertEvent) -> str:
     """What happened. Who recorded the event knows best, and otherwise its kind says it."""
     labels = dict(event.labels)
     told = event.summary or labels.get("summary") or labels.get("description") or _by_kind(event)
+    told = f"{told} That is over since {instant(event.over_at)}." if event.over_at else told
     return f"{event.note}. {told}" if event.note else told
 
 
@@ -233,4 +234,5 @@ def duration(seconds: float) -> str:
 
 def verdict(event: AlertEvent) -> str:
     """How a subject begins."""
-    return KINDS[event.kind].verdict
+    verdict = KINDS[event.kind].verdict
+    return f"{verdict}, over by now" if event.over_at else verdict

@@ -33,10 +33,10 @@ OVERVIEW: Final = "windsock-overview"
 RUNBOOKS: Final[Mapping[EventKind, str]] = {
     EventKind.TASK_FAILED: "WindsockTaskFailures",
     EventKind.RUN_FAILED: "WindsockRunFailed",
-    EventKind.RUN_OVERDUE: "WindsockRunOverdue",
+    EventKind.RUN_OVERDUE: "WindsockNoRecentSuccess",
     EventKind.SLA_AT_RISK: "WindsockSlaAtRisk",
     EventKind.SLA_MISSED: "WindsockSlaMissed",
-    EventKind.DAG_LATE: "WindsockNoRecentSuccess",
+    EventKind.DAG_LATE: "WindsockRunOverdue",
     EventKind.DAG_BROKEN: "WindsockImportErrors",
     EventKind.COMPONENT_DOWN: "WindsockProcessSilent",
     EventKind.CALLBACK_FAILED: "WindsockCallbacksFail",

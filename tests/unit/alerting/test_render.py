@@ -256,3 +256,12 @@ def test_a_message_about_several_alerts_of_prometheus_leads_to_a_runbook() -> No
     message = Renderer(tail, str).render_wave((firing, firing), (), "windsock alerts show 1")
     (section,) = message.sections
     assert section.url.endswith("/runbooks/WindsockSchedulerLoopSlow.md")
+
+
+def test_a_trouble_that_was_over_before_it_was_told_says_so() -> None:
+    firing = msgspec.structs.replace(samples.event(EventKind.PROMETHEUS_FIRING), over_at=WHEN)
+    message = render(firing)
+    assert message.subject == "Alert, over by now: WindsockSchedulerLoopSlow"
+    assert "takes 4.2 s That is over since 2026-11-23 02:14:07 UTC." in message.text
+    wave = Renderer(tail, str).render_wave((firing, FULL), (), "windsock alerts show 1")
+    assert "alert: WindsockSchedulerLoopSlow (over since 2026-11-23 02:14:07 UTC)" in wave.text
