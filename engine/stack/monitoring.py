@@ -130,7 +130,7 @@ def boards(settings: Settings) -> str:
 def write_configurations(settings: Settings) -> None:
     """Write what the programs read, for the addresses of these settings."""
     from dashboards.provisioning import board_files, board_provider, datasource
-    from prometheus.generate import alertmanager_config, rule_files, scrape_config
+    from prometheus.generate import rule_files, scrape_config
 
     own, exporter = settings.prometheus, settings.exporter
     rules = configuration(settings, "prometheus").with_name("rules")
@@ -144,7 +144,7 @@ def write_configurations(settings: Settings) -> None:
             targets=_targets(own),
             rules_dir=rules,
         ),
-        configuration(settings, "alertmanager"): alertmanager_config(_webhook(settings)),
+        configuration(settings, "alertmanager"): alertmanager_text(settings),
         _provisioning(settings) / "datasources" / "windsock.yaml": datasource(
             f"http://{reachable(own.host)}:{own.port}"
         ),
@@ -156,6 +156,13 @@ def write_configurations(settings: Settings) -> None:
         path.write_text(text, encoding="utf-8")
     for name in ("prometheus", "alertmanager", "grafana"):
         data_folder(settings, name).mkdir(parents=True, exist_ok=True)
+
+
+def alertmanager_text(settings: Settings) -> str:
+    """Alertmanager's configuration."""
+    from prometheus.generate import alertmanager_config
+
+    return alertmanager_config(_webhook(settings))
 
 
 def _webhook(settings: Settings) -> Webhook | None:
