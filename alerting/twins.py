@@ -141,11 +141,15 @@ class _Own:
 
     @property
     def why(self) -> Suppressed:
-        newest = self.events[0]
+        newest = next(event for event in self.events if self._has_message(event))
         about = ".".join(part for part in (newest.dag_id, newest.task_id) if part) or _subject(newest) or ""
         what = KINDS[EventKind(newest.kind)].short
         named = f"{what}{f' ({about})' if about else ''}, event {newest.id}"
         return Suppressed(f"Windsock itself told of this: {named}", SuppressedBy.TOLD_ITSELF)
+
+    def _has_message(self, event: _Event) -> bool:
+        """Not one that another event explains."""
+        return any(row.held_by is None for row in self.deliveries.get(event.id, ()))
 
 
 def unless_told(

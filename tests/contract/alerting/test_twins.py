@@ -208,8 +208,9 @@ def test_a_failed_run_that_its_tasks_tell_needs_no_alert_and_one_whose_task_is_n
     routed(engine, NOW, an_event(1), run)
     accepted(engine, NOW)
     routed(engine, NOW + SECOND, an_alert("WindsockRunFailed", at=NOW + SECOND))
-    ((state, _),) = fates(engine, "WindsockRunFailed")
+    ((state, why),) = fates(engine, "WindsockRunFailed")
     assert state == "suppressed"
+    assert "failed (daily.t1), event" in (why or "")  # the one that was told, and not the run
     alone = an_event(5, kind=EventKind.RUN_FAILED, dag_id="other", task_id=None, try_number=None, cause="task_failures")
     routed(engine, NOW, alone)
     routed(engine, NOW + SECOND, an_alert("WindsockRunFailed", at=NOW + SECOND, dag_id="other", episode="other"))
