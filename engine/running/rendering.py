@@ -21,6 +21,7 @@ from alerting.templating import Templates
 from alerting.words import is_of_prometheus
 from engine import links
 from engine.config import Settings
+from engine.hosts import was_started
 from engine.logs.finding import LogFinder
 from engine.logs.reading import NoLog
 from engine.metastore import attempt_history
@@ -93,7 +94,7 @@ def further_links(settings: Settings, event: AlertEvent) -> Iterator[Link]:
 def _has_grafana(settings: Settings) -> bool:
     """Whether there is one to link to: the settings name it, or `windsock up` has started one here."""
     named = settings.prometheus.board_base or settings.grafana.url or settings.grafana.token
-    return bool(named) or (settings.home / "data" / "grafana").is_dir()
+    return bool(named) or was_started(settings.home, "grafana")
 
 
 def _board(settings: Settings, event: AlertEvent) -> str:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from engine.hosts import was_started
 from engine.links import query_url
 from engine.web.site import render, site_of
 from prometheus import RUNBOOKS_DIR
@@ -69,7 +70,7 @@ def runbook(request: Request) -> Response:
 
 def _has_prometheus(settings: Settings) -> bool:
     """Whether there is one to link to: the settings name it, or `windsock up` has started one here."""
-    return bool(settings.prometheus.base_url) or (settings.home / "data" / "prometheus").is_dir()
+    return bool(settings.prometheus.base_url) or was_started(settings.home, "prometheus")
 
 
 class _Runbook:
