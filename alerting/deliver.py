@@ -190,10 +190,13 @@ class Deliverer:
             if wave is None:
                 next_due, now = transact(self._engine, lambda connection, now: (groups.next_due(connection), now))
                 return self._poll_seconds if next_due is None else max(0.0, (next_due - now).total_seconds())
-            if wave.silenced:
-                self._meter.incr("alerts.suppressed", wave.silenced, reason=SuppressedBy.SILENCE.value)
-            if wave.inhibited:
-                self._meter.incr("alerts.suppressed", wave.inhibited, reason=SuppressedBy.INHIBITED.value)
+            for reason, count in (
+                (SuppressedBy.SILENCE, wave.silenced),
+                (SuppressedBy.INHIBITED, wave.inhibited),
+                (SuppressedBy.TOLD_ITSELF, wave.told_itself),
+            ):
+                if count:
+                    self._meter.incr("alerts.suppressed", count, reason=reason.value)
             self._nudge(wave.channels)
         return 0.0
 

@@ -43,7 +43,7 @@ def sections(events: Sequence[AlertEvent], line: Words, safe_url: Words) -> list
 
 
 def _page(events: Sequence[AlertEvent]) -> str:
-    return next((event.url for event in sorted(events, key=_runs_first) if event.url), "")
+    return next((url for event in sorted(events, key=_runs_first) if (url := words.page_url(event))), "")
 
 
 def _runs_first(event: AlertEvent) -> bool:
@@ -54,7 +54,8 @@ def _described(events: Sequence[AlertEvent], line: Words) -> Iterable[str]:
     for event in sorted(events, key=_runs_first):
         attempt = f" (attempt {event.try_number} of {event.max_tries})" if event.try_number and event.max_tries else ""
         error = f": {shorten(line(event.error), ERROR_LIMIT)}" if event.error else ""
-        yield f"{_verdict(event)}{line(_name(event))}{attempt}{error}"
+        over = f" (over since {words.instant(event.over_at)})" if event.over_at else ""
+        yield f"{_verdict(event)}{line(_name(event))}{attempt}{over}{error}"
 
 
 def _named(events: Sequence[AlertEvent], line: Words) -> Iterable[str]:

@@ -36,7 +36,7 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     signal: int | None = None
     error: str | None = None  # the exception's last line, or one sentence that says how it ended
     log_path: str | None = None  # relative to the log folder
-    url: str | None = None  # the attempt's page
+    url: str | None = None  # the attempt's page; of an alert of Prometheus, the query of its rule
     blocked: tuple[str, ...] = ()  # tasks that now will not run
     emails: tuple[str, ...] = ()  # who asked for mail in the DAG file
     summary: str | None = None  # for kinds without a task: one sentence
@@ -52,6 +52,7 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     note: str | None = None  # of one delivery and not stored with the event: why this receiver is told
     turn: int = 0  # of one delivery, too: how often it was told before; told again it is another message
     told_as: str | None = None  # of one delivery, too: an escalation or a fallback to this receiver is another message
+    over_at: datetime | None = None  # of one delivery, too: when the trouble ended, where that was before it was told
     episode: str | None = None  # what goes wrong and recovers under one name, where the fields above do not say it
 
     @property

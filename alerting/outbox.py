@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, case, func, literal, or_, select, update
 
-from alerting import groups, inhibitions, recoveries, silences
+from alerting import groups, inhibitions, recoveries, silences, twins
 from alerting.channels import Refusal
 from alerting.database import BATCH, insert_new
 from alerting.events import AlertEvent, decode
@@ -188,8 +188,8 @@ def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500) -
     """Turns up to ``limit`` recorded events, oldest first, into deliveries.
 
     1. Lock events that nobody has routed; those that another deliverer has locked are passed over.
-    2. Ask the plan, the silences and the inhibitions who is to be told; a suppressed row keeps the reason where
-       somebody is not.
+    2. Ask the plan, the silences, the inhibitions and the twins who is to be told; a suppressed row keeps the reason
+       where somebody is not.
     3. What goes beyond a receiver's limit waits for its digest; what is grouped waits in its group.
     4. Write the rows. Then do the same for events that end a trouble: they go to whoever has a row about it.
     5. Mark the events. All writing passes over what is there already, so a second router does no harm.
@@ -241,6 +241,7 @@ def _drafts(
         fresh = [(key, event, targets) for key, event, targets in told if event is not None and key not in over]
         inhibitions.add_fresh(fresh, sources, severity, now - inhibitions.MOST_OPEN)
         told = [(key, event, _unless_explained(key, event, targets, plan, sources)) for key, event, targets in told]
+    told = [(key, event, twins.unless_told(connection, key, event, targets)) for key, event, targets in told]
     return [Draft(event_id, event, target) for event_id, event, targets in told for target in targets]
 
 
@@ -362,16 +363,18 @@ def end_leases_of(connection: Connection, now: datetime, holder: str) -> int:
     return connection.execute(update(alert_delivery).where(*held).values(due_at=now)).rowcount
 
 
+_ending: Final = alert_event.alias("ending")
 _LEASED: Final = (
     *(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error),
-    *(_d.receiver, _d.turn, _d.note, _d.origin, _d.wave),
+    *(_d.receiver, _d.turn, _d.note, _d.origin, _d.wave, _e.payload, _ending.c.occurred_at.label("over_at")),
 )
 
 
 def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Lease]:
     query = (
-        select(*_LEASED, _e.payload)
+        select(*_LEASED)
         .join(alert_event, _e.id == _d.event_id)
+        .outerjoin(_ending, _ending.c.id == _e.ended_by)
         .where(_d.id.in_(ids), _d.token == token)
         .order_by(_d.id)
     )
@@ -396,8 +399,9 @@ def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Leas
 
 def _others(connection: Connection, wave: int) -> tuple[AlertEvent, ...]:
     query = (
-        select(_e.payload, _d.receiver, _d.turn, _d.note, _d.origin)
-        .join(alert_delivery, _e.id == _d.event_id)
+        select(*_LEASED)
+        .join(alert_event, _e.id == _d.event_id)
+        .outerjoin(_ending, _ending.c.id == _e.ended_by)
         .where(_d.wave == wave, _d.id != wave)
         .order_by(_d.id)
     )
@@ -405,8 +409,10 @@ def _others(connection: Connection, wave: int) -> tuple[AlertEvent, ...]:
 
 
 def _told(row: Any) -> AlertEvent | None:
-    """The event as this delivery tells it."""
+    """The event as this delivery tells it: also that it was over before anybody was told."""
     event = decode(row.payload)
+    if event is not None and row.over_at is not None:
+        event = msgspec.structs.replace(event, over_at=row.over_at)
     if event is None or (row.note is None and not row.turn):
         return event
     told_as = None if row.note is None else f"{row.origin} to {row.receiver}"

@@ -245,12 +245,14 @@ class Renderer:
     def _links(self, event: AlertEvent) -> Iterable[Link]:
         labels = dict(event.labels)
         board = labels.get("dashboard_url") or labels.get("panel_url") or ""
+        is_foreign = words.is_of_prometheus(event)
         told = set()
         for link in (
-            Link(words.page_of(event), event.url or ""),
+            Link(words.page_of(event), words.page_url(event)),  # what an alert of Prometheus leads to is its runbook
             Link("Board", _at_that_time(board, event)),  # those of the event itself are nearer than ours
             Link("Runbook", labels.get("runbook_url", "")),
             *self._find_links(event),
+            *((Link("Query", event.url or ""),) if is_foreign else ()),  # whoever reads this may not reach Prometheus
         ):
             url = self._url(link.url)
             if url and link.label not in told:

@@ -59,6 +59,7 @@ class SuppressedBy(StrEnum):
     INHIBITED = "inhibited"  # while the trouble that explains it is open
     UNWANTED = "unwanted"  # the end of a trouble, for a receiver with ``send_resolved: false``
     FAILING_CHANNEL = "failing_channel"  # the event is about the channel that would tell it
+    TOLD_ITSELF = "told_itself"  # an alert of Prometheus about what Windsock told there by itself: see twins
 
 
 class Origin(StrEnum):

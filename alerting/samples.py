@@ -49,6 +49,7 @@ _LABELS: Final = (
     ("runbook_url", "https://windsock.example.com/runbooks/WindsockSchedulerLoopSlow.md"),
     ("dashboard_url", "https://grafana.example.com/d/windsock-scheduler"),
 )
+_QUERY: Final = "https://prometheus.example.com/graph?g0.expr=airflow_scheduler_loop&g0.tab=1"
 _FIELDS: Final[Mapping[EventKind, Mapping[str, Any]]] = {
     EventKind.TASK_FAILED: {**_FAILURE, "try_number": 3, "blocked": ("build_report", "publish", "notify_finance")},
     EventKind.TASK_RETRY: {**_FAILURE, "next_retry_at": MOMENT + timedelta(minutes=5)},
@@ -89,8 +90,8 @@ _FIELDS: Final[Mapping[EventKind, Mapping[str, Any]]] = {
         "started_at": _BEGIN,
     },
     EventKind.DELIVERY_RECOVERED: {"subject": "ops-room", "started_at": _BEGIN},
-    EventKind.PROMETHEUS_FIRING: {"labels": _LABELS, "severity": "warning", "started_at": _BEGIN},
-    EventKind.PROMETHEUS_RESOLVED: {"labels": _LABELS, "started_at": _BEGIN},
+    EventKind.PROMETHEUS_FIRING: {"labels": _LABELS, "severity": "warning", "started_at": _BEGIN, "url": _QUERY},
+    EventKind.PROMETHEUS_RESOLVED: {"labels": _LABELS, "started_at": _BEGIN, "url": _QUERY},
     EventKind.NOTIFIED: {**_RUN, "summary": "The report is ready: 12 408 orders, 3 of them without a customer."},
     EventKind.TEST: {
         "summary": "This is a test alert: windsock alerts test.",

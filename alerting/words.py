@@ -63,6 +63,7 @@ def sentence(event: AlertEvent) -> str:
     """What happened. Who recorded the event knows best, and otherwise its kind says it."""
     labels = dict(event.labels)
     told = event.summary or labels.get("summary") or labels.get("description") or _by_kind(event)
+    told = f"{told} That is over since {instant(event.over_at)}." if event.over_at else told
     return f"{event.note}. {told}" if event.note else told
 
 
@@ -191,8 +192,20 @@ def listings(event: AlertEvent) -> list[tuple[str, tuple[str, ...]]]:
     return [(title, names) for title, names in known if names]
 
 
+def is_of_prometheus(event: AlertEvent) -> bool:
+    """Whether Alertmanager sent it. Its ``url`` is the rule's query in a Prometheus that few can open."""
+    return event.kind in (EventKind.PROMETHEUS_FIRING, EventKind.PROMETHEUS_RESOLVED)
+
+
+def page_url(event: AlertEvent) -> str:
+    """The address that its readers are to open first; empty where the event knows none."""
+    return dict(event.labels).get("runbook_url", "") if is_of_prometheus(event) else event.url or ""
+
+
 def page_of(event: AlertEvent) -> str:
-    """What the link to the event's own page says."""
+    """What the link to that address says."""
+    if is_of_prometheus(event):
+        return "Runbook"
     if event.task_id and event.try_number:
         return "Open the log"
     if event.run_id:
@@ -221,4 +234,5 @@ def duration(seconds: float) -> str:
 
 def verdict(event: AlertEvent) -> str:
     """How a subject begins."""
-    return KINDS[event.kind].verdict
+    verdict = KINDS[event.kind].verdict
+    return f"{verdict}, over by now" if event.over_at else verdict

@@ -26,6 +26,17 @@ def attempt_url(base_url: str, dag_id: str, run_id: str, task_id: str, try_numbe
     return f"{run_url(base_url, dag_id, run_id)}/tasks/{_segment(task_id)}/attempts/{try_number}{query}"
 
 
+def alerts_url(base_url: str, kind: str, dag_id: str | None = None) -> str:
+    """The history of alerts of this kind, of one DAG or of all."""
+    asked = {"kind": kind} | ({"dag": dag_id} if dag_id else {})
+    return f"{base_url.rstrip('/')}/alerts?{urlencode(asked)}"
+
+
+def query_url(prometheus: str, promql: str) -> str:
+    """A query as a table. Every Prometheus answers there: Debian's has its pages below ``/classic``, and leads on."""
+    return f"{prometheus.rstrip('/')}/graph?{urlencode({'g0.expr': promql, 'g0.tab': 1})}"
+
+
 def runbooks_url(base_url: str) -> str:
     """Where the web server shows the runbooks, ``/<alert>.md``."""
     return f"{base_url.rstrip('/')}/runbooks"

@@ -110,6 +110,7 @@ class Report:
     findings: tuple[Finding, ...]
     remarks: tuple[str, ...] = ()
     mappings: tuple[str, ...] = ()
+    is_exporter: bool = True  # False: what answered there is no StatsD exporter
 
     @property
     def anything(self) -> bool:
@@ -129,7 +130,8 @@ def report_of_page(page: str, version: str = "") -> Report:
     """Judge what a running exporter shows. Which mode Airflow is in cannot be seen there."""
     shown = Shown.read(page)
     emitters = AIRFLOW_VERSIONS[version] if version else likeliest(shown.counts, shown.possible)
-    return Report(emitters, None, tuple(_findings(shown.counts, emitters)), tuple(_remarks_on_page(shown, emitters)))
+    findings, remarks = tuple(_findings(shown.counts, emitters)), tuple(_remarks_on_page(shown, emitters))
+    return Report(emitters, None, findings, remarks, is_exporter=shown.is_exporter)
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,10 @@ class Shown:
     possible: Emitter
     foreign: tuple[str, ...]  # families named like ours that no mapping of ours makes
     own: dict[str, float]  # the exporter's own counters, by name and reason
+
+    @property
+    def is_exporter(self) -> bool:
+        return any(name.startswith("statsd_exporter_") for name in self.own)
 
     @classmethod
     def read(cls, page: str) -> Shown:
@@ -274,11 +280,12 @@ def _remarks(heard: Heard, counts: Mapping[str, int], emitters: Emitter, mode: M
 
 def _remarks_on_page(shown: Shown, emitters: Emitter) -> Iterator[str]:
     """What the exporter says of its own losses, and what its mapping leaves over."""
-    if not any(name.startswith("statsd_exporter_") for name in shown.own):
+    if not shown.is_exporter:
         yield "no StatsD exporter answers there: the page has no statsd_exporter_ series"
         return
     yield from _about_versions(emitters)
-    yield from _about_processes(shown.counts)
+    if shown.counts:
+        yield from _about_processes(shown.counts)
     if shown.own.get("statsd_exporter_events_unmapped_total"):
         yield (
             f"{shown.own['statsd_exporter_events_unmapped_total']:.0f} samples fit no rule: the mapping is not the one "

@@ -35,7 +35,8 @@ def alertmanager_config(webhook: Webhook | None = None) -> str:
                 "receiver": WINDSOCK if webhook else NOBODY,
                 "group_by": ["alertname", "dag_id"],
                 "group_wait": "10s",
-                "group_interval": "1m",
+                # Whoever is told groups by himself (alerting.yml). An end that comes a minute late is told too late.
+                "group_interval": "10s",
                 "repeat_interval": "4h",
                 "routes": [watchdog_route()],
             },

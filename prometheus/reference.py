@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus.faults import FAULTS, NOT_MADE
 from prometheus.inhibitions import INHIBITIONS
-from prometheus.rules_by_area import AREAS
+from prometheus.rules_by_area import AREAS, TITLES
 from prometheus.rules_by_area.slo import MIN_EVENTS, OBJECTIVES, PAGE, TICKET
 from prometheus.spec import duration
 
@@ -61,24 +61,12 @@ _LEFT: Final = """\
 No test makes the fault of these; the cases of `prometheus/tests/` test their rules.
 """
 
-_TITLES: Final = {
-    "monitoring": "The monitoring itself",
-    "services": "Processes",
-    "work": "Runs, tasks, queues, SLAs",
-    "parsing": "DAG files",
-    "delivery": "Delivery of alerts and callbacks",
-    "logs": "Shipping of logs",
-    "slo": "Error budgets",
-    "machines": "Machines",
-    "backends": "Databases, workers, probes",
-}
-
 
 def alerts_page() -> str:
     """The whole page."""
     parts = [
         _HEAD,
-        *(_area(area, title) for area, title in _TITLES.items()),
+        *(_area(area, title) for area, title in TITLES.items()),
         _budgets(),
         _muted(),
         _faults(),

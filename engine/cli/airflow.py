@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 _VERSIONS = ("2.10", "2.11", "3.0", "3.1", "3.2", "3.3")
 _MODES = ("auto", "plain", "influxdb", "datadog")
 _PATIENCE_SECONDS = 10
+_NO_EXPORTER = (
+    "no StatsD exporter answers at {url}: its page has no statsd_exporter_ series, so another program listens there. "
+    "Name the exporter's web port; 9102 is usual: --exporter http://localhost:9102"
+)
+_NO_PAGE = (
+    "no exporter answers at {address}, but something that says {status}. Name the exporter's web port, usually 9102"
+)
 _COLUMNS = {"series": "series", "sender": "sent by", "state": "state", "count": "times"}
 
 
@@ -37,8 +44,10 @@ def check(listen: str, seconds: float, exporter: str | None, version: str | None
     from exporters.airflow_check import NOTHING
 
     found = _read(exporter, version or "") if exporter else _listen(listen, seconds, version or "", mode)
+    if exporter and not found.is_exporter and not found.anything:
+        raise Failure(_NO_EXPORTER.format(url=exporter))
     if not found.anything:
-        raise Failure("\n".join([NOTHING, *found.remarks]))
+        raise Failure("\n".join([*(f"{begin_sentence(remark)}." for remark in found.remarks), NOTHING]))
     _show(found, output)
 
 
@@ -60,6 +69,7 @@ def _listen(listen: str, seconds: float, version: str, mode: str) -> Report:
 
 
 def _read(url: str, version: str) -> Report:
+    from urllib.error import HTTPError
     from urllib.request import ProxyHandler, build_opener
 
     from exporters.airflow_check import report_of_page
@@ -70,8 +80,12 @@ def _read(url: str, version: str) -> Report:
     try:
         with build_opener(ProxyHandler({})).open(address, timeout=_PATIENCE_SECONDS) as answer:
             page = answer.read().decode(errors="replace")
+    except HTTPError as error:
+        error.close()
+        raise Failure(_NO_PAGE.format(address=address, status=error.code)) from error
     except (OSError, ValueError) as error:
-        raise Failure(f"{address}: {error}; is the exporter up, and is this its web port (9102)?") from error
+        reason = getattr(error, "reason", error)
+        raise Failure(f"{address} does not answer: {reason}. Is the exporter up, and is this its web port?") from error
     return report_of_page(page, version)
 
 

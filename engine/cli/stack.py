@@ -112,6 +112,8 @@ def _up(settings: Settings, components: Sequence[Component], *, detach: bool) ->
 
 
 def _plan(settings: Settings, components: Sequence[Component], *, detach: bool) -> Plan:
+    from engine.stack.inventory import watched_files
+
     logs = settings.logging.base_log_folder
     return Plan(
         home=str(settings.home),
@@ -119,6 +121,7 @@ def _plan(settings: Settings, components: Sequence[Component], *, detach: bool) 
         components=tuple(components),
         foreground=not detach,
         settings=fingerprint(settings),
+        watched=watched_files(settings, components),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from engine.config import masking
+from engine.hosts import shown
 
 ExecutorName = Literal["LocalExecutor", "SequentialExecutor"]
 SlaRuns = Literal["scheduled", "scheduled_and_manual", "all"]
@@ -370,6 +371,16 @@ class Prometheus(Section, frozen=True):
     host: Annotated[str, About("Address that both listen on.", form="host")] = "127.0.0.1"
     port: Annotated[Port, About("Port of Prometheus.")] = 9090
     alertmanager_port: Annotated[Port, About("Port of Alertmanager.")] = 9093
+    base_url: Annotated[
+        str,
+        About(
+            "URL of Prometheus in links, where a proxy gives it another one; empty: where it listens.", form="http_url"
+        ),
+    ] = ""
+    alertmanager_base_url: Annotated[
+        str,
+        About("URL of Alertmanager in links, in the same way; empty: where it listens.", form="http_url"),
+    ] = ""
     retention: Annotated[
         str,
         About("How long samples are kept, such as 35d or 12h; error budgets look back for 30 days.", form="span"),
@@ -405,6 +416,16 @@ class Prometheus(Section, frozen=True):
     blackbox_exporter: Annotated[str, About("The blackbox exporter that probes, host:port.", form="target")] = (
         "localhost:9115"
     )
+
+    @property
+    def address(self) -> str:
+        """Where people open Prometheus; without a slash at the end."""
+        return self.base_url.rstrip("/") or f"http://{shown(self.host)}:{self.port}"
+
+    @property
+    def alertmanager_address(self) -> str:
+        """Where people open Alertmanager; without a slash at the end."""
+        return self.alertmanager_base_url.rstrip("/") or f"http://{shown(self.host)}:{self.alertmanager_port}"
 
 
 class Grafana(Section, frozen=True):

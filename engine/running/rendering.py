@@ -18,8 +18,10 @@ from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.render import AROUND, Renderer
 from alerting.templating import Templates
+from alerting.words import is_of_prometheus
 from engine import links
 from engine.config import Settings
+from engine.hosts import was_started
 from engine.logs.finding import LogFinder
 from engine.logs.reading import NoLog
 from engine.metastore import attempt_history
@@ -32,10 +34,10 @@ OVERVIEW: Final = "windsock-overview"
 RUNBOOKS: Final[Mapping[EventKind, str]] = {
     EventKind.TASK_FAILED: "WindsockTaskFailures",
     EventKind.RUN_FAILED: "WindsockRunFailed",
-    EventKind.RUN_OVERDUE: "WindsockRunOverdue",
+    EventKind.RUN_OVERDUE: "WindsockNoRecentSuccess",
     EventKind.SLA_AT_RISK: "WindsockSlaAtRisk",
     EventKind.SLA_MISSED: "WindsockSlaMissed",
-    EventKind.DAG_LATE: "WindsockNoRecentSuccess",
+    EventKind.DAG_LATE: "WindsockRunOverdue",
     EventKind.DAG_BROKEN: "WindsockImportErrors",
     EventKind.COMPONENT_DOWN: "WindsockProcessSilent",
     EventKind.CALLBACK_FAILED: "WindsockCallbacksFail",
@@ -77,7 +79,9 @@ def _history(store: Store, event: AlertEvent) -> Sequence[Sample]:
 
 
 def further_links(settings: Settings, event: AlertEvent) -> Iterator[Link]:
-    """The run, its board at the time of the event, and what to do."""
+    """The run, its board at the time of the event, and what to do; of an alert of Prometheus, our pages about it."""
+    if is_of_prometheus(event):
+        yield Link("Open Windsock", links.alerts_url(settings.webserver.url, event.kind.value, event.dag_id))
     if event.task_id and event.dag_id and event.run_id:
         yield Link("Run", links.run_url(settings.webserver.url, event.dag_id, event.run_id))
     if _has_grafana(settings):
@@ -90,7 +94,7 @@ def further_links(settings: Settings, event: AlertEvent) -> Iterator[Link]:
 def _has_grafana(settings: Settings) -> bool:
     """Whether there is one to link to: the settings name it, or `windsock up` has started one here."""
     named = settings.prometheus.board_base or settings.grafana.url or settings.grafana.token
-    return bool(named) or (settings.home / "data" / "grafana").is_dir()
+    return bool(named) or was_started(settings.home, "grafana")
 
 
 def _board(settings: Settings, event: AlertEvent) -> str:

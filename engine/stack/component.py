@@ -79,6 +79,20 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.argv)
 
 
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of which a component's configuration is made.
+
+    When it changes, ``argv`` is run with the component's process id and start mark (0 and "" while it does not run).
+    ``seen`` is the file's stamp (engine.stack.watching) before the configuration was made of it.
+    """
+
+    path: str
+    component: str
+    argv: tuple[str, ...]
+    env: dict[str, str] = {}
+    seen: str = ""
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the supervisor is told: components in the order of their start, stopped in the reverse order."""
 
@@ -88,6 +102,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     foreground: bool = False  # repeat what happens on stderr, and end with the process that started us
     lock_fd: int = -1
     settings: str = ""  # their fingerprint
+    watched: tuple[Watched, ...] = ()
     backoff_seconds: float = 0.5  # before the first restart; doubles up to max_backoff_seconds
     max_backoff_seconds: float = 30.0
     stable_after_seconds: float = 60.0  # having run this long, a component starts again from backoff_seconds

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import engine
 from engine.config import Settings
+from engine.hosts import reachable, shown
 from engine.metastore.states import ProcessKind
-from engine.stack.component import Component, Heartbeat, Http, Port, Udp
-from engine.stack.monitoring import alertmanager, grafana, prometheus, reachable, shown
+from engine.stack.component import Component, Heartbeat, Http, Port, Udp, Watched
+from engine.stack.monitoring import alertmanager, grafana, prometheus
+from engine.stack.watching import stamp
 
 _WRITING_SECONDS = 10.0  # to write to the metastore how things ended, and sign off
 _NOTIFIER_GRACE_SECONDS = 30.0  # messages under way may take 10 s (alerting.deliver), its two helpers 5 s each
@@ -56,9 +59,22 @@ def core_components(settings: Settings) -> tuple[Component, ...]:
 
 
 def all_components(settings: Settings) -> tuple[Component, ...]:
-    """The core, and the monitoring that this machine has programs for."""
+    """The core, and the monitoring that this machine has programs for.
+
+    Alertmanager starts before Prometheus and ends after it, so that somebody is there for what Prometheus has to tell.
+    """
     exporter, *rest = core_components(settings)
-    return (exporter, prometheus(settings), alertmanager(settings), grafana(settings), *rest)
+    return (exporter, alertmanager(settings), prometheus(settings), grafana(settings), *rest)
+
+
+def watched_files(settings: Settings, components: Sequence[Component]) -> tuple[Watched, ...]:
+    """Whether there is an alerting.yml decides where Alertmanager's alerts go; to be asked before that is written."""
+    file = settings.alerting.config_file
+    if not any(component.name == "alertmanager" and component.is_installed for component in components):
+        return ()
+    argv = python("engine.stack.rewrite")
+    made = Watched(path=str(file), component="alertmanager", argv=argv, env=environment(settings), seen=stamp(file))
+    return (made,)
 
 
 def warnings(settings: Settings) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from engine.config import Settings
 from engine.config.sections import Prometheus as PrometheusSettings
+from engine.hosts import reachable
 from engine.links import WEBHOOK_PATH, runbooks_url
 from engine.stack.component import Component, Http, Port
 from engine.stack.webhook_token import ensure_token_file
@@ -20,19 +21,8 @@ if TYPE_CHECKING:
     from prometheus.alertmanager import Webhook
     from prometheus.scrape import OptionalTargets
 
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "[::1]"}  # noqa: S104
 _HOST = "WINDSOCK__PROMETHEUS__HOST"
 _GRAFANA_HOMES = (Path("/usr/share/grafana"), Path("/usr/local/share/grafana"), Path("/opt/grafana"))
-
-
-def reachable(host: str) -> str:
-    """The address under which a program on this machine reaches one that listens at `host`."""
-    return _EVERYWHERE.get(host, host)
-
-
-def shown(host: str) -> str:
-    """The host in an address that a person opens on this machine."""
-    return "localhost" if reachable(host) in ("127.0.0.1", "::1") else host
 
 
 def find_program(*names: str) -> str | None:
@@ -49,11 +39,12 @@ def prometheus(settings: Settings) -> Component:
         f"--storage.tsdb.path={data_folder(settings, 'prometheus')}",
         f"--storage.tsdb.retention.time={own.retention}",
         f"--web.listen-address={own.host}:{own.port}",
+        *_seen_at(own.address),
     )
     return Component(
         name="prometheus",
         argv=(program, *arguments) if program else (),
-        address=f"http://{shown(own.host)}:{own.port}",
+        address=own.address,
         checks=(Http(f"{base}/-/ready"),),
         ports=(Port(own.port, ("WINDSOCK__PROMETHEUS__PORT",), own.host, host_setting=_HOST),),
         core=False,
@@ -72,11 +63,12 @@ def alertmanager(settings: Settings) -> Component:
         f"--storage.path={data_folder(settings, 'alertmanager')}",
         f"--web.listen-address={own.host}:{own.alertmanager_port}",
         "--cluster.listen-address=",
+        *_seen_at(own.alertmanager_address),
     )
     return Component(
         name="alertmanager",
         argv=(program, *arguments) if program else (),
-        address=f"http://{shown(own.host)}:{own.alertmanager_port}",
+        address=own.alertmanager_address,
         checks=(Http(f"{base}/-/ready"),),
         ports=(
             Port(own.alertmanager_port, ("WINDSOCK__PROMETHEUS__ALERTMANAGER_PORT",), own.host, host_setting=_HOST),
@@ -86,6 +78,11 @@ def alertmanager(settings: Settings) -> Component:
         next_step="see and silence alerts",
         remedy="apt-get install prometheus-alertmanager",
     )
+
+
+def _seen_at(address: str) -> tuple[str, str]:
+    """What the program's own links begin with; by itself it takes the host's name. A path is that of a proxy."""
+    return (f"--web.external-url={address}/", "--web.route-prefix=/")
 
 
 def grafana(settings: Settings) -> Component:
@@ -133,7 +130,7 @@ def boards(settings: Settings) -> str:
 def write_configurations(settings: Settings) -> None:
     """Write what the programs read, for the addresses of these settings."""
     from dashboards.provisioning import board_files, board_provider, datasource
-    from prometheus.generate import alertmanager_config, rule_files, scrape_config
+    from prometheus.generate import rule_files, scrape_config
 
     own, exporter = settings.prometheus, settings.exporter
     rules = configuration(settings, "prometheus").with_name("rules")
@@ -147,7 +144,7 @@ def write_configurations(settings: Settings) -> None:
             targets=_targets(own),
             rules_dir=rules,
         ),
-        configuration(settings, "alertmanager"): alertmanager_config(_webhook(settings)),
+        configuration(settings, "alertmanager"): alertmanager_text(settings),
         _provisioning(settings) / "datasources" / "windsock.yaml": datasource(
             f"http://{reachable(own.host)}:{own.port}"
         ),
@@ -159,6 +156,13 @@ def write_configurations(settings: Settings) -> None:
         path.write_text(text, encoding="utf-8")
     for name in ("prometheus", "alertmanager", "grafana"):
         data_folder(settings, name).mkdir(parents=True, exist_ok=True)
+
+
+def alertmanager_text(settings: Settings) -> str:
+    """Alertmanager's configuration."""
+    from prometheus.generate import alertmanager_config
+
+    return alertmanager_config(_webhook(settings))
 
 
 def _webhook(settings: Settings) -> Webhook | None:

@@ -1,6 +1,7 @@
 """The supervisor: one thread, one loop, started as ``python -m engine.stack.supervise`` with a plan on its stdin.
 
 Each turn: read which signals came, reap who ended, start who is due, kill who outstayed its grace, write the state.
+Where a file changes of which a component's configuration is made, a process of its own makes it anew.
 It adopts what its components leave behind and ends that too when the stack goes down.
 Windsock's own components are forks of it, and share what it has imported for them (:mod:`engine.stack.forked`).
 By itself it uses the standard library and msgspec only.
@@ -25,8 +26,9 @@ import msgspec
 from engine.linux import adopt_orphans, children_of, die_with_parent, start_mark
 from engine.stack import forked
 from engine.stack.child import Child
-from engine.stack.component import Component, Plan
+from engine.stack.component import Component, Plan, Watched
 from engine.stack.state import Phase, StackState, remove_state, write_pid, write_state
+from engine.stack.watching import LOOK_SECONDS, Watcher
 
 _LOG_TAIL_LINES = 5
 _LOG_TAIL_BYTES = 8192
@@ -48,6 +50,8 @@ class Supervisor:
         self.stopping = False
         self.can_fork = any(component.words for component in plan.components) and forked.prepare()
         self.unpublished = False  # the state file does not hold the latest
+        self.watcher = Watcher(plan.watched)
+        self.look_at = time.time() + LOOK_SECONDS
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -80,8 +84,24 @@ class Supervisor:
                 grace = child.component.stop_grace_seconds
                 self._say(f"{child.component.name} did not stop in {grace:g} s: killing it", loud=True)
                 _kill_group(child.pid, signal.SIGKILL)
+        if self.plan.watched and now >= self.look_at and not self.stopping:
+            self.look_at = now + LOOK_SECONDS
+            for watched in self.watcher.changed():
+                self._make_anew(watched)
         if changed or self.unpublished:
             self._publish()
+
+    def _make_anew(self, watched: Watched) -> None:
+        """Start what makes a configuration anew; its end is reaped like that of any other child."""
+        child = next((child for child in self.children if child.component.name == watched.component), None)
+        running = child is not None and child.pid is not None
+        whom = (str(child.pid), child.pid_mark or "") if child is not None and running else ("0", "")
+        maker = Component(name=f"configuration of {watched.component}", argv=(*watched.argv, *whom), env=watched.env)
+        self._say(f"{watched.path} has changed")
+        try:
+            _start(maker, self.log_fd)
+        except OSError as error:
+            self._say(f"the {maker.name} cannot be made anew: {error.strerror}: {error.filename}", loud=True)
 
     def _listen(self) -> None:
         """Signals only wake the loop; SIGCHLD so that a death is seen at once."""
@@ -96,6 +116,8 @@ class Supervisor:
 
     def _wait(self) -> None:
         due = [moment for child in self.children for moment in (child.retry_at, child.kill_at) if moment is not None]
+        if self.plan.watched:
+            due.append(self.look_at)
         if self.unpublished:
             due.append(time.time() + _PUBLISH_RETRY_SECONDS)
         timeout = max(0.0, min(due) - time.time()) if due else None

@@ -24,10 +24,9 @@ from starlette.staticfiles import StaticFiles
 from engine.links import WEBHOOK_PATH
 from engine.metastore.errors import MetastoreError
 from engine.metastore.store import Store
-from engine.web import acks, actions, alertmanager, alerts, health, pages, signin, silences
+from engine.web import acks, actions, alertmanager, alerts, health, pages, runbooks, signin, silences
 from engine.web.errors import show_http_error
 from engine.web.guard import Guard
-from engine.web.runbooks import runbook
 from engine.web.site import STATIC, Site, make_templates, site_of
 from engine.web.users import ensure_admin_file
 
@@ -76,7 +75,8 @@ def create_app(settings: Settings, store: Store) -> Starlette:
             Route("/alerts/silences/expire", silences.expire, methods=["POST"]),
             Route("/alerts/{event_id:int}", alerts.alert),
             Route("/api/v1/alerts", alerts.listing),
-            Route("/runbooks/{name}", runbook),
+            Route("/runbooks", runbooks.index),
+            Route("/runbooks/{name}", runbooks.runbook),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=[Middleware(Guard, site=site)],

@@ -20,7 +20,9 @@ import secrets
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from sqlalchemy.exc import DBAPIError
+import anyio
+from anyio import to_thread
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
@@ -31,7 +33,7 @@ from starlette.responses import RedirectResponse, Response
 from engine.links import WEBHOOK_PATH
 from engine.metastore.errors import MetastoreError
 from engine.web.errors import error_page
-from engine.web.sessions import find_session
+from engine.web.sessions import Session, find_session
 from engine.web.site import here, render
 
 if TYPE_CHECKING:
@@ -45,8 +47,10 @@ SESSION_COOKIE: Final = "windsock_session"
 LOGIN_COOKIE: Final = "windsock_login"
 PUBLIC_PATHS: Final = frozenset({"/login", "/health", "/api/v1/health"})
 PROGRAM_PATHS: Final = frozenset({WEBHOOK_PATH})
+RUNBOOKS: Final = "/runbooks"
 STATIC_PREFIX: Final = "/static/"
-RUNBOOKS_PREFIX: Final = "/runbooks/"
+RUNBOOKS_PREFIX: Final = f"{RUNBOOKS}/"
+_GUEST_SECONDS: Final = 1.0
 MOST_FORM_BYTES: Final = 64 * 1024
 _READING: Final = frozenset({"GET", "HEAD"})
 
@@ -102,12 +106,25 @@ class Guard:
             if session is None:
                 return _turn_away(request)
             request.scope["windsock.session"] = session
+        elif _is_runbook(request.scope["path"]):
+            request.scope["windsock.session"] = await self._guest(request)
         if request.method in _READING:
             return None
         expected = session.csrf_token if session else request.cookies.get(LOGIN_COOKIE, "")
         form = await _checked_form(request, expected, self.site)
         request.scope["windsock.form"] = form
         return None
+
+    async def _guest(self, request: Request) -> Session | None:
+        """Who reads a page that needs no session: for the menu only, so a metastore that is away costs a second."""
+        cookie = request.cookies.get(SESSION_COOKIE)
+        if not cookie:
+            return None
+        try:
+            with anyio.fail_after(_GUEST_SECONDS):
+                return await to_thread.run_sync(find_session, self.site.store, cookie, abandon_on_cancel=True)
+        except (SQLAlchemyError, MetastoreError, OSError):  # TimeoutError is an OSError
+            return None
 
     def _explain(self, request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException):
@@ -151,7 +168,11 @@ class _Headed:
 
 def is_public(path: str) -> bool:
     """Whether a path is open to everybody."""
-    return path in PUBLIC_PATHS or path.startswith((STATIC_PREFIX, RUNBOOKS_PREFIX))
+    return path in PUBLIC_PATHS or path.startswith(STATIC_PREFIX) or _is_runbook(path)
+
+
+def _is_runbook(path: str) -> bool:
+    return path == RUNBOOKS or path.startswith(RUNBOOKS_PREFIX)
 
 
 def _turn_away(request: Request) -> Response:

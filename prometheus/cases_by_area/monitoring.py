@@ -34,6 +34,7 @@ _HELD: Final = exported("statsd_exporter_series")
 _MAY: Final = exported("statsd_exporter_series_limit")
 _NODE: Final = 'up{job="node",instance="x:9100"}'
 _KNOWN: Final = f"prometheus_notifications_alertmanagers_discovered{{{_PROMETHEUS}}}"
+_STARTED: Final = f"process_start_time_seconds{{{_PROMETHEUS}}}"
 _DROPPED: Final = f"prometheus_notifications_dropped_total{{{_PROMETHEUS}}}"
 _FAILED: Final = 'alertmanager_notifications_failed_total{job="alertmanager",instance="x:9093",integration="webhook"}'
 _LOADED: Final = f"prometheus_config_last_reload_successful{{{_PROMETHEUS}}}"
@@ -161,12 +162,35 @@ ALERTING_PATH: Final = (
     ),
     *four(
         "WindsockPrometheusDropsAlerts",
-        bad={_DROPPED: "0x6 0+1x60"},
-        good={_DROPPED: "4x66"},
+        bad={_DROPPED: "0x6 0+1x60", _STARTED: "-86400x66"},
+        good={_DROPPED: "4x66", _STARTED: "-86400x66"},
         early="2m30s",
         late="6m",
         told="Prometheus x:9090 dropped alerts that no Alertmanager took.",
         labels=_X_PROMETHEUS,
+    ),
+    Case(
+        "WindsockPrometheusDropsAlerts",
+        Kind.SILENT,
+        "Alertmanager started after Prometheus",
+        {_DROPPED: "0x2 3x120", _STARTED: "0x120"},
+        "9m30s",
+    ),
+    Case(
+        "WindsockPrometheusDropsAlerts",
+        Kind.FIRING,
+        "no Alertmanager took anything since Prometheus' start",
+        {_DROPPED: "0+1x120", _STARTED: "0x120"},
+        "9m30s",
+        (Firing("Prometheus x:9090 dropped alerts that no Alertmanager took.", _X_PROMETHEUS),),
+    ),
+    Case(
+        "WindsockPrometheusDropsAlerts",
+        Kind.FIRING,
+        "nobody knows when Prometheus started",
+        {_DROPPED: "0x6 0+1x60"},
+        "6m",
+        (Firing("Prometheus x:9090 dropped alerts that no Alertmanager took.", _X_PROMETHEUS),),
     ),
     *four(
         "WindsockNotificationsFail",

@@ -37,6 +37,19 @@ AREAS: Final[Mapping[str, tuple[Group, ...]]] = {
     "boards": boards.GROUPS,
 }
 
+TITLES: Final[Mapping[str, str]] = {
+    "monitoring": "The monitoring itself",
+    "services": "Processes",
+    "work": "Runs, tasks, queues, SLAs",
+    "parsing": "DAG files",
+    "delivery": "Delivery of alerts and callbacks",
+    "logs": "Shipping of logs",
+    "slo": "Error budgets",
+    "machines": "Machines",
+    "backends": "Databases, workers, probes",
+}
+"""The areas that have alerts, in the order in which people read them."""
+
 ALERTS: Final[tuple[Alert, ...]] = tuple(
     alert for groups in AREAS.values() for group in groups for alert in group.alerts
 )

@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from sqlalchemy import select
 
 from alerting import outbox, silences
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.matchers import parse_matcher
 from alerting.tables import alert_watchdog
 from engine.links import WEBHOOK_PATH
@@ -32,6 +34,7 @@ route:
   receiver: nobody
   routes:
     - {matchers: 'event=~"component_.+"', receiver: watch}
+    - {matchers: 'event="task_failed"', receiver: ops, group_by: off}
     - {matchers: ['event=~"prometheus_.+"', 'severity=~"critical|info"'], receiver: ops}
 """
 RULES = {
@@ -47,6 +50,12 @@ RULES = {
                         "summary": "The level of {{ $labels.dag_id }} is high.",
                         "description": "Lower it.",
                     },
+                },
+                {
+                    "alert": "WindsockTaskFailures",
+                    "expr": "level > 1",
+                    "labels": {"severity": "critical"},
+                    "annotations": {"runbook_url": "https://windsock.example/runbooks/WindsockTaskFailures.md"},
                 },
                 {"alert": "WindsockWatchdog", "expr": "vector(1)", "labels": {"severity": "info"}},
             ],
@@ -118,7 +127,9 @@ def alertmanager(home: Home) -> Iterator[Alertmanager]:
 def prometheus(levels: Levels, alertmanager: Alertmanager) -> Iterator[Prometheus]:
     targets = {"levels": [f"127.0.0.1:{levels.port}"], "alertmanager": [f"127.0.0.1:{alertmanager.port}"]}
     # By default what fires is sent once a minute, and what was sent before Alertmanager was found is lost until then.
-    server = Prometheus(targets, {"tests.yml": yaml.safe_dump(RULES)}, "--rules.alert.resend-delay=3s")
+    server = Prometheus(
+        targets, {"tests.yml": yaml.safe_dump(RULES)}, "--rules.alert.resend-delay=3s", seen_at="localhost"
+    )
     server.start()
     yield server
     server.stop()
@@ -126,6 +137,17 @@ def prometheus(levels: Levels, alertmanager: Alertmanager) -> Iterator[Prometheu
 
 def mails_to(smtp_server: MailServer, address: str) -> list[Mail]:
     return [mail for mail in list(smtp_server.mails) if mail.recipients == (address,)]
+
+
+def the_mail(smtp_server: MailServer, dag_id: str) -> list[Mail]:
+    """Those about WindsockTaskFailures of this DAG."""
+    subject = f"Alert: WindsockTaskFailures ({dag_id})"
+    return [mail for mail in mails_to(smtp_server, "ops@example.org") if str(mail.message["Subject"]) == subject]
+
+
+def resolved(smtp_server: MailServer) -> list[Mail]:
+    mails = mails_to(smtp_server, "ops@example.org")
+    return [mail for mail in mails if str(mail.message["Subject"]) == "Resolved: LevelHigh (sales)"]
 
 
 def history(home: Home, dag_id: str) -> list[tuple[str, str, str | None]]:
@@ -172,10 +194,28 @@ def test_an_alert_reaches_people_once_and_so_does_its_end_and_a_silence_holds_it
     assert reason is not None
     assert reason.startswith(f"silence {number} of ops until")
 
+    # What Windsock has told by itself is recorded and not told once more; of another DAG it has told nothing.
+    def fail(tx: Any) -> int:
+        known = {"dag_id": "orders", "run_id": "r", "task_id": "load", "try_number": 1}
+        return outbox.record(tx.connection, [AlertEvent(kind=EventKind.TASK_FAILED, occurred_at=tx.now, **known)])
+
+    home.store.run(fail)
+    home.store.wake("notifier")
+    wait_until(lambda: [state for _, state, _ in history(home, "orders")] == ["delivered"], "Windsock's own mail", 60)
+    levels.set("orders", 2)
+    levels.set("returns", 2)
+    wait_until(lambda: "suppressed" in {state for _, state, _ in history(home, "orders")}, "the alert left out", 60)
+    reason = next(reason for _, state, reason in history(home, "orders") if state == "suppressed")
+    assert (reason or "").startswith("Windsock itself told of this: failed (orders.load), event ")
+    wait_until(lambda: the_mail(smtp_server, "returns"), "the alert of which Windsock knows nothing", 60)
+    page = the_mail(smtp_server, "returns")[-1].message.get_body(("html",)).get_content()  # type: ignore[union-attr]
+    first = page[page.index("<a href=") :]
+    assert first.startswith('<a href="https://windsock.example/runbooks/WindsockTaskFailures.md"')
+    assert f'href="http://localhost:{prometheus.port}/graph?' in first
+
     # It is over.
     levels.set("sales", 0)
-    wait_until(lambda: len(mails_to(smtp_server, "ops@example.org")) == 2, "the mail of its end", 60)
-    assert str(mails_to(smtp_server, "ops@example.org")[1].message["Subject"]).startswith("Resolved: ")
+    wait_until(lambda: resolved(smtp_server), "the mail of its end", 60)
     assert [kind for kind, _, _ in history(home, "sales")] == ["prometheus_firing", "prometheus_resolved"]
 
     # Alertmanager dies: its silence is told.

@@ -19,15 +19,18 @@ from tests.servers.processes import ServerFolder, ServerProcess, free_port
 class Prometheus:
     """Scrapes itself and `targets` (job → addresses), and evaluates `rules` (file name → content).
 
-    Alerts go to the target of the job ``alertmanager``, where there is one. `options` are further arguments.
+    Alerts go to the target of the job ``alertmanager``, where there is one. `options` are further arguments. Its
+    links begin with the host `seen_at`, or with this machine's own name.
     """
 
-    def __init__(self, targets: Mapping[str, list[str]], rules: Mapping[str, str], *options: str) -> None:
+    def __init__(
+        self, targets: Mapping[str, list[str]], rules: Mapping[str, str], *options: str, seen_at: str = ""
+    ) -> None:
         self.port = free_port()
         self._folder = ServerFolder("prometheus", None)
         self._targets = {**targets, "prometheus": [f"127.0.0.1:{self.port}"]}
         self._rules = rules
-        self._options = options
+        self._options = (*options, f"--web.external-url=http://{seen_at}:{self.port}/") if seen_at else options
 
     def start(self) -> None:
         for name, text in self._rules.items():

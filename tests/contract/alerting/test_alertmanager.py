@@ -9,11 +9,12 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, event, select
 
-from alerting import alertmanager, watchdog
+from alerting import alertmanager, outbox, watchdog
 from alerting.alertmanager import PayloadError, Received
 from alerting.database import transact
 from alerting.events import AlertEvent, decode
 from alerting.kinds import EventKind
+from alerting.routes import Plan
 from alerting.tables import alert_event
 from tests.contract.alerting.conftest import NOW
 
@@ -203,3 +204,18 @@ def test_what_was_not_heard_while_nobody_listened_is_not_missed(engine: Engine) 
 
 def test_a_watchdog_that_is_resolved_does_not_count_as_heard(engine: Engine) -> None:
     assert call(engine, an_end(name="Watchdog", labels={"alertname": "Watchdog"})) == Received(1, 0, watchdog=False)
+
+
+def test_an_alert_that_ended_before_it_was_sent_says_that_it_is_over(engine: Engine) -> None:
+    """Its channel was away, or its group waited: nobody is to look for what is no more."""
+    plan = Plan(receivers=("chat",))
+    ended_at = NOW + MINUTE
+    call(engine, an_alert())
+    with engine.begin() as connection:
+        outbox.route(connection, NOW, plan)
+    call(engine, an_end(endsAt=ended_at.isoformat()), now=ended_at)
+    with engine.begin() as connection:
+        outbox.route(connection, ended_at, plan)
+        leases = outbox.lease(connection, ended_at, MINUTE, 10, ["chat"])
+    told = [(lease.event.kind, lease.event.over_at) for lease in leases if lease.event]
+    assert told == [(FIRING, ended_at), (RESOLVED, None)]

@@ -22,7 +22,7 @@ from engine.web.guard import MOST_FORM_BYTES, PROGRAM_PATHS, PUBLIC_PATHS, SESSI
 from tests.integration.web.conftest import Browser, served
 from tests.integration.web.world import World
 
-PUBLIC = {"/login", "/health", "/api/v1/health", "/runbooks/{name}", "/static"}
+PUBLIC = {"/login", "/health", "/api/v1/health", "/runbooks", "/runbooks/{name}", "/static"}
 
 
 def all_routes(app: Starlette) -> list[tuple[str, str]]:
@@ -47,7 +47,7 @@ def test_every_route_but_the_public_ones_wants_a_session(app: Starlette, strange
             assert response.status_code == 401, (method, path)
         asked += 1
     assert asked > 10
-    assert PUBLIC_PATHS | {"/runbooks/{name}", "/static"} == PUBLIC
+    assert PUBLIC_PATHS | {"/runbooks", "/runbooks/{name}", "/static"} == PUBLIC
 
 
 def test_what_programs_call_wants_their_token_whoever_has_signed_in(browser: Browser) -> None:

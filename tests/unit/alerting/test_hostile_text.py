@@ -136,7 +136,7 @@ def test_discord_mentions_nobody_and_its_code_blocks_are_closed(message: Message
     assert payload["allowed_mentions"] == {"parse": []}
     (embed,) = payload["embeds"]
     outside = without_fences(embed["description"])
-    outside = re.sub(r"\[(Open [a-zA-Z ]+|Run|Board|Runbook)\]\(<https://[^>]*>\)", "", outside)  # ours
+    outside = re.sub(r"\[(Open [a-zA-Z ]+|Run|Board|Runbook|Query)\]\(<https://[^>]*>\)", "", outside)  # ours
     for text in (outside, embed["title"], *strings(embed.get("fields", []))):
         assert not PINGS.search(text)
         bare = re.sub(r"\\.", "", text)
@@ -147,7 +147,7 @@ def test_discord_mentions_nobody_and_its_code_blocks_are_closed(message: Message
 @given(message=told())
 def test_mattermost_mentions_nobody_and_its_code_blocks_are_closed(message: Message) -> None:
     (attachment,) = PAYLOADS["mattermost"](message)["attachments"]
-    text = re.sub(r"\[(Open [a-zA-Z ]+|Run|Board|Runbook)\]\(<https://[^>]*>\)", "", attachment["text"])
+    text = re.sub(r"\[(Open [a-zA-Z ]+|Run|Board|Runbook|Query)\]\(<https://[^>]*>\)", "", attachment["text"])
     values = [field["value"] for field in attachment.get("fields", [])]
     for each in (text, attachment["title"], attachment["fallback"], *values):
         assert not PINGS.search(each)

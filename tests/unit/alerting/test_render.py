@@ -6,9 +6,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
-from alerting.channels import Message, Section, fitting
+from alerting import samples
+from alerting.channels import Link, Message, Section, fitting
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.render import CHAT_ERROR_LIMIT, CHAT_LOG_LIMIT, Renderer
@@ -233,3 +235,33 @@ def test_sections_fit_into_so_many_lines_and_a_title_stands_with_one_of_its_line
     assert list(fitting(told, 4)) == [told[0], Section("a", ("1", "2"))]
     assert list(fitting(told, 2)) == [told[0]]
     assert list(fitting(told, 0)) == []
+
+
+def test_an_alert_of_prometheus_leads_to_its_runbook_first_and_to_the_query_last() -> None:
+    def links_of(event: AlertEvent) -> list[tuple[str, str]]:
+        find = {"Open Windsock": "https://windsock.example.com/alerts"}
+        renderer = Renderer(tail, str, find_links=lambda _: [Link(*item) for item in find.items()])
+        return [(link.label, link.url) for link in renderer.render(event).links]
+
+    firing = samples.event(EventKind.PROMETHEUS_FIRING)
+    told = links_of(firing)
+    assert [label for label, _ in told] == ["Runbook", "Board", "Open Windsock", "Query"]
+    assert told[0][1].endswith("/runbooks/WindsockSchedulerLoopSlow.md")
+    assert told[-1][1] == firing.url
+    assert links_of(msgspec.structs.replace(firing, labels=()))[0][0] == "Open Windsock"
+
+
+def test_a_message_about_several_alerts_of_prometheus_leads_to_a_runbook() -> None:
+    firing = samples.event(EventKind.PROMETHEUS_FIRING)
+    message = Renderer(tail, str).render_wave((firing, firing), (), "windsock alerts show 1")
+    (section,) = message.sections
+    assert section.url.endswith("/runbooks/WindsockSchedulerLoopSlow.md")
+
+
+def test_a_trouble_that_was_over_before_it_was_told_says_so() -> None:
+    firing = msgspec.structs.replace(samples.event(EventKind.PROMETHEUS_FIRING), over_at=WHEN)
+    message = render(firing)
+    assert message.subject == "Alert, over by now: WindsockSchedulerLoopSlow"
+    assert "takes 4.2 s That is over since 2026-11-23 02:14:07 UTC." in message.text
+    wave = Renderer(tail, str).render_wave((firing, FULL), (), "windsock alerts show 1")
+    assert "alert: WindsockSchedulerLoopSlow (over since 2026-11-23 02:14:07 UTC)" in wave.text

@@ -83,12 +83,15 @@ def test_check_says_who_may_hold_the_port(port: int) -> None:
     assert "--exporter http://localhost:9102" in result.stderr
 
 
-def test_check_reads_a_running_exporter() -> None:
+@contextmanager
+def showing(page: bytes, status: int = 200) -> Iterator[str]:
+    """A web server that answers everything with this page; its address."""
+
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            self.send_response(status)
             self.end_headers()
-            self.wfile.write(b"airflow_scheduler_heartbeat 3\nstatsd_exporter_lines_total 3\n")
+            self.wfile.write(page)
 
         def log_message(self, *words: object) -> None:
             """Quiet."""
@@ -96,9 +99,38 @@ def test_check_reads_a_running_exporter() -> None:
     with HTTPServer(("127.0.0.1", 0), Page) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        result = check("--exporter", f"http://127.0.0.1:{server.server_port}")
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+def test_check_at_another_programs_port_says_that_first_and_nothing_of_airflows_settings() -> None:
+    with showing(b"node_load1 0.5\n") as address:
+        result = check("--exporter", address)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"windsock: no StatsD exporter answers at {address}: ")
+    assert "statsd_on" not in result.stderr
+
+
+def test_check_at_a_port_without_metrics_says_what_answers_there() -> None:
+    with showing(b"", 404) as address:
+        result = check("--exporter", address)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"windsock: no exporter answers at {address}/metrics, but something that says 404")
+
+
+def test_check_says_what_the_exporter_loses_before_it_asks_for_airflows_settings() -> None:
+    with showing(b"statsd_exporter_lines_total 3\nstatsd_exporter_events_unmapped_total 3\n") as address:
+        result = check("--exporter", address)
+    assert result.exit_code == 1
+    first, second, *_ = result.stderr.splitlines()
+    assert first.startswith("windsock: 3 samples fit no rule")
+    assert second.startswith("windsock: Nothing arrives.")
+
+
+def test_check_reads_a_running_exporter() -> None:
+    with showing(b"airflow_scheduler_heartbeat 3\nstatsd_exporter_lines_total 3\n") as address:
+        result = check("--exporter", address)
     assert result.exit_code == 0, result.output
     assert "airflow_scheduler_heartbeat" in result.stdout
     assert "nothing of the triggerer arrives" in result.stdout.replace("\n", " ")

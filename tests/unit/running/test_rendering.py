@@ -35,14 +35,22 @@ def test_a_task_leads_to_its_run_and_to_its_runbook(tmp_path: Path) -> None:
     assert links(tmp_path, prometheus=elsewhere)["Runbook"].startswith("https://wiki.example.com/runbooks/Windsock")
 
 
-@pytest.mark.parametrize("there", ["url", "board_base", "token", "started here", "nothing"])
+def test_an_alert_of_prometheus_leads_to_our_pages_about_it(tmp_path: Path) -> None:
+    assert links(tmp_path, EventKind.PROMETHEUS_FIRING) == {
+        "Open Windsock": "http://localhost:8080/alerts?kind=prometheus_firing"
+    }
+
+
+@pytest.mark.parametrize("there", ["url", "board_base", "token", "started here", "not installed", "nothing"])
 def test_a_board_is_linked_to_only_where_there_is_a_grafana(tmp_path: Path, there: str) -> None:
-    if there == "started here":
+    if there in ("started here", "not installed"):  # `windsock up` makes the folder either way
         (tmp_path / "data" / "grafana").mkdir(parents=True)
+    if there == "started here":
+        (tmp_path / "data" / "grafana" / "grafana.db").touch()
     grafana = {"url": Grafana(url="https://g.example.com"), "token": Grafana(token="t")}.get(there, Grafana())
     base = Prometheus(board_base="https://b.example.com" if there == "board_base" else "")
     found = links(tmp_path, grafana=grafana, prometheus=base)
-    assert ("Board" in found) == (there != "nothing")
+    assert ("Board" in found) == (there not in ("nothing", "not installed"))
 
 
 def test_the_board_shows_the_time_from_before_the_attempt_to_after_it(tmp_path: Path) -> None:

@@ -39,6 +39,31 @@ def test_the_whole_stack_adds_monitoring_that_is_not_core(tmp_path: Path) -> Non
     assert extras == {"prometheus", "alertmanager", "grafana"}
 
 
+def test_alertmanager_is_there_before_prometheus_has_something_to_tell_and_after(tmp_path: Path) -> None:
+    names = [component.name for component in all_components(settings(tmp_path))]
+    assert names.index("alertmanager") < names.index("prometheus")
+
+
+def test_links_of_prometheus_and_alertmanager_begin_with_where_people_open_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitoring, "find_program", lambda *names: f"/bin/{names[0]}")
+    found = named(all_components(settings(tmp_path, PROMETHEUS__HOST="0.0.0.0")))
+    assert "--web.external-url=http://localhost:9090/" in found["prometheus"].argv
+    assert "--web.external-url=http://localhost:9093/" in found["alertmanager"].argv
+    behind = settings(
+        tmp_path,
+        PROMETHEUS__BASE_URL="https://ops.example/prometheus/",
+        PROMETHEUS__ALERTMANAGER_BASE_URL="https://ops.example/alertmanager",
+    )
+    found = named(all_components(behind))
+    for name in ("prometheus", "alertmanager"):
+        assert found[name].address == f"https://ops.example/{name}"
+        assert f"--web.external-url=https://ops.example/{name}/" in found[name].argv
+        assert "--web.route-prefix=/" in found[name].argv  # its checks and its scrape know no path
+        assert found[name].checks[0].url.endswith("/-/ready")  # type: ignore[union-attr]
+
+
 def test_each_component_is_given_the_time_that_its_stop_may_take(tmp_path: Path) -> None:
     found = named(core_components(settings(tmp_path, CORE__KILLED_TASK_CLEANUP_TIME="45")))
     assert found["scheduler"].stop_grace_seconds == 55

@@ -1,0 +1,272 @@
+"""Alerts of Prometheus about what Windsock tells by itself: left out where it was told, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+
+from alerting import groups, outbox, twins
+from alerting.channels import Refusal
+from alerting.config import read
+from alerting.events import AlertEvent
+from alerting.groups import Wave
+from alerting.kinds import EventKind
+from alerting.outbox import Lease
+from alerting.routes import Plan
+from alerting.tables import alert_delivery, alert_event
+from tests.contract.alerting.conftest import NOW
+
+EventMaker = Callable[..., AlertEvent]
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+TO_OPS = "{receiver: ops, group_by: off}"
+
+
+def a_plan(route: str = TO_OPS) -> Plan:
+    boss = ", boss: {email: boss@example.org}" if "boss" in route else ""
+    receivers = f"{{ops: {{email: [ops@example.org, lead@example.org]}}{boss}}}"
+    return Plan(routing=read(f"receivers: {receivers}\nroute: {route}\n", Path("alerting.yml"), {}))
+
+
+def an_alert(name: str = "WindsockTaskFailures", at: datetime = NOW, **changes: Any) -> AlertEvent:
+    """One that Prometheus fires."""
+    labels = {"alertname": name} | changes.pop("labels", {})
+    values: dict[str, Any] = {
+        "kind": EventKind.PROMETHEUS_FIRING,
+        "occurred_at": at,
+        "started_at": at,
+        "subject": name,
+        "dag_id": "daily",
+        "labels": tuple(sorted(labels.items())),
+        "episode": "0123456789abcdef",
+    }
+    return AlertEvent(**values | changes)
+
+
+def an_end(of: AlertEvent) -> AlertEvent:
+    fields = {name: getattr(of, name) for name in of.__struct_fields__}
+    return AlertEvent(**fields | {"kind": EventKind.PROMETHEUS_RESOLVED, "occurred_at": of.occurred_at + SECOND})
+
+
+def routed(engine: Engine, now: datetime, *events: AlertEvent, plan: Plan | None = None) -> None:
+    with engine.begin() as connection:
+        outbox.record(connection, events)
+        outbox.route(connection, now, plan or a_plan())
+
+
+def flushed(engine: Engine, now: datetime, plan: Plan | None = None) -> Wave | None:
+    with engine.begin() as connection:
+        return groups.flush(connection, now, plan or a_plan())
+
+
+def leased(engine: Engine, now: datetime) -> list[Lease]:
+    with engine.begin() as connection:
+        return outbox.lease(connection, now, MINUTE, 10, ["email"])
+
+
+def accepted(engine: Engine, now: datetime, **refused: Any) -> None:
+    """Everything that is due is sent, and accepted."""
+    for lease in leased(engine, now):
+        with engine.begin() as connection:
+            outbox.confirm(connection, lease, now, **refused)
+
+
+def fates(engine: Engine, subject: str = "WindsockTaskFailures") -> list[tuple[str, str | None]]:
+    """State and reason of each delivery of the alerts of Prometheus, oldest first."""
+    query = (
+        select(alert_delivery.c.state, alert_delivery.c.error, alert_event.c.payload)
+        .join(alert_event, alert_event.c.id == alert_delivery.c.event_id)
+        .where(alert_event.c.kind.like("prometheus%"))
+        .order_by(alert_delivery.c.id)
+    )
+    with engine.connect() as connection:
+        return [(row.state, row.error) for row in connection.execute(query) if subject in row.payload]
+
+
+def test_what_windsock_has_told_is_not_told_again_and_the_record_says_why(engine: Engine, an_event: EventMaker) -> None:
+    routed(engine, NOW, an_event(1))
+    accepted(engine, NOW)
+    routed(engine, NOW + MINUTE, an_alert(at=NOW + MINUTE))
+    ((state, why),) = fates(engine)
+    assert state == "suppressed"
+    assert why is not None
+    assert why.startswith("Windsock itself told of this: failed (daily.t1), event ")
+    routed(engine, NOW + 2 * MINUTE, an_end(an_alert(at=NOW + MINUTE)))
+    assert fates(engine)[1:] == [("suppressed", "nobody was told of what this ends")]
+
+
+def test_an_alert_that_tells_more_than_windsock_did_is_told(engine: Engine, an_event: EventMaker) -> None:
+    """Of another DAG, of an alert without a twin, long after, or where nothing was told."""
+    routed(engine, NOW, an_event(1))
+    accepted(engine, NOW)
+    late = NOW + twins.TWINS["WindsockTaskFailures"].lead + 2 * SECOND
+    routed(engine, NOW, an_alert(dag_id="other"))
+    routed(engine, NOW, an_alert("WindsockQueueStuck"))
+    routed(engine, late, an_alert(at=late, episode="later"))
+    assert fates(engine) == [("pending", None), ("pending", None)]
+    assert fates(engine, "WindsockQueueStuck") == [("pending", None)]
+
+
+@pytest.mark.parametrize("how", ["nobody is told", "it is dead", "one of two is dead", "others are told"])
+def test_what_windsock_could_not_tell_is_told_by_the_alert(engine: Engine, an_event: EventMaker, how: str) -> None:
+    if how == "others are told":
+        plan = a_plan(
+            "{receiver: ops, group_by: off, routes: [{matchers: 'event=task_failed', receiver: boss, group_by: off}]}"
+        )
+    elif how == "nobody is told":
+        plan = a_plan("{receiver: ops, group_by: off, routes: [{matchers: 'event=task_failed', receiver: nobody}]}")
+    else:
+        plan = a_plan()
+    routed(engine, NOW, an_event(1), *((an_event(2),) if how == "one of two is dead" else ()), plan=plan)
+    leases = leased(engine, NOW)
+    with engine.begin() as connection:
+        for number, lease in enumerate(leases):
+            if "is dead" in how and number == 0:
+                outbox.bury(connection, lease, "refused")
+            else:
+                outbox.confirm(connection, lease, NOW)
+    routed(engine, NOW + SECOND, an_alert(at=NOW + SECOND), plan=plan)
+    assert fates(engine) == [("pending", None)]
+
+
+def test_who_of_a_mail_did_not_get_it_is_told_by_the_alert(engine: Engine, an_event: EventMaker) -> None:
+    routed(engine, NOW, an_event(1))
+    accepted(engine, NOW, never=[Refusal(("lead@example.org",), "no such mailbox")])
+    routed(engine, NOW + SECOND, an_alert(at=NOW + SECOND))
+    assert fates(engine) == [("pending", None)]
+
+
+def test_an_alert_waits_for_windsocks_own_message_and_is_left_out_when_that_is_accepted(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    """Both came while no notifier lived, or the own message is on its way."""
+    routed(engine, NOW, an_event(1), an_alert())
+    assert fates(engine) == [("waiting", None)]
+    accepted(engine, NOW)
+    assert flushed(engine, NOW + twins.RECHECK) == Wave(told_itself=1)
+    ((state, why),) = fates(engine)
+    assert (state, (why or "").partition(":")[0]) == ("suppressed", "Windsock itself told of this")
+
+
+def test_an_alert_waits_no_longer_than_its_patience(engine: Engine, an_event: EventMaker) -> None:
+    routed(engine, NOW, an_event(1), an_alert())
+    now = NOW
+    while now + twins.RECHECK < NOW + twins.PATIENCE:
+        now += twins.RECHECK
+        assert flushed(engine, now) == Wave()
+        assert fates(engine) == [("waiting", None)]
+    assert flushed(engine, NOW + twins.PATIENCE) == Wave(("email",))
+    assert fates(engine) == [("pending", None)]
+
+
+def test_an_alert_that_waited_is_told_when_the_own_message_dies(engine: Engine, an_event: EventMaker) -> None:
+    routed(engine, NOW, an_event(1), an_alert())
+    for lease in leased(engine, NOW):
+        with engine.begin() as connection:
+            outbox.bury(connection, lease, "refused")
+    assert flushed(engine, NOW + twins.RECHECK) == Wave(("email",))
+    assert fates(engine) == [("pending", None)]
+
+
+def test_the_end_of_an_alert_that_waits_shares_its_fate(engine: Engine, an_event: EventMaker) -> None:
+    alert = an_alert()
+    routed(engine, NOW, an_event(1), alert)
+    routed(engine, NOW + SECOND, an_end(alert))
+    assert fates(engine) == [("waiting", None), ("waiting", None)]
+    assert flushed(engine, NOW + twins.RECHECK) == Wave()
+    accepted(engine, NOW + twins.RECHECK)
+    assert flushed(engine, NOW + 2 * twins.RECHECK) == Wave(told_itself=2)
+    assert {state for state, _ in fates(engine)} == {"suppressed"}
+
+
+def test_in_one_group_windsocks_own_event_stands_for_the_alert(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan("{receiver: ops, group_by: [dag], group_wait: 30s}")
+    routed(engine, NOW, an_event(1), an_event(2), an_alert(), plan=plan)
+    assert flushed(engine, NOW + 30 * SECOND, plan) == Wave(("email",), told_itself=1)
+    (lease,) = leased(engine, NOW + 30 * SECOND)
+    assert [event.kind for event in (lease.event, *lease.others) if event] == [EventKind.TASK_FAILED] * 2
+
+
+def test_without_an_alerting_yml_it_is_the_same(engine: Engine, an_event: EventMaker) -> None:
+    plan = Plan(receivers=("chat",))
+    routed(engine, NOW, an_event(1, emails=()), an_alert(), plan=plan)
+    assert fates(engine) == [("waiting", None)]
+    with engine.begin() as connection:
+        for lease in outbox.lease(connection, NOW, MINUTE, 10, ["chat"]):
+            outbox.confirm(connection, lease, NOW)
+    assert flushed(engine, NOW + twins.RECHECK, plan) == Wave(told_itself=1)
+
+
+def test_a_failed_run_that_its_tasks_tell_needs_no_alert_and_one_whose_task_is_not_told_does(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    run = an_event(0, kind=EventKind.RUN_FAILED, task_id=None, try_number=None, cause="task_failures")
+    routed(engine, NOW, an_event(1), run)
+    accepted(engine, NOW)
+    routed(engine, NOW + SECOND, an_alert("WindsockRunFailed", at=NOW + SECOND))
+    ((state, why),) = fates(engine, "WindsockRunFailed")
+    assert state == "suppressed"
+    assert "failed (daily.t1), event" in (why or "")  # the one that was told, and not the run
+    alone = an_event(5, kind=EventKind.RUN_FAILED, dag_id="other", task_id=None, try_number=None, cause="task_failures")
+    routed(engine, NOW, alone)
+    routed(engine, NOW + SECOND, an_alert("WindsockRunFailed", at=NOW + SECOND, dag_id="other", episode="other"))
+    assert fates(engine, "WindsockRunFailed")[1] == ("pending", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "kind", "subject", "other"),
+    [
+        ("WindsockAlertsDead", {"channel": "pager"}, EventKind.DELIVERY_FAILING, "pager", "room"),
+        ("WindsockSchedulerHeartbeatMissing", {}, EventKind.COMPONENT_DOWN, "scheduler on a", "dag-processor on a"),
+        (
+            "WindsockProcessSilent",
+            {"component": "dag_processor", "hostname": "a"},
+            EventKind.COMPONENT_DOWN,
+            "dag-processor on a",
+            "dag-processor on b",
+        ),
+    ],
+)
+def test_troubles_of_the_house_are_known_by_what_they_are_about(
+    engine: Engine, name: str, labels: dict[str, str], kind: EventKind, subject: str, other: str
+) -> None:
+    def own(about: str) -> AlertEvent:
+        return AlertEvent(kind=kind, occurred_at=NOW, subject=about)
+
+    routed(engine, NOW, own(other))
+    accepted(engine, NOW)
+    routed(engine, NOW, an_alert(name, dag_id=None, labels=labels, episode="first"))
+    routed(engine, NOW, own(subject))
+    accepted(engine, NOW)
+    routed(engine, NOW, an_alert(name, dag_id=None, labels=labels, episode="second"))
+    assert [state for state, _ in fates(engine, name)] == ["delivered", "suppressed"]
+
+
+def test_every_broken_file_must_be_told_before_the_alert_about_all_of_them_is_left_out(engine: Engine) -> None:
+    def broken(path: str, **changes: Any) -> AlertEvent:
+        return AlertEvent(kind=EventKind.DAG_BROKEN, occurred_at=NOW, subject=path, **changes)
+
+    plan = a_plan(
+        "{receiver: ops, group_by: off, routes: [{matchers: 'subject=b.py', receiver: nobody}]}",
+    )
+    routed(engine, NOW, broken("a.py"), broken("b.py"), plan=plan)
+    accepted(engine, NOW)
+    routed(engine, NOW + MINUTE, an_alert("WindsockImportErrors", at=NOW + MINUTE, dag_id=None), plan=plan)
+    assert fates(engine, "WindsockImportErrors") == [("pending", None)]
+    repaired = AlertEvent(kind=EventKind.DAG_REPAIRED, occurred_at=NOW + MINUTE, subject="b.py")
+    routed(engine, NOW + MINUTE, repaired, plan=plan)
+    again = an_alert("WindsockImportErrors", at=NOW + 2 * MINUTE, dag_id=None, episode="again")
+    routed(engine, NOW + 2 * MINUTE, again, plan=plan)
+    assert fates(engine, "WindsockImportErrors")[1][0] == "suppressed"
+
+
+def test_too_much_to_look_at_is_told(engine: Engine, an_event: EventMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(twins, "MOST_EVENTS", 2)
+    routed(engine, NOW, *(an_event(number) for number in range(3)))
+    accepted(engine, NOW)
+    routed(engine, NOW + SECOND, an_alert(at=NOW + SECOND))
+    assert fates(engine) == [("pending", None)]
