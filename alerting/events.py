@@ -52,6 +52,7 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     note: str | None = None  # of one delivery and not stored with the event: why this receiver is told
     turn: int = 0  # of one delivery, too: how often it was told before; told again it is another message
     told_as: str | None = None  # of one delivery, too: an escalation or a fallback to this receiver is another message
+    number: int | None = None  # in the history, where it is read from there: the page of the event has it
     episode: str | None = None  # what goes wrong and recovers under one name, where the fields above do not say it
 
     @property

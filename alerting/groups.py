@@ -11,6 +11,7 @@ nothing joins a group while its wave is formed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -19,11 +20,12 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Row, delete, func, select, update
 
-from alerting import inhibitions, silences, throttle
+from alerting import inhibitions, mailings, overtaken, silences, throttle
 from alerting.database import BATCH, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.inhibitions import concerns
 from alerting.kinds import EventKind
+from alerting.mailings import Member
 from alerting.matchers import labels_of
 from alerting.routes import Group, Plan, Suppressed, SuppressedBy, Target, silence_of
 from alerting.routing import Limit, Routing
@@ -47,22 +49,13 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Member:
-    """A delivery that waits in a group."""
-
-    id: int
-    event_id: int
-    channel: str
-    target: str
-
-
-@dataclass(frozen=True)
 class Wave:
     """What one call of flush() did: the channels that have a message now, and how many deliveries were held back."""
 
     channels: tuple[str, ...] = ()
     silenced: int = 0
     inhibited: int = 0
+    overtaken: int = 0
 
 
 def divert_storms(connection: Connection, now: datetime, drafts: list[Draft], routing: Routing) -> list[Draft]:
@@ -157,16 +150,18 @@ def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
 
     1. Lock the pace of the receiver whose group has been due for longest, as a router does before it locks groups, and
        then the group; one that another deliverer has locked is passed over.
-    2. Lock what waits in it, at most WAVE_MOST; hold back what was silenced, or explained by a trouble, meanwhile.
+    2. Lock what waits in it, at most WAVE_MOST; hold back what was silenced, explained by a trouble, or overtaken
+       meanwhile.
     3. Beyond the receiver's limit, move the rest to its digest instead.
-    4. Make one message for each channel and address.
+    4. Make one message for each channel, and one mail for all who are told the same.
     5. Say when to look again: at once where there is more, after the interval, or not until an event comes.
     """
     group = _locked(connection, now, plan)
     if group is None:
         return None
     members = _waiting(connection, group.id)
-    held = _held(connection, now, group.id, members, plan)
+    held = overtaken.reasons(connection, [member.id for member in members])
+    held |= _held(connection, now, group.id, [member for member in members if member.id not in held], plan)
     told = [member for member in members if member.id not in held]
     for member_id, why in held.items():
         values: dict[str, Any] = {"state": "suppressed", "error": why.reason, "held_by": why.by.value}
@@ -179,8 +174,8 @@ def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
         channels = _send(connection, now, told, plan.give_up_after)
     values = {"due_at": _next_wave(group, now, len(members)), "waved_at": now}
     connection.execute(update(alert_group).where(_g.id == group.id).values(values))
-    silenced = sum(why.by is SuppressedBy.SILENCE for why in held.values())
-    return Wave(channels, silenced, len(held) - silenced)
+    by = Counter(why.by for why in held.values())
+    return Wave(channels, by[SuppressedBy.SILENCE], by[SuppressedBy.INHIBITED], by[SuppressedBy.OVERTAKEN])
 
 
 def _locked(connection: Connection, now: datetime, plan: Plan) -> Row[Any] | None:
@@ -282,12 +277,12 @@ def _move(connection: Connection, members: Sequence[Member], ids: dict[str, int]
 def _send(
     connection: Connection, now: datetime, members: Sequence[Member], give_up_after: timedelta
 ) -> tuple[str, ...]:
-    """One message per channel and address; its first row carries it and is due.
+    """One message per channel, and one mail per person; its first row carries it and is due.
 
     Its age counts from now: it has waited until here on purpose.
     """
     by_target: dict[tuple[str, str], list[int]] = {}
-    for row in members:
+    for row in mailings.one_mail_each(connection, members):
         by_target.setdefault((row.channel, row.target), []).append(row.id)
     for ids in by_target.values():
         for part in _parts(ids):
@@ -311,6 +306,14 @@ def form_wave(connection: Connection, ids: Sequence[int]) -> None:
     for part in _parts(ids[1:]):
         open_ones = (_d.id.in_(part), _d.state == "pending")
         connection.execute(update(alert_delivery).where(*open_ones).values(state=_WAITING, due_at=None))
+
+
+def carry_on(connection: Connection, now: datetime, ids: Sequence[int]) -> None:
+    """These rows, which waited for one that is no part of their message any more, are a message that is due."""
+    for part in _parts(ids):
+        connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(wave=None))
+    connection.execute(update(alert_delivery).where(_d.id == ids[0]).values(state="pending", due_at=now))
+    form_wave(connection, ids)
 
 
 def _parts(ids: Sequence[int]) -> Iterable[Sequence[int]]:
