@@ -26,6 +26,17 @@ def attempt_url(base_url: str, dag_id: str, run_id: str, task_id: str, try_numbe
     return f"{run_url(base_url, dag_id, run_id)}/tasks/{_segment(task_id)}/attempts/{try_number}{query}"
 
 
+def alert_url(base_url: str, number: int) -> str:
+    """The page of an alert, where it is acknowledged."""
+    return f"{base_url.rstrip('/')}/alerts/{number}"
+
+
+def alerts_url(base_url: str, dag_id: str | None = None) -> str:
+    """The list of alerts, of one DAG or of all."""
+    asked = f"?{urlencode({'dag': dag_id})}" if dag_id else ""
+    return f"{base_url.rstrip('/')}/alerts{asked}"
+
+
 def runbooks_url(base_url: str) -> str:
     """Where the web server shows the runbooks, ``/<alert>.md``."""
     return f"{base_url.rstrip('/')}/runbooks"

@@ -6,6 +6,7 @@ The notifier and ``windsock alerts render`` share it, so that a preview shows wh
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -52,6 +53,7 @@ def renderer(settings: Settings, store: Store, redact: Callable[[str], str]) -> 
         templates=Templates(settings.alerting.templates_folder, redact),
         read_history=partial(_history, store),
         find_links=partial(further_links, settings),
+        find_page=partial(alert_page, settings),
     )
 
 
@@ -87,10 +89,24 @@ def further_links(settings: Settings, event: AlertEvent) -> Iterator[Link]:
         yield Link("Runbook", f"{base}/{RUNBOOKS[event.kind]}.md")
 
 
+def alert_page(settings: Settings, events: Sequence[AlertEvent]) -> str:
+    """Where these are acknowledged: the page of the one alert, or the list of several; nothing for a sample."""
+    if any(event.number is None for event in events):
+        return ""
+    if len(events) == 1:
+        return links.alert_url(settings.webserver.url, events[0].number or 0)
+    dags = {event.dag_id for event in events}
+    return links.alerts_url(settings.webserver.url, dags.pop() if len(dags) == 1 else None)
+
+
 def _has_grafana(settings: Settings) -> bool:
-    """Whether there is one to link to: the settings name it, or `windsock up` has started one here."""
+    """Whether there is one to link to: the settings name it, or `windsock up` runs one that is installed here.
+
+    Its folder alone shows nothing, for `windsock up` makes it in any case: Grafana's database is in it once it has run.
+    """
     named = settings.prometheus.board_base or settings.grafana.url or settings.grafana.token
-    return bool(named) or (settings.home / "data" / "grafana").is_dir()
+    is_installed = any(map(shutil.which, ("grafana", "grafana-server")))
+    return bool(named) or (is_installed and (settings.home / "data" / "grafana" / "grafana.db").is_file())
 
 
 def _board(settings: Settings, event: AlertEvent) -> str:

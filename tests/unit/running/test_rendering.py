@@ -10,6 +10,7 @@ import pytest
 from msgspec import structs
 
 from alerting import samples
+from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from dashboards.links import Uid
 from engine.config import load
@@ -35,14 +36,44 @@ def test_a_task_leads_to_its_run_and_to_its_runbook(tmp_path: Path) -> None:
     assert links(tmp_path, prometheus=elsewhere)["Runbook"].startswith("https://wiki.example.com/runbooks/Windsock")
 
 
-@pytest.mark.parametrize("there", ["url", "board_base", "token", "started here", "nothing"])
-def test_a_board_is_linked_to_only_where_there_is_a_grafana(tmp_path: Path, there: str) -> None:
-    if there == "started here":
-        (tmp_path / "data" / "grafana").mkdir(parents=True)
+@pytest.mark.parametrize("there", ["url", "board_base", "token"])
+def test_a_board_is_linked_to_where_the_settings_name_a_grafana(tmp_path: Path, there: str) -> None:
     grafana = {"url": Grafana(url="https://g.example.com"), "token": Grafana(token="t")}.get(there, Grafana())
     base = Prometheus(board_base="https://b.example.com" if there == "board_base" else "")
-    found = links(tmp_path, grafana=grafana, prometheus=base)
-    assert ("Board" in found) == (there != "nothing")
+    assert "Board" in links(tmp_path, grafana=grafana, prometheus=base)
+
+
+@pytest.mark.parametrize(
+    ("installed", "folder", "has_run"),
+    [(True, True, True), (False, True, True), (True, True, False), (True, False, False)],
+)
+def test_a_board_is_linked_to_where_a_grafana_is_installed_and_has_run_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool, folder: bool, has_run: bool
+) -> None:
+    """`windsock up` makes the folder in any case."""
+    programs, data = tmp_path / "bin", tmp_path / "data" / "grafana"
+    programs.mkdir()
+    if installed:
+        (programs / "grafana-server").write_text("#!/bin/sh\n")
+        (programs / "grafana-server").chmod(0o755)
+    if folder:
+        data.mkdir(parents=True)
+    if has_run:
+        (data / "grafana.db").touch()
+    monkeypatch.setenv("PATH", str(programs))
+    assert ("Board" in links(tmp_path)) == (installed and has_run)
+
+
+def test_alerts_lead_to_where_they_are_acknowledged(tmp_path: Path) -> None:
+    def page(*events: AlertEvent) -> str:
+        return rendering.alert_page(load({}, tmp_path), events)
+
+    first, second = (structs.replace(FAILED, number=number) for number in (7, 8))
+    elsewhere = structs.replace(samples.event(EventKind.COMPONENT_DOWN), number=9)
+    assert page(first) == "http://localhost:8080/alerts/7"
+    assert page(first, second) == "http://localhost:8080/alerts?dag=daily_report"
+    assert page(first, elsewhere) == "http://localhost:8080/alerts"
+    assert page(FAILED) == ""  # it is in no history
 
 
 def test_the_board_shows_the_time_from_before_the_attempt_to_after_it(tmp_path: Path) -> None:
