@@ -92,9 +92,9 @@ def _parts(lists: Mapping[int, Addresses]) -> dict[int, list[Addresses]]:
     for address, keys in told.items():
         people.setdefault(tuple(keys), []).append(address)
     parts: dict[int, list[Addresses]] = {key: [] for key in lists}
-    for keys, addresses in people.items():
-        for key in keys:
-            parts[key].append(tuple(addresses))
+    for deliveries, group in people.items():
+        for key in deliveries:
+            parts[key].append(tuple(group))
     return parts
 
 
