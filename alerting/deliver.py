@@ -26,6 +26,7 @@ from alerting.pace import backoff
 from alerting.render import Renderer
 from alerting.routes import Plan, SuppressedBy
 from alerting.routing import Limit
+from alerting.words import number_of
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,8 @@ class Deliverer:
 
     def _route(self) -> float:
         """record (by others) → route; the lanes go on with lease → render → send → confirm | retry | bury."""
-        routed, leases, due, now = transact(self._engine, self._route_batch)
+        routed, leases, overtaken, due, now = transact(self._engine, self._route_batch)
+        self._count_overtaken(overtaken)
         for lease in leases:
             self._lanes[lease.channel].offer(lease, now)
         for kind in routed.kinds:
@@ -144,15 +146,18 @@ class Deliverer:
 
     def _route_batch(
         self, connection: Connection, now: datetime
-    ) -> tuple[outbox.Routed, list[Lease], dict[str, datetime], datetime]:
+    ) -> tuple[outbox.Routed, list[Lease], int, dict[str, datetime], datetime]:
         routed = outbox.route(connection, now, self._plan, ROUTE_BATCH)
         if not set(routed.channels) <= set(self._names):
             outbox.explain_orphans(connection, now, self._names)
         self._see_groups(connection, now)
-        leases = self._lease_routed(connection, now, routed.channels)
-        return routed, leases, outbox.next_due(connection, self._names), now
+        overtaken: list[int] = []
+        leases = self._lease_routed(connection, now, routed.channels, overtaken)
+        return routed, leases, len(overtaken), outbox.next_due(connection, self._names), now
 
-    def _lease_routed(self, connection: Connection, now: datetime, channels: Sequence[str]) -> list[Lease]:
+    def _lease_routed(
+        self, connection: Connection, now: datetime, channels: Sequence[str], overtaken: list[int]
+    ) -> list[Lease]:
         """Few messages for lanes that are idle: leased while they are routed, they need no transaction of their own.
 
         Not for channels with a rate, which is counted where a lane leases.
@@ -161,7 +166,9 @@ class Deliverer:
         spare = {name: self._lanes[name].spare for name in free}
         if not channels or len(channels) > FEW or any(channels.count(name) > spare.get(name, 0) for name in channels):
             return []
-        found = outbox.lease(connection, now, self._lease_for, len(channels), list(spare), self._holder)
+        found = outbox.lease(
+            connection, now, self._lease_for, len(channels), list(spare), self._holder, set_aside=overtaken
+        )
         kept: list[Lease] = []
         for lease in found:  # an older one may have gone before
             spare[lease.channel] -= 1
@@ -197,8 +204,13 @@ class Deliverer:
             ):
                 if count:
                     self._meter.incr("alerts.suppressed", count, reason=reason.value)
+            self._count_overtaken(wave.overtaken)
             self._nudge(wave.channels)
         return 0.0
+
+    def _count_overtaken(self, count: int) -> None:
+        if count:
+            self._meter.incr("alerts.suppressed", count, reason=SuppressedBy.OVERTAKEN.value)
 
     def _nudge(self, channels: Sequence[str]) -> None:
         for channel in set(channels) & self._lanes.keys():
@@ -280,16 +292,19 @@ class Deliverer:
         """What is to be sent, when that was said, and how long to wait where the channel has had enough for now."""
         rate = self._rate(channel)
 
-        def lease_one(connection: Connection, now: datetime) -> tuple[list[Lease], datetime, timedelta | None]:
-            leases = outbox.lease(connection, now, self._lease_for, 1, [channel], self._holder)
+        def lease_one(connection: Connection, now: datetime) -> tuple[list[Lease], int, datetime, timedelta | None]:
+            overtaken: list[int] = []
+            leases = outbox.lease(connection, now, self._lease_for, 1, [channel], self._holder, set_aside=overtaken)
             pause = throttle.pause(connection, now, channel, rate) if leases and rate else None
             if pause is None:
-                return leases, now, None
+                return leases, len(overtaken), now, None
             outbox.release(connection, leases[0], now)
-            return [], now, pause
+            return [], len(overtaken), now, pause
 
         try:
-            return transact(self._engine, lease_one)
+            leases, overtaken, now, pause = transact(self._engine, lease_one)
+            self._count_overtaken(overtaken)
+            return leases, now, pause
         except SQLAlchemyError as error:  # the next turn finds the same, and wakes this lane when it is over
             log.debug("nothing can be leased: %s", _first_line(error))
             return [], datetime.now(UTC), None
@@ -470,7 +485,11 @@ def _heard_of(lane: Lane, worker: Worker, outcome: Retry | Permanent) -> None:
 
 def _given_up(attempts: int, last: str) -> str:
     """Why a delivery is dead at its age limit. One that never was tried waited for a receiver that did not answer."""
-    tried = f"given up after {attempts} attempts" if attempts else "given up untried, for the receiver was away"
+    tried = (
+        f"given up after {number_of(attempts, 'attempt')}"
+        if attempts
+        else "given up untried, for the receiver was away"
+    )
     return f"{tried}; the last: {last}" if last else tried
 
 

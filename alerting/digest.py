@@ -11,8 +11,10 @@ from alerting.channels import Section
 from alerting.cleaning import shorten, shorten_lines
 from alerting.events import AlertEvent
 from alerting.kinds import KINDS, EventKind
+from alerting.words import number_of
 
 Words = Callable[[str], str]
+Page = Callable[[AlertEvent], str]
 
 DETAILED_MOST: Final = 30  # beyond so many events each is only named
 ERROR_LIMIT: Final = 200
@@ -20,8 +22,14 @@ CHAT_LIMIT: Final = 1_500  # Discord takes 2 000 characters in all
 SUBJECT_DAGS: Final = 3
 
 
-def sections(events: Sequence[AlertEvent], line: Words, safe_url: Words) -> list[Section]:
+def _no_page(_event: AlertEvent) -> str:
+    return ""
+
+
+def sections(events: Sequence[AlertEvent], line: Words, safe_url: Words, acknowledge: Page = _no_page) -> list[Section]:
     """``line`` redacts a text and puts it on one line, ``safe_url`` an address. In the order in which runs first come.
+
+    ``acknowledge`` gives the address of the page where that is done with one of several troubles, or nothing.
 
     What is said of why the receiver is told stands before them.
     """
@@ -36,6 +44,7 @@ def sections(events: Sequence[AlertEvent], line: Words, safe_url: Words) -> list
             line(f"{dag}, run {run}" if run else dag) or "Windsock",
             tuple(describe(members, line)),
             safe_url(_page(members)) if detailed else "",
+            tuple(map(acknowledge, _in_order(members))) if detailed else (),
         )
         for (dag, run), members in runs.items()
     ]
@@ -43,15 +52,22 @@ def sections(events: Sequence[AlertEvent], line: Words, safe_url: Words) -> list
 
 
 def _page(events: Sequence[AlertEvent]) -> str:
-    return next((url for event in sorted(events, key=_runs_first) if (url := words.page_url(event))), "")
+    return next((url for event in _in_order(events) if (url := words.page_url(event))), "")
 
 
-def _runs_first(event: AlertEvent) -> bool:
-    return event.kind is not EventKind.RUN_FAILED
+def _place(kind: EventKind) -> int:
+    """The failures of runs first, what is over last."""
+    if kind is EventKind.RUN_FAILED:
+        return 0
+    return 2 if KINDS[kind].ends else 1
+
+
+def _in_order(events: Iterable[AlertEvent]) -> list[AlertEvent]:
+    return sorted(events, key=lambda event: _place(event.kind))
 
 
 def _described(events: Sequence[AlertEvent], line: Words) -> Iterable[str]:
-    for event in sorted(events, key=_runs_first):
+    for event in _in_order(events):
         attempt = f" (attempt {event.try_number} of {event.max_tries})" if event.try_number and event.max_tries else ""
         error = f": {shorten(line(event.error), ERROR_LIMIT)}" if event.error else ""
         over = f" (over since {words.instant(event.over_at)})" if event.over_at else ""
@@ -62,7 +78,7 @@ def _named(events: Sequence[AlertEvent], line: Words) -> Iterable[str]:
     by_kind: dict[EventKind, list[str]] = {}
     for event in events:
         by_kind.setdefault(event.kind, []).append(line(_name(event)))
-    for kind in sorted(by_kind, key=lambda kind: kind is not EventKind.RUN_FAILED):
+    for kind in sorted(by_kind, key=_place):
         names = [name for name in by_kind[kind] if name]
         yield f"{KINDS[kind].short} ({len(names)}): {', '.join(names)}" if names else KINDS[kind].short
 
@@ -81,12 +97,23 @@ def _name(event: AlertEvent) -> str:
 
 
 def subject(events: Sequence[AlertEvent], line: Words) -> str:
-    """How many events, and of which DAGs."""
+    """How many events of which sort, trouble first, and of which DAGs."""
     dags = list(dict.fromkeys(line(event.dag_id or "") or "Windsock" for event in events))
     more = f" and {len(dags) - SUBJECT_DAGS} more" if len(dags) > SUBJECT_DAGS else ""
+    return f"{_counted(events)}: {', '.join(dags[:SUBJECT_DAGS])}{more}"
+
+
+def _counted(events: Sequence[AlertEvent]) -> str:
+    """``3 failures, 1 other alert, 2 recovered``."""
     failed = sum(KINDS[event.kind].trouble for event in events)
-    what = f"{failed} failures" if failed == len(events) else f"{len(events)} alerts"
-    return f"{what}: {', '.join(dags[:SUBJECT_DAGS])}{more}"
+    over = [KINDS[event.kind].over for event in events if KINDS[event.kind].ends]
+    others = len(events) - failed - len(over)
+    told = [
+        number_of(failed, "failure"),
+        number_of(others, "other alert" if failed else "alert"),
+        f"{len(over)} {over[0] if len(set(over)) == 1 else 'recovered'}" if over else "",
+    ]
+    return ", ".join(part for part in told if part)
 
 
 def short(told: Sequence[Section], count: int, reference: str) -> list[str]:

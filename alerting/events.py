@@ -53,6 +53,7 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     turn: int = 0  # of one delivery, too: how often it was told before; told again it is another message
     told_as: str | None = None  # of one delivery, too: an escalation or a fallback to this receiver is another message
     over_at: datetime | None = None  # of one delivery, too: when the trouble ended, where that was before it was told
+    number: int | None = None  # in the history, where it is read from there: the page of the event has it
     episode: str | None = None  # what goes wrong and recovers under one name, where the fields above do not say it
 
     @property

@@ -18,6 +18,7 @@ from alerting import outbox, troubles
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.tables import alert_delivery, alert_event
+from alerting.words import number_of
 
 _ABOUT_DELIVERY: Final = (EventKind.DELIVERY_FAILING, EventKind.DELIVERY_RECOVERED)
 _d, _e = alert_delivery.c, alert_event.c
@@ -43,8 +44,8 @@ def look(connection: Connection, now: datetime, failing_after: timedelta, channe
     told = 0
     for channel, oldest in sorted(waiting.items()):
         if (EventKind.DELIVERY_FAILING, troubles.key_of(channel)) not in failing:
-            minutes = (now - oldest).total_seconds() / 60
-            told += _fails(connection, now, channel, f"A message has waited for {channel} for {minutes:.0f} minutes.")
+            waited = number_of(max(1, round((now - oldest).total_seconds() / 60)), "minute")
+            told += _fails(connection, now, channel, f"A message has waited for {channel} for {waited}.")
     for (_, channel), since in sorted(failing.items()):
         if channel in waiting:
             continue

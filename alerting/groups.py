@@ -20,11 +20,12 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Row, delete, func, select, update
 
-from alerting import inhibitions, silences, throttle, twins
+from alerting import inhibitions, mailings, overtaken, silences, throttle, twins
 from alerting.database import BATCH, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.inhibitions import concerns
 from alerting.kinds import EventKind
+from alerting.mailings import Member
 from alerting.matchers import labels_of
 from alerting.routes import Group, Plan, Suppressed, SuppressedBy, Target, silence_of
 from alerting.routing import Limit, Routing
@@ -48,18 +49,6 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Member:
-    """A delivery that waits in a group."""
-
-    id: int
-    event_id: int
-    channel: str
-    target: str
-    address: str
-    since: datetime
-
-
-@dataclass(frozen=True)
 class Wave:
     """What one call of flush() did: the channels that have a message now, and how many deliveries were held back."""
 
@@ -67,6 +56,7 @@ class Wave:
     silenced: int = 0
     inhibited: int = 0
     told_itself: int = 0  # alerts of Prometheus that Windsock told by itself
+    overtaken: int = 0
 
 
 def divert_storms(connection: Connection, now: datetime, drafts: list[Draft], routing: Routing) -> list[Draft]:
@@ -161,17 +151,18 @@ def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
 
     1. Lock the pace of the receiver whose group has been due for longest, as a router does before it locks groups, and
        then the group; one that another deliverer has locked is passed over.
-    2. Lock what waits in it, at most WAVE_MOST; hold back what was silenced, explained by a trouble, or told by
-       Windsock itself meanwhile. What waits for such a message goes on waiting.
+    2. Lock what waits in it, at most WAVE_MOST; hold back what was silenced, explained by a trouble, overtaken, or told
+       by Windsock itself meanwhile. What waits for such a message goes on waiting.
     3. Beyond the receiver's limit, move the rest to its digest instead.
-    4. Make one message for each channel and address.
+    4. Make one message for each channel, and one mail for all who are told the same.
     5. Say when to look again: at once where there is more, after the interval, or not until an event comes.
     """
     group = _locked(connection, now, plan)
     if group is None:
         return None
     members = _waiting(connection, group.id)
-    held = _held(connection, now, group.id, members, plan)
+    held = overtaken.reasons(connection, [member.id for member in members])
+    held |= _held(connection, now, group.id, [member for member in members if member.id not in held], plan)
     patient = _look_for_twins(connection, now, members, held)
     told = [member for member in members if member.id not in held and member.id not in patient]
     for member_id, why in held.items():
@@ -186,9 +177,9 @@ def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
     next_wave = now + twins.RECHECK if patient else _next_wave(group, now, len(members))
     values = {"due_at": next_wave, "waved_at": now}
     connection.execute(update(alert_group).where(_g.id == group.id).values(values))
-    reasons = Counter(why.by for why in held.values())
-    counted = (SuppressedBy.SILENCE, SuppressedBy.INHIBITED, SuppressedBy.TOLD_ITSELF)
-    return Wave(channels, *(reasons[reason] for reason in counted))
+    by = Counter(why.by for why in held.values())
+    counted = (SuppressedBy.SILENCE, SuppressedBy.INHIBITED, SuppressedBy.TOLD_ITSELF, SuppressedBy.OVERTAKEN)
+    return Wave(channels, *(by[reason] for reason in counted))
 
 
 def _locked(connection: Connection, now: datetime, plan: Plan) -> Row[Any] | None:
@@ -319,12 +310,12 @@ def _move(connection: Connection, members: Sequence[Member], ids: dict[str, int]
 def _send(
     connection: Connection, now: datetime, members: Sequence[Member], give_up_after: timedelta
 ) -> tuple[str, ...]:
-    """One message per channel and address; its first row carries it and is due.
+    """One message per channel, and one mail per person; its first row carries it and is due.
 
     Its age counts from now: it has waited until here on purpose.
     """
     by_target: dict[tuple[str, str], list[int]] = {}
-    for row in members:
+    for row in mailings.one_mail_each(connection, members):
         by_target.setdefault((row.channel, row.target), []).append(row.id)
     for ids in by_target.values():
         for part in _parts(ids):
@@ -348,6 +339,14 @@ def form_wave(connection: Connection, ids: Sequence[int]) -> None:
     for part in _parts(ids[1:]):
         open_ones = (_d.id.in_(part), _d.state == "pending")
         connection.execute(update(alert_delivery).where(*open_ones).values(state=_WAITING, due_at=None))
+
+
+def carry_on(connection: Connection, now: datetime, ids: Sequence[int]) -> None:
+    """These rows, which waited for one that is no part of their message any more, are a message that is due."""
+    for part in _parts(ids):
+        connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(wave=None))
+    connection.execute(update(alert_delivery).where(_d.id == ids[0]).values(state="pending", due_at=now))
+    form_wave(connection, ids)
 
 
 def _parts(ids: Sequence[int]) -> Iterable[Sequence[int]]:

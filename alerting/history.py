@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, not_, or_, select
 
 from alerting import outbox
@@ -95,7 +96,8 @@ def subjects(connection: Connection, entries: Iterable[Entry]) -> dict[int, str]
 def event_of(connection: Connection, event_id: int) -> AlertEvent | None:
     """None where there is none, or this version cannot read it."""
     payload = connection.execute(select(_e.payload).where(_e.id == event_id)).scalar()
-    return None if payload is None else decode(payload)
+    event = None if payload is None else decode(payload)
+    return event and msgspec.structs.replace(event, number=event_id)
 
 
 def deliveries_of(connection: Connection, event_id: int) -> list[Entry]:

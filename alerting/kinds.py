@@ -50,6 +50,7 @@ class Kind:
     severity: Severity
     trouble: bool  # something is wrong now: red, and "3 failures" in a digest's subject
     ends: EventKind | None = None  # the kind of event whose episode this one ends
+    over: str = ""  # of one that ends a trouble: "3 recovered" in a digest's subject
     within: EventKind | None = None  # the kind whose episode this one is a part of
     mail: bool = False
     chat: bool = False
@@ -66,7 +67,12 @@ KINDS: Final[Mapping[EventKind, Kind]] = {
         mail=True,
     ),
     EventKind.TASK_RECOVERED: Kind(
-        verdict="Recovered", short="recovered", severity="info", trouble=False, ends=EventKind.TASK_FAILED
+        verdict="Recovered",
+        short="recovered",
+        severity="info",
+        trouble=False,
+        ends=EventKind.TASK_FAILED,
+        over="recovered",
     ),
     EventKind.TASK_SKIPPED: Kind(
         verdict="Skipped by a time limit", short="skipped by a time limit", severity="warning", trouble=False
@@ -80,6 +86,7 @@ KINDS: Final[Mapping[EventKind, Kind]] = {
         severity="info",
         trouble=False,
         ends=EventKind.RUN_FAILED,
+        over="recovered",
     ),
     EventKind.RUN_OVERDUE: Kind(
         verdict="Run takes too long", short="run takes too long", severity="warning", trouble=True, chat=True
@@ -102,6 +109,7 @@ KINDS: Final[Mapping[EventKind, Kind]] = {
         severity="info",
         trouble=False,
         ends=EventKind.DAG_BROKEN,
+        over="repaired",
     ),
     EventKind.COMPONENT_DOWN: Kind(
         verdict="Component down", short="component down", severity="critical", trouble=True, chat=True
@@ -112,6 +120,7 @@ KINDS: Final[Mapping[EventKind, Kind]] = {
         severity="info",
         trouble=False,
         ends=EventKind.COMPONENT_DOWN,
+        over="up again",
     ),
     EventKind.CALLBACK_FAILED: Kind(
         verdict="Callback failed", short="callback failed", severity="warning", trouble=True, chat=True
@@ -129,10 +138,16 @@ KINDS: Final[Mapping[EventKind, Kind]] = {
         severity="info",
         trouble=False,
         ends=EventKind.DELIVERY_FAILING,
+        over="recovered",
     ),
     EventKind.PROMETHEUS_FIRING: Kind(verdict="Alert", short="alert", severity="error", trouble=True, chat=True),
     EventKind.PROMETHEUS_RESOLVED: Kind(
-        verdict="Resolved", short="resolved", severity="info", trouble=False, ends=EventKind.PROMETHEUS_FIRING
+        verdict="Resolved",
+        short="resolved",
+        severity="info",
+        trouble=False,
+        ends=EventKind.PROMETHEUS_FIRING,
+        over="resolved",
     ),
     EventKind.NOTIFIED: Kind(verdict="Notice", short="notice", severity="info", trouble=False, mail=True, chat=True),
     EventKind.TEST: Kind(verdict="Test alert", short="test", severity="info", trouble=False, mail=True, chat=True),

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, case, func, literal, or_, select, update
 
-from alerting import groups, inhibitions, recoveries, silences, twins
+from alerting import groups, inhibitions, overtaken, recoveries, silences, twins
 from alerting.channels import Refusal
 from alerting.database import BATCH, insert_new
 from alerting.events import AlertEvent, decode
@@ -321,15 +321,65 @@ def lease(
     limit: int,
     channels: Sequence[str],
     holder: str = "",
+    *,
+    set_aside: list[int] | None = None,
 ) -> list[Lease]:
     """Takes up to ``limit`` due deliveries of these channels, longest due first, each for ``lease_for``.
 
-    ``holder`` names the deliverer, for :func:`end_leases_of`; its first 18 characters count.
+    ``holder`` names the deliverer, for :func:`end_leases_of`; its first 18 characters count. ``set_aside`` gets the
+    ids of those that were overtaken by events: they are suppressed, and others taken in their place.
 
     1. Lock candidates: pending ones that are due, and those being sent whose lease has run out.
     2. Give them one new token, count the attempt, and move due_at to the end of the lease, where they still are due.
     3. Read back what carries the token: that is what this caller owns, also where step 1 could not lock.
+    4. Suppress what is not true any more, and begin again for as many.
     """
+    leases: list[Lease] = []
+    late: list[int] = []
+    while len(leases) < limit:
+        taken = _take(connection, now, lease_for, limit - len(leases), channels, holder)
+        doubtful = [lease for lease in taken if overtaken.may_be((lease.event, *lease.others))]
+        gone = _set_aside(connection, now, channels, doubtful) if doubtful else []
+        if not gone:
+            leases += taken
+            break
+        late += gone
+        leases += _leased(connection, [lease.id for lease in taken], taken[0].token)
+    if set_aside is not None:
+        set_aside += late
+    return leases
+
+
+def _set_aside(connection: Connection, now: datetime, channels: Sequence[str], leases: Sequence[Lease]) -> list[int]:
+    """Suppresses what was overtaken, in these leases and among all that is due; returns its ids.
+
+    A message of which a part is left goes on with it: where the row that carries it goes, the next one carries it.
+    """
+    members = {lease.id: _ids_of(connection, lease) for lease in leases}
+    found = overtaken.reasons(connection, [member for ids in members.values() for member in ids])
+    if not found:
+        return []
+    found |= overtaken.due(connection, now, channels)
+    overtaken.suppress(connection, found)
+    for lease in leases:
+        left = [member for member in members[lease.id] if member not in found]
+        if lease.id in found and left:
+            groups.carry_on(connection, now, left)
+    return sorted(found)
+
+
+def _ids_of(connection: Connection, lease: Lease) -> list[int]:
+    """The row that carries the message, which is first, and those that wait for it."""
+    if lease.wave is None:
+        return [lease.id]
+    others = select(_d.id).where(_d.wave == lease.wave, _d.id != lease.id).order_by(_d.id)
+    return [lease.id, *connection.execute(others).scalars()]
+
+
+def _take(
+    connection: Connection, now: datetime, lease_for: timedelta, limit: int, channels: Sequence[str], holder: str
+) -> list[Lease]:
+    """Steps 1 to 3 of :func:`lease`."""
     candidates = (
         select(_d.id)
         .where(_d.channel.in_(channels), _d.due_at <= now)
@@ -365,7 +415,7 @@ def end_leases_of(connection: Connection, now: datetime, holder: str) -> int:
 
 _ending: Final = alert_event.alias("ending")
 _LEASED: Final = (
-    *(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error),
+    *(_d.id, _d.event_id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error),
     *(_d.receiver, _d.turn, _d.note, _d.origin, _d.wave, _e.payload, _ending.c.occurred_at.label("over_at")),
 )
 
@@ -411,12 +461,12 @@ def _others(connection: Connection, wave: int) -> tuple[AlertEvent, ...]:
 def _told(row: Any) -> AlertEvent | None:
     """The event as this delivery tells it: also that it was over before anybody was told."""
     event = decode(row.payload)
-    if event is not None and row.over_at is not None:
-        event = msgspec.structs.replace(event, over_at=row.over_at)
-    if event is None or (row.note is None and not row.turn):
-        return event
+    if event is None:
+        return None
     told_as = None if row.note is None else f"{row.origin} to {row.receiver}"
-    return msgspec.structs.replace(event, note=row.note, turn=row.turn, told_as=told_as)
+    return msgspec.structs.replace(
+        event, number=row.event_id, note=row.note, turn=row.turn, told_as=told_as, over_at=row.over_at
+    )
 
 
 def confirm(
@@ -668,8 +718,9 @@ def events_of(connection: Connection, delivery_id: int) -> list[AlertEvent]:
     """The events of that message, those that this version can read."""
     wave = connection.execute(select(_d.wave).where(_d.id == delivery_id)).scalar()
     chosen = _d.id == delivery_id if wave is None else _d.wave == wave
-    query = select(_e.payload).join(alert_delivery, _e.id == _d.event_id).where(chosen).order_by(_d.id)
-    return [event for payload in connection.execute(query).scalars() if (event := decode(payload)) is not None]
+    query = select(_e.id, _e.payload).join(alert_delivery, _e.id == _d.event_id).where(chosen).order_by(_d.id)
+    events = ((row.id, decode(row.payload)) for row in connection.execute(query))
+    return [msgspec.structs.replace(event, number=key) for key, event in events if event is not None]
 
 
 def counts(connection: Connection) -> list[tuple[str, str, int]]:

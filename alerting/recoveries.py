@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Connection, Row, bindparam, select, update
 
 from alerting.events import AlertEvent
-from alerting.routes import Group, Origin, Plan, Suppressed, SuppressedBy, Target
+from alerting.routes import Group, Origin, Plan, Suppressed, SuppressedBy, Target, each_once
 from alerting.tables import alert_delivery, alert_event, alert_group
 
 _d, _e, _g = alert_delivery.c, alert_event.c, alert_group.c
@@ -71,16 +71,12 @@ def _deliveries(endings: Mapping[int, AlertEvent]) -> Any:
 
 
 def _targets(told: Sequence[Row[Any]], plan: Plan) -> tuple[Target, ...]:
-    """Each way once, whichever and however many of the troubles went there.
+    """Each channel and mail address once, whichever and however many of the troubles went there.
 
     Where two receivers share a way, and one of them does not want ends, it is the other's.
     """
-    found: dict[tuple[str, str], Target] = {}
-    for row in told:
-        key, target = (row.channel, row.address), _target(row, plan)
-        if key not in found or (found[key].held and not target.held):
-            found[key] = target
-    return tuple(found.values()) or (Target("", held=_UNTOLD),)
+    targets = [_target(row, plan) for row in told]
+    return each_once(targets, lambda _: False) or (Target("", held=_UNTOLD),)
 
 
 def _target(row: Row[Any], plan: Plan) -> Target:

@@ -22,6 +22,7 @@ ReadTail = Callable[[str, int], list[str]]
 Redact = Callable[[str], str]
 ReadHistory = Callable[[AlertEvent], Sequence[Sample]]
 FindLinks = Callable[[AlertEvent], Iterable[Link]]
+FindPage = Callable[[Sequence[AlertEvent]], str]
 
 ERROR_LIMIT: Final = 2_000
 TEXT_LIMIT: Final = 20_000  # what the author of a DAG file wrote
@@ -44,6 +45,7 @@ LOG_NAME: Final = "log.txt"
 CHART_NAME: Final = "durations.png"
 AROUND: Final = timedelta(minutes=15)  # what a board shows before and after
 _OF_URLS: Final = "%/:?#[]!$&'()+,;="  # anything else is written as %XX: it could be markup, or a mention
+ACKNOWLEDGE: Final = "Acknowledge"
 FEWEST_SAMPLES: Final = 3  # fewer show no history
 
 
@@ -63,10 +65,19 @@ def _no_links(_event: AlertEvent) -> Iterable[Link]:
     return ()
 
 
+def _no_page(_events: Sequence[AlertEvent]) -> str:
+    return ""
+
+
+def _nowhere(_event: AlertEvent) -> str:
+    return ""
+
+
 class Renderer:
     """Renders events. ``read_tail(log_path, lines)`` reads the end of an attempt's log, ``redact`` masks secrets.
 
-    ``read_history`` gives the task's attempts of late, ``find_links`` where to go on besides the event's own page.
+    ``read_history`` gives the task's attempts of late, ``find_links`` where to go on besides the event's own page, and
+    ``find_page`` the page on which one alert is acknowledged, or the list of several.
 
     Every text of the event goes through ``redact`` first, then loses what a terminal or a mail client could mistake for
     commands, and only then is cut, so that no cut leaves half a secret standing. What a template of the operator's
@@ -82,12 +93,14 @@ class Renderer:
         templates: Templates | None = None,
         read_history: ReadHistory = _no_history,
         find_links: FindLinks = _no_links,
+        find_page: FindPage = _no_page,
     ) -> None:
         self._read_tail = read_tail
         self._redact = redact
         self._log_lines = log_lines
         self._read_history = read_history
         self._find_links = find_links
+        self._find_page = find_page
         self._templates = templates or Templates()
 
     @property
@@ -117,7 +130,7 @@ class Renderer:
             subject=self._headline(Part.SUBJECT, event.kind, values),
             text=self._made(Part.TEXT, event.kind, values).text,
             html=self._made(Part.HTML, event.kind, values).text,
-            chat=defang(chat.text).rstrip() + (f"\n{links[0].url}" if links else ""),
+            chat=defang(chat.text).rstrip() + _ways_on(links),
             failed=KINDS[event.kind].trouble,
             recipients=recipients,
             tags=self._tags(event),
@@ -141,16 +154,20 @@ class Renderer:
 
     def render_wave(self, events: Sequence[AlertEvent], recipients: tuple[str, ...], reference: str) -> Message:
         """One message about several events, which names them all; ``reference`` is the command that shows them."""
-        told = digest.sections(events, self._line, self._url)
+        links = tuple(self._links_of_wave(events))
+        one_page = any(link.label == ACKNOWLEDGE for link in links)
+        told = digest.sections(events, self._line, self._url, _nowhere if one_page else self._acknowledge)
         headline = shorten(digest.subject(events, self._line), SUBJECT_LIMIT)
-        severity = max((_severity(event) for event in events), key=SEVERITIES.index)
         resolved = all(KINDS[event.kind].ends for event in events)
+        loud = [event for event in events if resolved or not KINDS[event.kind].ends]  # an end is no louder than trouble
+        severity = max((_severity(event) for event in loud), key=SEVERITIES.index)
         values = {
             "headline": headline,
             "severity": severity,
             "resolved": resolved,
             "tone": f"#{tone(severity, resolved=resolved)}",
             "sections": told,
+            "links": links,
             "lines": digest.short(told, len(events), reference),
             "reference": reference,
         }
@@ -165,11 +182,12 @@ class Renderer:
             subject=self._headline(Part.SUBJECT, None, values),
             text=text,
             html=self._made(Part.HTML, None, values).text,
-            chat=defang(chat.text).rstrip(),
+            chat=defang(chat.text).rstrip() + _ways_on(links),
             full=defang(text),
             failed=any(KINDS[event.kind].trouble for event in events),
             recipients=recipients,
             tags=tuple(sorted({tag for event in events for tag in self._tags(event)})[:MOST_TAGS]),
+            url=links[0].url if links else "",
             title=self._headline(Part.TITLE, None, values),
             severity=severity,
             resolved=resolved,
@@ -177,6 +195,7 @@ class Renderer:
             ended=tuple(sorted({event.episode_key for event in events if KINDS[event.kind].ends})),
             body=chat.text.strip() if chat.is_operators else "",
             sections=tuple(told),
+            links=links,
             reference=reference,
         )
 
@@ -243,21 +262,34 @@ class Renderer:
                 yield Listing(title, shown, max(0, len(names) - NAMES_SHOWN))
 
     def _links(self, event: AlertEvent) -> Iterable[Link]:
+        """Each page once, and each label."""
         labels = dict(event.labels)
         board = labels.get("dashboard_url") or labels.get("panel_url") or ""
         is_foreign = words.is_of_prometheus(event)
-        told = set()
+        told: set[str] = set()
         for link in (
             Link(words.page_of(event), words.page_url(event)),  # what an alert of Prometheus leads to is its runbook
+            Link(ACKNOWLEDGE, self._acknowledge(event)),
             Link("Board", _at_that_time(board, event)),  # those of the event itself are nearer than ours
             Link("Runbook", labels.get("runbook_url", "")),
             *self._find_links(event),
             *((Link("Query", event.url or ""),) if is_foreign else ()),  # whoever reads this may not reach Prometheus
         ):
             url = self._url(link.url)
-            if url and link.label not in told:
-                told.add(link.label)
+            if url and told.isdisjoint((url, link.label)):
+                told |= {url, link.label}
                 yield Link(link.label, url)
+
+    def _acknowledge(self, event: AlertEvent) -> str:
+        """The page where somebody says that he looks after a trouble. To follow the link does not say it yet."""
+        return self._url(self._find_page([event])) if KINDS[event.kind].trouble else ""
+
+    def _links_of_wave(self, events: Sequence[AlertEvent]) -> Iterable[Link]:
+        """The page of the one trouble in it, or the list of several; none where all is over."""
+        troubles = [event for event in events if KINDS[event.kind].trouble]
+        url = self._url(self._find_page(troubles)) if troubles else ""
+        if url:
+            yield Link(ACKNOWLEDGE if len(troubles) == 1 else "Open the alerts", url)
 
     def _url(self, text: str) -> str:
         """Empty where it is no address of a page."""
@@ -324,6 +356,12 @@ def _at_that_time(board: str, event: AlertEvent) -> str:
     begin, end = (event.started_at or event.occurred_at) - AROUND, event.occurred_at + AROUND
     asked = f"from={round(begin.timestamp() * 1000)}&to={round(end.timestamp() * 1000)}"
     return f"{board}{'&' if '?' in board else '?'}{asked}"
+
+
+def _ways_on(links: Sequence[Link]) -> str:
+    """The end of a text for chat: the page that it is about, which is last, and where to acknowledge it."""
+    acknowledge = [f"\n{link.label}: {link.url}" for link in links[1:] if link.label == ACKNOWLEDGE]
+    return "".join(acknowledge) + (f"\n{links[0].url}" if links else "")
 
 
 def _for_chat(values: Mapping[str, Any]) -> dict[str, Any]:

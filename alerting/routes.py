@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -60,6 +60,7 @@ class SuppressedBy(StrEnum):
     UNWANTED = "unwanted"  # the end of a trouble, for a receiver with ``send_resolved: false``
     FAILING_CHANNEL = "failing_channel"  # the event is about the channel that would tell it
     TOLD_ITSELF = "told_itself"  # an alert of Prometheus about what Windsock told there by itself: see twins
+    OVERTAKEN = "overtaken"  # it announces an attempt that has ended meanwhile
 
 
 class Origin(StrEnum):
@@ -181,10 +182,13 @@ def _why_nobody_asked(kind: Kind, plan: Plan) -> str:
 
 
 def _by_file(event: AlertEvent, plan: Plan, routing: Routing) -> tuple[Target, ...] | Suppressed:
-    """One target per channel and address, whichever routes lead there; where one of them is not muted, it is told."""
+    """One target per channel and mail address, whichever routes lead there.
+
+    Where one of them is not muted, it is told; where one is followed up, it is that one.
+    """
     labels = routing.labels(event)
     by_tasks = event.kind is EventKind.RUN_FAILED and event.cause in (None, CAUSED_BY_TASKS)
-    found: dict[tuple[str, str], Target] = {}
+    found: list[Target] = []
     reasons: list[Suppressed] = []
     for route in routing.routes_of(labels):
         receiver = routing.receivers[route.receiver]
@@ -194,13 +198,29 @@ def _by_file(event: AlertEvent, plan: Plan, routing: Routing) -> tuple[Target, .
         told = _by_route(event, plan, routing, route, labels)
         if not told:
             reasons.append(Suppressed(_why_nobody(event, receiver, route)))
-        for target in told:
-            key = (target.channel, target.address)
-            if key not in found or (found[key].held and not target.held):
-                found[key] = target
-    if event.kind is EventKind.TEST and event.emails:
-        found.setdefault((EMAIL, _mail(event)[0].address), _mail(event)[0])
-    return tuple(found.values()) or reasons[0]
+        found += told
+    if event.kind is EventKind.TEST:
+        found += _mail(event)
+    followed_up = {name for name, receiver in routing.receivers.items() if receiver.is_followed_up}
+    return each_once(found, lambda target: target.receiver in followed_up) or reasons[0]
+
+
+def each_once(targets: Sequence[Target], is_followed_up: Callable[[Target], bool]) -> tuple[Target, ...]:
+    """Of one alert's targets the same without the channels and mail addresses that another one of them has.
+
+    One that is told comes before one that is held back, and then one that is followed up before one that is not.
+    """
+    order = sorted(enumerate(targets), key=lambda each: (each[1].held is not None, not is_followed_up(each[1])))
+    channels: set[str] = set()
+    people: set[str] = set()
+    kept: dict[int, Target] = {}
+    for place, target in order:
+        fresh = tuple(address for address in target.addresses if address not in people)
+        if fresh or not (target.addresses or target.channel in channels):
+            kept[place] = replace(target, addresses=fresh)
+        people.update(fresh)
+        channels.add(target.channel)
+    return tuple(kept[place] for place in sorted(kept))
 
 
 def _by_route(event: AlertEvent, plan: Plan, routing: Routing, route: Route, labels: Labels) -> tuple[Target, ...]:

@@ -75,6 +75,11 @@ class Receiver:
     repeat_interval: timedelta | None = None  # trouble that lasts is told again after so long
     send_resolved: bool = True  # also told of the end of the trouble that it was told of
 
+    @property
+    def is_followed_up(self) -> bool:
+        """Whether something may come after what it is told."""
+        return self.escalate is not None or self.repeat_interval is not None
+
 
 BUILT_IN: Final[Mapping[str, Receiver]] = {
     NOBODY: Receiver(NOBODY),
@@ -147,7 +152,7 @@ class Routing:
     @property
     def follows_up(self) -> bool:
         """Whether any receiver asks for something to be done later."""
-        return any(receiver.escalate or receiver.repeat_interval for receiver in self.receivers.values())
+        return any(receiver.is_followed_up for receiver in self.receivers.values())
 
     def channel(self, name: str) -> NamedChannel | None:
         return next((channel for channel in self.channels if channel.name == name), None)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from msgspec import structs
+
 from alerting.chart import Sample
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
@@ -119,6 +121,28 @@ def wave() -> list[AlertEvent]:
     failed = event(EventKind.TASK_FAILED)
     others = [EventKind.RUN_FAILED, EventKind.SLA_MISSED, EventKind.DAG_BROKEN, EventKind.COMPONENT_DOWN]
     return [failed, *map(event, others)]
+
+
+def mixed_wave() -> list[AlertEvent]:
+    """A failure, and two ends of others."""
+    return [*good_wave()[:2], event(EventKind.TASK_FAILED)]
+
+
+def good_wave() -> list[AlertEvent]:
+    """Several ends that are told in one message."""
+    return [structs.replace(event(EventKind.TASK_RECOVERED), task_id=name) for name in ("extract", "load", "report")]
+
+
+def not_started() -> AlertEvent:
+    """A deadline of one task, which waits for another."""
+    return structs.replace(
+        event(EventKind.SLA_MISSED),
+        task_id="publish",
+        missed=("publish",),
+        started_at=None,
+        summary="publish was not done by 2026-11-23 02:00:00 UTC. It has not started.",
+        error="load_orders is running since 2026-11-23 01:31:07 UTC, attempt 2 of 3",
+    )
 
 
 def tail(_path: str, lines: int) -> list[str]:

@@ -165,14 +165,23 @@ def _moments(event: AlertEvent) -> Iterable[tuple[str, str]]:
     if event.kind in _ONGOING:
         yield "Since", instant(event.started_at or event.occurred_at)
         return
-    if event.started_at:
-        yield "Started", instant(event.started_at)
+    yield from _beginning(event)
     if event.kind in _SENT:
         yield "Sent", instant(event.occurred_at)
     elif event.kind in _OF_AN_END:
         yield "Ended", _ended(event)
     else:
         yield "Noticed", instant(event.occurred_at)
+
+
+def _beginning(event: AlertEvent) -> Iterable[tuple[str, str]]:
+    """Of a deadline, the start is that of its task where it is of one alone, and else the run's."""
+    if event.started_at is None:
+        if event.kind is EventKind.SLA_MISSED:
+            yield "Started", "Not started"
+        return
+    of_run = event.kind is EventKind.SLA_AT_RISK or (event.kind is EventKind.SLA_MISSED and not event.task_id)
+    yield "Run started" if of_run else "Started", instant(event.started_at)
 
 
 def _ended(event: AlertEvent) -> str:
@@ -185,7 +194,7 @@ def _ended(event: AlertEvent) -> str:
 def listings(event: AlertEvent) -> list[tuple[str, tuple[str, ...]]]:
     """Title and names, where there are any."""
     known = (
-        ("Missed", event.missed),
+        ("At risk" if event.kind is EventKind.SLA_AT_RISK else "Missed", event.missed),
         ("Blocked by", event.blocking),
         ("Will not run now", event.blocked),
     )
@@ -230,6 +239,11 @@ def duration(seconds: float) -> str:
     if days:
         return f"{days} d {hours} h"
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def number_of(count: int, thing: str) -> str:
+    """``1 attempt``, ``3 attempts``; empty for none."""
+    return f"{count} {thing}{'' if count == 1 else 's'}" if count else ""
 
 
 def verdict(event: AlertEvent) -> str:

@@ -26,10 +26,15 @@ def attempt_url(base_url: str, dag_id: str, run_id: str, task_id: str, try_numbe
     return f"{run_url(base_url, dag_id, run_id)}/tasks/{_segment(task_id)}/attempts/{try_number}{query}"
 
 
-def alerts_url(base_url: str, kind: str, dag_id: str | None = None) -> str:
-    """The history of alerts of this kind, of one DAG or of all."""
-    asked = {"kind": kind} | ({"dag": dag_id} if dag_id else {})
-    return f"{base_url.rstrip('/')}/alerts?{urlencode(asked)}"
+def alert_url(base_url: str, number: int) -> str:
+    """The page of an alert, where it is acknowledged."""
+    return f"{base_url.rstrip('/')}/alerts/{number}"
+
+
+def alerts_url(base_url: str, *, kind: str | None = None, dag_id: str | None = None) -> str:
+    """The history of alerts, of this kind and DAG or of all."""
+    asked = {name: value for name, value in (("kind", kind), ("dag", dag_id)) if value}
+    return f"{base_url.rstrip('/')}/alerts{f'?{urlencode(asked)}' if asked else ''}"
 
 
 def query_url(prometheus: str, promql: str) -> str:

@@ -37,7 +37,10 @@ def documents(runbooks: str = RUNBOOKS, boards: str = BOARDS) -> dict[str, str]:
 
 
 def rule_files(runbooks: str = RUNBOOKS, boards: str = BOARDS, pace: Pace = NORMAL) -> dict[str, str]:
-    """Name → content of each rule file. Alerts link to pages below `runbooks` and to boards of the Grafana `boards`."""
+    """Name → content of each rule file. Alerts link to pages below `runbooks` and to boards of the Grafana `boards`.
+
+    Where `boards` is empty there is none to link to.
+    """
 
     def rule(one: Recording | Alert) -> dict[str, Any]:
         if isinstance(one, Recording):
@@ -54,12 +57,12 @@ def rule_files(runbooks: str = RUNBOOKS, boards: str = BOARDS, pace: Pace = NORM
 
 def _annotations(alert: Alert, runbooks: str, boards: str) -> dict[str, str]:
     """What an alert tells people."""
-    return {
+    told = {
         "summary": alert.summary,
         "description": alert.description,
         "runbook_url": f"{runbooks}/{alert.name}.md",
-        "dashboard_url": f"{boards}/d/{alert.board}",
     }
+    return told | ({"dashboard_url": f"{boards}/d/{alert.board}"} if boards else {})
 
 
 def _group(group: Group, pace: Pace) -> dict[str, Any]:

@@ -14,9 +14,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import structs
 
 from alerting import samples
 from alerting.channels import Link, Message
@@ -31,6 +33,7 @@ PICTURES: Final = ROOT / "docs" / "pictures"
 IN_FULL: Final = (EventKind.TASK_FAILED, EventKind.TASK_RECOVERED, EventKind.SLA_MISSED)  # as JSON of each service
 _TO: Final = ("oncall@example.com",)
 _WEB: Final = "https://windsock.example.com"
+_SHOW: Final = "windsock alerts show 17"
 
 
 def _links(event: AlertEvent) -> Iterator[Link]:
@@ -44,13 +47,27 @@ def _links(event: AlertEvent) -> Iterator[Link]:
         yield Link("Runbook", f"{_WEB}/runbooks/WindsockTaskFailures.md")
 
 
-RENDERER: Final = Renderer(samples.tail, str, read_history=samples.history, find_links=_links)
+def _page(events: Sequence[AlertEvent]) -> str:
+    return f"{_WEB}/alerts/{events[0].number}" if len(events) == 1 else f"{_WEB}/alerts"
+
+
+RENDERER: Final = Renderer(samples.tail, str, read_history=samples.history, find_links=_links, find_page=_page)
 
 
 def messages() -> dict[str, Message]:
-    """One of each kind, and one about several events."""
-    told = {kind.value: RENDERER.render(samples.event(kind), _TO) for kind in EventKind}
-    return told | {"wave": RENDERER.render_wave(samples.wave(), _TO, "windsock alerts show 17")}
+    """One of each kind, a deadline of a task that has not started, and several events that are told together."""
+    told = {kind.value: RENDERER.render(_numbered(samples.event(kind)), _TO) for kind in EventKind}
+    told["sla_not_started"] = RENDERER.render(_numbered(samples.not_started()), _TO)
+    waves = {"wave": samples.wave(), "wave_mixed": samples.mixed_wave(), "wave_recovered": samples.good_wave()}
+    return told | {name: RENDERER.render_wave(_all_numbered(wave), _TO, _SHOW) for name, wave in waves.items()}
+
+
+def _all_numbered(events: Sequence[AlertEvent]) -> list[AlertEvent]:
+    return [_numbered(event, number) for number, event in enumerate(events, start=17)]
+
+
+def _numbered(event: AlertEvent, number: int = 17) -> AlertEvent:
+    return structs.replace(event, number=number)
 
 
 def goldens() -> dict[str, str]:
@@ -59,7 +76,7 @@ def goldens() -> dict[str, str]:
     for name, message in messages().items():
         made[f"{name}.text"] = FORMATS["text"](message)
         made[f"{name}.chat"] = FORMATS["chat"](message)
-        if name in (*IN_FULL, "wave"):
+        if name in IN_FULL or name.startswith("wave"):
             made[f"{name}.html"] = message.html
             services = set(FORMATS) - {"text", "html", "chat"}
             made |= {f"{name}.{service}.json": FORMATS[service](message) for service in services}
@@ -86,8 +103,18 @@ def _shown(name: str, message: Message) -> Mapping[str, tuple[str, int, int, boo
             return {"chat-recovered.png": (chat, 1_180, 1_060, False)}
         case "sla_missed":
             return {"mail-sla-missed.png": (mail, 760, 660, False)}
+        case "sla_not_started":
+            return {"mail-sla-not-started.png": (mail, 760, 640, False)}
+        case "wave_recovered":
+            return {"mail-digest-recovered.png": (mail, 760, 300, False)}
+        case "wave_mixed":
+            return {
+                "mail-digest-mixed.png": (mail, 760, 390, False),
+                "mail-digest-mixed-dark.png": (mail, 760, 390, True),
+                "mail-digest-mixed-phone.png": (mail, 360, 520, False),
+            }
         case "wave":
-            return {"mail-digest.png": (mail, 760, 380, False), "chat-digest.png": (chat, 1_180, 660, False)}
+            return {"mail-digest.png": (mail, 760, 480, False), "chat-digest.png": (chat, 1_180, 660, False)}
         case _:
             return {}
 

@@ -54,6 +54,7 @@ class Section:
     title: str
     lines: tuple[str, ...]
     url: str = ""  # the page of what is told first; none where there are very many
+    acknowledge: tuple[str, ...] = ()  # for each line the page where that is done, or nothing; as with url
 
 
 def fitting(sections: Iterable[Section], lines: int) -> Iterator[Section]:
@@ -155,7 +156,9 @@ _TONES: Final[Mapping[Severity, str]] = {
     "info": "175cd3",
 }
 # What the title and the sentence say already, and what nobody asks for first.
-_LESS_ASKED: Final = {"DAG", "Task", "Attempt", "Started", "Logical date", "Operator", "Pool", "Owner", "Tags"}
+_LESS_ASKED: Final = frozenset(
+    {"DAG", "Task", "Attempt", "Started", "Run started", "Logical date", "Operator", "Pool", "Owner", "Tags"}
+)
 
 
 def tone(severity: Severity, *, resolved: bool) -> str:

@@ -52,13 +52,17 @@ _TASKS: Final[Select[Any]] = (
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """A deadline that was missed. `completed_at` where it was done meanwhile, too late."""
+    """A deadline that was missed. `completed_at` where it was done meanwhile, too late.
+
+    `started_at` is the first start of its task, or of the run.
+    """
 
     id: int
     task_id: str
     position: int
     due_at: datetime
     completed_at: datetime | None
+    started_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +139,26 @@ def _locked(tx: Tx, statement: Select[Any]) -> Select[Any]:
 
 
 def _waves(tx: Tx, graphs: Graphs, rows: Sequence[Row[Any]]) -> list[Wave]:
-    by_run: dict[int, list[Missed]] = defaultdict(list)
+    by_run: dict[int, list[Row[Any]]] = defaultdict(list)
     for row in rows:
-        by_run[row.run_pk].append(Missed(row.id, row.task_id, row.position, row.due_at, row.completed_at))
+        by_run[row.run_pk].append(row)
     if not by_run:
         return []
     ids = {"ids": sorted(by_run)}
     instances: dict[int, dict[str, Row[Any]]] = defaultdict(dict)
+    started: dict[int, dict[str, datetime]] = defaultdict(dict)
     for row in tx.connection.execute(_TASKS, ids):
         instances[row.run_pk][row.task_id] = row
+        if row.start_date is not None:
+            started[row.run_pk][row.task_id] = min(row.start_date, started[row.run_pk].get(row.task_id, row.start_date))
     waves = []
     for row in tx.connection.execute(_RUNS, ids):
-        run, missed = facts_of(row), tuple(by_run[row.id])
+        run = facts_of(row)
+        starts = {THE_RUN: run.start_date, **started[run.id]}
+        missed = tuple(
+            Missed(one.id, one.task_id, one.position, one.due_at, one.completed_at, starts.get(one.task_id))
+            for one in by_run[run.id]
+        )
         graph = _graph(tx, graphs, run)
         late = [one.task_id for one in missed if one.completed_at is None]
         blockers = _blockers(graph, late, instances[run.id]) if graph else ()

@@ -45,14 +45,15 @@ def announce(tx: Tx, waves: Sequence[Wave], base_url: str) -> int:
 def event(wave: Wave, base_url: str, now: datetime) -> AlertEvent:
     """One event, whatever the number of tasks: it names them and what they wait for."""
     run, names = wave.run, _tasks(wave)
+    alone = names[0] if len(names) == len(wave.missed) == 1 else None
     event = AlertEvent(
         kind=EventKind.SLA_MISSED,
         occurred_at=now,
         dag_id=run.dag_id,
         run_id=run.run_id,
-        task_id=names[0] if len(names) == len(wave.missed) == 1 else None,
+        task_id=alone,
         logical_date=run.logical_date,
-        started_at=run.start_date,
+        started_at=wave.missed[0].started_at if alone else run.start_date,
         due_at=min(one.due_at for one in wave.missed),
         summary=summary(wave),
         error=_why(wave.blockers),
@@ -101,7 +102,18 @@ def summary(wave: Wave) -> str:
         case RunState.FAILED:
             return f"{told} The run has failed."
         case _:
-            return told
+            return f"{told}{_unstarted(wave)}"
+
+
+def _unstarted(wave: Wave) -> str:
+    """Which of the tasks that are not done nobody has seen begin."""
+    waiting = [one for one in wave.missed if one.task_id != THE_RUN and not one.completed_at and not one.started_at]
+    names = [one.task_id for one in waiting]
+    if not names:
+        return ""
+    if len(names) == len(wave.missed):
+        return " It has not started." if len(names) == 1 else " None of them has started."
+    return f" {_listed(names)} {'has' if len(names) == 1 else 'have'} not started."
 
 
 def _subject(wave: Wave) -> str:

@@ -54,6 +54,7 @@ def renderer(settings: Settings, store: Store, redact: Callable[[str], str]) -> 
         templates=Templates(settings.alerting.templates_folder, redact),
         read_history=partial(_history, store),
         find_links=partial(further_links, settings),
+        find_page=partial(alert_page, settings),
     )
 
 
@@ -81,7 +82,8 @@ def _history(store: Store, event: AlertEvent) -> Sequence[Sample]:
 def further_links(settings: Settings, event: AlertEvent) -> Iterator[Link]:
     """The run, its board at the time of the event, and what to do; of an alert of Prometheus, our pages about it."""
     if is_of_prometheus(event):
-        yield Link("Open Windsock", links.alerts_url(settings.webserver.url, event.kind.value, event.dag_id))
+        history = links.alerts_url(settings.webserver.url, kind=event.kind.value, dag_id=event.dag_id)
+        yield Link("Open Windsock", history)
     if event.task_id and event.dag_id and event.run_id:
         yield Link("Run", links.run_url(settings.webserver.url, event.dag_id, event.run_id))
     if _has_grafana(settings):
@@ -91,8 +93,21 @@ def further_links(settings: Settings, event: AlertEvent) -> Iterator[Link]:
         yield Link("Runbook", f"{base}/{RUNBOOKS[event.kind]}.md")
 
 
+def alert_page(settings: Settings, events: Sequence[AlertEvent]) -> str:
+    """Where these are acknowledged: the page of the one alert, or the list of several; nothing for a sample."""
+    if any(event.number is None for event in events):
+        return ""
+    if len(events) == 1:
+        return links.alert_url(settings.webserver.url, events[0].number or 0)
+    dags = {event.dag_id for event in events}
+    return links.alerts_url(settings.webserver.url, dag_id=dags.pop() if len(dags) == 1 else None)
+
+
 def _has_grafana(settings: Settings) -> bool:
-    """Whether there is one to link to: the settings name it, or `windsock up` has started one here."""
+    """Whether there is one to link to: the settings name it, or `windsock up` runs one that is installed here.
+
+    Its folder alone shows nothing, for `windsock up` makes it in any case: Grafana's database is in it once it has run.
+    """
     named = settings.prometheus.board_base or settings.grafana.url or settings.grafana.token
     return bool(named) or was_started(settings.home, "grafana")
 

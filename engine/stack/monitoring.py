@@ -123,8 +123,11 @@ def runbooks(settings: Settings) -> str:
 
 
 def boards(settings: Settings) -> str:
-    """Where alerts link to for boards."""
-    return settings.prometheus.board_base.rstrip("/") or settings.grafana.address
+    """Where alerts link to for boards; empty where there is no Grafana, neither named nor installed here."""
+    own = settings.grafana
+    if settings.prometheus.board_base:
+        return settings.prometheus.board_base.rstrip("/")
+    return own.address if own.url or own.token or grafana(settings).argv else ""
 
 
 def write_configurations(settings: Settings) -> None:

@@ -76,6 +76,7 @@ def run(request: Request) -> Response:
     shown: dict[str, Any] = {"run": facts, "tasks": tasks, "counts": counts, "state": state, "waits": waits}
     shown |= {"promised": promised[:_PROMISED_SHOWN], "promised_more": max(0, len(promised) - _PROMISED_SHOWN)}
     shown["callbacks"] = called
+    shown["tried"] = {task.task_id: task for task in tasks.entries if task.try_number}
     refresh = _REFRESH_SECONDS if _is_moving(facts.state) else 0
     return render(request, "run.html", view, refresh=refresh, **shown)
 

@@ -461,8 +461,9 @@ receivers: {{ops: {ops}, lead: {lead}}}
 route: {{receiver: ops, routes: [{{matchers: event=task_retry}}, {{matchers: event=task_failed, receiver: lead}}]}}
 """
         plan = Plan(routing=read(text, Path("alerting.yml"), {}))
-        recorded(engine, plan, NOW, an_event(1, kind=EventKind.TASK_RETRY), an_event(1, try_number=2))
-        delivered(engine, plan, NOW)
+        for told in (an_event(1, kind=EventKind.TASK_RETRY), an_event(1, try_number=2)):
+            recorded(engine, plan, NOW, told)
+            delivered(engine, plan, NOW)
         assert recorded(engine, plan, NOW, recovery(an_event, try_number=3)).suppressed == ()
         (end,) = delivered(engine, plan, NOW)
         assert end.receiver == ("lead" if unwanted == "ops" else "ops")

@@ -253,6 +253,45 @@ def test_a_task_that_never_started_misses_its_deadline_too(turned: Turned) -> No
     assert event.missed == ("load",)
     assert event.blocking == ()
     assert event.summary == ("load was not done by 2026-03-02 07:00:00 UTC. The run has not started yet: it is queued.")
+    assert event.started_at is None
+
+
+def test_of_a_run_under_way_a_task_that_has_not_started_says_so(turned: Turned) -> None:
+    etl(turned)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.begin()
+    turned.tell_at(BEGIN + 60 * MINUTE)
+    turned.tell_at(BEGIN + 120 * MINUTE)
+    task, run = turned.events()
+    assert (task.task_id, task.started_at) == ("load", None)
+    assert task.summary == "load was not done by 2026-03-02 07:00:00 UTC. It has not started."
+    assert (run.task_id, run.started_at) == (None, BEGIN)
+    assert run.summary == "The run was not done by 2026-03-02 08:00:00 UTC."
+
+
+def test_a_task_that_has_started_says_when_and_the_others_of_its_wave_that_they_have_not(turned: Turned) -> None:
+    names = ("a", "b", "c")
+    tasks = (*(bash(name, sla_seconds=60.0) for name in names[:2]), bash("c", "a", sla_seconds=60.0))
+    turned.dag("dag", *tasks, schedule=HOURLY)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.begin()
+    turned.tell_at(BEGIN + MINUTE)
+    (event,) = turned.events()
+    assert event.missed == names
+    assert event.started_at == BEGIN
+    assert event.summary == "a, b and c were not done by 2026-03-02 06:01:00 UTC. c has not started."
+
+
+def test_none_of_several_tasks_may_have_started(turned: Turned) -> None:
+    turned.dag("dag", bash("a"), *(bash(name, "a", sla_seconds=60.0) for name in ("b", "c")), schedule=HOURLY)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.begin()
+    turned.tell_at(BEGIN + MINUTE)
+    (event,) = turned.events()
+    assert event.summary == "b and c were not done by 2026-03-02 06:01:00 UTC. None of them has started."
 
 
 def test_a_miss_is_told_once_with_what_holds_it_up(turned: Turned) -> None:
@@ -290,7 +329,8 @@ def test_deadlines_of_a_run_that_fall_due_together_are_one_event(turned: Turned)
         ("run", ("later",), "later"),
         ("other", ("later",), "later"),
     ]
-    assert turned.events()[0].summary == "The run and t0, t1, t2 and 2 more were not done by 2026-03-02 06:01:00 UTC."
+    said = "The run and t0, t1, t2 and 2 more were not done by 2026-03-02 06:01:00 UTC."
+    assert turned.events()[0].summary == f"{said} t0, t1, t2 and 2 more have not started."
 
 
 def test_a_miss_is_told_also_where_the_version_of_the_dag_is_gone(turned: Turned) -> None:
@@ -302,7 +342,7 @@ def test_a_miss_is_told_also_where_the_version_of_the_dag_is_gone(turned: Turned
     assert turned.tell_at(BEGIN + 60 * MINUTE) == 1
     (event,) = turned.events()
     assert (event.dag_id, event.run_id, event.missed, event.emails) == ("dag", "run", ("load",), ())
-    assert event.summary == "load was not done by 2026-03-02 07:00:00 UTC."
+    assert event.summary == "load was not done by 2026-03-02 07:00:00 UTC. It has not started."
     assert turned.callbacks() == []
 
 

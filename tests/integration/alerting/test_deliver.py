@@ -174,6 +174,26 @@ def test_a_receiver_that_asks_for_time_gets_it(outbox_engine: Engine, failure: F
 
 
 @pytest.mark.usefixtures("impatient")
+def test_after_an_outage_a_retry_whose_attempt_has_ended_is_not_told(
+    outbox_engine: Engine, failure: Failing, impatient: None
+) -> None:
+    back = threading.Event()
+    away = Retry(Failure.UNREACHABLE, "no route", channel_down=True)
+    receiver = Scripted(*[lambda: Delivered() if back.is_set() else away] * 1_000, name="email")
+    with running(outbox_engine, receiver) as world:
+        world.record(failure(1, kind=EventKind.TASK_RETRY, try_number=1, max_tries=2))
+        wait_until(lambda: receiver.sent != [], "the first try, which fails")
+        told = failure(1, try_number=2, max_tries=2)
+        world.record(told)
+        wait_until(lambda: "suppressed" in states_of(outbox_engine), "the retry to be set aside")
+        back.set()
+        world.until(suppressed=1, delivered=1)
+    assert receiver.sent[-1][0] == told.dedup_key
+    (overtaken,) = [entry for entry in history(outbox_engine) if entry.state == "suppressed"]
+    assert overtaken.error == "overtaken: attempt 2 failed before this was sent"
+    assert world.meter.counts["alerts.suppressed,reason=overtaken"] == 1
+
+
 def test_a_message_that_is_refused_for_now_does_not_hold_up_the_next(outbox_engine: Engine, failure: Failing) -> None:
     receiver = Scripted(Retry(Failure.BUSY, "451 greylisted", after_seconds=3600))
     with running(outbox_engine, receiver) as world:
@@ -215,7 +235,7 @@ def test_a_retry_that_comes_too_late_is_given_up_and_not_sent(outbox_engine: Eng
         world.record(failure(emails=()))
         world.until(dead=1)
     assert len(receiver.sent) == 1
-    assert (history(outbox_engine)[0].error or "").startswith("given up after 1 attempts")
+    assert (history(outbox_engine)[0].error or "").startswith("given up after 1 attempt;")
 
 
 def test_mail_waits_with_the_remedy_while_it_is_off_and_is_sent_once_it_is_on(

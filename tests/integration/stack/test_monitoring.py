@@ -88,15 +88,31 @@ def test_what_is_deployed_besides_is_scraped(tmp_path: Path, promtool: Path) -> 
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("base", "expected"),
-    [("", "http://localhost:13000"), ("https://grafana.example/", "https://grafana.example")],
-)
-def test_alerts_link_to_their_board(tmp_path: Path, base: str, expected: str) -> None:
-    made = load({"WINDSOCK__GRAFANA__PORT": "13000", "WINDSOCK__PROMETHEUS__BOARD_BASE": base}, tmp_path)
+def rules_of(tmp_path: Path, **named: str) -> str:
+    made = load({"WINDSOCK__GRAFANA__PORT": "13000", **named}, tmp_path)
     write_configurations(made)
-    rules = (configuration(made, "prometheus").with_name("rules") / "services.yml").read_text()
-    assert f"dashboard_url: {expected}/d/windsock-scheduler\n" in rules
+    return (configuration(made, "prometheus").with_name("rules") / "services.yml").read_text()
+
+
+@pytest.mark.parametrize("setting", ["WINDSOCK__PROMETHEUS__BOARD_BASE", "WINDSOCK__GRAFANA__URL"])
+def test_alerts_link_to_their_board_where_the_settings_name_a_grafana(tmp_path: Path, setting: str) -> None:
+    rules = rules_of(tmp_path, **{setting: "https://grafana.example"})
+    assert "dashboard_url: https://grafana.example/d/windsock-scheduler\n" in rules
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_alerts_link_to_a_board_here_only_where_grafana_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    program = tmp_path / "grafana" / "bin" / "grafana-server"
+    for path in (program, tmp_path / "grafana" / "conf" / "defaults.ini") if installed else ():
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    rules = rules_of(tmp_path)
+    assert ("dashboard_url: http://localhost:13000/d/windsock-scheduler\n" in rules) == installed
+    assert ("dashboard_url" in rules) == installed
 
 
 def test_grafana_gets_prometheus_as_its_data_source(settings: Settings) -> None:

@@ -257,6 +257,17 @@ def test_whoever_looks_after_an_alert_says_so_once(browser: Browser, look: Look,
     assert browser.submit("/alerts/ack", event="all").status_code == 400
 
 
+def test_following_the_link_of_a_message_acknowledges_nothing(browser: Browser, look: Look, tell: Tell) -> None:
+    """Scanners of mail follow every link, with whatever they add to it."""
+    tell("clean", "delivered")
+    for address in ("/alerts/1", "/alerts/1?ack=1", "/alerts/ack?event=1", "/alerts/ack"):
+        browser.get(address)
+        browser.head(address)
+    shown = look("/alerts/1")
+    assert 'action="/alerts/ack"' in shown
+    assert "Acknowledge: http://localhost:8080/alerts/1" in shown  # as the message has it
+
+
 # --- Silences ---------------------------------------------------------------------------------------------------------
 
 

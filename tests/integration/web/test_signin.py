@@ -149,6 +149,19 @@ def test_the_page_one_wanted_is_kept_through_signing_in(stranger: Browser, passw
     assert found[1] == "/dags/a%20b?before=3&amp;x=%22"
 
 
+def test_the_link_of_a_message_leads_through_signing_in_to_its_alert(stranger: Browser, password: str) -> None:
+    location = stranger.get("/alerts/17").headers["location"]
+    found = re.search(r'name="next" value="([^"]*)"', stranger.get(location).text)
+    assert found
+    assert sign_in(stranger, password, next=found[1]).headers["location"] == "/alerts/17"
+
+
+def test_a_message_read_in_a_web_mail_leads_to_its_alert_too(stranger: Browser) -> None:
+    """The first request comes from another site, without the cookie: the page asks for the same once more."""
+    page = stranger.get("/alerts/17", headers={"sec-fetch-site": "cross-site"}).text
+    assert '<meta http-equiv="refresh" content="0; url=/alerts/17">' in page
+
+
 def test_guessing_is_throttled_and_told_how_long(stranger: Browser, password: str, clock: Clock) -> None:
     statuses = [sign_in(stranger, "guess").status_code for _ in range(FREE_TRIES + 1)]
     assert statuses == [401] * FREE_TRIES + [429]

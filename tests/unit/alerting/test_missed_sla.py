@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from alerting.channels import Message
 from alerting.digest import sections
 from alerting.events import AlertEvent
@@ -52,6 +54,24 @@ def test_a_chat_message_names_them_too() -> None:
     chat = render(MISSED).chat
     assert "Missed: load, publish" in chat
     assert "Blocked by: extract" in chat
+
+
+@pytest.mark.parametrize(
+    ("task", "started", "told"),
+    [
+        ("load", None, ("Started", "Not started")),
+        (None, None, ("Started", "Not started")),
+        ("load", DUE, ("Started", "2026-11-23")),
+        (None, DUE, ("Run started", "2026-11-23")),
+    ],
+)
+def test_the_start_is_that_of_the_task_and_may_be_none(
+    task: str | None, started: datetime | None, told: tuple[str, str]
+) -> None:
+    changes = {"task_id": task, "started_at": started, "kind": EventKind.SLA_MISSED}
+    message = render(AlertEvent(**{**_fields(MISSED), **changes}))
+    starts = [(fact.label, fact.value[:11].strip()) for fact in message.facts if "tarted" in fact.label]
+    assert starts == [(told[0], told[1])]
 
 
 def test_of_very_many_tasks_some_are_named_and_the_rest_is_counted() -> None:

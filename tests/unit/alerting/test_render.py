@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from alerting import samples
 from alerting.channels import Link, Message, Section, fitting
 from alerting.events import AlertEvent
-from alerting.kinds import EventKind
+from alerting.kinds import KINDS, EventKind
 from alerting.render import CHAT_ERROR_LIMIT, CHAT_LOG_LIMIT, Renderer
 
 WHEN = datetime(2026, 11, 23, 2, 14, 7, tzinfo=UTC)
@@ -265,3 +265,88 @@ def test_a_trouble_that_was_over_before_it_was_told_says_so() -> None:
     assert "takes 4.2 s That is over since 2026-11-23 02:14:07 UTC." in message.text
     wave = Renderer(tail, str).render_wave((firing, FULL), (), "windsock alerts show 1")
     assert "alert: WindsockSchedulerLoopSlow (over since 2026-11-23 02:14:07 UTC)" in wave.text
+
+
+def with_pages(event: AlertEvent, **changes: Any) -> Message:
+    return Renderer(tail, str, find_page=a_page, **changes).render(event)
+
+
+def a_page(events: Sequence[AlertEvent]) -> str:
+    return f"https://w.example.com/alerts/{events[0].number if len(events) == 1 else ''}"
+
+
+@pytest.mark.parametrize("kind", EventKind)
+def test_a_trouble_leads_to_the_page_where_it_is_acknowledged_and_nothing_else_does(kind: EventKind) -> None:
+    message = with_pages(changed(kind=kind, number=7))
+    pages = [link.url for link in message.links if link.label == "Acknowledge"]
+    assert pages == (["https://w.example.com/alerts/7"] if KINDS[kind].trouble else [])
+    for text in (message.text, message.html, message.chat):
+        assert ("/alerts/7" in text) == KINDS[kind].trouble
+
+
+@pytest.mark.parametrize("kind", EventKind)
+def test_no_message_has_two_links_to_the_same_page(kind: EventKind) -> None:
+    def further(event: AlertEvent) -> list[Link]:
+        return [
+            Link("Run", event.url or ""),
+            Link("Board", "https://g.example.com/d/x"),
+            Link("Dashboard", event.url or ""),
+        ]
+
+    labels = (("runbook_url", "https://w.example.com/alerts/7"),)
+    message = with_pages(changed(kind=kind, number=7, labels=labels), find_links=further)
+    urls = [link.url for link in message.links]
+    assert len(urls) == len(set(urls))
+    assert message.links[0].url == FULL.url
+
+
+def wave(*kinds: EventKind) -> Message:
+    events = [changed(kind=kind, number=number, task_id=f"t{number}") for number, kind in enumerate(kinds)]
+    return Renderer(tail, str, find_page=a_page).render_wave(events, (), "windsock alerts show 1")
+
+
+RED, ORANGE, BLUE, GREEN = "b42318", "b54708", "175cd3", "067647"
+FAILED, RETRY, RECOVERED = EventKind.TASK_FAILED, EventKind.TASK_RETRY, EventKind.TASK_RECOVERED
+RESOLVED, UP, RUN_UP = EventKind.PROMETHEUS_RESOLVED, EventKind.COMPONENT_UP, EventKind.RUN_RECOVERED
+
+
+@pytest.mark.parametrize(
+    ("kinds", "title", "tone"),
+    [
+        ((FAILED, FAILED), "2 failures", RED),
+        ((RECOVERED, RECOVERED, RUN_UP), "3 recovered", GREEN),
+        ((RESOLVED, RESOLVED), "2 resolved", GREEN),
+        ((UP, UP), "2 up again", GREEN),
+        ((EventKind.DAG_REPAIRED, EventKind.DAG_REPAIRED), "2 repaired", GREEN),
+        ((UP, RECOVERED), "2 recovered", GREEN),
+        ((RECOVERED, FAILED), "1 failure, 1 recovered", RED),
+        ((RESOLVED, RESOLVED, EventKind.RUN_OVERDUE), "1 failure, 2 resolved", ORANGE),
+        ((RETRY, RETRY, RECOVERED), "2 alerts, 1 recovered", ORANGE),
+        ((RETRY, FAILED), "1 failure, 1 other alert", RED),
+        ((EventKind.NOTIFIED, RECOVERED), "1 alert, 1 recovered", BLUE),
+    ],
+)
+def test_a_message_about_several_says_of_what_sort_they_are_and_has_their_colour(
+    kinds: tuple[EventKind, ...], title: str, tone: str
+) -> None:
+    message = wave(*kinds)
+    assert message.subject == f"{title}: daily_report"
+    assert message.tone == tone
+    assert f"background-color:#{tone}" in message.html
+    assert message.resolved == (tone == GREEN)
+
+
+def test_what_is_over_stands_behind_the_trouble() -> None:
+    (section,) = wave(RECOVERED, FAILED, EventKind.RUN_FAILED).sections
+    assert [line.split(" t")[0] for line in section.lines] == ["run failed", "failed", "recovered"]
+
+
+def test_several_troubles_have_each_its_page_and_one_has_a_button() -> None:
+    several = wave(FAILED, FAILED, RECOVERED)
+    assert [(link.label, link.url) for link in several.links] == [("Open the alerts", "https://w.example.com/alerts/")]
+    assert several.html.count(">Acknowledge</a>") == 2
+    one = wave(RECOVERED, FAILED)
+    assert [(link.label, link.url) for link in one.links] == [("Acknowledge", "https://w.example.com/alerts/1")]
+    assert one.html.count("https://w.example.com/alerts/1") == 1
+    assert one.chat.endswith("\nhttps://w.example.com/alerts/1")
+    assert wave(RECOVERED, UP).links == ()

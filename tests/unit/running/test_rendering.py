@@ -10,6 +10,7 @@ import pytest
 from msgspec import structs
 
 from alerting import samples
+from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from dashboards.links import Uid
 from engine.config import load
@@ -51,6 +52,18 @@ def test_a_board_is_linked_to_only_where_there_is_a_grafana(tmp_path: Path, ther
     base = Prometheus(board_base="https://b.example.com" if there == "board_base" else "")
     found = links(tmp_path, grafana=grafana, prometheus=base)
     assert ("Board" in found) == (there not in ("nothing", "not installed"))
+
+
+def test_alerts_lead_to_where_they_are_acknowledged(tmp_path: Path) -> None:
+    def page(*events: AlertEvent) -> str:
+        return rendering.alert_page(load({}, tmp_path), events)
+
+    first, second = (structs.replace(FAILED, number=number) for number in (7, 8))
+    elsewhere = structs.replace(samples.event(EventKind.COMPONENT_DOWN), number=9)
+    assert page(first) == "http://localhost:8080/alerts/7"
+    assert page(first, second) == "http://localhost:8080/alerts?dag=daily_report"
+    assert page(first, elsewhere) == "http://localhost:8080/alerts"
+    assert page(FAILED) == ""  # it is in no history
 
 
 def test_the_board_shows_the_time_from_before_the_attempt_to_after_it(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""A retry that was announced and is over: nobody is told that an attempt will follow which has ended meanwhile.
+
+A message waits where its receiver is away, or in a group. When the next attempt has ended by then, what it says is
+false, and it would come after the news of that end. So whoever is about to send it, or forms a wave with it, looks
+whether the task's episode has gone on, and suppresses it with what has happened since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, Select, select, update
+
+from alerting.database import BATCH
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
+from alerting.routes import Suppressed, SuppressedBy
+from alerting.tables import alert_delivery, alert_event
+
+MOST_SWEPT: Final = 500  # deliveries in one statement
+_d, _e = alert_delivery.c, alert_event.c
+_later: Final = alert_event.alias("later")
+_l = _later.c
+_ENDED: Final = {
+    EventKind.TASK_FAILED.value: "failed",
+    EventKind.TASK_RETRY.value: "failed",
+    EventKind.TASK_RECOVERED.value: "succeeded",
+}
+
+
+def may_be(events: Iterable[AlertEvent | None]) -> bool:
+    """Whether any of these announces an attempt; asked before a statement is spent on it."""
+    return any(event is not None and event.kind is EventKind.TASK_RETRY for event in events)
+
+
+def reasons(connection: Connection, delivery_ids: Sequence[int]) -> dict[int, Suppressed]:
+    """Those of these deliveries that announce an attempt which has ended, each with its reason."""
+    found: dict[int, Suppressed] = {}
+    for start in range(0, len(delivery_ids), BATCH):
+        part = _overtaken().where(_d.id.in_(delivery_ids[start : start + BATCH]))
+        found |= {row.id: _reason(row) for row in connection.execute(part)}
+    return found
+
+
+def due(connection: Connection, now: datetime, channels: Sequence[str]) -> dict[int, Suppressed]:
+    """The same of what these channels could be given now, and of no wave, MOST_SWEPT at most; locks them.
+
+    What another deliverer has locked is passed over.
+    """
+    free = (_d.channel.in_(channels), _d.due_at <= now, _d.state == "pending", _d.wave.is_(None))
+    found = {row.id: _reason(row) for row in connection.execute(_overtaken().where(*free).limit(MOST_SWEPT))}
+    if not found:
+        return {}
+    locked = select(_d.id).where(_d.id.in_(sorted(found)), *free).order_by(_d.id).with_for_update(skip_locked=True)
+    return {delivery_id: found[delivery_id] for delivery_id in connection.execute(locked).scalars()}
+
+
+def suppress(connection: Connection, found: dict[int, Suppressed]) -> None:
+    """Writes down that these are not told. They leave the message that they were part of."""
+    by_reason: dict[Suppressed, list[int]] = {}
+    for delivery_id, why in sorted(found.items()):
+        by_reason.setdefault(why, []).append(delivery_id)
+    for why, ids in by_reason.items():
+        values: dict[str, Any] = {"state": "suppressed", "due_at": None, "token": None, "wave": None}
+        values |= {"error": why.reason, "held_by": why.by.value}
+        for start in range(0, len(ids), BATCH):
+            part = _d.id.in_(ids[start : start + BATCH])
+            connection.execute(update(alert_delivery).where(part).values(values))
+
+
+def _overtaken() -> Select[Any]:
+    """With the last that is known of each one's episode: of several rows the last one counts."""
+    return (
+        select(_d.id, _l.kind, _l.try_number)
+        .join(alert_event, _e.id == _d.event_id)
+        .join(_later, (_l.episode_key == _e.episode_key) & (_l.id > _e.id))
+        .where(_e.kind == EventKind.TASK_RETRY.value, _l.kind.in_(sorted(_ENDED)))
+        .order_by(_d.id, _l.id)
+    )
+
+
+def _reason(row: Row[Any]) -> Suppressed:
+    who = "the task" if row.try_number is None else f"attempt {row.try_number}"
+    return Suppressed(f"overtaken: {who} {_ENDED[row.kind]} before this was sent", SuppressedBy.OVERTAKEN)

@@ -1,0 +1,143 @@
+"""A retry whose attempt has ended before it could be told: it is not told late, on every database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+
+from alerting import groups, outbox
+from alerting.config import read
+from alerting.events import AlertEvent
+from alerting.groups import Wave
+from alerting.kinds import EventKind
+from alerting.outbox import Lease
+from alerting.routes import Plan, SuppressedBy
+from alerting.tables import alert_delivery
+from tests.contract.alerting.conftest import NOW
+
+EventMaker = Callable[..., AlertEvent]
+MINUTE = timedelta(minutes=1)
+LATER = NOW + MINUTE
+GROUPED = """
+receivers: {ops: {email: ops@example.org}}
+route: {receiver: ops, group_by: [run], group_wait: 30s, group_interval: 5m}
+"""
+
+
+def told(engine: Engine, *events: AlertEvent, plan: Plan | None = None) -> outbox.Routed:
+    with engine.begin() as connection:
+        outbox.record(connection, events)
+        return outbox.route(connection, NOW, plan or Plan(), limit=5_000)
+
+
+def leased(engine: Engine, limit: int = 10, set_aside: list[int] | None = None) -> list[Lease]:
+    with engine.begin() as connection:
+        return outbox.lease(connection, LATER, MINUTE, limit, ["email"], set_aside=set_aside)
+
+
+def tasks_of(lease: Lease) -> list[tuple[str, str | None]]:
+    return [(event.kind.value, event.task_id) for event in (lease.event, *lease.others) if event is not None]
+
+
+def rows(engine: Engine) -> list[Any]:
+    with engine.begin() as connection:
+        return list(connection.execute(select(alert_delivery).order_by(alert_delivery.c.id)))
+
+
+@pytest.fixture
+def a_retry(an_event: EventMaker) -> AlertEvent:
+    return an_event(1, kind=EventKind.TASK_RETRY, try_number=1, max_tries=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "attempt", "reason"),
+    [
+        (EventKind.TASK_FAILED, 3, "overtaken: attempt 3 failed before this was sent"),
+        (EventKind.TASK_RETRY, 2, "overtaken: attempt 2 failed before this was sent"),
+        (EventKind.TASK_RECOVERED, 2, "overtaken: attempt 2 succeeded before this was sent"),
+        (EventKind.TASK_RECOVERED, None, "overtaken: the task succeeded before this was sent"),
+    ],
+)
+def test_a_retry_is_suppressed_where_the_next_attempt_has_ended(
+    engine: Engine, an_event: EventMaker, a_retry: AlertEvent, kind: EventKind, attempt: int | None, reason: str
+) -> None:
+    told(engine, a_retry)
+    told(engine, an_event(1, kind=kind, try_number=attempt, max_tries=3))
+    late: list[int] = []
+    (lease,) = leased(engine, set_aside=late)
+    assert tasks_of(lease) == [(kind.value, "t1")]
+    first = rows(engine)[0]
+    assert (first.state, first.error, first.held_by) == ("suppressed", reason, SuppressedBy.OVERTAKEN)
+    assert late == [first.id]
+    with engine.begin() as connection:
+        assert [entry.error for entry in outbox.message_of(connection, first.id)] == [reason]
+
+
+@pytest.mark.parametrize("change", [{"task_id": "t2"}, {"map_index": 3}, {"run_id": "r2"}, {"dag_id": "other"}])
+def test_a_retry_is_told_whatever_becomes_of_other_tasks(
+    engine: Engine, an_event: EventMaker, a_retry: AlertEvent, change: dict[str, Any]
+) -> None:
+    told(engine, a_retry)
+    told(engine, an_event(1, try_number=3, **change))
+    assert [tasks_of(lease)[0][0] for lease in leased(engine)] == ["task_retry", "task_failed"]
+
+
+def test_a_retry_that_was_tried_and_waits_for_another_try_is_suppressed_too(
+    engine: Engine, an_event: EventMaker, a_retry: AlertEvent
+) -> None:
+    told(engine, a_retry)
+    (lease,) = leased(engine)
+    with engine.begin() as connection:
+        assert outbox.retry(connection, lease, LATER, "refused")
+    told(engine, an_event(1, try_number=3))
+    assert [tasks_of(lease) for lease in leased(engine)] == [[("task_failed", "t1")]]
+    assert [row.state for row in rows(engine)] == ["suppressed", "sending"]
+
+
+def test_after_an_outage_all_that_was_overtaken_is_set_aside_at_once(engine: Engine, an_event: EventMaker) -> None:
+    told(engine, *(an_event(n, kind=EventKind.TASK_RETRY, try_number=1) for n in range(600)))
+    told(engine, *(an_event(n, try_number=2) for n in range(600)), an_event(700, kind=EventKind.TASK_RETRY))
+    late: list[int] = []
+    assert len(leased(engine, limit=3, set_aside=late)) == 3
+    assert len(late) > 500
+    everything = [*leased(engine, limit=1000, set_aside=late)]
+    assert len(everything) == 598
+    assert len(late) == len(set(late)) == 600
+    assert tasks_of(everything[-1]) == [("task_retry", "t700")]
+
+
+def test_a_group_tells_the_failure_and_not_the_retry_before_it(engine: Engine, an_event: EventMaker) -> None:
+    plan = Plan(routing=read(GROUPED, Path("alerting.yml"), {}))
+    told(engine, *(an_event(n, kind=EventKind.TASK_RETRY, try_number=1) for n in (1, 2)), plan=plan)
+    told(engine, an_event(1, try_number=2), plan=plan)
+    with engine.begin() as connection:
+        assert groups.flush(connection, LATER, plan) == Wave(("email",), overtaken=1)
+    (lease,) = leased(engine)
+    assert tasks_of(lease) == [("task_retry", "t2"), ("task_failed", "t1")]
+
+
+@pytest.mark.parametrize(
+    ("overtaken", "left"),
+    [((1,), ["t2", "t3"]), ((2,), ["t1", "t3"]), ((1, 2), ["t3"]), ((1, 2, 3), [])],
+)
+def test_a_message_about_several_goes_on_with_what_is_still_true(
+    engine: Engine, an_event: EventMaker, overtaken: tuple[int, ...], left: list[str]
+) -> None:
+    """The wave was formed while its receiver was away; the row that carries it may be the one that is overtaken."""
+    plan = Plan(routing=read(GROUPED, Path("alerting.yml"), {}))
+    told(engine, *(an_event(n, kind=EventKind.TASK_RETRY, try_number=1) for n in (1, 2, 3)), plan=plan)
+    with engine.begin() as connection:
+        groups.flush(connection, LATER, plan)
+    told(engine, *(an_event(n, try_number=2, emails=()) for n in overtaken))
+    leases = leased(engine)
+    assert [task for lease in leases for _, task in tasks_of(lease)] == left
+    for lease in leases:
+        with engine.begin() as connection:
+            assert outbox.confirm(connection, lease, LATER)
+    states = [row.state for row in rows(engine) if row.channel]
+    assert (states.count("delivered"), states.count("suppressed")) == (len(left), len(overtaken))
