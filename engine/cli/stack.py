@@ -197,10 +197,10 @@ def _warn(settings: Settings) -> None:
 
 
 def _tell_undelivered(settings: Settings) -> None:
-    """A line each for alerts and logs that wait for longer than it should take, and for alerts that were given up."""
+    """A line each for what waits for longer than it should take, for what was given up, and for what is silenced."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from engine.cli.queries import undelivered, unshipped_logs
+    from engine.cli.queries import silenced, undelivered, unshipped_logs
     from engine.metastore.errors import MetastoreError
     from engine.metastore.store import Store
 
@@ -208,6 +208,7 @@ def _tell_undelivered(settings: Settings) -> None:
         try:
             with store.read() as connection:
                 waiting, age, dead = undelivered(connection)
+                silences, silent_until = silenced(connection)
                 logs, logs_age, why = (
                     unshipped_logs(connection) if settings.logging.remote_logging else (0, _PROMPT, "")
                 )
@@ -217,6 +218,10 @@ def _tell_undelivered(settings: Settings) -> None:
         click.echo(f"Alerts that wait: {waiting}, the oldest for {age.total_seconds():.0f} s: windsock alerts list")
     if dead:
         click.echo(f"Alerts given up undelivered: {dead}: windsock alerts list --state dead")
+    if silent_until is not None:
+        until = f"until {silent_until:%Y-%m-%d %H:%M} UTC"
+        told = f"1 silence in force {until}" if silences == 1 else f"{silences} silences in force, the last {until}"
+        click.echo(f"{told}: windsock alerts silence list")
     if logs and logs_age > _PROMPT:
         told = f" ({why})" if why else ""
         seconds = logs_age.total_seconds()
