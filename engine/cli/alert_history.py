@@ -50,9 +50,16 @@ def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, everyth
         show([dataclasses.asdict(entry) for alert in found for entry in alert.entries], output)
         return
     rooms = _rooms(settings.alerting.config_file)
-    columns = {"number": "alert", "when": "when (UTC)", "kind": "what", "about": "where", "state": "state"}
+    columns = {
+        "number": "alert",
+        "when": "when (UTC)",
+        "kind": "what",
+        "about": "where",
+        "run_id": "run",
+        "state": "state",
+    }
     rows = [_row(alert, about.get(alert.number, ""), rooms) for alert in found]
-    show(rows, output, columns=columns, empty="No alerts.", below="told")
+    show(rows, output, columns=columns, empty="No alerts.", below="told", least=("run_id",))
 
 
 def _rooms(config_file: Any) -> Rooms:
@@ -67,6 +74,7 @@ def _row(alert: Alert, subject: str, rooms: Rooms) -> dict[str, Any]:
         "number": alert.number,
         "when": f"{head.occurred_at:%m-%d %H:%M:%S}",
         "kind": head.kind,
+        "run_id": head.run_id,
         "about": " ".join(part for part in (subject, head.dag_id, head.task_id) if part),
         "state": tally_words(alert),
         "told": "\n".join([*_acknowledged(head), *(_line(entry, alert, rooms) for entry in alert.deliveries)]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from alerting.render import Renderer
     from engine.config import Settings
 
+_NOWHERE: Final = logging.NullHandler()
 _SOMEBODY: Final = ("you@example.com",)  # only a message with recipients has what mail has
 
 
@@ -48,6 +50,7 @@ def render(number: Number | None, kind: str | None, form: str, opened: bool) -> 
     if (number is None) == (kind is None):
         raise Misuse("name an alert (see windsock alerts list), or an example: --kind task_failed")
     settings = load()
+    _say_once()
     message, problems = _recorded(settings, number) if number is not None else _example(settings, str(kind))
     shown = FORMATS[form](message)
     if opened:
@@ -58,6 +61,13 @@ def render(number: Number | None, kind: str | None, form: str, opened: bool) -> 
         raise Failure(
             "\n".join(f"{name} is not used, the built-in template is: {why}" for name, why in problems.items())
         )
+
+
+def _say_once() -> None:
+    """What is wrong with a template is told at the end: the log, which leads to stderr here, need not tell it too."""
+    from alerting import templating
+
+    templating.log.addHandler(_NOWHERE)
 
 
 def _example(settings: Settings, kind: str) -> tuple[Message, dict[str, str]]:

@@ -125,7 +125,8 @@ def _event(described: tuple[str, ...]) -> AlertEvent:
     one = {key: values[-1] for key, values in given.items()}
     kind = one.get("event", EventKind.TASK_FAILED.value)
     if kind not in set(EventKind):
-        raise Misuse(f"there is no event {kind!r}{meant(kind, tuple(EventKind))}")
+        hint = meant(kind, tuple(EventKind)) or f"; there are: {', '.join(EventKind)}"
+        raise Misuse(f"there is no event {kind!r}{hint}")
     return AlertEvent(
         kind=EventKind(kind),
         occurred_at=_moment(one["at"]) if "at" in one else datetime.now().astimezone(),
@@ -149,7 +150,7 @@ def _wrong(key: str, equals: str) -> str:
 
     if key in _DESCRIBED or _is_foreign(key):
         return f"its value is missing: write --event {key}=VALUE"
-    unknown = f"there is no key {key!r}{meant(key, _DESCRIBED) or '; there are: ' + ', '.join(_DESCRIBED)}"
+    unknown = f"there is no key {key!r}{meant(key, _DESCRIBED)}"
     return unknown if equals else f"{unknown}; write KEY=VALUE"
 
 

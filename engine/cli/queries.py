@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, func, inspect, select
 
-from alerting import outbox, silences
+from alerting import outbox
 from alerting.clock import database_now
 from alerting.tables import alert_delivery
 from engine.authoring.serialized import SerializedDag, decode_dag
@@ -70,11 +70,6 @@ def undelivered(connection: Connection) -> tuple[int, timedelta, int]:
     age = database_now(connection) - waiting.oldest if waiting.oldest else timedelta(0)
     given_up = select(func.count()).where(alert_delivery.c.state == outbox.DeliveryState.DEAD)
     return waiting.count, age, connection.execute(given_up).scalar_one()
-
-
-def silenced(connection: Connection) -> tuple[int, datetime | None]:
-    """How many silences hold, and when the last of them ends."""
-    return silences.in_force(connection, database_now(connection))
 
 
 def active_dag_ids(connection: Connection) -> list[str]:
