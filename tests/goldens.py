@@ -50,7 +50,7 @@ RENDERER: Final = Renderer(samples.tail, str, read_history=samples.history, find
 def messages() -> dict[str, Message]:
     """One of each kind, and one about several events."""
     told = {kind.value: RENDERER.render(samples.event(kind), _TO) for kind in EventKind}
-    return told | {"wave": RENDERER.render_wave(samples.wave(), _TO, "windsock alerts show 17")}
+    return told | {"wave": RENDERER.render_wave(samples.wave(), _TO, "windsock alerts show 17.1")}
 
 
 def goldens() -> dict[str, str]:
