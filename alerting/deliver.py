@@ -318,7 +318,7 @@ class Deliverer:
             return self._discreet(lane.channel.send(self._rendered(lease, lease.event)))
         except Exception as error:
             # The message of an unexpected error may hold anything, so only its type is kept.
-            log.error("cannot send delivery %d to %s: %s", lease.id, lane.name, type(error).__name__)
+            log.error("cannot send alert %s to %s: %s", lease.number, lane.name, type(error).__name__)
             return Retry(Failure.INTERNAL, f"unexpected {type(error).__name__} while rendering or sending")
 
     def _discreet(self, outcome: Outcome) -> Outcome:
@@ -335,7 +335,9 @@ class Deliverer:
     def _rendered(self, lease: Lease, event: AlertEvent) -> Message:
         if not lease.others:
             return self._renderer.render(event, lease.addresses)
-        return self._renderer.render_wave((event, *lease.others), lease.addresses, f"windsock alerts show {lease.id}")
+        return self._renderer.render_wave(
+            (event, *lease.others), lease.addresses, f"windsock alerts show {lease.number}"
+        )
 
     def _settle(self, lane: Lane, worker: Worker, lease: Lease, outcome: Outcome) -> None:
         match outcome:
@@ -364,7 +366,9 @@ class Deliverer:
 
         ours, accepted_at, fell_back = self._write(confirm)
         if not ours:
-            log.warning("delivery %d to %s was accepted twice, since its lease ran out in between", lease.id, lane.name)
+            log.warning(
+                "alert %s to %s was accepted twice, since its lease ran out in between", lease.number, lane.name
+            )
             return
         self._heed(fell_back)
         self._meter.incr("alerts.delivered", 1 + len(lease.others), channel=lane.name)
@@ -389,7 +393,7 @@ class Deliverer:
 
         if outcome.reason != lane.last_reason:
             lane.last_reason = outcome.reason
-            log.warning("delivery %d to %s failed, will retry: %s", lease.id, lane.name, outcome.reason)
+            log.warning("alert %s to %s failed, will retry: %s", lease.number, lane.name, outcome.reason)
         if self._write(retry):
             self._meter.incr("alerts.attempt_failures", channel=lane.name, reason=outcome.failure.value)
             lane.nudge_after(pause_seconds)
@@ -412,7 +416,7 @@ class Deliverer:
             self._meter.incr("alerts.dead", 1 + len(lease.others), channel=lane.name)
             self._time(lane, lease, buried_at, DeliveryState.DEAD)
             self._heed(fell_back)
-            log.error("delivery %d to %s is dead: %s", lease.id, lane.name, reason)
+            log.error("alert %s to %s is dead: %s", lease.number, lane.name, reason)
 
     def _shows_failing(self, lease: Lease, outcome: Retry | Permanent) -> bool:
         """A fault of our own says nothing of the channel."""

@@ -80,7 +80,8 @@ def _is_waited_for(connection: Connection, channel: str) -> bool:
 def _fails(connection: Connection, now: datetime, channel: str, summary: str) -> bool:
     if not troubles.begin(connection, now, EventKind.DELIVERY_FAILING, channel):
         return False
-    more = f"{summary} See `windsock alerts list --state dead,pending`, and `windsock alerts test` when it is mended."
+    look = "windsock alerts list --state dead --state pending"
+    more = f"{summary} See `{look}`, and `windsock alerts test` when it is mended."
     return bool(outbox.record(connection, [_event(EventKind.DELIVERY_FAILING, now, channel, more)]))
 
 

@@ -12,15 +12,15 @@ fall back again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, or_, select, update
 
-from alerting import groups, outbox, silences, throttle
+from alerting import groups, numbers, outbox, silences, throttle
 from alerting.cleaning import shorten
 from alerting.database import BATCH, insert_new
 from alerting.events import AlertEvent, decode
@@ -132,7 +132,8 @@ def _escalation(connection: Connection, plan: Plan, delivery: Row[Any], receiver
     kinds = {kind for kind, known in KINDS.items() if known.trouble}
     events = _open(connection, delivery, kinds)
     waited = span(receiver.escalate.after)
-    note = f"{receiver.name} was told {waited} ago, and nobody has acknowledged it: windsock alerts ack {delivery.id}"
+    seen = f"windsock alerts ack {_number(connection, delivery)}"
+    note = f"{receiver.name} was told {waited} ago, and nobody has acknowledged it: {seen}"
     return Telling(to, events, _all_ways(plan, to, Origin.ESCALATION, note))
 
 
@@ -144,10 +145,17 @@ def _repetition(connection: Connection, _plan: Plan, delivery: Row[Any], receive
         msgspec.json.decode(delivery.address or "[]", type=tuple[str, ...]),
         receiver=receiver.name,
         origin=Origin.REPEAT,
-        note=f"It lasts, and nobody has acknowledged it: windsock alerts ack {delivery.id}",
+        note=f"It lasts, and nobody has acknowledged it: windsock alerts ack {_number(connection, delivery)}",
         turn=turn,
     )
     return Telling(receiver, events, lambda _: (again,), receiver.repeat_interval)
+
+
+def _number(connection: Connection, delivery: Row[Any]) -> str:
+    """What to acknowledge: the alert, or the line of it that stands for all alerts of one message."""
+    if delivery.wave is None:
+        return str(delivery.event_id)
+    return str(numbers.of_delivery(connection, delivery.id))
 
 
 def _all_ways(plan: Plan, receiver: Receiver, origin: Origin, note: str) -> ToWhom:
@@ -196,16 +204,31 @@ def _newest(connection: Connection, events: Events) -> Events:
     return [(event_id, event) for event_id, event in events if event_id in newest]
 
 
+@dataclass(frozen=True)
+class _Fallback:
+    """A delivery that falls back, to whom, and the rows of its message with their events."""
+
+    delivery: Row[Any]
+    to: Receiver
+    to_whom: ToWhom
+    members: Sequence[Any]  # delivery_id, id and payload of the event
+
+    @property
+    def telling(self) -> Telling:
+        return Telling(self.to, _decoded(self.members), self.to_whom)
+
+
 def fall_back(
     connection: Connection, now: datetime, plan: Plan, delivery_ids: Sequence[int], why: str | None = None
 ) -> Told:
     """Tells the fallback receivers of these deliveries, each once; ``why`` is what the message says of the reason.
 
-    Without it, the reason is the delivery's own error. An id stands for the whole message that it carries.
+    Without it, the reason is the delivery's own error. An id stands for the whole message that it carries. Where a
+    fallback has a delivery of the event already, it gets no other, and the row says which one it is.
     """
     may = (_d.fell_back_at.is_(None), _d.receiver.is_not(None), _not_a_fallback())
     query = select(alert_delivery).where(_d.id.in_(delivery_ids), *may).order_by(_d.id).with_for_update()
-    tellings: list[tuple[Any, Receiver, ToWhom]] = []
+    found: list[tuple[Any, Receiver, ToWhom]] = []
     for delivery in connection.execute(query).all():
         receiver = plan.receiver(delivery.receiver)
         to = None if receiver is None or receiver.fallback is None else plan.receiver(receiver.fallback.to)
@@ -213,23 +236,60 @@ def fall_back(
             continue
         reason = shorten(why or delivery.error or "", REASON_LIMIT)
         note = f"Meant for {receiver.name}, which could not be told through {delivery.channel}: {reason}"
-        tellings.append((delivery, to, _all_ways(plan, to, Origin.FALLBACK, note)))
-    events = _fallen_back(connection, now, [delivery for delivery, *_ in tellings])
-    return _tell(connection, now, plan, [Telling(to, events[row.id], to_whom) for row, to, to_whom in tellings])
+        found.append((delivery, to, _all_ways(plan, to, Origin.FALLBACK, note)))
+    members = _fallen_back(connection, now, [(delivery, to) for delivery, to, _ in found])
+    steps = [_Fallback(delivery, to, to_whom, members[delivery.id]) for delivery, to, to_whom in found]
+    told = _tell(connection, now, plan, [step.telling for step in steps])
+    _note_what_was_heard(connection, now, steps)
+    return told
 
 
-def _fallen_back(connection: Connection, now: datetime, deliveries: Sequence[Any]) -> dict[int, Events]:
-    """Marks the messages that these deliveries belong to; returns the events of each, by the delivery's id."""
-    if not deliveries:
+def _fallen_back(
+    connection: Connection, now: datetime, found: Sequence[tuple[Any, Receiver]]
+) -> dict[int, Sequence[Any]]:
+    """Marks the messages that these deliveries belong to; returns the rows of each, by the delivery's id."""
+    if not found:
         return {}
-    alone = [delivery.id for delivery in deliveries if delivery.wave is None]
-    chosen = or_(_d.id.in_(alone), _d.wave.in_({delivery.wave for delivery in deliveries} - {None}))
-    connection.execute(update(alert_delivery).where(chosen).values(fell_back_at=now))
+    for name in dict.fromkeys(to.name for _, to in found):
+        chosen = _of_messages([delivery for delivery, to in found if to.name == name])
+        connection.execute(update(alert_delivery).where(chosen).values(fell_back_at=now, fell_back_to=name))
     query = select(_d.id.label("delivery_id"), _d.wave, _e.id, _e.payload).join(alert_event, _e.id == _d.event_id)
     members: dict[int, list[Any]] = {}
-    for row in connection.execute(query.where(chosen).order_by(_e.id)).all():
+    deliveries = [delivery for delivery, _ in found]
+    for row in connection.execute(query.where(_of_messages(deliveries)).order_by(_e.id)).all():
         members.setdefault(row.delivery_id if row.wave is None else row.wave, []).append(row)
-    return {row.id: _decoded(members[row.id if row.wave is None else row.wave]) for row in deliveries}
+    return {row.id: members[row.id if row.wave is None else row.wave] for row in deliveries}
+
+
+def _of_messages(deliveries: Sequence[Any]) -> ColumnElement[bool]:
+    """The rows of the messages that these deliveries belong to."""
+    alone = [delivery.id for delivery in deliveries if delivery.wave is None]
+    return or_(_d.id.in_(alone), _d.wave.in_({delivery.wave for delivery in deliveries} - {None}))
+
+
+def _note_what_was_heard(connection: Connection, now: datetime, steps: Sequence[_Fallback]) -> None:
+    """Keeps with each row for which deliveries its fallback was not told once more."""
+    wanted: dict[tuple[Any, ...], list[tuple[int, str | None]]] = {}
+    for step in steps:
+        row_ids = {member.id: member.delivery_id for member in step.members}
+        for draft in _drafts_of(step.telling):
+            wanted.setdefault(_key(draft), []).append((row_ids[draft.event_id], draft.target.note))
+    heard: dict[int, list[int]] = {}
+    for row in _rows_of(connection, sorted({event_id for event_id, *_ in wanted})):
+        for row_id, note in wanted.get((row.event_id, row.channel, row.target), ()):
+            if not (row.created_at == now and row.note == note):  # else it was written for this row
+                heard.setdefault(row_id, []).append(row.id)
+    if heard:
+        values = [{"row": row_id, "ids": msgspec.json.encode(ids).decode()} for row_id, ids in heard.items()]
+        noted = update(alert_delivery).where(_d.id == bindparam("row")).values(heard_before=bindparam("ids"))
+        connection.execute(noted, values)
+
+
+def _rows_of(connection: Connection, event_ids: Sequence[int]) -> Iterator[Any]:
+    for start in range(0, len(event_ids), BATCH):
+        part = _d.event_id.in_(event_ids[start : start + BATCH])
+        columns = (_d.id, _d.event_id, _d.channel, _d.target, _d.note, _d.created_at)
+        yield from connection.execute(select(*columns).where(part).order_by(_d.id)).all()
 
 
 def _not_a_fallback() -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, func, not_, or_, select
 
 from alerting import outbox
 from alerting.events import AlertEvent, decode
@@ -19,6 +20,8 @@ from alerting.tables import alert_delivery, alert_event
 UNTOLD: Final = "untold"  # suppressed since nobody asked, and not by a silence or the like
 MOST_DELIVERIES: Final = 500
 
+# What a person looks for first.
+_URGENCY: Final = ("dead", "sending", "pending", "waiting", "recorded", "suppressed", "delivered")
 _d, _e = alert_delivery.c, alert_event.c
 # Of these somebody ought to be told: troubles, and what somebody asked to be told by name.
 _TO_TELL: Final = [kind.value for kind, known in KINDS.items() if known.trouble] + [EventKind.NOTIFIED.value]
@@ -28,9 +31,12 @@ _IS_UNTOLD: Final = and_(_d.state == DeliveryState.SUPPRESSED, _d.channel == "")
 
 @dataclass(frozen=True)
 class Search:
-    """What is sought; nothing said is everything but what nobody asked for. ``state`` may be UNTOLD."""
+    """What is sought; nothing said is everything but what nobody asked for. A state may be UNTOLD.
 
-    state: str = ""
+    An alert is found by a state that any of its deliveries is in.
+    """
+
+    states: Sequence[str] = ()
     dag_id: str = ""
     kind: str = ""
     since: datetime | None = None
@@ -38,35 +44,76 @@ class Search:
     everything: bool = False
 
 
-def search(connection: Connection, sought: Search, limit: int) -> list[Entry]:
-    """Newest event first."""
-    return outbox.listing(
-        connection,
-        limit=limit,
-        states=[sought.state] if sought.state not in ("", UNTOLD, DeliveryState.SUPPRESSED) else [],
-        dag_id=sought.dag_id or None,
-        before_event=sought.before_event,
-        also=list(_conditions(sought)),
-    )
+@dataclass(frozen=True)
+class Alert:
+    """An event, and what became of it: all of its deliveries, the oldest first; none until it is routed."""
+
+    head: Entry  # has the event's own facts
+    deliveries: tuple[Entry, ...]
+
+    @property
+    def number(self) -> int:
+        return self.head.event_id
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """As a list of lines: the event alone where it has no delivery."""
+        return self.deliveries or (self.head,)
+
+
+def search(connection: Connection, sought: Search, limit: int) -> list[Alert]:
+    """Newest first, each with all of its deliveries."""
+    chosen = select(_e.id).where(*_conditions(sought)).order_by(_e.id.desc()).limit(limit)
+    return alerts_of(connection, connection.execute(chosen).scalars().all())
+
+
+def alerts_of(connection: Connection, event_ids: Sequence[int]) -> list[Alert]:
+    """These alerts, newest first. At most MOST_DELIVERIES of each, on average."""
+    limit = MOST_DELIVERIES * len(event_ids)
+    found = outbox.listing(connection, limit=limit, also=[_e.id.in_(event_ids)]) if event_ids else []
+    grouped = (list(entries) for _, entries in groupby(found, key=lambda entry: entry.event_id))
+    return [Alert(entries[0], tuple(_routed(entries))) for entries in grouped]
+
+
+def _routed(entries: Iterable[Entry]) -> Iterator[Entry]:
+    return (entry for entry in entries if entry.delivery_id is not None)
 
 
 def _conditions(sought: Search) -> Iterator[ColumnElement[bool]]:
-    match sought.state:
-        case "untold":
-            yield _IS_UNTOLD
-        case DeliveryState.SUPPRESSED:
-            yield and_(_d.state == DeliveryState.SUPPRESSED, _d.channel != "")
-        case "" if not sought.everything:
-            yield is_worth_a_look()
+    if sought.states:
+        yield or_(*map(_in_state, sought.states))
+    elif not sought.everything:
+        yield is_worth_a_look()
+    if sought.dag_id:
+        yield _e.dag_id == sought.dag_id
     if sought.kind:
         yield _e.kind == sought.kind
     if sought.since is not None:
         yield _e.occurred_at >= sought.since
+    if sought.before_event is not None:
+        yield _e.id < sought.before_event
+
+
+def _in_state(state: str) -> ColumnElement[bool]:
+    match state:
+        case "recorded":
+            return not_(_has())
+        case "untold":
+            chosen = _IS_UNTOLD
+        case DeliveryState.SUPPRESSED:
+            chosen = and_(_d.state == DeliveryState.SUPPRESSED, _d.channel != "")
+        case _:
+            chosen = _d.state == state
+    return _e.id.in_(select(_d.event_id).where(chosen))  # ix_alert_delivery_state: few are dead among many
+
+
+def _has(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    return select(_d.id).where(_d.event_id == _e.id, *conditions).correlate(alert_event).exists()
 
 
 def is_worth_a_look() -> ColumnElement[bool]:
     """All but what is no trouble and nobody asked for, such as a retry of a task without an email."""
-    return or_(_d.id.is_(None), not_(_IS_UNTOLD), _e.kind.in_(_TO_TELL))
+    return or_(_e.kind.in_(_TO_TELL), not_(_has(_IS_UNTOLD)), _has(not_(_IS_UNTOLD)))
 
 
 def state_words(entry: Entry) -> str:
@@ -85,6 +132,22 @@ def counts(connection: Connection) -> dict[str, int]:
     return found
 
 
+def tally(alert: Alert) -> list[tuple[str, int, str]]:
+    """How many of its deliveries are how: the words, how many, and the state; what asks for somebody first."""
+    found: dict[str, tuple[int, str]] = {}
+    for entry in alert.entries:
+        words = state_words(entry)
+        found[words] = (found.get(words, (0, ""))[0] + 1, entry.state)
+    return sorted(((words, *told) for words, told in found.items()), key=lambda each: _URGENCY.index(each[2]))
+
+
+def together(connection: Connection, entries: Iterable[Entry]) -> dict[int, int]:
+    """How many other alerts the messages of these deliveries tell of, by the wave."""
+    waves = {entry.wave for entry in entries if entry.wave is not None}
+    query = select(_d.wave, func.count()).where(_d.wave.in_(waves)).group_by(_d.wave)
+    return {row[0]: row[1] - 1 for row in connection.execute(query)} if waves else {}
+
+
 def subjects(connection: Connection, entries: Iterable[Entry]) -> dict[int, str]:
     """What events are about that are about no task: an alert of Prometheus, a file, a component. By event."""
     ids = {entry.event_id for entry in entries if entry.task_id is None}
@@ -100,6 +163,6 @@ def event_of(connection: Connection, event_id: int) -> AlertEvent | None:
     return event and msgspec.structs.replace(event, number=event_id)
 
 
-def deliveries_of(connection: Connection, event_id: int) -> list[Entry]:
-    """All that came of one event; the event alone until it is routed, nothing where there is none."""
-    return outbox.listing(connection, limit=MOST_DELIVERIES, also=[_e.id == event_id])
+def alert_of(connection: Connection, event_id: int) -> Alert | None:
+    """One alert with all that came of it; None where there is none."""
+    return next(iter(alerts_of(connection, [event_id])), None)

@@ -44,7 +44,7 @@ class Source:
     def name(self) -> str:
         about = ".".join(part for part in (self.event.dag_id, self.event.task_id) if part) or self.event.subject
         what = KINDS[self.event.kind].short
-        return f"{what}{f' ({about})' if about else ''}, event {self.id}"
+        return f"{what}{f' ({about})' if about else ''}, alert {self.id}"
 
 
 @lru_cache(maxsize=1_000)

@@ -18,12 +18,13 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, case, func, literal, or_, select, update
 
-from alerting import groups, inhibitions, overtaken, recoveries, silences, twins
+from alerting import groups, inhibitions, numbers, overtaken, recoveries, silences, twins
 from alerting.channels import Refusal
 from alerting.database import BATCH, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.groups import Draft
 from alerting.kinds import KINDS, EventKind
+from alerting.numbers import Number
 from alerting.remedies import REPLAY, RESTART
 from alerting.routes import EMAIL, GRAFANA, Plan, Suppressed, SuppressedBy, Target, hold, match
 from alerting.tables import alert_ack, alert_delivery, alert_event
@@ -71,6 +72,7 @@ class Lease:
     receiver: str | None = None  # of alerting.yml
     turn: int = 0  # how often the same was told here before
     wave: int | None = None  # where one message tells of several events
+    number: str = ""  # of its line, as people write it
     others: tuple[AlertEvent, ...] = ()  # of the wave
 
 
@@ -111,6 +113,11 @@ class Entry:
     error: str | None
     receiver: str | None = None
     origin: str | None = None  # an Origin, where no route led to this receiver
+    number: str | None = None  # of this line, as people write it; None for an event alone
+    addresses: tuple[str, ...] = ()  # of mail
+    wave: int | None = None  # where one message tells of several events
+    fell_back_to: str | None = None  # the receiver that was to hear of it instead
+    heard_before: tuple[int, ...] = ()  # deliveries for which that receiver was not told once more
     acked_by: str | None = None
     acked_at: datetime | None = None
     ack_comment: str | None = None
@@ -414,9 +421,13 @@ def end_leases_of(connection: Connection, now: datetime, holder: str) -> int:
 
 
 _ending: Final = alert_event.alias("ending")
+_TOLD: Final = (
+    *(_e.payload, _ending.c.occurred_at.label("over_at")),
+    *(_d.event_id, _d.receiver, _d.turn, _d.note, _d.origin),
+)
 _LEASED: Final = (
-    *(_d.id, _d.event_id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error),
-    *(_d.receiver, _d.turn, _d.note, _d.origin, _d.wave, _e.payload, _ending.c.occurred_at.label("over_at")),
+    *(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error, _d.wave),
+    *(*_TOLD, numbers.line().label("line")),
 )
 
 
@@ -441,6 +452,7 @@ def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Leas
             receiver=row.receiver,
             turn=row.turn,
             wave=row.wave,
+            number=str(Number(row.event_id, row.line)),
             others=() if row.wave is None else _others(connection, row.id),
         )
         for row in connection.execute(query).all()
@@ -449,7 +461,7 @@ def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Leas
 
 def _others(connection: Connection, wave: int) -> tuple[AlertEvent, ...]:
     query = (
-        select(*_LEASED)
+        select(*_TOLD)
         .join(alert_event, _e.id == _d.event_id)
         .outerjoin(_ending, _ending.c.id == _e.ended_by)
         .where(_d.wave == wave, _d.id != wave)
@@ -633,6 +645,12 @@ def replay(
     return count
 
 
+def any_dead(connection: Connection, ids: Sequence[int]) -> bool:
+    """Whether replay() would find any of these."""
+    query = select(_d.id).where(_d.id.in_(ids), _d.state == DeliveryState.DEAD).limit(1)
+    return bool(ids) and connection.execute(query).first() is not None
+
+
 def _with_their_waves(connection: Connection, ids: list[int]) -> list[int]:
     """One message is replayed as a whole, whichever of its deliveries is named."""
     waves = select(_d.wave).where(_d.id.in_(ids), _d.wave.is_not(None))
@@ -670,24 +688,9 @@ def backlog(connection: Connection) -> Backlog:
     return Backlog(sum(row[0] for row in rows), min((row[1] for row in rows if row[1]), default=None))
 
 
-def listing(
-    connection: Connection,
-    *,
-    limit: int = 50,
-    states: Sequence[str] = (),
-    dag_id: str | None = None,
-    before_event: int | None = None,
-    also: Sequence[ColumnElement[bool]] = (),
-) -> list[Entry]:
-    """The history, newest event first; ``also`` are further conditions on events and deliveries."""
-    query = _entries().where(*also).order_by(_e.id.desc(), _d.id).limit(limit)
-    if states:
-        query = query.where(func.coalesce(_d.state, "recorded").in_(states))
-    if dag_id is not None:
-        query = query.where(_e.dag_id == dag_id)
-    if before_event is not None:
-        query = query.where(_e.id < before_event)
-    return [Entry(**row) for row in connection.execute(query).mappings()]
+def listing(connection: Connection, *, limit: int = 50, also: Sequence[ColumnElement[bool]] = ()) -> list[Entry]:
+    """Deliveries, newest event first; ``also`` are conditions on events and deliveries."""
+    return _read(connection, _entries().where(*also).order_by(_e.id.desc(), _d.id).limit(limit))
 
 
 def _entries() -> Select[Any]:
@@ -699,6 +702,7 @@ def _entries() -> Select[Any]:
         func.coalesce(_d.state, "recorded").label("state"),
         func.coalesce(_d.attempts, 0).label("attempts"),
         *(_d.due_at, _d.delivered_at, _d.error, _d.receiver, _d.origin),
+        *(numbers.line().label("line"), _d.address, _d.wave, _d.fell_back_to, _d.heard_before),
         _a.author.label("acked_by"),
         _a.acked_at,
         _a.comment.label("ack_comment"),
@@ -707,11 +711,25 @@ def _entries() -> Select[Any]:
     )
 
 
+def _read(connection: Connection, query: Select[Any]) -> list[Entry]:
+    return [_entry(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    line, address, heard = row.pop("line"), row.pop("address"), row.pop("heard_before")
+    return Entry(
+        **row,
+        number=None if row["delivery_id"] is None else str(Number(row["event_id"], line)),
+        addresses=msgspec.json.decode(address or "[]", type=tuple[str, ...]),
+        heard_before=msgspec.json.decode(heard or "[]", type=tuple[int, ...]),
+    )
+
+
 def message_of(connection: Connection, delivery_id: int) -> list[Entry]:
     """All events of the message that a delivery belongs to, the one that carries it first."""
     wave = connection.execute(select(_d.wave).where(_d.id == delivery_id)).scalar()
     chosen = _d.id == delivery_id if wave is None else _d.wave == wave
-    return [Entry(**row) for row in connection.execute(_entries().where(chosen).order_by(_d.id)).mappings()]
+    return _read(connection, _entries().where(chosen).order_by(_d.id))
 
 
 def events_of(connection: Connection, delivery_id: int) -> list[AlertEvent]:

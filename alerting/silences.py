@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from alerting.errors import AlertingError
 from alerting.matchers import Matcher, parse_matcher
@@ -82,6 +82,27 @@ def expire(connection: Connection, now: datetime, ids: Sequence[int]) -> int:
     """Ends these silences now; returns how many had not ended yet."""
     chosen = (_s.id.in_(ids), _s.ends_at > now)
     return connection.execute(update(alert_silence).where(*chosen).values(ends_at=now)).rowcount
+
+
+def why_not_open(connection: Connection, now: datetime, ids: Sequence[int]) -> list[str]:
+    """A sentence for each of these silences that is not there, or has ended: expire() changes nothing about it."""
+    rows = connection.execute(select(_s.id, _s.ends_at).where(_s.id.in_(ids)))
+    ends: dict[int, datetime] = {row.id: row.ends_at for row in rows}
+    found: list[str] = []
+    for key in dict.fromkeys(ids):
+        if key not in ends:
+            found.append(f"there is no silence {key}; see: windsock alerts silence list --expired")
+        elif ends[key] <= now:
+            found.append(f"silence {key} ended already, at {ends[key].astimezone(UTC):%Y-%m-%d %H:%M} UTC")
+    return found
+
+
+def in_force(connection: Connection, now: datetime) -> tuple[int, datetime | None]:
+    """How many hold at this moment, and when the last of them ends."""
+    row = connection.execute(
+        select(func.count(), func.max(_s.ends_at)).where(_s.ends_at > now, _s.starts_at <= now)
+    ).one()
+    return int(row[0]), row[1]
 
 
 def _read(rows: Iterable[Row[Any]]) -> Iterator[Silence]:

@@ -125,6 +125,8 @@ alert_delivery = Table(
     Column("note", LongText),  # what the message says of that
     Column("turn", Integer, nullable=False, default=0, server_default="0"),  # how often this was told here before
     Column("fell_back_at", UtcDateTime),  # when it went to the fallback receiver, too
+    Column("fell_back_to", String(64)),  # the name of that receiver
+    Column("heard_before", LongText),  # ids (JSON list) of deliveries for which the fallback was not told once more
     Column("held_by", String(16)),  # what suppressed it: a SuppressedBy; error has the words
     UniqueConstraint("event_id", "channel", "target", name="uq_alert_delivery_target"),
     CheckConstraint(

@@ -33,7 +33,7 @@ PICTURES: Final = ROOT / "docs" / "pictures"
 IN_FULL: Final = (EventKind.TASK_FAILED, EventKind.TASK_RECOVERED, EventKind.SLA_MISSED)  # as JSON of each service
 _TO: Final = ("oncall@example.com",)
 _WEB: Final = "https://windsock.example.com"
-_SHOW: Final = "windsock alerts show 17"
+_SHOW: Final = "windsock alerts show 17.1"
 
 
 def _links(event: AlertEvent) -> Iterator[Link]:

@@ -1,4 +1,4 @@
-"""``windsock alerts check|show|deliveries|silence``: what alerting.yml says, and what became of an alert."""
+"""``windsock alerts check|deliveries|silence``: what alerting.yml says, what holds alerts back, how many there are."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from alerting.events import AlertEvent
     from alerting.inhibitions import Sources
     from alerting.matchers import Matcher
-    from alerting.outbox import Entry
     from alerting.routes import Plan, Suppressed, Target
-    from alerting.routing import Routing
+    from alerting.routing import Receiver, Routing
     from alerting.silences import Silence
     from engine.config import Settings
+    from engine.metastore.database import Tx
 
 _SPAN: Final = re.compile(r"(\d+)([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -120,12 +120,13 @@ def _event(described: tuple[str, ...]) -> AlertEvent:
     for item in described:
         key, equals, value = item.partition("=")
         if not equals or not (key in _DESCRIBED or _is_foreign(key)):
-            raise Misuse(f"--event {item!r}: write KEY=VALUE{meant(key, _DESCRIBED)}")
+            raise Misuse(f"--event {item}: {_wrong(key, equals)}")
         given.setdefault(key, []).append(value)
     one = {key: values[-1] for key, values in given.items()}
     kind = one.get("event", EventKind.TASK_FAILED.value)
     if kind not in set(EventKind):
-        raise Misuse(f"there is no event {kind!r}{meant(kind, tuple(EventKind))}")
+        hint = meant(kind, tuple(EventKind)) or f"; there are: {', '.join(EventKind)}"
+        raise Misuse(f"there is no event {kind!r}{hint}")
     return AlertEvent(
         kind=EventKind(kind),
         occurred_at=_moment(one["at"]) if "at" in one else datetime.now().astimezone(),
@@ -141,6 +142,16 @@ def _event(described: tuple[str, ...]) -> AlertEvent:
         labels=tuple((key.partition(".")[2], value) for key, value in one.items() if _is_foreign(key)),
         emails=("the task's own email",),
     )
+
+
+def _wrong(key: str, equals: str) -> str:
+    """What is missing of KEY=VALUE, or that there is no such key."""
+    from alerting.document import meant
+
+    if key in _DESCRIBED or _is_foreign(key):
+        return f"its value is missing: write --event {key}=VALUE"
+    unknown = f"there is no key {key!r}{meant(key, _DESCRIBED)}"
+    return unknown if equals else f"{unknown}; write KEY=VALUE"
 
 
 def _is_foreign(key: str) -> bool:
@@ -203,37 +214,40 @@ def _when(held: str | None, group: Any) -> str:
 
 
 def _what_follows(event: AlertEvent, plan: Plan, targets: tuple[Target, ...]) -> list[str]:
-    """What each receiver that is told asks for if nobody acknowledges it, if it lasts, and if it cannot be told."""
-    from alerting.kinds import KINDS
-    from alerting.spans import span
+    """What each receiver that is told asks for if nobody acknowledges it, if it lasts, and if it cannot be told.
 
-    lines: list[str] = []
-    for name in dict.fromkeys(target.receiver for target in targets if target.held is None):
-        receiver = plan.receiver(name)
-        if receiver is None:
-            continue
-        if receiver.escalate and KINDS[event.kind].trouble:
-            lines += _chain(receiver.name, plan)
-        if receiver.repeat_interval and any(known.ends is event.kind for known in KINDS.values()):
-            lines.append(
-                f"{name} is told again every {span(receiver.repeat_interval)} until it is over or acknowledged"
-            )
-        if receiver.fallback:
-            away = f"or a channel of it is down for {span(receiver.fallback.after)}"
-            lines.append(f"{name} falls back to {receiver.fallback.to} where a message dies, {away}")
-    return lines
+    Whom an escalation reaches may fall back and be told again as well.
+    """
+    from alerting.kinds import KINDS
+
+    trouble = KINDS[event.kind].trouble
+    lasts = any(known.ends is event.kind for known in KINDS.values())
+    told = [target.receiver for target in targets if target.held is None and target.receiver]
+    reached = dict.fromkeys(name for first in told for name in (_chain(first, plan) if trouble else [first]))
+    receivers = [receiver for name in reached if (receiver := plan.receiver(name)) is not None]
+    return [line for receiver in receivers for line in _asks_for(receiver, trouble=trouble, lasts=lasts)]
 
 
 def _chain(name: str, plan: Plan) -> list[str]:
+    """The receiver, and whom an escalation reaches after it; none comes back to itself."""
+    names = [name]
+    while (receiver := plan.receiver(names[-1])) is not None and receiver.escalate is not None:
+        names.append(receiver.escalate.to)
+    return names
+
+
+def _asks_for(receiver: Receiver, *, trouble: bool, lasts: bool) -> Iterator[str]:
     from alerting.spans import span
 
-    lines: list[str] = []
-    receiver = plan.receiver(name)
-    while receiver is not None and receiver.escalate is not None:
-        after, to = span(receiver.escalate.after), receiver.escalate.to
-        lines.append(f"{receiver.name} escalates to {to} where nobody acknowledges it within {after}")
-        receiver = plan.receiver(to)
-    return lines
+    name = receiver.name
+    if receiver.escalate and trouble:
+        within = span(receiver.escalate.after)
+        yield f"{name} escalates to {receiver.escalate.to} where nobody acknowledges it within {within}"
+    if receiver.repeat_interval and lasts:
+        yield f"{name} is told again every {span(receiver.repeat_interval)} until it is over or acknowledged"
+    if receiver.fallback:
+        away = f"or a channel of it is down for {span(receiver.fallback.after)}"
+        yield f"{name} falls back to {receiver.fallback.to} where a message dies, {away}"
 
 
 @dataclass(frozen=True)
@@ -267,44 +281,6 @@ def _standing(plan: Plan) -> _Standing:
         told = str(error).splitlines()[0]
         click.echo(f"windsock: silences and open troubles are not looked at: {told}", err=True)
         return _Standing()
-
-
-@click.command("show")
-@click.argument("key", metavar="ID", type=int)
-@output_option
-def show_alert(key: int, output: str) -> None:
-    """Show the message that a delivery belongs to: what became of it, and every event that it tells of."""
-    import dataclasses
-
-    from alerting.outbox import message_of
-
-    with open_store() as store, store.read() as connection:
-        found = message_of(connection, key)
-    if not found:
-        raise Failure(f"there is no delivery {key}; see: windsock alerts list")
-    rows = [dataclasses.asdict(entry) for entry in found]
-    shown = [row | {"remarks": remarks(entry)} for row, entry in zip(rows, found, strict=True)]
-    columns = {
-        "delivery_id": "id",
-        "kind": "what",
-        "dag_id": "DAG",
-        "run_id": "run",
-        "task_id": "task",
-        "state": "state",
-    }
-    if output != "json":
-        first = found[0]
-        click.echo(f"{first.channel or 'nobody'}: {first.state}, {first.attempts} attempts. Alerts in it: {len(found)}")
-    show(rows if output == "json" else shown, output, columns=columns, below="remarks")
-
-
-def remarks(entry: Entry) -> str:
-    """Why it is told where no route led, who looks after it, and what went wrong; empty where there is nothing."""
-    told = {"escalation": "escalated", "repeat": "told again", "fallback": "as the fallback", "resolved": "the end"}
-    acked = f"acknowledged by {entry.acked_by}" if entry.acked_by else ""
-    comment = f": {entry.ack_comment}" if entry.ack_comment else ""
-    parts = (told.get(entry.origin or "", ""), f"{acked}{comment}" if acked else "", entry.error or "")
-    return "; ".join(part for part in parts if part)
 
 
 @click.command()
@@ -397,7 +373,7 @@ def list_silences(expired: bool, output: str) -> None:
         "starts_at": "starts (UTC)",
         "ends_at": "ends (UTC)",
     }
-    show(rows, output, columns=columns, empty="No silences.", below="comment")
+    show(rows, output, columns=columns, empty="No silences.", below="comment", least=("starts_at", "author"))
 
 
 @silence.command()
@@ -406,8 +382,11 @@ def expire(ids: tuple[int, ...]) -> None:
     """End silences now."""
     from alerting import silences
 
+    def work(tx: Tx) -> int:
+        if why := silences.why_not_open(tx.connection, tx.now, ids):
+            raise Failure("\n".join(why))
+        return silences.expire(tx.connection, tx.now, ids)
+
     with open_store() as store:
-        count = store.run(lambda tx: silences.expire(tx.connection, tx.now, ids))
-    if count < len(set(ids)):
-        raise Failure(f"{count} of {len(set(ids))} held or would have; see: windsock alerts silence list --expired")
+        count = store.run(work)
     click.echo(f"{count} {'silence is' if count == 1 else 'silences are'} ended.")

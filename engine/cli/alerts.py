@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli.alert_acks import ack
+from engine.cli.alert_history import list_alerts, show_alert
+from engine.cli.alert_numbers import ALERT_NUMBER, require
 from engine.cli.alert_rendering import render
-from engine.cli.alert_routes import check, deliveries, remarks, show_alert, silence
+from engine.cli.alert_routes import check, deliveries, silence
 from engine.cli.errors import Failure, Misuse
 from engine.cli.opening import open_store
-from engine.cli.output import output_option, show
 from engine.config import load
 
 if TYPE_CHECKING:
+    from alerting.numbers import Number
     from alerting.outbox import Entry
     from engine.config import Settings
-    from engine.metastore.store import Store
+    from engine.metastore.store import Store, Tx
 
-STATES = ("recorded", "waiting", "pending", "sending", "delivered", "dead", "suppressed")
 _SETTLED = frozenset({"delivered", "dead", "suppressed"})
 
 
@@ -30,51 +31,8 @@ def alerts() -> None:
     """List, test, silence, acknowledge and replay alerts, and check where they go."""
 
 
-for command in (check, show_alert, deliveries, silence, ack, render):
+for command in (list_alerts, show_alert, check, deliveries, silence, ack, render):
     alerts.add_command(command)
-
-
-@alerts.command("list")
-@click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="Only these; may be repeated.")
-@click.option("--dag", "dag_id", help="Only those of one DAG.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
-@click.option("--all", "everything", is_flag=True, help="Retries and the like that nobody asked for, too.")
-@output_option
-def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, everything: bool, output: str) -> None:
-    """List alerts, newest first, with where each was delivered, or why it was not.
-
-    What is no trouble and nobody asked to be told of, such as a retry of a task without an email, is left out unless
-    --all or --state suppressed asks for it.
-    """
-    import dataclasses
-
-    from alerting.history import is_worth_a_look, state_words, subjects
-    from alerting.outbox import listing
-
-    also = [] if everything or "suppressed" in states else [is_worth_a_look()]
-    with open_store() as store, store.read() as connection:
-        found = listing(connection, limit=limit, states=states, dag_id=dag_id, also=also)
-        named = subjects(connection, found)
-    rows = [dataclasses.asdict(entry) for entry in found]
-    columns = {
-        "delivery_id": "id",
-        "when": "when (UTC)",
-        "kind": "what",
-        "about": "where",
-        "channel": "channel",
-        "state": "state",
-    }
-    shown = [
-        row
-        | {
-            "about": _about(entry, named.get(entry.event_id)),
-            "when": f"{entry.occurred_at:%m-%d %H:%M:%S}",
-            "state": state_words(entry),
-            "remarks": remarks(entry),
-        }
-        for row, entry in zip(rows, found, strict=True)
-    ]
-    show(rows if output == "json" else shown, output, columns=columns, empty="No alerts.", below="remarks")
 
 
 @alerts.command()
@@ -100,34 +58,42 @@ def test(receiver: str | None, emails: tuple[str, ...], timeout: float) -> None:
 
 
 @alerts.command()
-@click.argument("ids", nargs=-1, type=int, metavar="[ID]...")
-@click.option("--all", "everything", is_flag=True, hidden=True, help="What it does without ids anyway.")
+@click.argument("numbers", nargs=-1, type=ALERT_NUMBER, metavar="[NUMBER]...")
+@click.option("--all", "everything", is_flag=True, hidden=True, help="What it does without numbers anyway.")
 @click.option("--to", metavar="CHANNEL", help="Send those of chat receivers to this one: its URL was corrected.")
-def replay(ids: tuple[int, ...], everything: bool, to: str | None) -> None:
-    """Try dead deliveries again: all, or these ids (see alerts list).
+def replay(numbers: tuple[Number, ...], everything: bool, to: str | None) -> None:
+    """Try dead deliveries again: all, those of alert 17, or with 17.2 its second line alone (see alerts list).
 
-    With --to also those that wait for a receiver which is no longer in the settings.
+    A message that tells of several alerts is sent again as a whole. With --to also those are sent that wait for a
+    receiver which is no longer in the settings.
     """
-    from alerting.outbox import replay as replay_rows
-
-    if ids and everything:
-        raise Misuse("name ids or use --all, not both")
+    if numbers and everything:
+        raise Misuse("name alerts or use --all, not both")
     settings = load()
     age = timedelta(seconds=settings.alerting.give_up_after)
     receivers = [] if to is None else _receivers(settings, to)
+
     with open_store(settings) as store:
-        count = store.run(lambda tx: replay_rows(tx.connection, tx.now, age, ids or None, to, receivers))
+        count = store.run(lambda tx: _replay(tx, tuple(dict.fromkeys(numbers)), age, to, receivers))
         store.wake("notifier")
-    if ids and count < len(set(ids)):
-        raise Failure(_not_dead(sorted(set(ids)), count, to))
     click.echo(f"{count} {'delivery is' if count == 1 else 'deliveries are'} tried again.")
 
 
-def _not_dead(ids: list[int], replayed: int, to: str | None) -> str:
-    told = f", or {to} was to be told of the same event already" if to else ""
-    if len(ids) == 1:
-        return f"there is no dead delivery {ids[0]}{told}; see: windsock alerts list --state dead"
-    return f"{replayed} of {len(ids)} were dead and are tried again{told}; see: windsock alerts list"
+def _replay(tx: Tx, numbers: tuple[Number, ...], age: timedelta, to: str | None, receivers: list[str]) -> int:
+    """All of these numbers, or none of them: raises Failure where one has nothing to send again."""
+    from alerting import outbox
+    from alerting.numbers import delivery_ids
+
+    require(tx.connection, numbers)
+    ids = {number: delivery_ids(tx.connection, number) for number in numbers}
+    alive = [str(number) for number in numbers if not outbox.any_dead(tx.connection, ids[number])]
+    if alive and to is None:
+        raise Failure(f"nothing of {', '.join(alive)} is dead, so nothing is tried again; see: windsock alerts list")
+    chosen = [key for each in ids.values() for key in each] if numbers else None
+    count = outbox.replay(tx.connection, tx.now, age, chosen, to, receivers)
+    if numbers and not count:
+        raise Failure(f"nothing of that is dead, or {to} was to be told of it already; see: windsock alerts list")
+    return count
 
 
 def _require_same_settings(store: Store, settings: Settings) -> None:
@@ -186,7 +152,6 @@ def _record_test(store: Store, settings: Settings, receiver: str | None, emails:
     from alerting.events import AlertEvent
     from alerting.kinds import EventKind
     from alerting.outbox import record
-    from engine.metastore.store import Tx
 
     def work(tx: Tx) -> str:
         event = AlertEvent(
@@ -223,7 +188,7 @@ def _entries_of(store: Store, key: str) -> list[Entry]:
 
     with store.read() as connection:
         event_id = connection.execute(select(alert_event.c.id).where(alert_event.c.dedup_key == key)).scalar_one()
-        return [entry for entry in listing(connection, before_event=event_id + 1) if entry.event_id == event_id]
+        return listing(connection, also=[alert_event.c.id == event_id])
 
 
 def _why_not(store: Store, settings: Settings, entries: list[Entry], timeout: float) -> str:
@@ -238,7 +203,3 @@ def _why_not(store: Store, settings: Settings, entries: list[Entry], timeout: fl
         return "the test alert waits in the outbox: no notifier is running. Start it: windsock up --detach"
     told = [f"{entry.channel or 'not routed yet'}: {entry.state} {entry.error or ''}".strip() for entry in entries]
     return "\n".join([f"not settled after {timeout:g} s; it is tried on:", *told])
-
-
-def _about(entry: Entry, subject: str | None) -> str:
-    return " ".join(part for part in (subject, entry.dag_id, entry.task_id) if part)

@@ -38,26 +38,34 @@ STATE_STYLES = {
 
 
 def show(
-    rows: Sequence[Row], output: str, *, columns: Mapping[str, str] | None = None, empty: str = "", below: str = ""
+    rows: Sequence[Row],
+    output: str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    empty: str = "",
+    below: str = "",
+    least: Sequence[str] = (),
 ) -> None:
     """Show rows. JSON holds every key; the table the `columns` (key → heading), or `empty` where there are no rows.
 
-    `below` is the key of a long text: it has lines of its own below its row, instead of a narrow column.
+    `below` is the key of a long text: it has lines of its own below its row, instead of a narrow column. `least` are
+    columns that a narrow terminal does without, the first one first.
     """
     if output == "json":
         click.echo(json.dumps(rows, indent=2, default=_plain))
     elif not rows:
         click.echo(empty or "Nothing to show.", err=True)
     else:
-        _table(rows, columns or {key: key.replace("_", " ") for key in rows[0]}, below)
+        _table(rows, columns or {key: key.replace("_", " ") for key in rows[0]}, below, least)
 
 
-def _table(rows: Sequence[Row], columns: Mapping[str, str], below: str) -> None:
+def _table(rows: Sequence[Row], columns: Mapping[str, str], below: str, least: Sequence[str]) -> None:
     from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
 
     console = Console(highlight=False, emoji=False)
+    columns = _that_fit(rows, columns, least, console.width)
     cells = [[_cell(key, row.get(key)) for key in columns] for row in rows]
     heading = [Text(text, style="bold") for text in columns.values()]
     widths = _widths([heading, *cells], list(columns), console.width)
@@ -66,6 +74,17 @@ def _table(rows: Sequence[Row], columns: Mapping[str, str], below: str) -> None:
         console.print(_line(line, widths))
         if below and row.get(below):
             console.print(Padding(Text(shown(row[below]), overflow="fold"), (0, 0, 0, _INDENT)))
+
+
+def _that_fit(rows: Sequence[Row], columns: Mapping[str, str], least: Sequence[str], room: int) -> Mapping[str, str]:
+    """Without those of the `least` columns that must go before the others stand side by side."""
+    kept = dict(columns)
+    for key in least:
+        wide = [max(len(heading), *(len(shown(row.get(name))) for row in rows)) for name, heading in kept.items()]
+        if sum(wide) + _GAP * (len(wide) - 1) <= room:
+            break
+        kept.pop(key, None)
+    return kept
 
 
 def _widths(lines: Sequence[Sequence[Text]], keys: Sequence[str], room: int) -> list[int]:
@@ -94,7 +113,13 @@ def _cell(key: str, value: Any) -> Text:
     from rich.text import Text
 
     text = shown(value)
-    return Text(text, style=STATE_STYLES.get(text, "") if key.endswith("state") else "")
+    return Text(text, style=_style(text) if key.endswith("state") else "")
+
+
+def _style(state: str) -> str:
+    """Also of ``dead after 5 attempts``, and of ``1 dead, 2 delivered``, which begins with what matters most."""
+    words = state.partition(",")[0].split()
+    return next((STATE_STYLES[word] for word in words if word in STATE_STYLES), "")
 
 
 def shown(value: Any) -> str:

@@ -82,7 +82,7 @@ def status(output: str) -> None:
         click.echo(json.dumps([_as_json(report) for report in reports], indent=2))
     else:
         _show(settings, reports, with_uptime=True)
-        _tell_undelivered(settings)
+        _tell_standing(settings)
         _tell_other_settings(settings)
         _warn(settings)
     sys.exit(0 if all_core_healthy(reports) else 1)
@@ -199,31 +199,22 @@ def _warn(settings: Settings) -> None:
         click.echo(f"windsock: {warning}", err=True)
 
 
-def _tell_undelivered(settings: Settings) -> None:
-    """A line each for alerts and logs that wait for longer than it should take, and for alerts that were given up."""
+def _tell_standing(settings: Settings) -> None:
+    """A line each for what waits for longer than it should take, for what was given up, and for what is silenced."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from engine.cli.queries import undelivered, unshipped_logs
+    from engine.cli.standing import standing
     from engine.metastore.errors import MetastoreError
     from engine.metastore.store import Store
 
     with contextlib.closing(Store.from_settings(settings)) as store:
         try:
             with store.read() as connection:
-                waiting, age, dead = undelivered(connection)
-                logs, logs_age, why = (
-                    unshipped_logs(connection) if settings.logging.remote_logging else (0, _PROMPT, "")
-                )
+                lines = list(standing(connection, prompt=_PROMPT, with_logs=bool(settings.logging.remote_logging)))
         except (SQLAlchemyError, MetastoreError):
             return  # the table says already that there is no metastore
-    if waiting and age > _PROMPT:
-        click.echo(f"Alerts that wait: {waiting}, the oldest for {age.total_seconds():.0f} s: windsock alerts list")
-    if dead:
-        click.echo(f"Alerts given up undelivered: {dead}: windsock alerts list --state dead")
-    if logs and logs_age > _PROMPT:
-        told = f" ({why})" if why else ""
-        seconds = logs_age.total_seconds()
-        click.echo(f"Logs not shipped: {logs}, the oldest for {seconds:.0f} s{told}: windsock tasks unshipped")
+    for line in lines:
+        click.echo(line)
 
 
 def _tell_other_settings(settings: Settings) -> None:

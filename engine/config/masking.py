@@ -29,6 +29,6 @@ def hide_password(url: str) -> str:
 
 
 def scheme_only(url: str) -> str:
-    """``slack://********``: in a chat service's URL any part may be a token."""
+    """``slack://********``: in a chat service's URL any part may be a token. Nothing stays nothing, as with `hide`."""
     scheme, separator, _ = url.partition("://")
-    return f"{scheme}://{MASK}" if separator else MASK
+    return f"{scheme}://{MASK}" if separator else hide(url)

@@ -8,14 +8,15 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import msgspec
+from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from alerting import history, outbox
-from alerting.history import Search
+from alerting.history import Alert, Search
 from alerting.kinds import KINDS, EventKind
-from alerting.outbox import Entry
+from engine.rooms import rooms
 from engine.running.rendering import renderer
 from engine.web.local import local_path
 from engine.web.silences import LENGTHS, suggested_matchers
@@ -55,7 +56,7 @@ class Wanted:
 
     def search(self, now: datetime) -> Search:
         since = now - _SPANS[self.since] if self.since else None
-        return Search(self.state, self.dag, self.kind, since, self.before)
+        return Search((self.state,) if self.state else (), self.dag, self.kind, since, self.before)
 
     def address(self, **changes: Any) -> str:
         known = {"state": self.state, "dag": self.dag, "kind": self.kind, "since": self.since} | changes
@@ -64,35 +65,33 @@ class Wanted:
 
 
 def alerts(request: Request) -> Response:
-    """GET /alerts[?state=…&dag=…&kind=…&since=…&before=…]: deliveries, newest event first."""
-    wanted = Wanted.of(request)
+    """GET /alerts[?state=…&dag=…&kind=…&since=…&before=…]: one row per alert, with what became of it, newest first."""
+    wanted, site = Wanted.of(request), site_of(request)
     with looking(request) as view:
-        found = history.search(view.connection, wanted.search(view.now), _PER_PAGE + 1)
+        found, more = _page(view.connection, wanted.search(view.now))
         counts = history.counts(view.connection)
-        subjects = history.subjects(view.connection, found)
-    entries, more = _whole(found)
-    redact = site_of(request).redactor.redact
+        subjects = history.subjects(view.connection, [alert.head for alert in found])
+    redact = site.redactor.redact
     return render(
         request,
         "alerts.html",
         view,
-        entries=entries,
+        alerts=found,
+        rooms=rooms(site.settings.alerting.config_file),
         subjects={event_id: redact(subject) for event_id, subject in subjects.items()},
         counts=counts,
         wanted=wanted,
         states=_STATES,
         kinds=tuple(EventKind),
         spans=tuple(_SPANS),
-        older=wanted.address(before=entries[-1].event_id) if more else "",
+        older=wanted.address(before=found[-1].number) if more else "",
     )
 
 
-def _whole(found: list[Entry]) -> tuple[list[Entry], bool]:
-    """One page, and whether there is another. An event's deliveries stay together: it begins with what was cut."""
-    if len(found) <= _PER_PAGE:
-        return found, False
-    entries = found[:_PER_PAGE]
-    return [entry for entry in entries if entry.event_id != found[_PER_PAGE].event_id] or entries, True
+def _page(connection: Connection, sought: Search) -> tuple[list[Alert], bool]:
+    """One page, and whether there is another."""
+    found = history.search(connection, sought, _PER_PAGE + 1)
+    return found[:_PER_PAGE], len(found) > _PER_PAGE
 
 
 def alert(request: Request) -> Response:
@@ -101,16 +100,19 @@ def alert(request: Request) -> Response:
     site = site_of(request)
     redact = site.redactor.redact
     with looking(request) as view:
-        entries = history.deliveries_of(view.connection, event_id)
+        found = history.alert_of(view.connection, event_id)
         event = history.event_of(view.connection, event_id)
-    if not entries:
+        together = history.together(view.connection, found.deliveries) if found else {}
+    if found is None:
         raise HTTPException(404, "There is no alert of this number. Old ones are removed after a while.")
     return render(
         request,
         "alert.html",
         view,
-        first=entries[0],
-        entries=entries if entries[0].delivery_id is not None else [],
+        first=found.head,
+        entries=found.deliveries,
+        together=together,
+        rooms=rooms(site.settings.alerting.config_file),
         event=event,
         is_trouble=event is not None and KINDS[event.kind].trouble,
         subject=event and event.subject and redact(event.subject),
@@ -122,11 +124,12 @@ def alert(request: Request) -> Response:
 
 
 def listing(request: Request) -> Response:
-    """GET /api/v1/alerts, with what /alerts takes: the same as JSON."""
+    """GET /api/v1/alerts, with what /alerts takes: the same as JSON, an item for each delivery."""
     wanted = Wanted.of(request)
     with looking(request) as view:
-        entries, more = _whole(history.search(view.connection, wanted.search(view.now), _PER_PAGE + 1))
-    body = {"alerts": entries, "before": entries[-1].event_id if more else None}
+        found, more = _page(view.connection, wanted.search(view.now))
+    entries = [entry for alert in found for entry in alert.entries]
+    body = {"alerts": entries, "before": found[-1].number if more else None}
     return Response(msgspec.json.encode(body), media_type="application/json")
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from alerting import history
+from alerting import history, told
 from alerting.clock import database_now
 from engine import links
 from engine.logs.finding import LogFinder
@@ -141,6 +141,9 @@ def make_templates() -> Environment:
         signal_words=words.signal_words,
         kind_words=words.kind_words,
         told_words=history.state_words,
+        receiver_words=told.receiver_of,
+        way_words=told.way_of,
+        remarks=told.remarks,
     )
     environment.globals.update(
         dag_url=links.dag_url,

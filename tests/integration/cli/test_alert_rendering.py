@@ -21,12 +21,12 @@ Command = Callable[..., Result]
 
 
 def delivered(store: Store, kind: EventKind) -> int:
-    """The number of a delivery of such an event."""
+    """The number of such an alert, which was told."""
 
     def work(tx: Tx) -> int:
         outbox.record(tx.connection, [samples.event(kind)])
         outbox.route(tx.connection, tx.now, Plan(("room",)), 10)
-        return int(tx.connection.execute(select(alert_delivery.c.id)).scalar_one())
+        return int(tx.connection.execute(select(alert_delivery.c.event_id)).scalar_one())
 
     return store.run(work)
 
@@ -64,17 +64,19 @@ def test_templates_of_ones_own_are_shown_and_what_is_wrong_with_one_is_told(wind
     result = windsock("alerts", "render", "--kind", "task_failed")
     assert result.exit_code == 1
     assert "Attempt 3 of 3 failed" in result.stdout
-    assert "task_failed.text.j2 is not used, the built-in template is: 'wher' is undefined" in result.stderr
+    assert result.stderr == (
+        "windsock: task_failed.text.j2 is not used, the built-in template is: 'wher' is undefined\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ((), "name a delivery (see windsock alerts list), or an example: --kind task_failed"),
-        (("3", "--kind", "test"), "name a delivery (see windsock alerts list), or an example: --kind task_failed"),
+        ((), "name an alert (see windsock alerts list), or an example: --kind task_failed"),
+        (("3", "--kind", "test"), "name an alert (see windsock alerts list), or an example: --kind task_failed"),
         (("--kind", "task_faild"), "there is no kind of event 'task_faild', did you mean task_failed?"),
         (("--kind", "test", "--format", "slak"), "there is no format 'slak', did you mean slack?"),
-        (("99",), "there is no delivery 99"),
+        (("99",), "there is no alert 99"),
     ],
 )
 def test_what_cannot_be_shown_is_told(windsock: Command, store: Store, words: tuple[str, ...], told: str) -> None:

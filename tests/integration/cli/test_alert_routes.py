@@ -108,9 +108,23 @@ def test_check_knows_the_silences(windsock: Command, alerting_yml: Path) -> None
     assert "not told, silence 1 of alice" in result.stdout
 
 
-@pytest.mark.parametrize("word", ["dagg=daily", "dag", "event=failed", "try=first", "at=noon"])
-def test_check_refuses_what_describes_no_event(windsock: Command, alerting_yml: Path, word: str) -> None:
-    assert windsock("alerts", "check", "--event", word).exit_code == 2
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("dagg=daily", "--event dagg=daily: there is no key 'dagg', did you mean dag?"),
+        ("dag", "--event dag: its value is missing: write --event dag=VALUE"),
+        ("dagg", "--event dagg: there is no key 'dagg', did you mean dag?; write KEY=VALUE"),
+        ("xyz=1", "--event xyz=1: there is no key 'xyz'; there are: at, cause, dag"),
+        ("event=failed", "there is no event 'failed'"),
+        ("try=first", "write a whole number"),
+        ("at=noon", "'noon' is no time"),
+    ],
+)
+def test_check_says_what_is_wrong_with_a_description(
+    windsock: Command, alerting_yml: Path, word: str, told: str
+) -> None:
+    result = windsock("alerts", "check", "--event", word)
+    assert (result.exit_code, told in result.stderr) == (2, True)
 
 
 def test_a_silence_is_added_listed_and_ended(windsock: Command, store: Store) -> None:
@@ -120,7 +134,11 @@ def test_a_silence_is_added_listed_and_ended(windsock: Command, store: Store) ->
     assert (row["matchers"], row["author"], row["comment"]) == ('dag="daily"', "alice", "moving")
     assert windsock("alerts", "silence", "expire", "1").stdout == "1 silence is ended.\n"
     assert json.loads(windsock("alerts", "silence", "list", "-o", "json").stdout or "[]") == []
-    assert windsock("alerts", "silence", "expire", "1").exit_code == 1
+    again = windsock("alerts", "silence", "expire", "1", "7")
+    assert again.exit_code == 1
+    ended, missing = again.stderr.splitlines()
+    assert ended.startswith("windsock: silence 1 ended already, at 20")
+    assert missing == "windsock: there is no silence 7; see: windsock alerts silence list --expired"
 
 
 @pytest.mark.parametrize("words", [["dagg=x"], ["dag=x", "--for", "soon"], ["dag=x", "--starts", "soon"]])
@@ -156,11 +174,15 @@ def test_show_tells_of_every_event_of_a_message(windsock: Command, store: Store)
         groups.flush(tx.connection, tx.now, plan)
 
     store.run(work)
-    shown = windsock("alerts", "show", "3").stdout
-    assert "email: pending, 0 attempts. Alerts in it: 3" in shown
+    shown = windsock("alerts", "show", "3.1").stdout
+    assert "3.1 ops, email ops@example.org: waiting\nAlerts in the message: 3" in shown
     for n in range(3):
         assert f"t{n}" in shown
-    assert windsock("alerts", "show", "9").exit_code == 1
+    alone = windsock("alerts", "show", "3").stdout
+    assert "2 other alerts are in the same message: windsock alerts show 3.1" in alone
+    assert "t1" not in alone
+    for number in ("9", "3.2"):
+        assert windsock("alerts", "show", number).stderr.startswith(f"windsock: there is no alert {number};")
     rows = json.loads(windsock("alerts", "deliveries", "-o", "json").stdout)
     assert rows == [
         {"channel": "email", "state": "pending", "count": 1},
@@ -179,7 +201,7 @@ receivers:
     escalate: {after: 10m, to: lead}
     repeat_interval: 4h
     fallback: {to: boss, after: 2m}
-  lead: {email: lead@example.org, escalate: {after: 1h, to: boss}}
+  lead: {email: lead@example.org, escalate: {after: 1h, to: boss}, fallback: boss}
   boss: {email: boss@example.org, channels: [away]}
 route: {receiver: ops}
 """
@@ -193,6 +215,7 @@ def test_check_shows_what_would_follow(windsock: Command, alerting_yml: Path, st
         "lead escalates to boss where nobody acknowledges it within 1h",
         "ops is told again every 4h until it is over or acknowledged",
         "ops falls back to boss where a message dies, or a channel of it is down for 2m",
+        "lead falls back to boss where a message dies, or a channel of it is down for 5m",
     ):
         assert line in told
     ended = windsock("alerts", "check", "--event", "event=task_recovered").stdout
@@ -206,7 +229,7 @@ def test_check_shows_what_an_open_trouble_inhibits(windsock: Command, alerting_y
     store.run(lambda tx: outbox.route(tx.connection, tx.now, Plan(("room",))))  # somebody is told of it
     words = ("--event", "event=dag_late", "--event", "dag=daily", "--event", "at=2026-11-23T12:00+01:00")
     told = windsock("alerts", "check", *words).stdout
-    assert "email ops@example.org: not told, inhibited by component down (scheduler on a), event 1" in told
+    assert "email ops@example.org: not told, inhibited by component down (scheduler on a), alert 1" in told
 
 
 def test_check_describes_causes_subjects_and_labels_of_prometheus(windsock: Command, alerting_yml: Path) -> None:
@@ -260,21 +283,22 @@ def failed(store: Store, *task_ids: str) -> None:
     store.run(work)
 
 
-def test_ack_of_a_delivery_is_for_all_that_its_message_tells_of_and_is_shown(windsock: Command, store: Store) -> None:
+def test_ack_of_a_line_is_for_all_that_its_message_tells_of_and_is_shown(windsock: Command, store: Store) -> None:
     failed(store, "a", "b")
-    words = ("ack", "1", "--author", "alice", "--comment", "I have called them")
+    words = ("ack", "1.1", "--author", "alice", "--comment", "I have called them")
     assert windsock("alerts", *words).stdout == "2 alerts are acknowledged.\n"
-    again = windsock("alerts", "ack", "2", "--author", "bob")
+    again = windsock("alerts", "ack", "2.1", "--author", "bob")
     assert again.stdout == "0 alerts are acknowledged. 2 had been acknowledged before.\n"
-    for command in (("list",), ("show", "1")):
+    for command in (("list",), ("show", "1.1")):
         assert windsock("alerts", *command).stdout.count("acknowledged by alice: I have called them") == 2
+    assert "Acknowledged by alice: I have called them\n" in windsock("alerts", "show", "1").stdout
     rows = json.loads(windsock("alerts", "list", "-o", "json").stdout)
     assert {(row["acked_by"], row["ack_comment"]) for row in rows} == {("alice", "I have called them")}
 
 
-def test_ack_takes_an_event_or_what_is_open_of_a_dag(windsock: Command, store: Store) -> None:
+def test_ack_takes_an_alert_or_what_is_open_of_a_dag(windsock: Command, store: Store) -> None:
     failed(store, "a", "b", "c")
-    assert windsock("alerts", "ack", "--event", "1").stdout == "1 alert is acknowledged.\n"
+    assert windsock("alerts", "ack", "1").stdout == "1 alert is acknowledged.\n"
     by_task = windsock("alerts", "ack", "--dag", "daily", "--run", "r", "--task", "b")
     assert by_task.stdout == "1 alert is acknowledged.\n"
     assert windsock("alerts", "ack", "--dag", "daily").stdout == "1 alert is acknowledged.\n"
@@ -286,8 +310,9 @@ def test_ack_takes_an_event_or_what_is_open_of_a_dag(windsock: Command, store: S
     [
         ((), 2, "say what you acknowledge"),
         (("--task", "t"), 2, "--run and --task need --dag"),
-        (("7",), 1, "there is no delivery 7; see: windsock alerts list"),
-        (("--event", "7"), 1, "there is no event 7"),
+        (("7",), 1, "there is no alert 7; see: windsock alerts list --all"),
+        (("7.1",), 1, "there is no alert 7.1"),
+        (("seven",), 2, "'seven' is no number of an alert"),
         (("--dag", "none"), 1, "nothing of that is open and not acknowledged"),
     ],
 )
@@ -314,5 +339,5 @@ def test_a_line_of_the_list_fits_into_80_columns(windsock: Command, store: Store
 
     store.run(work)
     lines = windsock("alerts", "list", COLUMNS="80").stdout.splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3
     assert all(len(line) <= 80 for line in lines)

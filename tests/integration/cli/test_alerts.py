@@ -23,6 +23,17 @@ from tests.servers.processes import wait_until
 
 Command = Callable[..., Result]
 MOMENT = datetime(2026, 11, 23, 14, tzinfo=UTC)
+DEAD = {
+    "event_id": 1,
+    "channel": "email",
+    "target": "0" * 64,
+    "address": '["a@example.org"]',
+    "state": "dead",
+    "attempts": 5,
+    "error": "550 no such user",
+    "created_at": MOMENT,
+    "give_up_at": MOMENT,
+}
 
 
 @pytest.fixture
@@ -32,19 +43,7 @@ def dead_delivery(store: Store) -> int:
             kind=EventKind.TASK_FAILED, occurred_at=MOMENT, dag_id="d", run_id="r", task_id="t", try_number=1
         )
         record(tx.connection, [event])
-        row = {
-            "id": 7,
-            "event_id": 1,
-            "channel": "email",
-            "target": "0" * 64,
-            "address": '["a@example.org"]',
-            "state": "dead",
-            "attempts": 5,
-            "error": "550 no such user",
-            "created_at": MOMENT,
-            "give_up_at": MOMENT,
-        }
-        tx.connection.execute(alert_delivery.insert(), row)
+        tx.connection.execute(alert_delivery.insert(), DEAD | {"id": 7})
         tx.connection.execute(update(alert_event).values(routed_at=MOMENT))
 
     store.run(work)
@@ -98,8 +97,20 @@ def test_list_leaves_out_what_is_no_trouble_and_nobody_asked_for(windsock: Comma
 
 
 def test_replay_makes_a_dead_delivery_pending_again(windsock: Command, store: Store, dead_delivery: int) -> None:
-    assert windsock("alerts", "replay", "7").stdout == "1 delivery is tried again.\n"
+    assert windsock("alerts", "replay", "1").stdout == "1 delivery is tried again.\n"
     assert state_of(store) == ["pending"]
+
+
+def test_replay_of_one_line_leaves_the_others(windsock: Command, store: Store, dead_delivery: int) -> None:
+    second = {"channel": "json", "target": "1" * 64, "address": ""}
+    store.run(lambda tx: tx.connection.execute(alert_delivery.insert(), {**DEAD, **second}))
+    assert windsock("alerts", "replay", "1.2").stdout == "1 delivery is tried again.\n"
+    assert state_of(store) == ["dead", "pending"]
+    again = windsock("alerts", "replay", "1.2")
+    assert (again.exit_code, again.stderr) == (
+        1,
+        "windsock: nothing of 1.2 is dead, so nothing is tried again; see: windsock alerts list\n",
+    )
 
 
 def test_replay_to_a_receiver_that_is_not_configured_names_those_that_are(windsock: Command, store: Store) -> None:
@@ -113,12 +124,14 @@ def test_replay_to_a_receiver_that_is_not_configured_names_those_that_are(windso
     assert "APPRISE_URLS is empty" in windsock("alerts", "replay", "--all", "--to", name).stderr
 
 
-def test_replay_of_what_is_not_dead_is_refused(windsock: Command, dead_delivery: int) -> None:
-    result = windsock("alerts", "replay", "7", "8")
-    assert result.exit_code == 1
-    assert "1 of 2 were dead" in result.stderr
-    alone = windsock("alerts", "replay", "999")
-    assert (alone.exit_code, alone.stderr.partition(";")[0]) == (1, "windsock: there is no dead delivery 999")
+def test_replay_of_what_is_not_dead_is_refused(windsock: Command, store: Store, dead_delivery: int) -> None:
+    missing = windsock("alerts", "replay", "1", "8", "1.3")
+    assert (missing.exit_code, missing.stderr.partition(";")[0]) == (1, "windsock: there is no alert 8, 1.3")
+    assert state_of(store) == ["dead"]
+    assert windsock("alerts", "replay", "1").exit_code == 0
+    assert "nothing of 1 is dead" in windsock("alerts", "replay", "1").stderr
+    word = windsock("alerts", "replay", "d7")
+    assert (word.exit_code, "'d7' is no number of an alert: write one such as 17, or 17.2" in word.stderr) == (2, True)
 
 
 def test_what_waits_for_a_receiver_that_is_gone_can_be_sent_to_another(
@@ -130,17 +143,17 @@ def test_what_waits_for_a_receiver_that_is_gone_can_be_sent_to_another(
     settings = {"WINDSOCK__ALERTING__APPRISE_URLS": "json://corrected/hook"}
     known = windsock("alerts", "replay", "--to", "json-1", **settings).stderr.strip().rpartition(" ")[2]
     assert windsock("alerts", "replay", **settings).stdout == "0 deliveries are tried again.\n"
-    assert windsock("alerts", "replay", "7", "--to", known, **settings).stdout == "1 delivery is tried again.\n"
+    assert windsock("alerts", "replay", "1", "--to", known, **settings).stdout == "1 delivery is tried again.\n"
     assert json.loads(windsock("alerts", "list", "-o", "json").stdout)[0]["channel"] == known
-    again = windsock("alerts", "replay", "7", "--to", known, **settings)
-    assert "was to be told of the same event already" in again.stderr
+    again = windsock("alerts", "replay", "1", "--to", known, **settings)
+    assert "was to be told of it already" in again.stderr
 
 
 @pytest.mark.parametrize("words", [(), ("--all",)])
 def test_replay_without_ids_tries_everything_again(
     windsock: Command, store: Store, dead_delivery: int, words: tuple[str, ...]
 ) -> None:
-    assert windsock("alerts", "replay", "7", "--all").exit_code == 2
+    assert windsock("alerts", "replay", "1", "--all").exit_code == 2
     assert windsock("alerts", "replay", *words).stdout == "1 delivery is tried again.\n"
     assert state_of(store) == ["pending"]
     assert windsock("alerts", "replay", *words).stdout == "0 deliveries are tried again.\n"

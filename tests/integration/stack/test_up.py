@@ -17,9 +17,10 @@ import psutil
 import pytest
 from sqlalchemy import case, update
 
-from alerting import outbox
+from alerting import outbox, silences
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
+from alerting.matchers import parse_matcher
 from alerting.routes import Plan
 from alerting.tables import alert_delivery
 from engine.metastore.store import Store
@@ -126,9 +127,14 @@ def test_status_tells_of_alerts_that_reached_nobody_and_of_metrics_that_go_nowhe
         states = case((alert_delivery.c.channel == "json-1", "dead"), else_="pending")
         due_at = case((alert_delivery.c.channel == "json-1", None), else_=alert_delivery.c.due_at)
         tx.connection.execute(update(alert_delivery).values(state=states, due_at=due_at))
+        ends_at = tx.now + timedelta(hours=2)
+        silences.add(
+            tx.connection, tx.now, [parse_matcher("dag=x")], author="a", comment="", starts_at=tx.now, ends_at=ends_at
+        )
     told = machine.run("status", WINDSOCK__METRICS__STATSD_HOST="no-such-host.invalid")
     assert "Alerts that wait: 1, the oldest for 12" in told.stdout
     assert "Alerts given up undelivered: 1: windsock alerts list --state dead" in told.stdout
+    assert f"1 silence in force until {ends_at:%Y-%m-%d %H:%M} UTC: windsock alerts silence list" in told.stdout
     assert "does not resolve" in told.stderr
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,6 +93,39 @@ def test_tells_what_happened_who_was_told_and_how_it_went(look: Look, tell: Tell
     assert "the receiver answered 503" in clean
     assert "next try" in clean
     assert "nobody asked for it" in quiet
+
+
+@pytest.fixture
+def heard(store: Store, world: World, tmp_path: Path) -> None:
+    """Alert 1: mail to on-call died, and lead, its fallback, had heard of it already; ops waits."""
+    (tmp_path / "alerting.yml").write_text(
+        "channels: {ops-room: slack://TokenA/TokenB/TokenC/#ops}\n", encoding="utf-8"
+    )
+    event = AlertEvent(kind=EventKind.TASK_FAILED, occurred_at=world.now, dag_id="sales", run_id="r", task_id="load")
+    common = {"event_id": 1, "attempts": 1, "created_at": world.now, "give_up_at": world.now}
+    rows = (
+        {"channel": "email", "address": '["call@example.org"]', "receiver": "on-call", "state": "dead"}
+        | {"error": "550 gone", "fell_back_to": "lead", "heard_before": "[2]"},
+        {"channel": "email", "address": '["lead@example.org"]', "receiver": "lead", "state": "delivered"}
+        | {"delivered_at": world.now},
+        {"channel": "ops-room", "address": "", "receiver": "ops", "state": "pending", "due_at": world.now},
+    )
+    with store.begin() as tx:
+        record(tx.connection, [event])
+        for number, row in enumerate(rows):
+            tx.connection.execute(insert(alert_delivery).values(common | {"target": str(number)} | row))
+
+
+@pytest.mark.parametrize("path", ["/alerts", "/alerts/1"])
+def test_one_alert_shows_every_receiver_with_address_outcome_and_fallback(look: Look, heard: None, path: str) -> None:
+    shown = look(path)
+    words = " ".join(re.sub(r"<[^>]+>", " ", shown).split())
+    assert "1.1 on-call email call@example.org dead 1 attempt 550 gone; its fallback lead had heard of it" in words
+    assert "1.2 lead email lead@example.org delivered" in words
+    assert "1.3 ops ops-room (slack://********) pending" in words
+    assert "TokenA" not in shown
+    if path == "/alerts":
+        assert len(rows_of(shown)) == 1
 
 
 def test_filters_by_state_and_dag(look: Look, tell: Tell) -> None:
@@ -192,12 +226,13 @@ def test_refuses_filters_that_there_are_not(browser: Browser, query: str) -> Non
 
 
 def test_an_alert_has_a_page_with_its_deliveries_and_its_message(look: Look, tell: Tell) -> None:
-    number = tell("clean", "dead", error="410 Gone")
+    tell("clean", "dead", error="410 Gone")
     shown = look("/alerts/1")
     assert "<h1>Failed: sales.clean</h1>" in shown
     assert "/dags/sales/runs/manual__1/tasks/clean/attempts/2" in shown
     assert "410 Gone" in shown
-    assert f'aria-label="Send alert {number} again"' in shown
+    assert 'aria-label="Send alert 1.1 again"' in shown
+    assert "3 attempts" in shown
     assert "Attempt 2 failed and no retry will follow." in shown
     assert "dag=&#34;sales&#34;\ntask=&#34;clean&#34;" in shown  # what a silence would begin with
 

@@ -36,6 +36,7 @@ def test_secrets_are_listed_masked(settings: Settings) -> None:
     assert listed["smtp.smtp_password"] == "********"
     assert listed["database.sql_alchemy_conn"] == "postgresql+psycopg://me:********@db/x"
     assert listed["alerting.apprise_urls"] == "slack://********, json://********"
+    assert listed["alerting.heartbeat_url"] == ""  # none is set, and none is hidden
 
 
 def test_an_unset_secret_is_seen_to_be_unset(tmp_path: Path) -> None:

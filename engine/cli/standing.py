@@ -1,0 +1,46 @@
+"""What `windsock status` says of alerts and logs besides the table: what waits, what was given up, what is silenced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from alerting import silences
+from alerting.clock import database_now
+from engine.cli.queries import undelivered, unshipped_logs
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+def standing(connection: Connection, *, prompt: timedelta, with_logs: bool) -> Iterator[str]:
+    """One line each, where there is anything to say; what is younger than ``prompt`` is about to be delivered."""
+    yield from _alerts(connection, prompt)
+    yield from _silences(connection)
+    if with_logs:
+        yield from _logs(connection, prompt)
+
+
+def _alerts(connection: Connection, prompt: timedelta) -> Iterator[str]:
+    waiting, age, dead = undelivered(connection)
+    if waiting and age > prompt:
+        yield f"Alerts that wait: {waiting}, the oldest for {age.total_seconds():.0f} s: windsock alerts list"
+    if dead:
+        yield f"Alerts given up undelivered: {dead}: windsock alerts list --state dead"
+
+
+def _silences(connection: Connection) -> Iterator[str]:
+    count, last = silences.in_force(connection, database_now(connection))
+    if last is None:
+        return
+    until = f"until {last:%Y-%m-%d %H:%M} UTC"
+    told = f"1 silence in force {until}" if count == 1 else f"{count} silences in force, the last {until}"
+    yield f"{told}: windsock alerts silence list"
+
+
+def _logs(connection: Connection, prompt: timedelta) -> Iterator[str]:
+    count, age, why = unshipped_logs(connection)
+    if count and age > prompt:
+        reason = f" ({why})" if why else ""
+        yield f"Logs not shipped: {count}, the oldest for {age.total_seconds():.0f} s{reason}: windsock tasks unshipped"
