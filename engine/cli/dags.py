@@ -313,12 +313,12 @@ def backfill(
 @click.argument("state", type=click.Choice(["success", "failed"]))
 def set_state(dag_id: str, run_id: str, state: str) -> None:
     """End a run by hand; RUN may be `latest`. Tasks that run are ended first."""
-    from engine.cli import clearing
     from engine.cli.naming import find_run
+    from engine.metastore import by_hand
 
     settings = load()
     with open_store(settings) as store:
         run_id = find_run(store, dag_id, None if run_id == "latest" else run_id)
-        end = clearing.succeed_run if state == "success" else clearing.fail_run
-        end(store, settings, dag_id, run_id)
+        end = by_hand.succeed_run if state == "success" else by_hand.fail_run
+        end(store, settings.webserver.url, dag_id, run_id)
     click.echo(f"{run_id} of {dag_id} is marked as {state}.")

@@ -115,7 +115,8 @@ def settle(
 def put_off(tx: Tx, request: Row[Any], token: str, reason: str) -> bool:
     """Give back what could not be started, to be tried again in a moment; False where that went on for too long.
 
-    `reason` is shown until it could. It has not been called, so the lease does not count. The pause grows with the time for which it has been so.
+    `reason` is shown until it could. It has not been called, so the lease does not count. The pause grows with the time
+    for which it has been so.
     """
     since = request.unstarted_since or tx.now
     waited = tx.now - since
