@@ -322,3 +322,16 @@ def set_state(dag_id: str, run_id: str, state: str) -> None:
         end = by_hand.succeed_run if state == "success" else by_hand.fail_run
         end(store, settings.webserver.url, dag_id, run_id)
     click.echo(f"{run_id} of {dag_id} is marked as {state}.")
+
+
+@dags.command()
+@click.argument("dag_id", metavar="DAG")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--logs", is_flag=True, help="Delete its logs in the log folder too.")
+def delete(dag_id: str, yes: bool, logs: bool) -> None:
+    """Delete all that is known of a DAG: runs, tasks, XCom values, alerts. Its file stays, and brings it back."""
+    from engine.cli import deleting
+
+    settings = load()
+    with open_store(settings) as store:
+        deleting.delete(store, settings, dag_id, yes=yes, logs=logs)
