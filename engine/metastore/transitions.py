@@ -20,6 +20,8 @@ promote            up_for_retry, up_for_reschedule    state and ready_at
                    → scheduled
 expire_runs        run running → failed; its open     state and deadline (engine.metastore.deadlines)
                    tasks → skipped
+fail_stuck         run running → failed               state; all that is open waits for tasks that the run lacks
+                                                      (engine.metastore.absent)
 expire_waiting     scheduled → failed, up_for_retry   state and scheduled_at (engine.metastore.waiting)
 clear, mark        any → (nothing), success, failed,  locked rows (engine.metastore.clearing); running ones are ended
                    skipped; run → queued              first (engine.metastore.endings)

@@ -44,7 +44,9 @@ def states(store: Store) -> dict[str, str | None]:
 
 def submit(browser: Browser, page: str) -> httpx.Response:
     """Press the button of a page that asks."""
-    form = re.search(rf'<form method="post" action="({re.escape(PAGE)}/change)">(.*?)</form>', page, re.DOTALL)
+    form = re.search(
+        rf'<form class="ask" method="post" action="({re.escape(PAGE)}/change)">(.*?)</form>', page, re.DOTALL
+    )
     assert form, page
     fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', html.unescape(form[2])))
     fields.pop("csrf_token")
@@ -81,7 +83,7 @@ class TestAsking:
         assert re.findall(r'<li><span class="id">(\w+)</span>', page) == names
 
     def test_says_that_what_failed_behind_a_marked_task_is_cleared(self, look: Look) -> None:
-        assert "Cleared, because it failed behind: 1" in words(look(f"{PAGE}/change?do=success&task=clean"))
+        assert "1 behind failed, and is cleared" in words(look(f"{PAGE}/change?do=success&task=clean"))
 
     def test_where_there_is_nothing_to_do_it_says_so_and_has_no_button(self, look: Look) -> None:
         for query, sentence in (
