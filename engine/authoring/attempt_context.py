@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from engine.authoring.serialized import NoSchedule, Schedule, SerializedDag, SerializedTask
+
+# What a task that triggers a run does with one that somebody else made: "clear" lets it run again; "take" is what it
+# asks later, when it has cleared it and waits for its end.
+ExistingRun = Literal["refuse", "clear", "take"]
 
 
 class DagFacts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -127,6 +131,7 @@ class XComAccess(Protocol):
         logical_date: datetime | None,
         conf: dict[str, Any],
         anew: bool,
+        existing: ExistingRun,
     ) -> Mapping[str, Any]:
         """Make a run, once per `origin` and `run_id`: ``run_id`` and ``state``, or ``error`` (and ``exists``)."""
 

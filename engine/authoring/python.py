@@ -27,8 +27,8 @@ class EmptyOperator(BaseOperator):
         """Nothing to do."""
 
 
-class PythonOperator(BaseOperator):
-    """Calls a function with `op_args` and `op_kwargs`, and those context names that its signature asks for."""
+class CallingOperator(BaseOperator):
+    """What calls a function with `op_args` and `op_kwargs`, and those context names that its signature asks for."""
 
     template_fields = ("templates_dict", "op_args", "op_kwargs")
 
@@ -39,8 +39,6 @@ class PythonOperator(BaseOperator):
         op_args: Sequence[Any] | None = None,
         op_kwargs: Mapping[str, Any] | None = None,
         templates_dict: dict[str, Any] | None = None,
-        templates_exts: Sequence[str] | None = None,
-        show_return_value_in_logs: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -51,15 +49,32 @@ class PythonOperator(BaseOperator):
         self.op_args = list(op_args or ())
         self.op_kwargs = dict(op_kwargs or {})
         self.templates_dict = templates_dict
+
+    def call(self, context: Context) -> Any:
+        """What the function returns."""
+        if self.templates_dict:
+            context = context.extended(templates_dict=self.templates_dict)
+        keywords = wanted_keywords(self.python_callable, self.op_args, self.op_kwargs, context)
+        return self.python_callable(*self.op_args, **keywords)
+
+
+class PythonOperator(CallingOperator):
+    """Calls a function in a process of its own."""
+
+    def __init__(
+        self,
+        *,
+        templates_exts: Sequence[str] | None = None,
+        show_return_value_in_logs: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
         self.template_ext = tuple(templates_exts or ())
         self.show_return_value_in_logs = show_return_value_in_logs
 
     def execute(self, context: Context) -> Any:
         """Call the function; its result becomes the task's XCom."""
-        if self.templates_dict:
-            context = context.extended(templates_dict=self.templates_dict)
-        keywords = wanted_keywords(self.python_callable, self.op_args, self.op_kwargs, context)
-        return self.python_callable(*self.op_args, **keywords)
+        return self.call(context)
 
 
 def wanted_keywords(

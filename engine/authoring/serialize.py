@@ -179,6 +179,8 @@ def _task(task: BaseOperator, weight: int) -> SerializedTask:
         ignore_first_depends_on_past=task.ignore_first_depends_on_past,
         wait_for_past_depends_before_skipping=task.wait_for_past_depends_before_skipping,
         do_xcom_push=task.do_xcom_push,
+        start_date=_utc(task.start_date),
+        end_date=_utc(task.end_date),
         doc=_text_or_none("doc_md", task.doc_md),
         bash=task.spec() if kind == "bash" and isinstance(task, BashOperator) else None,
     )

@@ -128,8 +128,17 @@ class SerializedTask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     ignore_first_depends_on_past: bool = False
     wait_for_past_depends_before_skipping: bool = False
     do_xcom_push: bool = True
+    start_date: datetime | None = None  # its own, not its DAG's
+    end_date: datetime | None = None
     doc: str | None = None
     bash: BashSpec | None = None
+
+    def covers(self, logical_date: datetime | None) -> bool:
+        """Whether this date lies within the task's own dates, both included; no date does."""
+        if logical_date is None:
+            return True
+        has_begun = self.start_date is None or self.start_date <= logical_date
+        return has_begun and (self.end_date is None or logical_date <= self.end_date)
 
     def retry_delay(self, try_number: int, seed: str) -> timedelta:
         """Wait between the end of attempt `try_number` (from 1) and the next one.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from engine.authoring import arguments
 from engine.authoring.bash import SHELL
 from engine.authoring.exceptions import AirflowFailException, AuthoringError
-from engine.authoring.python import wanted_keywords
+from engine.authoring.python import CallingOperator
 from engine.authoring.sensors import BaseSensorOperator, PokeReturnValue
 from engine.authoring.weekdays import weekday_numbers
 from engine.authoring.zones import aware, zone_named
@@ -21,35 +20,12 @@ if TYPE_CHECKING:
     from engine.authoring.context import Context
 
 
-class PythonSensor(BaseSensorOperator):
+class PythonSensor(CallingOperator, BaseSensorOperator):
     """Waits until a function returns something true, or a :class:`PokeReturnValue` that is done."""
-
-    template_fields = ("templates_dict", "op_args", "op_kwargs")
-
-    def __init__(
-        self,
-        *,
-        python_callable: Any,
-        op_args: Sequence[Any] | None = None,
-        op_kwargs: Mapping[str, Any] | None = None,
-        templates_dict: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        if not callable(python_callable):
-            msg = f"python_callable of {self.task_id!r} must be a function, not {python_callable!r}."
-            raise AuthoringError(msg, "Pass the function itself, without calling it.")
-        self.python_callable = python_callable
-        self.op_args = list(op_args or ())
-        self.op_kwargs = dict(op_kwargs or {})
-        self.templates_dict = templates_dict
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Call the function."""
-        if self.templates_dict:
-            context = context.extended(templates_dict=self.templates_dict)
-        keywords = wanted_keywords(self.python_callable, self.op_args, self.op_kwargs, context)
-        found = self.python_callable(*self.op_args, **keywords)
+        found = self.call(context)
         return found if isinstance(found, PokeReturnValue) else bool(found)
 
 

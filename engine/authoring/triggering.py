@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from engine.authoring import arguments
 from engine.authoring.exceptions import (
@@ -25,6 +25,7 @@ from engine.authoring.suggest import did_you_mean
 from engine.authoring.zones import aware, zone_named
 
 if TYPE_CHECKING:
+    from engine.authoring.attempt_context import ExistingRun
     from engine.authoring.context import Context
 
 RUN_ID_KEY: Final = "trigger_run_id"
@@ -40,14 +41,12 @@ class TriggerDagRunOperator(BaseOperator):
 
     However often an attempt is repeated, its task makes one run: a retry takes up the run that an attempt before it
     made. Only where that one has failed, and neither `trigger_run_id` nor `logical_date` is given, it makes another.
+    With `reset_dag_run` each attempt clears the run of that id or logical date, whoever made it: its tasks run again,
+    with the conf that it had.
     The waiting is a reschedule: it holds no slot.
     """
 
     template_fields = ("trigger_dag_id", "trigger_run_id", "logical_date", "conf")
-    _REFUSED: ClassVar = {
-        "reset_dag_run": "It would clear a run; clear it with windsock, or let trigger_run_id name a new one.",
-        "fail_when_dag_is_paused": "The run waits until the DAG is unpaused.",
-    }
 
     def __init__(
         self,
@@ -68,15 +67,15 @@ class TriggerDagRunOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, value in (("reset_dag_run", reset_dag_run), ("fail_when_dag_is_paused", fail_when_dag_is_paused)):
-            if value:
-                msg = f"{self.task_id}: {name} is not supported yet."
-                raise AuthoringError(msg, f"Remove it. {self._REFUSED[name]}")
+        if fail_when_dag_is_paused:
+            msg = f"{self.task_id}: fail_when_dag_is_paused is not supported yet."
+            raise AuthoringError(msg, "Remove it. The run waits until the DAG is unpaused.")
         self.trigger_dag_id = arguments.text("trigger_dag_id", trigger_dag_id)
         self.trigger_run_id = trigger_run_id
         self.conf = arguments.json_object(f"conf of task {self.task_id!r}", conf)
         given = execution_date if logical_date is None else logical_date
         self.logical_date = given.isoformat() if isinstance(given, datetime) else given
+        self.reset_dag_run = bool(reset_dag_run)
         self.wait_for_completion = bool(wait_for_completion)
         self.poke_interval = arguments.duration("poke_interval", poke_interval, numbers=True) or timedelta(0)
         self.allowed_states = _states("allowed_states", allowed_states, _RUN_STATES, ["success"])
@@ -102,9 +101,15 @@ class TriggerDagRunOperator(BaseOperator):
         origin = _origin(context)
         run_id = self.trigger_run_id or (f"manual__{date.isoformat()}" if date else _default_run_id(context, origin))
         fresh = context.record.sensing_since is None
-        return context.xcom.trigger(
-            self.trigger_dag_id, run_id, origin=origin, logical_date=date, conf=self.conf, anew=fresh and not named
-        )
+        about: dict[str, Any] = {"origin": origin, "logical_date": date, "conf": self.conf}
+        about |= {"existing": self._existing(fresh=fresh) if named else "refuse"}
+        return context.xcom.trigger(self.trigger_dag_id, run_id, anew=fresh and not named, **about)
+
+    def _existing(self, *, fresh: bool) -> ExistingRun:
+        """Each attempt clears the run once: what it asks when it looks again is about that one."""
+        if not self.reset_dag_run:
+            return "refuse"
+        return "clear" if fresh else "take"
 
     def _judge(self, run_id: str, state: str) -> None:
         if state in self.failed_states:

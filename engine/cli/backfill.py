@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.clearing import perform
 from engine.cli.errors import Failure
 from engine.cli.output import show
 from engine.cli.trigger import hindrance
 from engine.metastore import backfills
 from engine.metastore.backfills import Plan, Progress, Wish
+from engine.metastore.by_hand import perform
 from engine.metastore.changes import Changes
 from engine.metastore.states import RunState
 
@@ -45,7 +45,7 @@ def begin(store: Store, settings: Settings, wish: Wish) -> int:
         ids[:] = [backfill_id]
         return changes
 
-    perform(store, settings, work)
+    perform(store, settings.webserver.url, work)
     return ids[0]
 
 

@@ -1,34 +1,27 @@
-"""``windsock tasks clear`` and the two ``set-state`` commands: choose, ask, do."""
+"""``windsock tasks clear`` and ``tasks set-state``: choose and ask. :mod:`engine.metastore.by_hand` does it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 import click
-from sqlalchemy import Row, select
+from sqlalchemy import Row
 
-from engine.cli.errors import Failure, Misuse
+from engine.cli.errors import Misuse
 from engine.cli.naming import closest
 from engine.metastore import clearing
-from engine.metastore.announce import Announcer
-from engine.metastore.changes import Changes
 from engine.metastore.graphs import build_graph
-from engine.metastore.ledger import Ledger
 from engine.metastore.states import TaskState
-from engine.metastore.tables import DagRun
 
 if TYPE_CHECKING:
     from engine.authoring.serialized import SerializedDag
-    from engine.config import Settings
-    from engine.metastore.store import Store, Tx
+    from engine.metastore.store import Store
 
-_AT_ONCE: Final = 2000  # task instances of one transaction, if no run has more
 _SHOWN: Final = 20
-FAILED: Final = (TaskState.FAILED, TaskState.UPSTREAM_FAILED)
 RUNNING: Final = (TaskState.QUEUED, TaskState.RUNNING)
 
 
@@ -77,60 +70,3 @@ def counted(rows: Sequence[Row[Any]]) -> str:
     """``3 tasks of 2 runs``."""
     tasks, runs = len(rows), len({row.run_id for row in rows})
     return f"{tasks} task{'s' if tasks != 1 else ''} of {runs} run{'s' if runs != 1 else ''}"
-
-
-def clear(store: Store, settings: Settings, rows: Sequence[Row[Any]]) -> None:
-    """Clear task instances, some runs at a time, and wake whoever goes on with them."""
-    for ids in _batches(rows):
-        perform(store, settings, lambda ledger, tx, ids=ids: ledger.clear(tx, ids))  # type: ignore[misc]
-
-
-def _batches(rows: Sequence[Row[Any]]) -> Iterator[list[int]]:
-    batch: list[int] = []
-    last = None
-    for row in rows:  # by run
-        if len(batch) >= _AT_ONCE and row.run_id != last:
-            yield batch
-            batch = []
-        batch.append(row.id)
-        last = row.run_id
-    if batch:
-        yield batch
-
-
-def perform(store: Store, settings: Settings, work: Callable[[Ledger, Tx], Changes | None]) -> Changes | None:
-    """Change states in one transaction, as a scheduler does: what follows from it is told."""
-    ledger = Ledger(Announcer(settings.webserver.url))
-
-    def transaction(tx: Tx) -> Changes | None:
-        ledger.begin()
-        return work(ledger, tx)
-
-    changes = store.run(transaction)
-    store.wake("scheduler")
-    if changes and changes.announced:
-        store.wake("notifier")
-    return changes
-
-
-def mark(store: Store, settings: Settings, rows: Sequence[Row[Any]], state: TaskState) -> None:
-    """Give task instances of one run a final state."""
-    ids = {row.id for row in rows}
-    perform(store, settings, lambda ledger, tx: ledger.mark(tx, ids, state))
-
-
-def succeed_run(store: Store, settings: Settings, dag_id: str, run_id: str) -> None:
-    """Mark every task of a run as success; the run then ends so."""
-    rows = instances(store, dag_id, None, run_id=run_id)
-    if not rows:
-        raise Failure(f"{run_id} has not started yet, so it has no tasks to mark")
-    mark(store, settings, [row for row in rows if row.state != TaskState.SUCCESS], TaskState.SUCCESS)
-
-
-def fail_run(store: Store, settings: Settings, dag_id: str, run_id: str) -> None:
-    """Fail a running run. Raises Failure where it does not run."""
-    wanted = select(DagRun.id, DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
-    with store.read() as connection:
-        run = connection.execute(wanted).one()
-    if perform(store, settings, lambda ledger, tx: ledger.fail_run(tx, run.id)) is None:
-        raise Failure(f"{run_id} is {run.state}; only a running run can be failed")

@@ -313,12 +313,25 @@ def backfill(
 @click.argument("state", type=click.Choice(["success", "failed"]))
 def set_state(dag_id: str, run_id: str, state: str) -> None:
     """End a run by hand; RUN may be `latest`. Tasks that run are ended first."""
-    from engine.cli import clearing
     from engine.cli.naming import find_run
+    from engine.metastore import by_hand
 
     settings = load()
     with open_store(settings) as store:
         run_id = find_run(store, dag_id, None if run_id == "latest" else run_id)
-        end = clearing.succeed_run if state == "success" else clearing.fail_run
-        end(store, settings, dag_id, run_id)
+        end = by_hand.succeed_run if state == "success" else by_hand.fail_run
+        end(store, settings.webserver.url, dag_id, run_id)
     click.echo(f"{run_id} of {dag_id} is marked as {state}.")
+
+
+@dags.command()
+@click.argument("dag_id", metavar="DAG")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--logs", is_flag=True, help="Delete its logs in the log folder too.")
+def delete(dag_id: str, yes: bool, logs: bool) -> None:
+    """Delete all that is known of a DAG: runs, tasks, XCom values, alerts. Its file stays, and brings it back."""
+    from engine.cli import deleting
+
+    settings = load()
+    with open_store(settings) as store:
+        deleting.delete(store, settings, dag_id, yes=yes, logs=logs)

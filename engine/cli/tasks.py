@@ -173,12 +173,13 @@ def clear(
     """
     from engine.cli import clearing
     from engine.cli.trigger import hindrance
+    from engine.metastore import by_hand
 
     settings = load()
     zone = settings.core.default_timezone
     since = clearing.read_date("--start-date", start_date, zone)
     until = clearing.read_date("--end-date", end_date, zone)
-    states = (*(clearing.FAILED if only_failed else ()), *(clearing.RUNNING if only_running else ()))
+    states = (*(by_hand.FAILED if only_failed else ()), *(clearing.RUNNING if only_running else ()))
     with open_store(settings) as store:
         _, dag = find_dag(store, dag_id)
         chosen = clearing.chosen_tasks(dag, task_regex, upstream=upstream, downstream=downstream)
@@ -188,7 +189,7 @@ def clear(
         if not rows:
             click.echo("Nothing to clear.", err=True)
         elif yes or clearing.ask(rows):
-            clearing.clear(store, settings, rows)
+            by_hand.clear(store, settings.webserver.url, rows)
             click.echo(f"Cleared {clearing.counted(rows)}.")
             if reason := hindrance(store, settings, dag_id):
                 click.echo(f"windsock: {reason}", err=True)
@@ -205,6 +206,7 @@ def set_state(dag_id: str, run_id: str, task_id: str, state: str) -> None:
     A running one is ended first. What failed behind it is cleared, so that the run goes on from there.
     """
     from engine.cli import clearing
+    from engine.metastore import by_hand
     from engine.metastore.states import TaskState
 
     settings = load()
@@ -214,6 +216,6 @@ def set_state(dag_id: str, run_id: str, task_id: str, state: str) -> None:
         if not rows:
             find_task(find_dag(store, dag_id)[1], task_id)
             raise Failure(f"{task_id} has not started yet in {run_id}, so there is nothing to mark")
-        clearing.mark(store, settings, rows, TaskState(state))
+        by_hand.mark(store, settings.webserver.url, rows, TaskState(state))
     ending = " as soon as its attempt has ended" if rows[0].state == "running" else ""
     click.echo(f"{task_id} of {run_id} is marked as {state}{ending}.")

@@ -47,7 +47,8 @@ class MetastoreSurvivor:
 
         self._owner = owner
         self._store = Store.from_settings(settings)
-        self._ledger = Ledger(Announcer(settings.webserver.url), shipment_requests(settings.logging))
+        self._base_url = settings.webserver.url
+        self._ledger = Ledger(Announcer(self._base_url), shipment_requests(settings.logging))
         self._hostname = socket.gethostname()
         self._heartbeat_at = -math.inf
 
@@ -97,7 +98,7 @@ class MetastoreSurvivor:
         from engine.running.answers import answer
 
         try:
-            return self._reaching(lambda: answer(self._store, [ask])[0])
+            return self._reaching(lambda: answer(self._store, [ask], self._base_url)[0])
         except MetastoreAway:
             raise
         except Exception as error:  # a question that makes no sense to the database must not hold up the others

@@ -22,6 +22,11 @@ def attempt_log_path(dag_id: str, run_id: str, task_id: str, try_number: int, ma
     return PurePosixPath(*folders, f"attempt={try_number}.log")
 
 
+def dag_log_folder(dag_id: str) -> PurePosixPath:
+    """Where all logs of a DAG lie, relative to the log folder."""
+    return PurePosixPath(_folder("dag_id", dag_id))
+
+
 def _folder(key: str, identifier: str) -> str:
     encoded = quote(identifier, safe=":+@")
     if len(encoded) > _LONGEST:

@@ -147,10 +147,10 @@ class Announcer:
             started_at=run.start_date,
             ended_at=change.end_date,
             try_number=run.clears + 1 if run.clears else None,  # a run begun anew is another episode
-            cause="timed_out" if late else "task_failures",
+            cause="timed_out" if late else "stuck" if change.stuck_tasks else "task_failures",
             error=_run_error(change),
-            summary=f"The run timed out: it took longer than its dagrun_timeout of {late}." if late else None,
-            emails=_run_mail(graph) if late else (),
+            summary=_run_summary(change),
+            emails=_run_mail(graph) if late or change.stuck_tasks else (),
             url=links.run_url(self.base_url, run.dag_id, run.run_id),
         )
 
@@ -186,10 +186,21 @@ def _anew(run: RunFacts) -> str | None:
     return str(run.clears) if run.clears else None
 
 
+def _run_summary(change: RunChange) -> str | None:
+    """One sentence for what is not a failure of its tasks."""
+    if change.timed_out_after:
+        return f"The run timed out: it took longer than its dagrun_timeout of {change.timed_out_after}."
+    return "The run failed: nothing in it can run any more." if change.stuck_tasks else None
+
+
 def _run_error(change: RunChange) -> str | None:
     if change.timed_out_after:
         return f"run timed out: it took longer than its dagrun_timeout of {change.timed_out_after}"
-    return f"failed tasks: {', '.join(change.failed_tasks)}" if change.failed_tasks else None
+    broken = [f"failed tasks: {', '.join(change.failed_tasks)}"] if change.failed_tasks else []
+    if change.stuck_tasks:
+        names = ", ".join(change.stuck_tasks)
+        broken.append(f"waiting for tasks whose start_date or end_date leaves them out of this run: {names}")
+    return "; ".join(broken) or None
 
 
 def _run_mail(graph: Graph) -> tuple[str, ...]:
@@ -248,5 +259,7 @@ def _run_callbacks(change: RunChange, graph: Graph, now: datetime) -> Iterable[d
     reason = "success" if change.state == RunState.SUCCESS else "task_failure"
     if change.timed_out_after:
         reason = "timed_out"
+    elif change.stuck_tasks:
+        reason = "all_tasks_deadlocked"  # Airflow's word
     payload = {"state": change.state, "reason": reason, "failed_tasks": list(change.failed_tasks)}
     yield callback_request(kind, "dag", change.run, graph, payload, now)

@@ -98,6 +98,7 @@ class RunChange:
     created: tuple[str, ...] = ()  # operators of the task instances that were made with it
     deadline: datetime | None = None  # of a run that begins: when it times out
     timed_out_after: timedelta | None = None  # of one that ends so
+    stuck_tasks: tuple[str, ...] = ()  # of one that failed because these wait for tasks that it lacks
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy import BindParameter, Connection, Row, bindparam, func, select, update
 
-from engine.metastore import budgets, endings, past, skips, sla
+from engine.metastore import absent, budgets, endings, past, skips, sla
 from engine.metastore.broken_off import break_off
 from engine.metastore.changes import Changes, RunFacts
 from engine.metastore.database import Tx
@@ -184,6 +184,7 @@ def _reset(tx: Tx, graphs: Graphs, runs: Runs, again: Sequence[Row[Any]], touche
     changes = Changes(tasks=skipped, ended=broken_off)
     changes.add(reconsider(tx, graphs, runs, recount(tx, going)))
     changes.add(close_runs(tx, graphs, dict.fromkeys(going, 0)))
+    changes.add(absent.fail_stuck(tx, graphs, runs, going))
     return changes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -28,6 +29,8 @@ class Graph:
     leaves: frozenset[str]
     past: frozenset[str] = frozenset()  # tasks that depend on the run before theirs
     promised: frozenset[str] = frozenset()  # tasks with an sla, and "" where the run has one, or a deadline
+    whole_from: datetime | None = None  # logical dates from here on are after every task's own start_date,
+    whole_until: datetime | None = None  # and up to here before every task's own end_date
 
     def blocked_by(self, task_id: str) -> tuple[str, ...]:
         """The tasks that will not run since `task_id` failed, whatever becomes of the others; in topological order."""
@@ -79,6 +82,8 @@ def build_graph(dag: SerializedDag) -> Graph:
         frozenset(task_id for task_id, names in children.items() if not names),
         frozenset(task.task_id for task in dag.tasks if task.depends_on_past),
         _promised(dag),
+        max((task.start_date for task in dag.tasks if task.start_date), default=None),
+        min((task.end_date for task in dag.tasks if task.end_date), default=None),
     )
 
 

@@ -107,6 +107,7 @@ def held_back(tx: Tx, graphs: Graphs, runs: Runs, rows: Sequence[Row[Any]]) -> d
     facts = runs.get(tx.connection, (row.run_pk for row in rows))
     shapes = {row.run_pk: graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version) for row in rows}
     before = _runs_before(tx, shapes)
+    rows = [row for row in rows if not _has_only_just_begun(tx, shapes[row.run_pk], row, runs, before.get(row.run_pk))]
     wanted = {name for row in rows if row.run_pk in before for name in _asked(shapes[row.run_pk], row.task_id)}
     there = _there(tx, before.values(), wanted)
     return {
@@ -125,6 +126,15 @@ def _runs_before(tx: Tx, shapes: Mapping[int, Graph]) -> dict[int, int]:
         if previous is not None and row.position != 1:
             before[row.id] = previous
     return before
+
+
+def _has_only_just_begun(tx: Tx, graph: Graph, row: Row[Any], runs: Runs, before: int | None) -> bool:
+    """Whether the run before has no such task since it lies before the task's start_date; with catchup that counts."""
+    begins = graph.tasks[row.task_id].start_date
+    if begins is None or before is None or not graph.dag.catchup:
+        return False
+    earlier = runs.get(tx.connection, [before])[before].logical_date
+    return earlier is not None and earlier < begins
 
 
 def _asked(graph: Graph, task_id: str) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from typing import Any, Final
 from sqlalchemy import BindParameter, Connection, Row, bindparam, case, insert, or_, select, update
 
 from engine.authoring.serialized import NoSchedule, SerializedDag, SerializedDeadline
+from engine.metastore.absent import present_tasks
 from engine.metastore.changes import Changes, TaskChange
 from engine.metastore.database import Tx
 from engine.metastore.durations import last_runtimes
@@ -114,7 +115,8 @@ def _due(tx: Tx, made: Made) -> list[dict[str, Any]]:
     rows = []
     dag, since = made.dag, _counts_from(made, tx.now)
     if since is not None:
-        allowed = [(task.task_id, task.sla_seconds) for task in dag.tasks] + [(THE_RUN, dag.sla_seconds)]
+        there = present_tasks(dag, made.columns["run_type"], made.columns.get("logical_date"))
+        allowed = [(task.task_id, task.sla_seconds) for task in there] + [(THE_RUN, dag.sla_seconds)]
         rows += [_row(task_id, 0, since, seconds) for task_id, seconds in allowed if seconds is not None]
     for position, deadline in enumerate(dag.deadlines, 1):
         if (row := _referred(tx, made, position, deadline)) is not None:

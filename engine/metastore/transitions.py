@@ -20,6 +20,8 @@ promote            up_for_retry, up_for_reschedule    state and ready_at
                    → scheduled
 expire_runs        run running → failed; its open     state and deadline (engine.metastore.deadlines)
                    tasks → skipped
+fail_stuck         run running → failed               state; all that is open waits for tasks that the run lacks
+                                                      (engine.metastore.absent)
 expire_waiting     scheduled → failed, up_for_retry   state and scheduled_at (engine.metastore.waiting)
 clear, mark        any → (nothing), success, failed,  locked rows (engine.metastore.clearing); running ones are ended
                    skipped; run → queued              first (engine.metastore.endings)
@@ -63,7 +65,7 @@ from alerting.tables import BigKey
 from engine.authoring import params
 from engine.authoring.serialized import SerializedDag, SerializedTask, decode_dag
 from engine.authoring.timetables import manual_interval
-from engine.metastore import budgets, past, recount, skips, sla
+from engine.metastore import absent, budgets, past, recount, skips, sla
 from engine.metastore.changes import Changes, Claimed, Finished, RunChange, RunFacts, TaskChange
 from engine.metastore.database import Tx
 from engine.metastore.endings import Ending
@@ -337,12 +339,14 @@ def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:
         return changes
     budgets.take(tx, Counter((budgets.DAG_RUNS, run.budget) for run in started))
     rows: list[dict[str, Any]] = []
+    bare: list[int] = []  # which may be over at once
     for run in started:
         graph = shapes[run.id]
         deadline = _deadline(graph, tx.now)
-        parameters = {"b_id": run.id, "b_now": tx.now, "b_tasks": len(graph.tasks), "b_deadline": deadline}
-        tx.connection.execute(_START_RUN, parameters)
         made = _new_instances(run, graph, tx.now) if run.clears == 0 else _missing_instances(tx, run, graph)
+        parameters = {"b_id": run.id, "b_now": tx.now, "b_tasks": len(made), "b_deadline": deadline}
+        tx.connection.execute(_START_RUN, parameters)
+        bare += [run.id] if run.clears or not made else []
         operators = tuple(row["operator"] for row in made)
         begun = replace(run, start_date=tx.now)
         changes.runs.append(RunChange(begun, RunState.RUNNING, created=operators, deadline=deadline))
@@ -352,8 +356,9 @@ def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:
     changes.scheduled = sum(row["state"] == TaskState.SCHEDULED for row in rows)
     changes.add(_pass_through(tx, graphs, {row["run_pk"] for row in rows if row["state"] == TaskState.SUCCESS}))
     changes.add(_begin_what_waits(tx, graphs, started, shapes))
-    bare = [run.id for run in started if run.clears or not shapes[run.id].tasks]
     changes.add(_close_runs(tx, graphs, Counter(dict.fromkeys(bare, 0))))
+    lacking = [run.id for run in started if absent.lacks_some(shapes[run.id], run)]
+    changes.add(absent.fail_stuck(tx, graphs, Runs(), lacking))
     return changes
 
 
@@ -418,7 +423,7 @@ def _within(queued: list[RunFacts], free: dict[budgets.Key, int]) -> list[RunFac
 
 
 def _new_instances(run: RunFacts, graph: Graph, now: datetime) -> list[dict[str, Any]]:
-    return [_new_instance(run, task, now) for task in graph.dag.tasks]
+    return [_new_instance(run, task, now) for task in absent.present_tasks(graph.dag, run.run_type, run.logical_date)]
 
 
 def _deadline(graph: Graph, now: datetime) -> datetime | None:
@@ -429,7 +434,8 @@ def _deadline(graph: Graph, now: datetime) -> datetime | None:
 def _missing_instances(tx: Tx, run: RunFacts, graph: Graph) -> list[dict[str, Any]]:
     """For a run that begins anew: the tasks that its DAG has got since. Those that it has lost are removed."""
     known = recount.adopt_version(tx, run, graph)
-    new = [_new_instance(run, task, tx.now) for task in graph.dag.tasks if task.task_id not in known]
+    there = absent.present_tasks(graph.dag, run.run_type, run.logical_date)
+    new = [_new_instance(run, task, tx.now) for task in there if task.task_id not in known]
     nothing = {"state": None, "try_number": 0, "scheduled_at": None, "start_date": None, "end_date": None}
     return [row | nothing for row in new]
 
@@ -806,6 +812,7 @@ def _advance(tx: Tx, graphs: Graphs, runs: Runs, final: Sequence[TaskChange]) ->
         done.update(change.run_pk for change in step.tasks)
         wave = step.tasks
     changes.add(_close_runs(tx, graphs, done))
+    changes.add(absent.fail_stuck(tx, graphs, runs, done))
     return changes
 
 

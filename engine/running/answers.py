@@ -16,7 +16,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from engine.authoring.serialized import decode_dag
 from engine.metastore import xcoms
-from engine.metastore.errors import AccessDenied, Duplicate, MetastoreError, Unreachable
+from engine.metastore.by_hand import perform
+from engine.metastore.changes import Changes
+from engine.metastore.clearing import select_instances
+from engine.metastore.errors import AccessDenied, Duplicate, MetastoreError, NotFound, Unreachable
+from engine.metastore.ledger import Ledger
 from engine.metastore.states import RunState
 from engine.metastore.store import Store, Tx
 from engine.metastore.tables import Base, Dag, DagRun, DagVersion, TaskInstance
@@ -28,12 +32,12 @@ _RUN: Final = Base.metadata.tables[DagRun.__tablename__]
 Values = dict[str, str]
 
 
-def answer(store: Store, asks: Sequence[AnyAsk]) -> list[Values]:
-    """The values for each question, in their order."""
+def answer(store: Store, asks: Sequence[AnyAsk], base_url: str) -> list[Values]:
+    """The values for each question, in their order. `base_url` is where the pages are, for what is told of a change."""
     with store.read() as connection:
         read = [None if isinstance(ask, TriggerAsk) else _read(connection, ask) for ask in asks]
     told = zip(asks, read, strict=True)
-    return [_trigger(store, ask) if isinstance(ask, TriggerAsk) else values or {} for ask, values in told]
+    return [_trigger(store, ask, base_url) if isinstance(ask, TriggerAsk) else values or {} for ask, values in told]
 
 
 def _json(value: object) -> str:
@@ -68,9 +72,16 @@ def _missing(connection: Connection, ask: RunsAsk) -> list[str]:
     return [task_id for task_id in ask.task_ids if task_id not in known]
 
 
-def _trigger(store: Store, ask: TriggerAsk) -> Values:
+def _trigger(store: Store, ask: TriggerAsk, base_url: str) -> Values:
+    found: list[tuple[str, str]] = []
+
+    def work(ledger: Ledger, tx: Tx) -> Changes | None:
+        changes, run = _reset(ledger, tx, ask)
+        found[:] = [run or _run_of(tx, ask)]
+        return changes
+
     try:
-        run_id, state = store.run(lambda tx: _run_of(tx, ask))
+        perform(store, base_url, work)
     except Duplicate as error:
         return {"error": _json(str(error)), "exists": _json(ask.run_id)}
     except (Unreachable, AccessDenied):
@@ -79,8 +90,28 @@ def _trigger(store: Store, ask: TriggerAsk) -> Values:
         if not isinstance(error, MetastoreError) and store.is_passing(error):
             raise
         return {"error": _json(str(error).partition("\n")[0])}
-    store.wake("scheduler")
+    ((run_id, state),) = found
     return {"run_id": _json(run_id), "state": _json(state)}
+
+
+def _reset(ledger: Ledger, tx: Tx, ask: TriggerAsk) -> tuple[Changes | None, tuple[str, str] | None]:
+    """Take the run that is there, or clear it, as the question says; no run where there is none, or it is refused."""
+    same = _RUN.c.run_id == ask.run_id
+    if ask.logical_date is not None:
+        same |= _RUN.c.logical_date == ask.logical_date
+    statement = select(_RUN.c.id, _RUN.c.run_id).where(_RUN.c.dag_id == ask.dag_id, same).order_by(_RUN.c.id)
+    run = None if ask.existing == "refuse" else tx.connection.execute(statement).first()
+    if run is None:
+        return None, None
+    changes = None
+    if ask.existing == "clear":
+        if not tx.connection.execute(select(Dag.is_active).where(Dag.dag_id == ask.dag_id)).scalar():
+            raise NotFound(f"there is no DAG {ask.dag_id!r}")
+        changes = ledger.clear(
+            tx, [row.id for row in select_instances(tx.connection, ask.dag_id, None, run_id=run.run_id)]
+        )
+    state = tx.connection.execute(select(_RUN.c.state).where(_RUN.c.id == run.id)).scalar_one()
+    return changes, (run.run_id, state)
 
 
 def _run_of(tx: Tx, ask: TriggerAsk) -> tuple[str, str]:

@@ -112,17 +112,18 @@ def settle(
     return Settled.FAILED
 
 
-def put_off(tx: Tx, request: Row[Any], token: str) -> bool:
+def put_off(tx: Tx, request: Row[Any], token: str, reason: str) -> bool:
     """Give back what could not be started, to be tried again in a moment; False where that went on for too long.
 
-    It has not been called, so the lease does not count. The pause grows with the time for which it has been so.
+    `reason` is shown until it could. It has not been called, so the lease does not count. The pause grows with the time
+    for which it has been so.
     """
     since = request.unstarted_since or tx.now
     waited = tx.now - since
     if waited >= PATIENCE:
         return False
     soon = tx.now + min(max(_SHORTEST_WAIT, waited / 2), _LONGEST_WAIT)
-    _release(tx, request, token, due_at=soon, unstarted_since=since)
+    _release(tx, request, token, due_at=soon, unstarted_since=since, error=reason)
     return True
 
 
@@ -131,7 +132,7 @@ def give_back(tx: Tx, request: Row[Any], token: str) -> None:
     _release(tx, request, token)
 
 
-def _release(tx: Tx, request: Row[Any], token: str, **more: datetime) -> None:
+def _release(tx: Tx, request: Row[Any], token: str, **more: datetime | str) -> None:
     held = (REQUEST.c.id == request.id) & (REQUEST.c.token == token) & REQUEST.c.lease_until.is_not(None)
     released = {"lease_until": None, "attempts": REQUEST.c.attempts - 1, **more}
     tx.connection.execute(update(REQUEST).where(held).values(released))

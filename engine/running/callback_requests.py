@@ -74,6 +74,7 @@ _CONCURRENCY: Final = 4
 _MOST_ATTEMPTS: Final = 5  # a callback that kills its notifier each time must end
 _DEADLY: Final = "its process ended the notifier each time"
 _POLL_SECONDS: Final = 2.0
+_PAUSE_SECONDS: Final = 1.0  # before another zygote is tried
 _SPARE_SECONDS: Final = 30.0  # by which a lease is longer than waiting and running may take
 FAREWELL_SECONDS: Final = 5.0  # `windsock up` grants the notifier thirty, and the messages under way may take ten
 _UNSAFE: Final = re.compile(r"[^0-9A-Za-z]+")
@@ -241,17 +242,27 @@ class CallbackRunner:
             reason = f"what it is about is not in the metastore any more: {error}"
             self._settle(request, Try(reason, "missing", may_repeat=False, called=False), Subject())
             return
-        pipe, log_fd = os.pipe2(os.O_CLOEXEC)
-        words, words_fd = os.pipe2(os.O_CLOEXEC)
-        file = self._log_folder / (about.log_path or "")
-        begins_at = file.stat().st_size if file.exists() else 0
-        output = AttemptLog(file, pipe, self._redact)
-        output.remark(f"{request.kind}_callback of {request.scope} {order.task_id or request.dag_id}")
-        deadline = time.monotonic() + self._timeout
-        self._running[request.id] = Running(request, about, output, file, begins_at, Words(words), deadline)
-        self._zygote.fork(request.id, msgspec.msgpack.encode(order), [log_fd, words_fd])
-        os.close(log_fd)
-        os.close(words_fd)
+        try:
+            self._start(request, order, about)
+        except OSError as error:  # no file is left for its pipes, or no memory
+            reason = f"no process could be made: {error.strerror or error}"
+            if begun := self._running.get(request.id):
+                self._give_back(begun, reason)
+            else:
+                self._put_off(request, about, reason)
+
+    def _start(self, request: Row[Any], order: CallbackOrder, about: Subject) -> None:
+        """Ask for its process. Raises OSError; what is open then belongs to a `Running`, if there is one."""
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            (pipe, log_fd), (words, words_fd) = _pipe(ours, theirs), _pipe(ours, theirs)
+            file = self._log_folder / (about.log_path or "")
+            begins_at = file.stat().st_size if file.exists() else 0
+            output = AttemptLog(file, pipe, self._redact)
+            output.remark(f"{request.kind}_callback of {request.scope} {order.task_id or request.dag_id}")
+            deadline = time.monotonic() + self._timeout
+            self._running[request.id] = Running(request, about, output, file, begins_at, Words(words), deadline)
+            ours.pop_all()  # they are the log's and the words' now
+            self._zygote.fork(request.id, msgspec.msgpack.encode(order), [log_fd, words_fd])
 
     def _order(self, connection: Connection, request: Row[Any]) -> tuple[CallbackOrder, Subject]:
         payload = request.payload
@@ -338,8 +349,7 @@ class CallbackRunner:
                     self._finish(running, "killed together with the zygote that forked it")
                 else:
                     self._give_back(running, "the zygote died before it could start")
-            self._zygote.close()
-            self._zygote = ZygoteClient.start("engine.running.callbacks:main")
+            self._replace_zygote()
             return
         for event in events:
             begun = self._running.get(event.job_id)
@@ -350,6 +360,17 @@ class CallbackRunner:
                     self._give_back(begun, f"no process could be made: {event.error}")
                 case Forked() if begun:
                     begun.forked = True
+
+    def _replace_zygote(self) -> None:
+        """Start another; where that cannot be done the dead one stays, and the next turn finds it dead again."""
+        try:
+            fresh = ZygoteClient.start("engine.running.callbacks:main")
+        except OSError as error:
+            log.error("no zygote for the callbacks can be started, trying again: %s", error)
+            time.sleep(_PAUSE_SECONDS)
+            return
+        self._zygote.close()
+        self._zygote = fresh
 
     def _end_overdue(self) -> None:
         now = time.monotonic()
@@ -369,9 +390,12 @@ class CallbackRunner:
     def _give_back(self, running: Running, reason: str) -> None:
         """It has not begun: try again in a moment, but not for ever."""
         self._close(running, f"not started: {reason}")
-        if not self._insist(lambda tx: put_off(tx, running.request, self._owner), True):
+        self._put_off(running.request, running.about, reason)
+
+    def _put_off(self, request: Row[Any], about: Subject, reason: str) -> None:
+        if not self._insist(lambda tx: put_off(tx, request, self._owner, reason), True):
             error = f"could not be started for {PATIENCE.total_seconds() / 60:g} minutes: {reason}"
-            self._settle(running.request, Try(error, "start", may_repeat=False, called=False), running.about)
+            self._settle(request, Try(error, "start", may_repeat=False, called=False), about)
 
     def _finish(self, running: Running, error: str | None) -> None:
         running.words.pump()
@@ -409,6 +433,14 @@ class CallbackRunner:
                 time.sleep(1)
         log.error("a callback's end could not be written; it will run again when its lease is over")
         return otherwise
+
+
+def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[int, int]:
+    """A pipe, whose ends are closed with `ours` and with `theirs`: the one to read from, the one to write to."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    ours.callback(os.close, reading)
+    theirs.callback(os.close, writing)
+    return reading, writing
 
 
 def _error(running: Running, event: Exited, timeout: float) -> str | None:

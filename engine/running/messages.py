@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from engine.authoring.attempt_context import AttemptContext
+from engine.authoring.attempt_context import AttemptContext, ExistingRun
 from engine.authoring.serialized import BashSpec, OperatorKind
 from engine.metastore.outcome import Outcome
 
@@ -113,7 +113,8 @@ class RunsAsk(msgspec.Struct, frozen=True, tag="runs_ask"):
 class TriggerAsk(msgspec.Struct, frozen=True, kw_only=True, tag="trigger_ask"):
     """Attempt → supervisor: make a run of another DAG, once: the same `run_id` from the same `origin` is the same run.
 
-    With `anew` a run that this origin made and that has failed is followed by another. The answer holds ``run_id`` and
+    With `anew` a run that this origin made and that has failed is followed by another. `existing` says what a run of
+    that id, or of that logical date, means which somebody else made. The answer holds ``run_id`` and
     ``state``, or ``error`` and, where that is a run of somebody else, ``exists``; all in JSON.
     """
 
@@ -124,6 +125,7 @@ class TriggerAsk(msgspec.Struct, frozen=True, kw_only=True, tag="trigger_ask"):
     logical_date: datetime | None
     conf: dict[str, Any]
     anew: bool
+    existing: ExistingRun = "refuse"
 
 
 AnyAsk = Ask | RunsAsk | TriggerAsk

@@ -511,7 +511,9 @@ class Scheduler:
         if not self._questions:
             return
         asks = [question.ask for question in self._questions]
-        for question, values in zip(self._questions, answer(self._store, asks), strict=True):
+        for question, values in zip(
+            self._questions, answer(self._store, asks, self._settings.webserver.url), strict=True
+        ):
             self._executor.answer(QuestionAnswer(question.token, question.ask.number, values))
             self._look = self._look or isinstance(question.ask, TriggerAsk)
         self._questions = []

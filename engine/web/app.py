@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 from engine.links import WEBHOOK_PATH
 from engine.metastore.errors import MetastoreError
 from engine.metastore.store import Store
-from engine.web import acks, actions, alertmanager, alerts, health, pages, runbooks, signin, silences
+from engine.web import acks, actions, alertmanager, alerts, health, pages, runbooks, runwork, signin, silences
 from engine.web.errors import show_http_error
 from engine.web.guard import Guard
 from engine.web.site import STATIC, Site, make_templates, site_of
@@ -39,7 +39,8 @@ _HEALTH_SECONDS: Final = 5.0
 _HEALTH_CHECKS_AT_ONCE: Final = 4
 
 _DAG: Final = "/dags/{dag_id}"
-_ATTEMPT: Final = f"{_DAG}/runs/{{run_id}}/tasks/{{task_id}}/attempts/{{try_number}}"
+_RUN: Final = f"{_DAG}/runs/{{run_id}}"
+_ATTEMPT: Final = f"{_RUN}/tasks/{{task_id}}/attempts/{{try_number}}"
 
 
 def create_app(settings: Settings, store: Store) -> Starlette:
@@ -63,7 +64,9 @@ def create_app(settings: Settings, store: Store) -> Starlette:
             Route(_DAG, pages.dag),
             Route(f"{_DAG}/pause", actions.pause, methods=["POST"]),
             Route(f"{_DAG}/trigger", actions.trigger, methods=["POST"]),
-            Route(f"{_DAG}/runs/{{run_id}}", pages.run),
+            Route(_RUN, runwork.page),
+            Route(f"{_RUN}/change", runwork.ask),
+            Route(f"{_RUN}/change", runwork.do, methods=["POST"]),
             Route(_ATTEMPT, pages.attempt),
             Route(f"{_ATTEMPT}/log", pages.attempt_log),
             Route("/import-errors", pages.import_errors),

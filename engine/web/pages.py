@@ -57,8 +57,8 @@ def dag(request: Request) -> Response:
     return render(request, "dag.html", view, dag=entry, runs=runs, before=before, refresh=refresh)
 
 
-def run(request: Request) -> Response:
-    """GET /dags/{dag_id}/runs/{run_id}[?state=…]"""
+def run(request: Request, told: str = "") -> Response:
+    """GET /dags/{dag_id}/runs/{run_id}[?state=…]. `told` is said above it."""
     state = request.query_params.get("state") or None
     if state not in (None, "none", *TaskState):
         raise HTTPException(404, f"state must be none or one of {', '.join(TaskState)}.")
@@ -75,7 +75,7 @@ def run(request: Request) -> Response:
         called = callbacks.of_run(view.connection, facts.id) if may_call else []
     shown: dict[str, Any] = {"run": facts, "tasks": tasks, "counts": counts, "state": state, "waits": waits}
     shown |= {"promised": promised[:_PROMISED_SHOWN], "promised_more": max(0, len(promised) - _PROMISED_SHOWN)}
-    shown["callbacks"] = called
+    shown |= {"callbacks": called, "told": told}
     shown["tried"] = {task.task_id: task for task in tasks.entries if task.try_number}
     refresh = _REFRESH_SECONDS if _is_moving(facts.state) else 0
     return render(request, "run.html", view, refresh=refresh, **shown)

@@ -29,8 +29,8 @@ class ComparedAirflow(RunningAirflow):
 
     def __init__(self, release: Release, home: Path, database: str) -> None:
         self.scratch = home / "scratch"
-        self._dags = Path(shutil.copytree(DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__")))
-        super().__init__(release, "plain", home, database, _DISCARD_PORT)
+        dags = Path(shutil.copytree(DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__")))
+        super().__init__(release, "plain", home, database, _DISCARD_PORT, dags)
 
     def __enter__(self) -> ComparedAirflow:
         self._call("db", "migrate")
@@ -71,7 +71,6 @@ class ComparedAirflow(RunningAirflow):
         return {
             **super()._settings(mode, statsd_port),
             **SETTINGS,
-            "AIRFLOW__CORE__DAGS_FOLDER": str(self._dags),
             "AIRFLOW__METRICS__STATSD_ON": "False",
         }
 

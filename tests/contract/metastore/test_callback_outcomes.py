@@ -99,7 +99,7 @@ def no_process(stage: Stage, *, since: timedelta | None = None) -> bool:
         if since is not None:
             leased["unstarted_since"] = tx.now - since
         tx.connection.execute(update(REQUEST).values(leased))
-        return put_off(tx, tx.connection.execute(select(REQUEST)).one(), "mine")
+        return put_off(tx, tx.connection.execute(select(REQUEST)).one(), "mine", "no process left")
 
     return stage.store.run(work)
 
@@ -112,11 +112,12 @@ def test_what_could_not_be_started_is_tried_again_and_again_and_no_try_counts(
         assert no_process(stage, since=None if minutes is None else timedelta(minutes=minutes))
         after = row(stage)
         assert (after.state, after.attempts, after.failures, after.lease_until) == ("pending", 1, 0, None)
+        assert after.error == "no process left"
         with stage.store.begin() as tx:
             pauses.append((after.due_at - tx.now).total_seconds())
     assert pauses == pytest.approx([2, 2, 2, 30, 60, 60], abs=1.5)
     assert end(stage, row(stage), Try(None)) is Settled.DONE
-    assert row(stage).unstarted_since is None
+    assert (row(stage).unstarted_since, row(stage).error) == (None, None)
 
 
 def test_what_cannot_be_started_for_a_quarter_of_an_hour_is_told_with_the_reason(

@@ -59,6 +59,46 @@ ZygoteClient.fork, ZygoteClient.read_events = refuse, read
 notifier.run(load())
 """
 
+# A notifier that has so many files left for a callback, and at last enough. It writes down why it waits, and how many
+# pipes and logs are open then.
+_OUT_OF_FILES = """
+import os, resource, sys
+from datetime import timedelta
+from sqlalchemy import select
+from engine.config import load
+from engine.running import callback_outcomes, callback_requests, notifier
+from engine.running.callback_requests import CallbackRunner
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+callback_outcomes._SHORTEST_WAIT, callback_requests._POLL_SECONDS = timedelta(seconds=0.1), 0.1
+order, put_off, spare, taken = CallbackRunner._order, callback_requests.put_off, [6, 5, 4, 2, 0], []
+def take_files(self, *args):
+    found = order(self, *args)
+    if spare:
+        try:
+            while True:
+                taken.append(os.open('/dev/null', os.O_RDONLY))
+        except OSError:
+            for _ in range(spare.pop()):
+                os.close(taken.pop())
+    return found
+def is_ours(number):
+    try:
+        name = os.readlink(f'/proc/self/fd/{number}')
+    except OSError:  # the folder's own
+        return False
+    return name.startswith('pipe:') or '/attempt=' in name
+def free_files(tx, *args):
+    while taken:
+        os.close(taken.pop())
+    done = put_off(tx, *args)
+    error = tx.connection.execute(select(callback_outcomes.REQUEST.c.error)).scalar()
+    with open(sys.argv[1], 'a') as file:
+        file.write(f"{sum(map(is_ours, os.listdir('/proc/self/fd')))} {error}\\n")
+    return done
+CallbackRunner._order, callback_requests.put_off = take_files, free_files
+notifier.run(load())
+"""
+
 
 @pytest.fixture
 def home() -> Iterator[Home]:
@@ -128,3 +168,17 @@ def test_a_callback_for_which_no_process_can_be_made_waits_until_one_can(home: H
     wait_until(lambda: [request.state for request in requests(home)] == ["done"], "its end")
     (request,) = requests(home)
     assert (request.attempts, request.failures, request.unstarted_since) == (1, 0, None)
+
+
+def test_a_callback_waits_while_the_notifier_has_no_file_left_for_it(home: Home) -> None:
+    told, waits = add(home, "d", 0), home.folder / "waits"
+    home.scheduler()
+    home.finish("d")
+    home.run([sys.executable, "-c", _OUT_OF_FILES, str(waits)], "out-of-files")
+    wait_until(lambda: lines(told) == ["began", "ended"], "the callback", 60)
+    wait_until(lambda: [request.state for request in requests(home)] == ["done"], "its end")
+    (request,) = requests(home)
+    assert (request.attempts, request.failures, request.unstarted_since, request.error) == (1, 0, None, None)
+    counts, reasons = zip(*(line.split(" ", 1) for line in waits.read_text().splitlines()), strict=True)
+    assert reasons == ("no process could be made: Too many open files",) * 5
+    assert len(set(counts)) == 1  # none was left open

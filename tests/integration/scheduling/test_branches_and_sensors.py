@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from alerting.kinds import EventKind
 from engine.metastore import transitions
-from engine.metastore.tables import DagRun, TaskInstance, XCom
+from engine.metastore.tables import DagRun, TaskAttempt, TaskInstance, XCom
 from tests.contract.metastore.told import told
 from tests.integration.scheduling.engine_home import Home
 from tests.servers.processes import wait_until
@@ -298,6 +298,35 @@ def test_a_run_that_is_there_already_fails_the_task_or_skips_it(home: Home) -> N
     expected = {"first": "success", "second": "failed", "third": "skipped", "unknown": "failed"}
     assert run(home, "takers", body) == expected
     assert "already has a run 'mine'" in home.last("takers", "second").error
+
+
+def test_with_reset_dag_run_a_run_that_is_there_runs_again_with_its_own_conf_and_is_waited_for(home: Home) -> None:
+    home.add("reset", TRIGGERED)
+    mine = home.trigger("reset", x="first", s=0.3)
+    home.wait("reset", mine)
+    body = f"""
+    TriggerDagRunOperator(task_id="t", trigger_dag_id="reset", trigger_run_id="{mine}", conf={{"x": "second"}},
+                          reset_dag_run=True, wait_for_completion=True, poke_interval=0.1)
+    """
+    assert run(home, "resets", body) == {"t": "success"}
+    (made,) = home.runs("reset")
+    assert (made.state, made.clears, made.conf["x"]) == ("success", 1, "first")
+    with home.store.read() as connection:
+        tries = select(TaskAttempt.state).join(TaskInstance).where(TaskInstance.dag_id == "reset")
+        assert connection.execute(tries).scalars().all() == ["success", "success"]
+
+
+def test_a_run_of_the_same_logical_date_is_reset_too_and_without_one_it_is_made(home: Home) -> None:
+    home.add("dated", TRIGGERED)
+    body = """
+    about = {"trigger_dag_id": "dated", "logical_date": "2026-01-01T00:00:00+00:00", "conf": {"x": 1},
+             "reset_dag_run": True, "wait_for_completion": True, "poke_interval": 0.1}
+    made = TriggerDagRunOperator(task_id="made", trigger_run_id="mine", **about)
+    made >> TriggerDagRunOperator(task_id="reset", **about)
+    """
+    assert run(home, "dates", body) == {"made": "success", "reset": "success"}
+    (made,) = home.runs("dated")
+    assert (made.run_id, made.state, made.clears) == ("mine", "success", 1)
     assert "there is no DAG 'takn'" in home.last("takers", "unknown").error
 
 

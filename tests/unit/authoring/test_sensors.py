@@ -181,11 +181,11 @@ def test_all_attempts_of_a_task_ask_for_the_same_run_and_a_cleared_one_for_anoth
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"reset_dag_run": True}, "reset_dag_run is not supported yet"),
+        ({"fail_when_dag_is_paused": True}, "fail_when_dag_is_paused is not supported yet"),
         ({"allowed_states": ["sucess"]}, "Did you mean 'success'?"),
         ({"conf": {"x": object()}}, "conf of task 't'['x'] is"),
     ],
-    ids=["reset", "state", "conf"],
+    ids=["paused", "state", "conf"],
 )
 def test_what_a_trigger_cannot_do_is_refused_in_words(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(AuthoringError) as caught:
