@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import selectors
 import socket
@@ -59,7 +60,7 @@ class Listener:
         """Bind every socket; raises AddressError."""
         self._feed = feed
         self._told = telemetry
-        self._buffer = bytearray(_BATCH_BYTES + _LARGEST_DATAGRAM + 1)
+        self._buffer = mmap.mmap(-1, _BATCH_BYTES + _LARGEST_DATAGRAM + 1)  # takes memory only as far as it is filled
         self._window = memoryview(self._buffer)
         self._rest: dict[socket.socket, bytes] = {}
         self._paths = [path for path in (endpoints.unixgram, endpoints.unixstream) if path]

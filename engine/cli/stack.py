@@ -98,8 +98,9 @@ def _up(settings: Settings, components: Sequence[Component], *, detach: bool) ->
         _already_running(settings, detach=detach)
         return
     _warn(settings)
-    plan = _plan(settings, block_taken(components), detach=detach)
+    startable = block_taken(components)
     store = prepare(settings)
+    plan = _plan(settings, startable, store, detach=detach)
     with _stops(), contextlib.closing(store):
         supervisor = launch(plan, lock)
         try:
@@ -111,7 +112,7 @@ def _up(settings: Settings, components: Sequence[Component], *, detach: bool) ->
             _stop_foreground(supervisor)
 
 
-def _plan(settings: Settings, components: Sequence[Component], *, detach: bool) -> Plan:
+def _plan(settings: Settings, components: Sequence[Component], store: Store, *, detach: bool) -> Plan:
     from engine.stack.inventory import watched_files
 
     logs = settings.logging.base_log_folder
@@ -122,6 +123,7 @@ def _plan(settings: Settings, components: Sequence[Component], *, detach: bool) 
         foreground=not detach,
         settings=fingerprint(settings),
         watched=watched_files(settings, components),
+        imports=store.modules,
     )
 
 

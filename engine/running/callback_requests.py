@@ -63,8 +63,9 @@ from engine.running.callback_outcomes import (
 from engine.running.callback_words import Words
 from engine.running.callbacks import CallbackOrder
 from engine.running.output import AttemptLog
+from engine.running.resting import RestingZygote
 from engine.running.sla_callbacks import missed_of
-from engine.running.zygote import Exited, Forked, Refused, ZygoteClient, ZygoteDied
+from engine.running.zygote import Exited, Forked, Refused, ZygoteDied
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ _CONCURRENCY: Final = 4
 _MOST_ATTEMPTS: Final = 5  # a callback that kills its notifier each time must end
 _DEADLY: Final = "its process ended the notifier each time"
 _POLL_SECONDS: Final = 2.0
-_PAUSE_SECONDS: Final = 1.0  # before another zygote is tried
+_REST_SECONDS: Final = 300.0  # without a callback; to have it back takes a fraction of a second
 _SPARE_SECONDS: Final = 30.0  # by which a lease is longer than waiting and running may take
 FAREWELL_SECONDS: Final = 5.0  # `windsock up` grants the notifier thirty, and the messages under way may take ten
 _UNSAFE: Final = re.compile(r"[^0-9A-Za-z]+")
@@ -146,7 +147,7 @@ class CallbackRunner:
         self._look = True  # for requests, in the next turn
         self._next_look = 0.0  # monotonic
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._zygote = ZygoteClient.start("engine.running.callbacks:main")
+        self._zygote = RestingZygote("engine.running.callbacks:main", _REST_SECONDS)
 
     def nudge(self) -> None:
         """Look for requests now."""
@@ -323,7 +324,7 @@ class CallbackRunner:
     def _wait(self, seconds: float) -> None:
         logs = [running.log.fileno() for running in self._running.values() if running.open_log]
         words = [running.words.fd for running in self._running.values() if running.words.is_open]
-        fds = [self._wake_r, self._zygote.fileno(), *logs, *words]
+        fds = [self._wake_r, *self._zygote.filenos(), *logs, *words]
         timeouts = [running.deadline - time.monotonic() for running in self._running.values()]
         readable, _, _ = select.select(fds, [], [], max(0.0, min([seconds, *timeouts])))
         if self._wake_r in readable:
@@ -337,19 +338,18 @@ class CallbackRunner:
                 running.words.pump()
         self._hear_zygote()
         self._end_overdue()
+        self._zygote.rest()
 
     def _hear_zygote(self) -> None:
-        self._zygote.flush()
         try:
             events = self._zygote.read_events()
         except ZygoteDied:
-            log.error("the zygote of the callbacks died; starting another")
+            log.error("the zygote of the callbacks died; the next callback starts another")
             for running in list(self._running.values()):
                 if running.forked:
                     self._finish(running, "killed together with the zygote that forked it")
                 else:
                     self._give_back(running, "the zygote died before it could start")
-            self._replace_zygote()
             return
         for event in events:
             begun = self._running.get(event.job_id)
@@ -360,17 +360,6 @@ class CallbackRunner:
                     self._give_back(begun, f"no process could be made: {event.error}")
                 case Forked() if begun:
                     begun.forked = True
-
-    def _replace_zygote(self) -> None:
-        """Start another; where that cannot be done the dead one stays, and the next turn finds it dead again."""
-        try:
-            fresh = ZygoteClient.start("engine.running.callbacks:main")
-        except OSError as error:
-            log.error("no zygote for the callbacks can be started, trying again: %s", error)
-            time.sleep(_PAUSE_SECONDS)
-            return
-        self._zygote.close()
-        self._zygote = fresh
 
     def _end_overdue(self) -> None:
         now = time.monotonic()

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,10 +18,10 @@ from engine.web.site import render, site_of
 from prometheus import RUNBOOKS_DIR
 
 if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
     from engine.config import Settings
     from prometheus.spec import Alert, Group
-
-_MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
 @dataclass(frozen=True)
@@ -76,14 +75,18 @@ def _has_prometheus(settings: Settings) -> bool:
 class _Runbook:
     """One page as HTML, without its heading."""
 
-    def __init__(self, stem: str, text: str) -> None:
+    def __init__(self, stem: str, text: str, markdown: MarkdownIt) -> None:
         self.stem = stem
-        self.body = Markup(_MARKDOWN.render(text.removeprefix(f"# {stem}\n")))  # noqa: S704 (ours, and html is off)
+        self.body = Markup(markdown.render(text.removeprefix(f"# {stem}\n")))  # noqa: S704 (ours, and html is off)
 
 
 @cache
 def _pages() -> dict[str, _Runbook]:
-    return {path.name: _Runbook(path.stem, path.read_text(encoding="utf-8")) for path in RUNBOOKS_DIR.glob("*.md")}
+    from markdown_it import MarkdownIt  # sixty modules, for pages that are seldom looked at
+
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    paths = RUNBOOKS_DIR.glob("*.md")
+    return {path.name: _Runbook(path.stem, path.read_text(encoding="utf-8"), markdown) for path in paths}
 
 
 @cache

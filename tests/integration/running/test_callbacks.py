@@ -229,6 +229,8 @@ def test_a_callback_whose_notifier_is_killed_runs_again_with_the_next(world: Wor
 
 
 def test_a_killed_zygote_of_the_callbacks_is_replaced(world: World) -> None:
+    world.run("before", "on_failure_callback=tell")
+    world.settled("before")
     (zygote,) = children_of(world.notifier.pid)
     os.kill(zygote, signal.SIGKILL)
     world.run("after", "on_failure_callback=tell")

@@ -99,6 +99,25 @@ CallbackRunner._order, callback_requests.put_off = take_files, free_files
 notifier.run(load())
 """
 
+# The same, and it is the zygote itself that cannot be started for the first three times.
+_CROWDED_OUT = """
+import errno, os
+from datetime import timedelta
+from engine.config import load
+from engine.running import callback_outcomes, callback_requests, notifier
+from engine.running.zygote import ZygoteClient
+callback_outcomes._SHORTEST_WAIT, callback_requests._POLL_SECONDS = timedelta(seconds=0.1), 0.1
+start, times = ZygoteClient.start, 3
+def fail(entry):
+    global times
+    if times:
+        times -= 1
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return start(entry)
+ZygoteClient.start = fail
+notifier.run(load())
+"""
+
 
 @pytest.fixture
 def home() -> Iterator[Home]:
@@ -159,11 +178,12 @@ def test_a_database_that_fails_for_a_moment_leaves_no_leased_callback_behind(hom
     wait_until(lambda: [request.state for request in requests(home)] == ["done"] * 3, "their ends")
 
 
-def test_a_callback_for_which_no_process_can_be_made_waits_until_one_can(home: Home) -> None:
+@pytest.mark.parametrize("program", [_CROWDED, _CROWDED_OUT], ids=["the callback's", "the zygote's"])
+def test_a_callback_for_which_no_process_can_be_made_waits_until_one_can(home: Home, program: str) -> None:
     told = add(home, "d", 0)
     home.scheduler()
     home.finish("d")
-    home.run([sys.executable, "-c", _CROWDED], "crowded")
+    home.run([sys.executable, "-c", program], "crowded")
     wait_until(lambda: lines(told) == ["began", "ended"], "the callback", 60)
     wait_until(lambda: [request.state for request in requests(home)] == ["done"], "its end")
     (request,) = requests(home)
