@@ -161,7 +161,7 @@ def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
     if group is None:
         return None
     members = _waiting(connection, group.id)
-    held = overtaken.reasons(connection, [member.id for member in members])
+    held = overtaken.reasons(connection, now, [member.id for member in members])
     held |= _held(connection, now, group.id, [member for member in members if member.id not in held], plan)
     patient = _look_for_twins(connection, now, members, held)
     told = [member for member in members if member.id not in held and member.id not in patient]

@@ -363,7 +363,7 @@ def _set_aside(connection: Connection, now: datetime, channels: Sequence[str], l
     A message of which a part is left goes on with it: where the row that carries it goes, the next one carries it.
     """
     members = {lease.id: _ids_of(connection, lease) for lease in leases}
-    found = overtaken.reasons(connection, [member for ids in members.values() for member in ids])
+    found = overtaken.reasons(connection, now, [member for ids in members.values() for member in ids])
     if not found:
         return []
     found |= overtaken.due(connection, now, channels)

@@ -3,12 +3,14 @@
 A message waits where its receiver is away, or in a group. When the next attempt has ended by then, what it says is
 false, and it would come after the news of that end. So whoever is about to send it, or forms a wave with it, looks
 whether the task's episode has gone on, and suppresses it with what has happened since.
+
+A retry that is told as soon as it can be is no stale news, also where the next attempt was quicker than the message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, select, update
@@ -20,6 +22,7 @@ from alerting.routes import Suppressed, SuppressedBy
 from alerting.tables import alert_delivery, alert_event
 
 MOST_SWEPT: Final = 500  # deliveries in one statement
+STALE_AFTER: Final = timedelta(seconds=10)
 _d, _e = alert_delivery.c, alert_event.c
 _later: Final = alert_event.alias("later")
 _l = _later.c
@@ -35,11 +38,11 @@ def may_be(events: Iterable[AlertEvent | None]) -> bool:
     return any(event is not None and event.kind is EventKind.TASK_RETRY for event in events)
 
 
-def reasons(connection: Connection, delivery_ids: Sequence[int]) -> dict[int, Suppressed]:
+def reasons(connection: Connection, now: datetime, delivery_ids: Sequence[int]) -> dict[int, Suppressed]:
     """Those of these deliveries that announce an attempt which has ended, each with its reason."""
     found: dict[int, Suppressed] = {}
     for start in range(0, len(delivery_ids), BATCH):
-        part = _overtaken().where(_d.id.in_(delivery_ids[start : start + BATCH]))
+        part = _overtaken(now).where(_d.id.in_(delivery_ids[start : start + BATCH]))
         found |= {row.id: _reason(row) for row in connection.execute(part)}
     return found
 
@@ -50,7 +53,7 @@ def due(connection: Connection, now: datetime, channels: Sequence[str]) -> dict[
     What another deliverer has locked is passed over.
     """
     free = (_d.channel.in_(channels), _d.due_at <= now, _d.state == "pending", _d.wave.is_(None))
-    found = {row.id: _reason(row) for row in connection.execute(_overtaken().where(*free).limit(MOST_SWEPT))}
+    found = {row.id: _reason(row) for row in connection.execute(_overtaken(now).where(*free).limit(MOST_SWEPT))}
     if not found:
         return {}
     locked = select(_d.id).where(_d.id.in_(sorted(found)), *free).order_by(_d.id).with_for_update(skip_locked=True)
@@ -70,13 +73,14 @@ def suppress(connection: Connection, found: dict[int, Suppressed]) -> None:
             connection.execute(update(alert_delivery).where(part).values(values))
 
 
-def _overtaken() -> Select[Any]:
+def _overtaken(now: datetime) -> Select[Any]:
     """With the last that is known of each one's episode: of several rows the last one counts."""
     return (
         select(_d.id, _l.kind, _l.try_number)
         .join(alert_event, _e.id == _d.event_id)
         .join(_later, (_l.episode_key == _e.episode_key) & (_l.id > _e.id))
-        .where(_e.kind == EventKind.TASK_RETRY.value, _l.kind.in_(sorted(_ENDED)))
+        .where(_e.kind == EventKind.TASK_RETRY.value, _e.occurred_at <= now - STALE_AFTER)
+        .where(_l.kind.in_(sorted(_ENDED)))
         .order_by(_d.id, _l.id)
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from alerting.events import AlertEvent
 from alerting.groups import Wave
 from alerting.kinds import EventKind
 from alerting.outbox import Lease
+from alerting.overtaken import STALE_AFTER
 from alerting.routes import Plan, SuppressedBy
 from alerting.tables import alert_delivery
 from tests.contract.alerting.conftest import NOW
@@ -35,9 +36,9 @@ def told(engine: Engine, *events: AlertEvent, plan: Plan | None = None) -> outbo
         return outbox.route(connection, NOW, plan or Plan(), limit=5_000)
 
 
-def leased(engine: Engine, limit: int = 10, set_aside: list[int] | None = None) -> list[Lease]:
+def leased(engine: Engine, limit: int = 10, set_aside: list[int] | None = None, *, at: datetime = LATER) -> list[Lease]:
     with engine.begin() as connection:
-        return outbox.lease(connection, LATER, MINUTE, limit, ["email"], set_aside=set_aside)
+        return outbox.lease(connection, at, MINUTE, limit, ["email"], set_aside=set_aside)
 
 
 def tasks_of(lease: Lease) -> list[tuple[str, str | None]]:
@@ -78,6 +79,15 @@ def test_a_retry_is_suppressed_where_the_next_attempt_has_ended(
         assert [entry.error for entry in outbox.message_of(connection, first.id)] == [reason]
 
 
+def test_a_retry_is_told_where_the_next_attempt_was_quicker_than_the_message(
+    engine: Engine, an_event: EventMaker, a_retry: AlertEvent
+) -> None:
+    told(engine, a_retry)
+    told(engine, an_event(1, try_number=2, max_tries=3))
+    soon = a_retry.occurred_at + STALE_AFTER - timedelta(milliseconds=1)
+    assert [tasks_of(lease)[0][0] for lease in leased(engine, at=soon)] == ["task_retry", "task_failed"]
+
+
 @pytest.mark.parametrize("change", [{"task_id": "t2"}, {"map_index": 3}, {"run_id": "r2"}, {"dag_id": "other"}])
 def test_a_retry_is_told_whatever_becomes_of_other_tasks(
     engine: Engine, an_event: EventMaker, a_retry: AlertEvent, change: dict[str, Any]
@@ -100,7 +110,7 @@ def test_a_retry_that_was_tried_and_waits_for_another_try_is_suppressed_too(
 
 
 def test_after_an_outage_all_that_was_overtaken_is_set_aside_at_once(engine: Engine, an_event: EventMaker) -> None:
-    told(engine, *(an_event(n, kind=EventKind.TASK_RETRY, try_number=1) for n in range(600)))
+    told(engine, *(an_event(n, kind=EventKind.TASK_RETRY, try_number=1, occurred_at=NOW) for n in range(600)))
     told(engine, *(an_event(n, try_number=2) for n in range(600)), an_event(700, kind=EventKind.TASK_RETRY))
     late: list[int] = []
     assert len(leased(engine, limit=3, set_aside=late)) == 3
