@@ -216,6 +216,8 @@ class TestEscalation:
         assert followed(engine, plan, NOW + 10 * MINUTE) == Told((Origin.ESCALATION,), ("email",))
         lease = next(lease for lease in delivered(engine, plan, NOW + 10 * MINUTE) if lease.receiver == "lead")
         assert [event and event.task_id for event in (lease.event, *lease.others)] == ["t2", "t3"]
+        assert lease.event is not None
+        assert str(lease.event.note).endswith(f"windsock alerts ack {event_ids(engine)[0]}.1")  # the whole message
 
     @pytest.mark.parametrize("kind", [EventKind.TASK_RETRY, EventKind.TEST, EventKind.NOTIFIED, EventKind.SLA_AT_RISK])
     def test_is_for_trouble_only(self, engine: Engine, an_event: EventMaker, kind: EventKind) -> None:
