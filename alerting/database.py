@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -96,10 +95,16 @@ def is_conflict(error: DBAPIError) -> bool:
 
 def insert_new(connection: Connection, table: Table, *key: str) -> Insert:
     """An INSERT that passes over rows whose unique key exists, and over nothing else (INSERT IGNORE hides more)."""
-    match connection.dialect.name:
+    match connection.dialect.name:  # each imports its own only: they are large
         case "postgresql":
+            from sqlalchemy.dialects import postgresql
+
             return postgresql.insert(table).on_conflict_do_nothing(index_elements=key)
         case "mysql" | "mariadb":
+            from sqlalchemy.dialects import mysql
+
             return mysql.insert(table).on_duplicate_key_update({key[0]: table.c[key[0]]})
         case _:
+            from sqlalchemy.dialects import sqlite
+
             return sqlite.insert(table).on_conflict_do_nothing(index_elements=key)

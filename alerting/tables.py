@@ -21,8 +21,9 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.dialects import mysql
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+_MYSQL: Final = ("mysql", "mariadb")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -34,7 +35,9 @@ class UtcDateTime(TypeDecorator[datetime]):
     def load_dialect_impl(self, dialect: Dialect) -> Any:
         if dialect.name == "postgresql":
             return dialect.type_descriptor(DateTime(timezone=True))
-        if dialect.name in ("mysql", "mariadb"):
+        if dialect.name in _MYSQL:
+            from sqlalchemy.dialects import mysql  # its sixteen modules are for those who use it
+
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         return dialect.type_descriptor(DateTime())
 
@@ -53,13 +56,43 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
+class ExactString(TypeDecorator[str]):
+    """A string that compares byte by byte on every database; MySQL's default collation would fold case."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, length: int, charset: str) -> None:
+        super().__init__(length)
+        self.length, self.charset = length, charset
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
+        if dialect.name not in _MYSQL:
+            return super().load_dialect_impl(dialect)
+        from sqlalchemy.dialects import mysql
+
+        return mysql.VARCHAR(self.length, charset=self.charset, collation=f"{self.charset}_bin")
+
+
+class LongText(TypeDecorator[str]):
+    """A text of any length; MySQL's own TEXT ends at 64 KB."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
+        if dialect.name not in _MYSQL:
+            return super().load_dialect_impl(dialect)
+        from sqlalchemy.dialects import mysql
+
+        return mysql.LONGTEXT()
+
+
 metadata = MetaData()
 
 BigKey = BigInteger().with_variant(Integer(), "sqlite")  # SQLite autoincrements only INTEGER keys
-# Ids compare byte by byte on every database; MySQL's default collation would fold case.
-Id = String(250).with_variant(mysql.VARCHAR(250, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
-Token = String(36).with_variant(mysql.VARCHAR(36, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
-LongText = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+Id = ExactString(250, "utf8mb4")
+Token = ExactString(36, "ascii")
 
 alert_event = Table(
     "alert_event",

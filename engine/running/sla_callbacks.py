@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
@@ -123,6 +122,8 @@ def _call_deadline(callback: Callback, context: Context) -> None:
         given["context"] = context
     result = function(**given)
     if inspect.isawaitable(result):
+        import asyncio  # the zygote of the callbacks would wait for it each time
+
         asyncio.run(_awaited(result))
 
 

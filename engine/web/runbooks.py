@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,7 +13,8 @@ from starlette.responses import Response
 from engine.web.site import render
 from prometheus import RUNBOOKS_DIR
 
-_MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table")
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
 
 
 def runbook(request: Request) -> Response:
@@ -28,11 +28,15 @@ def runbook(request: Request) -> Response:
 class _Runbook:
     """One page as HTML, without its heading."""
 
-    def __init__(self, stem: str, text: str) -> None:
+    def __init__(self, stem: str, text: str, markdown: MarkdownIt) -> None:
         self.stem = stem
-        self.body = Markup(_MARKDOWN.render(text.removeprefix(f"# {stem}\n")))  # noqa: S704 (ours, and html is off)
+        self.body = Markup(markdown.render(text.removeprefix(f"# {stem}\n")))  # noqa: S704 (ours, and html is off)
 
 
 @cache
 def _pages() -> dict[str, _Runbook]:
-    return {path.name: _Runbook(path.stem, path.read_text(encoding="utf-8")) for path in RUNBOOKS_DIR.glob("*.md")}
+    from markdown_it import MarkdownIt  # sixty modules, for pages that are seldom looked at
+
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    paths = RUNBOOKS_DIR.glob("*.md")
+    return {path.name: _Runbook(path.stem, path.read_text(encoding="utf-8"), markdown) for path in paths}
