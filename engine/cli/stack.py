@@ -98,8 +98,9 @@ def _up(settings: Settings, components: Sequence[Component], *, detach: bool) ->
         _already_running(settings, detach=detach)
         return
     _warn(settings)
-    plan = _plan(settings, block_taken(components), detach=detach)
+    startable = block_taken(components)
     store = prepare(settings)
+    plan = _plan(settings, startable, store, detach=detach)
     with _stops(), contextlib.closing(store):
         supervisor = launch(plan, lock)
         try:
@@ -111,7 +112,7 @@ def _up(settings: Settings, components: Sequence[Component], *, detach: bool) ->
             _stop_foreground(supervisor)
 
 
-def _plan(settings: Settings, components: Sequence[Component], *, detach: bool) -> Plan:
+def _plan(settings: Settings, components: Sequence[Component], store: Store, *, detach: bool) -> Plan:
     logs = settings.logging.base_log_folder
     return Plan(
         home=str(settings.home),
@@ -119,6 +120,7 @@ def _plan(settings: Settings, components: Sequence[Component], *, detach: bool) 
         components=tuple(components),
         foreground=not detach,
         settings=fingerprint(settings),
+        imports=store.modules,
     )
 
 

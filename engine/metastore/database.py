@@ -63,6 +63,12 @@ class Database:
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What is imported for this kind of database: our dialect, SQLAlchemy's, and the driver."""
+        theirs = self.engine.dialect
+        return type(self.dialect).__module__, type(theirs).__module__, theirs.loaded_dbapi.__name__
+
     @contextmanager
     def begin(self) -> Iterator[Tx]:
         """A write transaction: commits at the end, rolls back on an exception."""

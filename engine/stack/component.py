@@ -88,6 +88,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     foreground: bool = False  # repeat what happens on stderr, and end with the process that started us
     lock_fd: int = -1
     settings: str = ""  # their fingerprint
+    imports: tuple[str, ...] = ()  # modules that the settings call for in most components
     backoff_seconds: float = 0.5  # before the first restart; doubles up to max_backoff_seconds
     max_backoff_seconds: float = 30.0
     stable_after_seconds: float = 60.0  # having run this long, a component starts again from backoff_seconds

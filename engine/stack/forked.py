@@ -37,10 +37,13 @@ _SERVED: Final = (
 _OWN_SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def prepare() -> bool:
-    """Import what components need; False where that fails, which each component will say itself when it is started."""
+def prepare(called_for: Sequence[str] = ()) -> bool:
+    """Import what components need, and what the settings call for.
+
+    False where that fails, which each component will say itself when it is started.
+    """
     try:
-        for name in (_COMMAND, *_SERVED):
+        for name in (_COMMAND, *_SERVED, *called_for):
             import_module(name)
     except Exception:
         traceback.print_exc()

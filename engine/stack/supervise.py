@@ -46,7 +46,7 @@ class Supervisor:
         self.children = [Child(component, plan) for component in plan.components]
         self.log_starts: dict[str, int] = {}  # size of each log when its component was last started
         self.stopping = False
-        self.can_fork = any(component.words for component in plan.components) and forked.prepare()
+        self.can_fork = any(component.words for component in plan.components) and forked.prepare(plan.imports)
         self.unpublished = False  # the state file does not hold the latest
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
