@@ -12,7 +12,7 @@ from typing import Any, Final, get_args
 from sqlalchemy import Connection, Row, select
 
 from engine.authoring.serialized import CallbackKind
-from engine.metastore.tables import Base, CallbackRequest, DagRun
+from engine.metastore.tables import Base, CallbackRequest, Dag, DagRun, DagVersion
 
 REQUEST: Final = Base.metadata.tables[CallbackRequest.__tablename__]
 KINDS: Final[tuple[CallbackKind, ...]] = get_args(CallbackKind)
@@ -39,6 +39,19 @@ class CallbackEntry:
     error: str | None
     output: str | None
     log_path: str | None
+
+
+_FORESEEN: Final = (
+    select(DagVersion.dag_id)
+    .join(Dag, (Dag.dag_id == DagVersion.dag_id) & (Dag.version == DagVersion.version))
+    .where(Dag.is_active.is_(True), DagVersion.data.contains('"callbacks":["', autoescape=True))
+    .limit(1)
+)
+
+
+def are_foreseen(connection: Connection) -> bool:
+    """Whether a DAG that is there, or a task of it, has callbacks. Reads the DAGs: ask now and then."""
+    return connection.execute(_FORESEEN).first() is not None
 
 
 def callback_key(kind: str, scope: str, dag_id: str, run_id: str, *about: Any) -> str:

@@ -40,6 +40,7 @@ from engine.authoring.attempt_context import AttemptContext
 from engine.authoring.serialized import CallbackKind
 from engine.logs.cleaning import one_line
 from engine.logs.paths import attempt_log_path
+from engine.metastore.callbacks import are_foreseen
 from engine.metastore.changes import RunFacts
 from engine.metastore.errors import MetastoreError, NotFound
 from engine.metastore.graphs import Graphs
@@ -62,8 +63,8 @@ from engine.running.callback_outcomes import (
 )
 from engine.running.callback_words import Words
 from engine.running.callbacks import CallbackOrder
+from engine.running.on_demand import ZygoteOnDemand
 from engine.running.output import AttemptLog
-from engine.running.resting import RestingZygote
 from engine.running.sla_callbacks import missed_of
 from engine.running.zygote import Exited, Forked, Refused, ZygoteDied
 
@@ -75,7 +76,7 @@ _CONCURRENCY: Final = 4
 _MOST_ATTEMPTS: Final = 5  # a callback that kills its notifier each time must end
 _DEADLY: Final = "its process ended the notifier each time"
 _POLL_SECONDS: Final = 2.0
-_REST_SECONDS: Final = 300.0  # without a callback; to have it back takes a fraction of a second
+_FORESEE_SECONDS: Final = 30.0  # between two looks for DAGs that have callbacks, while there is no zygote for them
 _SPARE_SECONDS: Final = 30.0  # by which a lease is longer than waiting and running may take
 FAREWELL_SECONDS: Final = 5.0  # `windsock up` grants the notifier thirty, and the messages under way may take ten
 _UNSAFE: Final = re.compile(r"[^0-9A-Za-z]+")
@@ -147,7 +148,8 @@ class CallbackRunner:
         self._look = True  # for requests, in the next turn
         self._next_look = 0.0  # monotonic
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._zygote = RestingZygote("engine.running.callbacks:main", _REST_SECONDS)
+        self._zygote = ZygoteOnDemand("engine.running.callbacks:main")
+        self._next_foresight = 0.0  # monotonic
 
     def nudge(self) -> None:
         """Look for requests now."""
@@ -164,6 +166,7 @@ class CallbackRunner:
         while not stop.is_set():
             try:
                 self._begin_due()
+                self._foresee()
             except (MetastoreError, SQLAlchemyError) as error:
                 log.warning("callback requests cannot be read, trying again: %s", error)
             self._wait(_POLL_SECONDS)
@@ -205,6 +208,19 @@ class CallbackRunner:
             except (MetastoreError, SQLAlchemyError):
                 self._leased.append((request, until))
                 raise
+
+    def _foresee(self) -> None:
+        """Have a zygote where a DAG has callbacks, so that the first one does not wait for its imports."""
+        if self._zygote.pid is not None or time.monotonic() < self._next_foresight:
+            return
+        self._next_foresight = time.monotonic() + _FORESEE_SECONDS
+        with self._store.read() as connection:
+            foreseen = are_foreseen(connection)
+        if foreseen:
+            try:
+                self._zygote.wake()
+            except OSError as error:  # the first callback tries again, and says so
+                log.warning("no zygote for callbacks can be started: %s", error)
 
     def _may_be_due(self) -> bool:
         """Something was written, a slot came free, or nobody has looked for a while."""
@@ -338,7 +354,6 @@ class CallbackRunner:
                 running.words.pump()
         self._hear_zygote()
         self._end_overdue()
-        self._zygote.rest()
 
     def _hear_zygote(self) -> None:
         try:

@@ -1,42 +1,41 @@
-"""A zygote for who seldom forks: started by its first job, let go when it has had none for a while.
+"""A zygote for who may never fork: started by its first job, or when somebody expects one soon.
 
-That first job waits for the zygote's imports, and so does the next one after a rest. A zygote that dies is not replaced
-before there is a job for it.
+A first job that nobody expected waits for the zygote's imports. A zygote that dies is not replaced before there is a
+job for it, or somebody expects one.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
-from engine.running.zygote import Event, Exited, Refused, ZygoteClient, ZygoteDied
+from engine.running.zygote import Event, ZygoteClient, ZygoteDied
 
 
-class RestingZygote:
-    """A :class:`ZygoteClient` that is there while it is needed; call :meth:`rest` now and then."""
+class ZygoteOnDemand:
+    """A :class:`ZygoteClient` that is there from when it is needed."""
 
-    def __init__(self, entry: str, rest_after_seconds: float) -> None:
+    def __init__(self, entry: str) -> None:
         """`entry` is ``module:function``, a handler; nothing is started yet."""
         self._entry = entry
-        self._rest_after_seconds = rest_after_seconds
         self._client: ZygoteClient | None = None
-        self._jobs: set[int] = set()  # not told to have ended
-        self._idle_since = 0.0  # monotonic
 
     @property
     def pid(self) -> int | None:
-        """None while it rests."""
+        """None while there is none."""
         return self._client.pid if self._client else None
 
     def filenos(self) -> list[int]:
         """What to wait on for reading."""
         return [self._client.fileno()] if self._client else []
 
+    def wake(self) -> ZygoteClient:
+        """Have it there for the next job. Raises OSError where it cannot be started."""
+        self._client = self._client or ZygoteClient.start(self._entry)
+        return self._client
+
     def fork(self, job_id: int, payload: bytes, fds: Sequence[int] = ()) -> None:
         """As the client does, after waking the zygote. Raises OSError where that, or the job's files, cannot be had."""
-        self._client = self._client or ZygoteClient.start(self._entry)
-        self._client.fork(job_id, payload, fds)
-        self._jobs.add(job_id)
+        self.wake().fork(job_id, payload, fds)
 
     def kill(self, job_id: int, signal_number: int) -> None:
         """Signal the process group of a child."""
@@ -49,25 +48,13 @@ class RestingZygote:
             return []
         self._client.flush()
         try:
-            events = self._client.read_events()
+            return self._client.read_events()
         except ZygoteDied:
             self.close()
             raise
-        if events:
-            self._jobs -= {event.job_id for event in events if isinstance(event, (Exited, Refused))}
-            self._idle_since = time.monotonic()
-        return events
-
-    def rest(self) -> None:
-        """Let the zygote go when its last job has ended long enough ago."""
-        if self._jobs or self._client is None:
-            return
-        if time.monotonic() - self._idle_since >= self._rest_after_seconds:
-            self.close()
 
     def close(self) -> None:
         """Let the zygote go, and its children with all that they started. A later job wakes another."""
         if self._client:
             self._client.close()
         self._client = None
-        self._jobs.clear()

@@ -1,0 +1,43 @@
+"""Whether some DAG has callbacks, so that a process for them can be there before the first one, on every database."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import update
+
+from engine.metastore.callbacks import are_foreseen
+from engine.metastore.tables import Dag
+from tests.contract.metastore.stage import Stage, bash
+
+TEXT = """echo '"callbacks":["on_failure"]'"""
+
+
+def foreseen(stage: Stage) -> bool:
+    with stage.store.read() as connection:
+        return are_foreseen(connection)
+
+
+@pytest.mark.parametrize("whose", ["task", "dag"])
+def test_callbacks_of_a_dag_or_of_its_tasks_are_foreseen(stage: Stage, whose: str) -> None:
+    stage.dag("plain", bash("t"))
+    assert not foreseen(stage)
+    callbacks = {"callbacks": ("sla_miss",)}
+    stage.dag("other", bash("t", **(callbacks if whose == "task" else {})), **(callbacks if whose == "dag" else {}))
+    assert foreseen(stage)
+
+
+def test_a_dag_that_is_gone_calls_nobody_back(stage: Stage) -> None:
+    stage.dag("gone", bash("t", callbacks=("on_failure",)))
+    stage.store.run(lambda tx: tx.connection.execute(update(Dag).values(is_active=False)))
+    assert not foreseen(stage)
+
+
+def test_the_callbacks_of_an_earlier_version_do_not_count(stage: Stage) -> None:
+    stage.dag("changed", bash("t", callbacks=("on_failure",)))
+    stage.new_version("changed", bash("t"))
+    assert not foreseen(stage)
+
+
+def test_what_only_reads_like_callbacks_is_not_foreseen(stage: Stage) -> None:
+    stage.dag("plain", bash("t"), description=TEXT, doc_md=TEXT)
+    assert not foreseen(stage)
