@@ -12,12 +12,12 @@ from typing import Any
 
 from sqlalchemy import Row, insert
 
+from engine.metastore.advance import changed
 from engine.metastore.changes import TaskChange
 from engine.metastore.database import Tx
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.states import TaskState
 from engine.metastore.tables import TaskAttempt
-from engine.metastore.transitions import changed
 
 
 def break_off(tx: Tx, rows: Iterable[Row[Any]], state: TaskState, why: str) -> list[TaskChange]:

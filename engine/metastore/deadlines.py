@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import BindParameter, Row, bindparam, func, or_, select, update
 
 from engine.metastore import budgets, endings
+from engine.metastore.advance import advance, changed
 from engine.metastore.broken_off import break_off
 from engine.metastore.changes import Changes, RunChange, RunFacts
 from engine.metastore.database import Tx
@@ -25,7 +26,6 @@ from engine.metastore.sla import SLA
 from engine.metastore.sla_missed import GRACE
 from engine.metastore.states import FINAL_TASK_STATES, RunState, TaskState
 from engine.metastore.tables import Base, DagRun, TaskInstance
-from engine.metastore.transitions import advance, changed
 
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
 RUN: Final = Base.metadata.tables[DagRun.__tablename__]

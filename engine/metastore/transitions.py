@@ -40,7 +40,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sqlalchemy import (
     BindParameter,
@@ -65,12 +65,22 @@ from alerting.tables import BigKey
 from engine.authoring import params
 from engine.authoring.serialized import SerializedDag, SerializedTask, decode_dag
 from engine.authoring.timetables import manual_interval
-from engine.metastore import absent, budgets, past, recount, skips, sla
+from engine.metastore import absent, budgets, recount, skips, sla
+from engine.metastore.advance import (
+    SETTLED,
+    Delta,
+    advance,
+    advance_wave,
+    changed,
+    close_runs,
+    locked,
+    verdict_of,
+)
 from engine.metastore.changes import Changes, Claimed, Finished, RunChange, RunFacts, TaskChange
 from engine.metastore.database import Tx
 from engine.metastore.endings import Ending
 from engine.metastore.errors import Duplicate, NotFound, Refused
-from engine.metastore.graphs import Graph, Graphs, judge
+from engine.metastore.graphs import Graph, Graphs
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.runs import FACT_COLUMNS, Runs, facts_of
 from engine.metastore.states import RunState, RunType, TaskState
@@ -180,49 +190,6 @@ _SUSPEND = (
         sensing_since=func.coalesce(TI.c.sensing_since, TI.c.start_date),
     )
 )
-_CHILDREN = (
-    select(TI)
-    .where(
-        TI.c.run_pk.in_(bindparam("runs", expanding=True)),
-        TI.c.task_id.in_(bindparam("tasks", expanding=True)),
-        TI.c.state.is_(None),
-    )
-    .order_by(TI.c.id)
-)
-_ADVANCE = (
-    update(TI)
-    .where(TI.c.id.in_(_IDS), TI.c.state.is_(None))
-    .values(
-        up_success=TI.c.up_success + bindparam("b_success"),
-        up_failed=TI.c.up_failed + bindparam("b_failed"),
-        up_blocked=TI.c.up_blocked + bindparam("b_blocked"),
-        up_skipped=TI.c.up_skipped + bindparam("b_skipped"),
-        state=bindparam("b_state"),
-        try_number=TI.c.try_number + bindparam("b_try"),
-        scheduled_at=bindparam("b_scheduled"),
-        start_date=bindparam("b_start"),
-        end_date=bindparam("b_end"),
-        past_run_pk=None,
-    )
-)
-_SETTLED = (
-    select(TI).where(TI.c.run_pk.in_(_IDS), TI.c.state == TaskState.SUCCESS).order_by(TI.c.id)  # in runs just started
-)
-_COUNT_DOWN = update(RUN).where(RUN.c.id.in_(_IDS)).values(unfinished=RUN.c.unfinished - bindparam("b_n"))
-_COUNTED = _COUNT_DOWN.returning(RUN.c.id, RUN.c.unfinished)
-_COMPLETE = (
-    select(*FACT_COLUMNS)
-    .where(DagRun.id.in_(_IDS), DagRun.unfinished == 0, DagRun.state == RunState.RUNNING)
-    .order_by(DagRun.id)
-)
-_BROKEN = select(TI.c.run_pk, TI.c.task_id, TI.c.state).where(
-    TI.c.run_pk.in_(_IDS), TI.c.state.in_([TaskState.FAILED, TaskState.UPSTREAM_FAILED])
-)
-_CLOSE = (
-    update(RUN)
-    .where(RUN.c.id.in_(_IDS), RUN.c.state == RunState.RUNNING)
-    .values(state=bindparam("b_state"), end_date=bindparam("b_now"))
-)
 _WAITING: Final = (TaskState.UP_FOR_RETRY, TaskState.UP_FOR_RESCHEDULE)
 _DUE = (
     select(TI.c.id)
@@ -253,10 +220,6 @@ _OWNED: Final[Select[Any]] = (
     .order_by(TI.c.id)
     .limit(bindparam("limit"))
 )
-
-
-def _locked(tx: Tx, statement: Select[Any], *, skip: bool = False) -> Select[Any]:
-    return statement.with_for_update(skip_locked=skip) if tx.dialect.locks_rows else statement
 
 
 def insert_run(tx: Tx, values: Mapping[str, Any]) -> bool:
@@ -356,7 +319,7 @@ def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:
     changes.scheduled = sum(row["state"] == TaskState.SCHEDULED for row in rows)
     changes.add(_pass_through(tx, graphs, {row["run_pk"] for row in rows if row["state"] == TaskState.SUCCESS}))
     changes.add(_begin_what_waits(tx, graphs, started, shapes))
-    changes.add(_close_runs(tx, graphs, Counter(dict.fromkeys(bare, 0))))
+    changes.add(close_runs(tx, graphs, Counter(dict.fromkeys(bare, 0))))
     lacking = [run.id for run in started if absent.lacks_some(shapes[run.id], run)]
     changes.add(absent.fail_stuck(tx, graphs, Runs(), lacking))
     return changes
@@ -396,10 +359,10 @@ def _pass_through(tx: Tx, graphs: Graphs, run_ids: Collection[int]) -> Changes:
     """Advance what waits behind the empty tasks with which runs begin."""
     if not run_ids:
         return Changes()
-    rows = tx.connection.execute(_SETTLED, {"ids": sorted(run_ids)})
-    settled = [_changed(row, TaskState.SUCCESS, end_date=row.end_date) for row in rows]
+    rows = tx.connection.execute(SETTLED, {"ids": sorted(run_ids)})
+    settled = [changed(row, TaskState.SUCCESS, end_date=row.end_date) for row in rows]
     changes = Changes(tasks=settled)
-    changes.add(_advance(tx, graphs, Runs(), settled))
+    changes.add(advance(tx, graphs, Runs(), settled))
     return changes
 
 
@@ -408,7 +371,7 @@ def _lock_queued(tx: Tx, queued: list[RunFacts]) -> list[RunFacts]:
     if not queued or not tx.dialect.locks_rows:
         return queued
     statement = select(RUN.c.id).where(RUN.c.id.in_(_IDS), RUN.c.state == RunState.QUEUED).order_by(RUN.c.id)
-    held = set(tx.connection.execute(_locked(tx, statement, skip=True), {"ids": [run.id for run in queued]}).scalars())
+    held = set(tx.connection.execute(locked(tx, statement, skip=True), {"ids": [run.id for run in queued]}).scalars())
     return [run for run in queued if run.id in held]
 
 
@@ -458,13 +421,13 @@ def reconsider(tx: Tx, graphs: Graphs, runs: Runs, waiting: Collection[tuple[int
     """Judge waiting tasks (run and task_id) by their counters as they stand, and go on from there."""
     changes = Changes()
     if waiting:
-        changes.add(_advance_wave(tx, graphs, runs, dict.fromkeys(waiting, Delta())))
-        changes.add(_advance(tx, graphs, runs, list(changes.tasks)))
+        changes.add(advance_wave(tx, graphs, runs, dict.fromkeys(waiting, Delta())))
+        changes.add(advance(tx, graphs, runs, list(changes.tasks)))
     return changes
 
 
 def _new_instance(run: RunFacts, task: SerializedTask, now: datetime) -> dict[str, Any]:
-    state = None if task.depends_on_past else _verdict(task, len(task.upstream), Delta())
+    state = None if task.depends_on_past else verdict_of(task, len(task.upstream), Delta())
     settled = state == TaskState.SUCCESS
     return {
         "run_pk": run.id,
@@ -517,7 +480,7 @@ def claim(
         if chosen:
             claimed += _queue(tx, runs, owner, chosen, starting=starting)
             changes.tasks += [
-                _changed(row, TaskState.QUEUED, try_number=_charged(row), queued_at=tx.now) for row in chosen
+                changed(row, TaskState.QUEUED, try_number=_charged(row), queued_at=tx.now) for row in chosen
             ]
         if len(ready) < limit:
             break
@@ -532,7 +495,7 @@ def _ready(tx: Tx, place: Mapping[str, int], full: Collection[budgets.Key], limi
         "full_dags": sorted(name for kind, name in full if kind == budgets.DAG_TASKS),
         "full_pools": sorted(name for kind, name in full if kind == budgets.POOL),
     }
-    return tx.connection.execute(_locked(tx, _READY, skip=True), parameters).all()
+    return tx.connection.execute(locked(tx, _READY, skip=True), parameters).all()
 
 
 def _queue(tx: Tx, runs: Runs, owner: str, chosen: Sequence[Row[Any]], *, starting: bool) -> list[Claimed]:
@@ -621,7 +584,7 @@ def _running_of_limited(
 
 def release(tx: Tx, tokens: Collection[str]) -> int:
     """Put claimed attempts back that were never started, without charge. Returns how many there were."""
-    held = tx.connection.execute(_locked(tx, _HELD), {"tokens": list(tokens), "held_state": TaskState.QUEUED}).all()
+    held = tx.connection.execute(locked(tx, _HELD), {"tokens": list(tokens), "held_state": TaskState.QUEUED}).all()
     if held:
         tx.connection.execute(_RELEASE, {"tokens": [row.token for row in held]})
         budgets.give(tx, budgets.task_amounts((row.dag_id, row.pool, row.pool_slots) for row in held))
@@ -649,7 +612,7 @@ def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> C
     if not reports:
         return Changes()
     by_token = {report.token: report for report in reports}
-    statement = _locked(tx, _HELD)
+    statement = locked(tx, _HELD)
     held = tx.connection.execute(statement, {"tokens": list(by_token), "held_state": TaskState.RUNNING}).all()
     tasks = _tasks_of(tx, graphs, runs, held)
     changes = Changes(
@@ -671,9 +634,9 @@ def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> C
     changes.restarts = [row.id for row in held if row.ending == Ending.RESTART]
     changes.tasks += [change for change in ended if change.ti_id not in changes.restarts]
     final = [change for change in ended if change.state not in _WAITING]
-    skipped = [_changed(row, TaskState.SKIPPED, end_date=tx.now) for row in skips.skip(tx, graphs, runs, final)]
+    skipped = [changed(row, TaskState.SKIPPED, end_date=tx.now) for row in skips.skip(tx, graphs, runs, final)]
     changes.tasks += skipped
-    changes.add(_advance(tx, graphs, runs, [*final, *skipped]))
+    changes.add(advance(tx, graphs, runs, [*final, *skipped]))
     budgets.give(tx, budgets.task_amounts((row.dag_id, row.pool, row.pool_slots) for row in held))
     return changes
 
@@ -686,7 +649,7 @@ def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime
     if row.ending is not None:
         ending = Ending(row.ending)
         decided = {"hostname": report.hostname, "start_date": began, "end_date": end, "time_limit": ending.time_limit}
-        return _changed(row, ending.state, outcome=outcome, **decided)
+        return changed(row, ending.state, outcome=outcome, **decided)
     match outcome.cause:
         case Cause.SUCCESS:
             state = TaskState.SUCCESS
@@ -702,31 +665,7 @@ def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime
             state = TaskState.FAILED
     limit = outcome.sentence if outcome.timed_out and state is TaskState.SKIPPED else None
     more = {"start_date": began, "end_date": end, "retry_at": retry_at, "time_limit": limit}
-    return _changed(row, state, outcome=outcome, hostname=report.hostname, **more)
-
-
-def _changed(row: Row[Any], state: TaskState, **more: Any) -> TaskChange:
-    columns = row._mapping
-    known = {
-        "try_number": columns["try_number"],
-        "scheduled_at": columns.get("scheduled_at"),
-        "queued_at": columns.get("queued_at"),
-        "start_date": columns.get("start_date"),
-        "owner": columns.get("owner"),
-    }
-    return TaskChange(
-        ti_id=columns["id"],
-        run_pk=columns["run_pk"],
-        dag_id=columns["dag_id"],
-        run_id=columns["run_id"],
-        task_id=columns["task_id"],
-        map_index=columns["map_index"],
-        operator=columns["operator"],
-        queue=columns["queue"],
-        state=state,
-        max_tries=columns["max_tries"],
-        **(known | more),
-    )
+    return changed(row, state, outcome=outcome, hostname=report.hostname, **more)
 
 
 def _write_ends(tx: Tx, held: Sequence[Row[Any]], ended: Sequence[TaskChange]) -> None:
@@ -776,165 +715,9 @@ def _store_xcoms(tx: Tx, ended: Sequence[TaskChange]) -> None:
         tx.connection.execute(insert(XCom), rows)
 
 
-class Delta(NamedTuple):
-    """Upstream tasks by outcome, in :func:`judge`'s order."""
-
-    success: int = 0
-    failed: int = 0
-    blocked: int = 0
-    skipped: int = 0
-
-    def plus(self, other: Delta) -> Delta:
-        a, b, c, d = other
-        return Delta(self.success + a, self.failed + b, self.blocked + c, self.skipped + d)
-
-
-def _delta(state: TaskState) -> Delta:
-    return Delta(
-        int(state == TaskState.SUCCESS),
-        int(state == TaskState.FAILED),
-        int(state == TaskState.UPSTREAM_FAILED),
-        int(state == TaskState.SKIPPED),
-    )
-
-
-def _advance(tx: Tx, graphs: Graphs, runs: Runs, final: Sequence[TaskChange]) -> Changes:
-    """Count newly final tasks into their children, wave by wave, and close runs that have become complete."""
-    changes = Changes()
-    done: Counter[int] = Counter(change.run_pk for change in final)
-    wave = list(final)
-    while wave:
-        deltas = _child_deltas(tx, graphs, runs, wave)
-        for one in past.successors(tx, graphs, runs, wave):
-            deltas.setdefault(one, Delta())
-        step = _advance_wave(tx, graphs, runs, deltas) if deltas else Changes()
-        changes.add(step)
-        done.update(change.run_pk for change in step.tasks)
-        wave = step.tasks
-    changes.add(_close_runs(tx, graphs, done))
-    changes.add(absent.fail_stuck(tx, graphs, runs, done))
-    return changes
-
-
-def _child_deltas(tx: Tx, graphs: Graphs, runs: Runs, wave: Sequence[TaskChange]) -> dict[tuple[int, str], Delta]:
-    facts = runs.get(tx.connection, (change.run_pk for change in wave))
-    deltas: dict[tuple[int, str], Delta] = {}
-    for change in wave:
-        graph = graphs.get(tx.connection, change.dag_id, facts[change.run_pk].version)
-        delta = _delta(change.state)
-        for child in graph.children.get(change.task_id, ()):
-            deltas[change.run_pk, child] = deltas.get((change.run_pk, child), Delta()).plus(delta)
-    return deltas
-
-
-def _advance_wave(tx: Tx, graphs: Graphs, runs: Runs, deltas: Mapping[tuple[int, str], Delta]) -> Changes:
-    parameters = {"runs": sorted({run for run, _ in deltas}), "tasks": sorted({task for _, task in deltas})}
-    rows = [
-        row for row in tx.connection.execute(_locked(tx, _CHILDREN), parameters) if (row.run_pk, row.task_id) in deltas
-    ]
-    facts = runs.get(tx.connection, (row.run_pk for row in rows))
-    groups: dict[tuple[Delta, TaskState | None], list[int]] = defaultdict(list)
-    changes = Changes()
-    verdicts: dict[int, TaskState | None] = {}
-    concerned = []
-    for row in rows:
-        task = graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id]
-        up = Delta(row.up_success, row.up_failed, row.up_blocked, row.up_skipped).plus(deltas[row.run_pk, row.task_id])
-        verdicts[row.id] = TaskState.SKIPPED if row.skipped_by else _verdict(task, row.up_total, up)
-        if past.concerns(task, verdicts[row.id]):
-            concerned.append(row)
-    held = past.held_back(tx, graphs, runs, concerned)
-    for row in rows:
-        delta = deltas[row.run_pk, row.task_id]
-        verdict = None if row.id in held else verdicts[row.id]
-        groups[delta, verdict].append(row.id)
-        if verdict == TaskState.SCHEDULED:
-            changes.scheduled += 1
-        elif verdict is not None:
-            ran = verdict == TaskState.SUCCESS
-            began = {"try_number": row.try_number + 1, "scheduled_at": tx.now, "start_date": tx.now} if ran else {}
-            changes.tasks.append(_changed(row, verdict, **began, end_date=tx.now))
-    for (delta, verdict), ids in groups.items():
-        _write_advance(tx, ids, delta, verdict)
-    past.remember(tx, held)
-    return changes
-
-
-def _verdict(task: SerializedTask, up_total: int, up: Delta) -> TaskState | None:
-    """What becomes of a waiting task; an empty one succeeds as soon as it may start, for it needs no process."""
-    verdict = judge(task.trigger_rule, up_total, *up)
-    return TaskState.SUCCESS if verdict == TaskState.SCHEDULED and task.kind == "empty" else verdict
-
-
-def _write_advance(tx: Tx, ids: list[int], delta: Delta, verdict: TaskState | None) -> None:
-    ran = verdict == TaskState.SUCCESS
-    ready = verdict == TaskState.SCHEDULED
-    parameters = {
-        "ids": ids,
-        "b_success": delta.success,
-        "b_failed": delta.failed,
-        "b_blocked": delta.blocked,
-        "b_skipped": delta.skipped,
-        "b_state": verdict,
-        "b_try": int(ran),
-        "b_scheduled": tx.now if ready or ran else None,
-        "b_start": tx.now if ran else None,
-        "b_end": None if ready or verdict is None else tx.now,
-    }
-    tx.connection.execute(_ADVANCE, parameters)
-
-
-def _close_runs(tx: Tx, graphs: Graphs, done: Mapping[int, int]) -> Changes:
-    """Count finished tasks down; a run with none left ends: failed where a leaf failed, else in success."""
-    changes = Changes()
-    by_count: dict[int, list[int]] = defaultdict(list)
-    for run_id, n in done.items():
-        by_count[n].append(run_id)
-    candidates = _count_down(tx, by_count)
-    if not candidates:
-        return changes
-    complete = [facts_of(row) for row in tx.connection.execute(_COMPLETE, {"ids": candidates})]
-    if not complete:
-        return changes
-    failed = _failed_tasks(tx, graphs, complete)
-    for state in (RunState.SUCCESS, RunState.FAILED):
-        ending = [run for run in complete if failed[run.id][0] == state]
-        if ending:
-            tx.connection.execute(_CLOSE, {"ids": [run.id for run in ending], "b_state": state, "b_now": tx.now})
-            changes.runs += [RunChange(run, state, tx.now, failed[run.id][1]) for run in ending]
-    budgets.give(tx, Counter((budgets.DAG_RUNS, run.budget) for run in complete))
-    return changes
-
-
-def _count_down(tx: Tx, by_count: Mapping[int, list[int]]) -> list[int]:
-    """Count so many tasks down in these runs; returns the runs that may have none left, all of them if in doubt."""
-    if tx.dialect.returns_updated:
-        groups = [
-            tx.connection.execute(_COUNTED, {"ids": sorted(ids), "b_n": n}) for n, ids in sorted(by_count.items())
-        ]
-        return sorted(row.id for group in groups for row in group if row.unfinished == 0)
-    for n, ids in sorted(by_count.items()):
-        if n:
-            tx.connection.execute(_COUNT_DOWN, {"ids": sorted(ids), "b_n": n})
-    return sorted(run_id for ids in by_count.values() for run_id in ids)
-
-
-def _failed_tasks(tx: Tx, graphs: Graphs, complete: Sequence[RunFacts]) -> dict[int, tuple[RunState, tuple[str, ...]]]:
-    broken: dict[int, list[tuple[str, str]]] = defaultdict(list)
-    for row in tx.connection.execute(_BROKEN, {"ids": [run.id for run in complete]}):
-        broken[row.run_pk].append((row.task_id, row.state))
-    verdicts = {}
-    for run in complete:
-        leaves = graphs.get(tx.connection, run.dag_id, run.version).leaves
-        failed = any(task_id in leaves for task_id, _ in broken[run.id])
-        names = tuple(task_id for task_id, state in broken[run.id] if state == TaskState.FAILED)
-        verdicts[run.id] = (RunState.FAILED if failed else RunState.SUCCESS, names)
-    return verdicts
-
-
 def promote(tx: Tx, limit: int) -> int:
     """Make retries whose delay is over, and sensors that look again, ready; returns how many."""
-    ids = tx.connection.execute(_locked(tx, _DUE, skip=True), {"now": tx.now, "limit": limit}).scalars().all()
+    ids = tx.connection.execute(locked(tx, _DUE, skip=True), {"now": tx.now, "limit": limit}).scalars().all()
     if ids:
         tx.connection.execute(_PROMOTE, {"ids": ids, "b_now": tx.now})
     return len(ids)
@@ -946,7 +729,7 @@ def disown(tx: Tx, owner: str, known: Collection[str]) -> int:
     `known` are the tokens that did reach it. Returns how many were put back.
     """
     statement = select(TI).where(TI.c.owner == owner, TI.c.ending.is_(None)).order_by(TI.c.id)
-    lost = [row for row in tx.connection.execute(_locked(tx, statement)) if row.token not in known]
+    lost = [row for row in tx.connection.execute(locked(tx, statement)) if row.token not in known]
     if lost:
         tx.connection.execute(_DISOWN, {"tokens": [row.token for row in lost]})
         budgets.give(tx, budgets.task_amounts((row.dag_id, row.pool, row.pool_slots) for row in lost))
@@ -971,9 +754,3 @@ def rescue(tx: Tx, graphs: Graphs, runs: Runs, owners: Collection[str], limit: i
 def claim_for_nobody(tx: Tx, runs: Runs, rows: Sequence[Row[Any]]) -> list[Claimed]:
     """Charge attempts of ready rows that the caller has locked and ends in this transaction: they never start."""
     return _queue(tx, runs, "", rows, starting=True)
-
-
-# What the verbs of deadlines and clearing are made of.
-advance = _advance
-changed = _changed
-close_runs = _close_runs

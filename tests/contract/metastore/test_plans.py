@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event, insert
 from sqlalchemy.sql import Select
 
-from engine.metastore import deadlines, endings, past, recount, transitions
+from engine.metastore import advance, deadlines, endings, past, recount, transitions
 from engine.metastore.store import Store
 from engine.metastore.tables import DagRun, TaskInstance
 from tests.contract.metastore.stage import Stage, bash
@@ -26,10 +26,10 @@ STATEMENTS: dict[str, tuple[Select[Any], dict[str, Any]]] = {
     "_HELD": (transitions._HELD, {"tokens": ["a", "b"], "held_state": "running"}),
     "_DUE": (transitions._DUE, {"now": NOW, "limit": 20}),
     "_OWNED": (transitions._OWNED, {"owners": ["a", "b"], "limit": 20}),
-    "_CHILDREN": (transitions._CHILDREN, {"runs": [1, 2], "tasks": ["t1", "t2"]}),
+    "_CHILDREN": (advance._CHILDREN, {"runs": [1, 2], "tasks": ["t1", "t2"]}),
     "_QUEUED_RUNS": (transitions._QUEUED_RUNS, {"limit": 20, "after": 0, "full_dags": ["x"]}),
-    "_BROKEN": (transitions._BROKEN, {"ids": [1, 2]}),
-    "_SETTLED": (transitions._SETTLED, {"ids": [1, 2]}),
+    "_BROKEN": (advance._BROKEN, {"ids": [1, 2]}),
+    "_SETTLED": (advance.SETTLED, {"ids": [1, 2]}),
     "_OVERDUE": (deadlines._OVERDUE, {"now": NOW, "limit": 20}),
     "_NEXT": (deadlines._NEXT, {}),
     "_OPEN": (deadlines._OPEN, {"ids": [1, 2]}),

@@ -1,0 +1,254 @@
+"""What follows from the end of tasks: their children are counted and advanced, complete runs are closed.
+
+The verbs of :mod:`engine.metastore.transitions`, of deadlines and of clearing are made of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import BindParameter, Row, Select, bindparam, select, update
+
+from engine.authoring.serialized import SerializedTask
+from engine.metastore import absent, budgets, past
+from engine.metastore.changes import Changes, RunChange, RunFacts, TaskChange
+from engine.metastore.database import Tx
+from engine.metastore.graphs import Graphs, judge
+from engine.metastore.runs import FACT_COLUMNS, Runs, facts_of
+from engine.metastore.states import RunState, TaskState
+from engine.metastore.tables import Base, DagRun, TaskInstance
+
+TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
+RUN: Final = Base.metadata.tables[DagRun.__tablename__]
+
+_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
+
+_CHILDREN = (
+    select(TI)
+    .where(
+        TI.c.run_pk.in_(bindparam("runs", expanding=True)),
+        TI.c.task_id.in_(bindparam("tasks", expanding=True)),
+        TI.c.state.is_(None),
+    )
+    .order_by(TI.c.id)
+)
+_ADVANCE = (
+    update(TI)
+    .where(TI.c.id.in_(_IDS), TI.c.state.is_(None))
+    .values(
+        up_success=TI.c.up_success + bindparam("b_success"),
+        up_failed=TI.c.up_failed + bindparam("b_failed"),
+        up_blocked=TI.c.up_blocked + bindparam("b_blocked"),
+        up_skipped=TI.c.up_skipped + bindparam("b_skipped"),
+        state=bindparam("b_state"),
+        try_number=TI.c.try_number + bindparam("b_try"),
+        scheduled_at=bindparam("b_scheduled"),
+        start_date=bindparam("b_start"),
+        end_date=bindparam("b_end"),
+        past_run_pk=None,
+    )
+)
+SETTLED = (
+    select(TI).where(TI.c.run_pk.in_(_IDS), TI.c.state == TaskState.SUCCESS).order_by(TI.c.id)  # in runs just started
+)
+_COUNT_DOWN = update(RUN).where(RUN.c.id.in_(_IDS)).values(unfinished=RUN.c.unfinished - bindparam("b_n"))
+_COUNTED = _COUNT_DOWN.returning(RUN.c.id, RUN.c.unfinished)
+_COMPLETE = (
+    select(*FACT_COLUMNS)
+    .where(DagRun.id.in_(_IDS), DagRun.unfinished == 0, DagRun.state == RunState.RUNNING)
+    .order_by(DagRun.id)
+)
+_BROKEN = select(TI.c.run_pk, TI.c.task_id, TI.c.state).where(
+    TI.c.run_pk.in_(_IDS), TI.c.state.in_([TaskState.FAILED, TaskState.UPSTREAM_FAILED])
+)
+_CLOSE = (
+    update(RUN)
+    .where(RUN.c.id.in_(_IDS), RUN.c.state == RunState.RUNNING)
+    .values(state=bindparam("b_state"), end_date=bindparam("b_now"))
+)
+
+
+def locked(tx: Tx, statement: Select[Any], *, skip: bool = False) -> Select[Any]:
+    return statement.with_for_update(skip_locked=skip) if tx.dialect.locks_rows else statement
+
+
+def changed(row: Row[Any], state: TaskState, **more: Any) -> TaskChange:
+    columns = row._mapping
+    known = {
+        "try_number": columns["try_number"],
+        "scheduled_at": columns.get("scheduled_at"),
+        "queued_at": columns.get("queued_at"),
+        "start_date": columns.get("start_date"),
+        "owner": columns.get("owner"),
+    }
+    return TaskChange(
+        ti_id=columns["id"],
+        run_pk=columns["run_pk"],
+        dag_id=columns["dag_id"],
+        run_id=columns["run_id"],
+        task_id=columns["task_id"],
+        map_index=columns["map_index"],
+        operator=columns["operator"],
+        queue=columns["queue"],
+        state=state,
+        max_tries=columns["max_tries"],
+        **(known | more),
+    )
+
+
+class Delta(NamedTuple):
+    """Upstream tasks by outcome, in :func:`judge`'s order."""
+
+    success: int = 0
+    failed: int = 0
+    blocked: int = 0
+    skipped: int = 0
+
+    def plus(self, other: Delta) -> Delta:
+        a, b, c, d = other
+        return Delta(self.success + a, self.failed + b, self.blocked + c, self.skipped + d)
+
+
+def _delta(state: TaskState) -> Delta:
+    return Delta(
+        int(state == TaskState.SUCCESS),
+        int(state == TaskState.FAILED),
+        int(state == TaskState.UPSTREAM_FAILED),
+        int(state == TaskState.SKIPPED),
+    )
+
+
+def advance(tx: Tx, graphs: Graphs, runs: Runs, final: Sequence[TaskChange]) -> Changes:
+    """Count newly final tasks into their children, wave by wave, and close runs that have become complete."""
+    changes = Changes()
+    done: Counter[int] = Counter(change.run_pk for change in final)
+    wave = list(final)
+    while wave:
+        deltas = _child_deltas(tx, graphs, runs, wave)
+        for one in past.successors(tx, graphs, runs, wave):
+            deltas.setdefault(one, Delta())
+        step = advance_wave(tx, graphs, runs, deltas) if deltas else Changes()
+        changes.add(step)
+        done.update(change.run_pk for change in step.tasks)
+        wave = step.tasks
+    changes.add(close_runs(tx, graphs, done))
+    changes.add(absent.fail_stuck(tx, graphs, runs, done))
+    return changes
+
+
+def _child_deltas(tx: Tx, graphs: Graphs, runs: Runs, wave: Sequence[TaskChange]) -> dict[tuple[int, str], Delta]:
+    facts = runs.get(tx.connection, (change.run_pk for change in wave))
+    deltas: dict[tuple[int, str], Delta] = {}
+    for change in wave:
+        graph = graphs.get(tx.connection, change.dag_id, facts[change.run_pk].version)
+        delta = _delta(change.state)
+        for child in graph.children.get(change.task_id, ()):
+            deltas[change.run_pk, child] = deltas.get((change.run_pk, child), Delta()).plus(delta)
+    return deltas
+
+
+def advance_wave(tx: Tx, graphs: Graphs, runs: Runs, deltas: Mapping[tuple[int, str], Delta]) -> Changes:
+    parameters = {"runs": sorted({run for run, _ in deltas}), "tasks": sorted({task for _, task in deltas})}
+    rows = [
+        row for row in tx.connection.execute(locked(tx, _CHILDREN), parameters) if (row.run_pk, row.task_id) in deltas
+    ]
+    facts = runs.get(tx.connection, (row.run_pk for row in rows))
+    groups: dict[tuple[Delta, TaskState | None], list[int]] = defaultdict(list)
+    changes = Changes()
+    verdicts: dict[int, TaskState | None] = {}
+    concerned = []
+    for row in rows:
+        task = graphs.get(tx.connection, row.dag_id, facts[row.run_pk].version).tasks[row.task_id]
+        up = Delta(row.up_success, row.up_failed, row.up_blocked, row.up_skipped).plus(deltas[row.run_pk, row.task_id])
+        verdicts[row.id] = TaskState.SKIPPED if row.skipped_by else verdict_of(task, row.up_total, up)
+        if past.concerns(task, verdicts[row.id]):
+            concerned.append(row)
+    held = past.held_back(tx, graphs, runs, concerned)
+    for row in rows:
+        delta = deltas[row.run_pk, row.task_id]
+        verdict = None if row.id in held else verdicts[row.id]
+        groups[delta, verdict].append(row.id)
+        if verdict == TaskState.SCHEDULED:
+            changes.scheduled += 1
+        elif verdict is not None:
+            ran = verdict == TaskState.SUCCESS
+            began = {"try_number": row.try_number + 1, "scheduled_at": tx.now, "start_date": tx.now} if ran else {}
+            changes.tasks.append(changed(row, verdict, **began, end_date=tx.now))
+    for (delta, verdict), ids in groups.items():
+        _write_advance(tx, ids, delta, verdict)
+    past.remember(tx, held)
+    return changes
+
+
+def verdict_of(task: SerializedTask, up_total: int, up: Delta) -> TaskState | None:
+    """What becomes of a waiting task; an empty one succeeds as soon as it may start, for it needs no process."""
+    verdict = judge(task.trigger_rule, up_total, *up)
+    return TaskState.SUCCESS if verdict == TaskState.SCHEDULED and task.kind == "empty" else verdict
+
+
+def _write_advance(tx: Tx, ids: list[int], delta: Delta, verdict: TaskState | None) -> None:
+    ran = verdict == TaskState.SUCCESS
+    ready = verdict == TaskState.SCHEDULED
+    parameters = {
+        "ids": ids,
+        "b_success": delta.success,
+        "b_failed": delta.failed,
+        "b_blocked": delta.blocked,
+        "b_skipped": delta.skipped,
+        "b_state": verdict,
+        "b_try": int(ran),
+        "b_scheduled": tx.now if ready or ran else None,
+        "b_start": tx.now if ran else None,
+        "b_end": None if ready or verdict is None else tx.now,
+    }
+    tx.connection.execute(_ADVANCE, parameters)
+
+
+def close_runs(tx: Tx, graphs: Graphs, done: Mapping[int, int]) -> Changes:
+    """Count finished tasks down; a run with none left ends: failed where a leaf failed, else in success."""
+    changes = Changes()
+    by_count: dict[int, list[int]] = defaultdict(list)
+    for run_id, n in done.items():
+        by_count[n].append(run_id)
+    candidates = _count_down(tx, by_count)
+    if not candidates:
+        return changes
+    complete = [facts_of(row) for row in tx.connection.execute(_COMPLETE, {"ids": candidates})]
+    if not complete:
+        return changes
+    failed = _failed_tasks(tx, graphs, complete)
+    for state in (RunState.SUCCESS, RunState.FAILED):
+        ending = [run for run in complete if failed[run.id][0] == state]
+        if ending:
+            tx.connection.execute(_CLOSE, {"ids": [run.id for run in ending], "b_state": state, "b_now": tx.now})
+            changes.runs += [RunChange(run, state, tx.now, failed[run.id][1]) for run in ending]
+    budgets.give(tx, Counter((budgets.DAG_RUNS, run.budget) for run in complete))
+    return changes
+
+
+def _count_down(tx: Tx, by_count: Mapping[int, list[int]]) -> list[int]:
+    """Count so many tasks down in these runs; returns the runs that may have none left, all of them if in doubt."""
+    if tx.dialect.returns_updated:
+        groups = [
+            tx.connection.execute(_COUNTED, {"ids": sorted(ids), "b_n": n}) for n, ids in sorted(by_count.items())
+        ]
+        return sorted(row.id for group in groups for row in group if row.unfinished == 0)
+    for n, ids in sorted(by_count.items()):
+        if n:
+            tx.connection.execute(_COUNT_DOWN, {"ids": sorted(ids), "b_n": n})
+    return sorted(run_id for ids in by_count.values() for run_id in ids)
+
+
+def _failed_tasks(tx: Tx, graphs: Graphs, complete: Sequence[RunFacts]) -> dict[int, tuple[RunState, tuple[str, ...]]]:
+    broken: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for row in tx.connection.execute(_BROKEN, {"ids": [run.id for run in complete]}):
+        broken[row.run_pk].append((row.task_id, row.state))
+    verdicts = {}
+    for run in complete:
+        leaves = graphs.get(tx.connection, run.dag_id, run.version).leaves
+        failed = any(task_id in leaves for task_id, _ in broken[run.id])
+        names = tuple(task_id for task_id, state in broken[run.id] if state == TaskState.FAILED)
+        verdicts[run.id] = (RunState.FAILED if failed else RunState.SUCCESS, names)
+    return verdicts
