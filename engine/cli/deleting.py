@@ -22,13 +22,18 @@ _SHOWN: Final = {"dag_run": "run", "task_instance": "task instance", "backfill":
 
 
 def delete(store: Store, settings: Settings, dag_id: str, *, yes: bool, logs: bool) -> None:
-    """Raises Failure where there is nothing of such a DAG, and InUse while something of it runs."""
+    """Raises Failure where there is no such DAG or its file is there, and InUse while something of it runs."""
     with store.read() as connection:
         counts = deletion.counts(connection, dag_id)
         file = deletion.file_of(connection, dag_id)
         if not counts:
             raise Failure(f"there is no DAG {dag_id}{closest(dag_id, queries.active_dag_ids(connection))}")
         deletion.refuse_while_active(connection, dag_id)
+    if file and Path(file).exists():
+        raise Failure(
+            f"{dag_id} is still defined by {file}, so it would come back, without its past, while it is deleted. "
+            "Remove the file first; or take the DAG out of it, and wait until the scheduler has read the file again"
+        )
     told = ", ".join(_counted(number, _SHOWN[name]) for name, number in counts.items() if name in _SHOWN)
     also = " and its logs" if logs else ""
     if not yes:
@@ -36,12 +41,6 @@ def delete(store: Store, settings: Settings, dag_id: str, *, yes: bool, logs: bo
     deletion.delete_dag(store, dag_id)
     click.echo(f"Deleted {dag_id}{f': {told}' if told else ''}.")
     _tell_of_logs(store, settings, dag_id, remove=logs)
-    if file and Path(file).exists():
-        click.echo(
-            f"windsock: its file is still there: {file}. The DAG comes back, without its past, as soon as the file is "
-            "parsed again; remove it first if that is not what you want",
-            err=True,
-        )
 
 
 def _counted(number: int, what: str) -> str:

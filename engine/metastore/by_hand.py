@@ -74,9 +74,16 @@ def succeed_run(store: Store, base_url: str, dag_id: str, run_id: str) -> None:
 
 
 def fail_run(store: Store, base_url: str, dag_id: str, run_id: str) -> None:
-    """Fail a running run. Raises Refused where it does not run."""
+    """Fail a running run. Raises Refused where it does not run, or is not there any more."""
     wanted = select(DagRun.id, DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
-    with store.read() as connection:
-        run = connection.execute(wanted).one()
-    if perform(store, base_url, lambda ledger, tx: ledger.fail_run(tx, run.id)) is None:
-        raise Refused(f"{run_id} is {run.state}; only a running run can be failed")
+
+    def work(ledger: Ledger, tx: Tx) -> Changes:
+        run = tx.connection.execute(wanted).first()
+        if run is None:
+            raise Refused(f"{run_id} of {dag_id} is not there any more; somebody has deleted it")
+        changes = ledger.fail_run(tx, run.id)
+        if changes is None:
+            raise Refused(f"{run_id} is {run.state}; only a running run can be failed")
+        return changes
+
+    perform(store, base_url, work)

@@ -252,7 +252,10 @@ def create_run(
     statement = select(Dag.version, DagVersion.data).join(
         DagVersion, (DagVersion.dag_id == Dag.dag_id) & (DagVersion.version == Dag.version)
     )
-    found = tx.connection.execute(statement.where(Dag.dag_id == dag_id, Dag.is_active.is_(True))).first()
+    statement = statement.where(Dag.dag_id == dag_id, Dag.is_active.is_(True))
+    if tx.dialect.locks_rows:  # a DAG that is deleted meanwhile waits for this run and sees it, or is gone by now
+        statement = statement.with_for_update(read=True, key_share=True)
+    found = tx.connection.execute(statement).first()
     if found is None:
         raise NotFound(f"there is no DAG {dag_id!r}")
     dag = decode_dag(found.data)

@@ -11,7 +11,7 @@ from collections import Counter
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, func, select, update
+from sqlalchemy import Row, bindparam, exists, func, select, update
 
 from engine.authoring.serialized import ContinuousSchedule, SerializedDag
 from engine.authoring.timetables import DataInterval, NextRun, next_interval
@@ -53,6 +53,7 @@ _DUE = (
         _SCHEDULE.c.next_run_after <= bindparam("now"),
         _SCHEDULE.c.is_paused.is_(False),
         _SCHEDULE.c.dag_id.not_in(AT_LIMIT),
+        exists().where(Dag.dag_id == _SCHEDULE.c.dag_id, Dag.is_active.is_(True)),  # not one that is being deleted
     )
     .order_by(_SCHEDULE.c.next_run_after)
     .limit(bindparam("limit"))

@@ -56,12 +56,18 @@ def test_with_logs_they_go_too_and_none_is_shipped_any_more(
         assert connection.execute(select(LogShipment.path)).scalars().all() == ["dag_id=hello_worlds/x.log"]
 
 
-def test_while_its_file_is_there_it_says_that_it_comes_back(windsock: Command, dags: Store, home: Path) -> None:
+def test_while_its_file_is_there_it_is_refused_with_what_to_do(windsock: Command, dags: Store, home: Path) -> None:
     file = home / "nightly.py"
     file.touch()
     dags.run(lambda tx: tx.connection.execute(update(Dag).values(fileloc=str(file))))
-    told = windsock("dags", "delete", "nightly", "-y").stderr
-    assert f"its file is still there: {file}. The DAG comes back, without its past" in told
+    before = dag_ids(dags)
+    result = windsock("dags", "delete", "nightly", "-y")
+    assert result.exit_code == 1
+    assert f"nightly is still defined by {file}" in result.stderr
+    assert "Remove the file first" in result.stderr
+    assert dag_ids(dags) == before
+    file.unlink()
+    assert windsock("dags", "delete", "nightly", "-y").exit_code == 0
 
 
 def test_a_run_that_is_not_over_is_named_with_what_to_do(windsock: Command, failed_run: str, store: Store) -> None:
