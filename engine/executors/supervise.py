@@ -98,7 +98,7 @@ class MetastoreSurvivor:
         from engine.running.answers import answer
 
         try:
-            return self._reaching(lambda: answer(self._store, [ask], self._base_url)[0])
+            return self._reaching(lambda: next(answer(self._store, [ask], self._base_url)))
         except MetastoreAway:
             raise
         except Exception as error:  # a question that makes no sense to the database must not hold up the others

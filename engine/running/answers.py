@@ -7,7 +7,7 @@ its answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -32,12 +32,16 @@ _RUN: Final = Base.metadata.tables[DagRun.__tablename__]
 Values = dict[str, str]
 
 
-def answer(store: Store, asks: Sequence[AnyAsk], base_url: str) -> list[Values]:
-    """The values for each question, in their order. `base_url` is where the pages are, for what is told of a change."""
+def answer(store: Store, asks: Sequence[AnyAsk], base_url: str) -> Iterator[Values]:
+    """The values for each question, in their order. `base_url` is where the pages are, for what is told of a change.
+
+    What is read is read at once. What changes something is done when its answer is taken, each in a transaction of its
+    own: where one raises, those that were taken before are answered, and must not be asked again.
+    """
     with store.read() as connection:
         read = [None if isinstance(ask, TriggerAsk) else _read(connection, ask) for ask in asks]
-    told = zip(asks, read, strict=True)
-    return [_trigger(store, ask, base_url) if isinstance(ask, TriggerAsk) else values or {} for ask, values in told]
+    for ask, values in zip(asks, read, strict=True):
+        yield _trigger(store, ask, base_url) if isinstance(ask, TriggerAsk) else values or {}
 
 
 def _json(value: object) -> str:

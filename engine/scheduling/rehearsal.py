@@ -261,4 +261,4 @@ def _serve(ours: socket.socket, order: AttemptOrder, store: Store, pid: int) -> 
             case ImportFailed(error):
                 return Outcome(Cause.IMPORT, error=error), overran
             case messages.Ask() | messages.RunsAsk() | messages.TriggerAsk() as ask:
-                channel.send(messages.Answer(ask.number, answer(store, [ask], "")[0]))
+                channel.send(messages.Answer(ask.number, next(answer(store, [ask], ""))))

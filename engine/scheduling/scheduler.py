@@ -511,12 +511,10 @@ class Scheduler:
         if not self._questions:
             return
         asks = [question.ask for question in self._questions]
-        for question, values in zip(
-            self._questions, answer(self._store, asks, self._settings.webserver.url), strict=True
-        ):
+        for values in answer(self._store, asks, self._settings.webserver.url):
+            question = self._questions.pop(0)  # what was done for it is written, whatever becomes of the next
             self._executor.answer(QuestionAnswer(question.token, question.ask.number, values))
             self._look = self._look or isinstance(question.ask, TriggerAsk)
-        self._questions = []
 
     # -- measuring
 
