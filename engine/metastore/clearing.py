@@ -223,10 +223,10 @@ def select_instances(
 ) -> list[Row[Any]]:
     """Task instances by DAG, tasks (None: all), runs (an id, or logical dates from and to, both included) and states.
 
-    Rows of id, run_id, task_id and state, oldest run first.
+    Rows of id, run_id, task_id, state and try_number, oldest run first.
     """
     statement = (
-        select(TI.c.id, TI.c.run_id, TI.c.task_id, TI.c.state)
+        select(TI.c.id, TI.c.run_id, TI.c.task_id, TI.c.state, TI.c.try_number)
         .join(RUN, RUN.c.id == TI.c.run_pk)
         .where(RUN.c.dag_id == dag_id)
         .order_by(RUN.c.id, TI.c.id)

@@ -8,6 +8,7 @@ means; POST does it, if it still means the same ones. The verbs are :mod:`engine
 from __future__ import annotations
 
 import hashlib
+import hmac
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,12 +29,13 @@ from engine.metastore.states import FINAL_TASK_STATES, TaskState
 from engine.web import pages, queries
 from engine.web.pages import identifier
 from engine.web.queries import RunFacts
+from engine.web.sessions import Session
 from engine.web.site import form_of, looking, render, session_of, site_of
 
 log = logging.getLogger(__name__)
 
 _MOST_NAMED: Final = 200
-_CHANGED: Final = "The run has changed since you were asked, so other tasks would be meant now. Go back and look again."
+_CHANGED: Final = "The run has changed since you were asked: this would do something else now. Go back and look again."
 
 
 class Deed(StrEnum):
@@ -73,9 +75,15 @@ class Meant:
 
     @property
     def seal(self) -> str:
-        """The same as long as the same ones are meant."""
-        ids = sorted(row.id for row in (*self.rows, *self.cleared_behind))
-        return hashlib.sha256(repr(ids).encode()).hexdigest()[:32]
+        """The same as long as the same ones are meant and none of them has begun, ended or been cleared since."""
+        stands = sorted(_stand(row) for row in (*self.rows, *self.cleared_behind))
+        return hashlib.sha256(repr(stands).encode()).hexdigest()[:32]
+
+
+def _stand(row: Row[Any]) -> tuple[int, bool, str, int]:
+    """How far a task instance is: its id, whether it runs, its final state if it has one, and its attempt."""
+    final = str(row.state) if row.state in FINAL_TASK_STATES else ""
+    return row.id, row.state == TaskState.RUNNING, final, row.try_number
 
 
 def ask(request: Request) -> Response:
@@ -106,21 +114,46 @@ def do(request: Request) -> Response:
     who = session.username if session else "somebody"
     what = f"{wish.deed} of {facts.dag_id} {facts.run_id} {wish.task_id or ''}".rstrip()
     log.info("%s: %s, %d task instances", who, what, len(meant.rows))
-    done = urlencode({"done": wish.deed.value, "tasks": len(meant.rows)})
-    return RedirectResponse(f"{run_url('', facts.dag_id, facts.run_id)}?{done}", 303)
+    notice = _Notice(facts.dag_id, facts.run_id, wish.deed, len(meant.rows))
+    return RedirectResponse(f"{run_url('', facts.dag_id, facts.run_id)}?{notice.query(session)}", 303)
 
 
 def page(request: Request) -> Response:
     """GET /dags/{dag_id}/runs/{run_id}: the run's page, which says what was done to it just now."""
-    return pages.run(request, _told(request.query_params))
+    return pages.run(request, _told(request))
 
 
-def _told(query: Mapping[str, str]) -> str:
+@dataclass(frozen=True, slots=True)
+class _Notice:
+    """What was done to a run. It is in the address, signed for the session that did it: nobody else's link tells it."""
+
+    dag_id: str
+    run_id: str
+    deed: Deed
+    tasks: int
+
+    def query(self, session: Session | None) -> str:
+        """It as the address has it."""
+        return urlencode({"done": self.deed.value, "tasks": self.tasks, "by": self.signature(session)})
+
+    def signature(self, session: Session | None) -> str:
+        """Only the metastore and the session's own forms hold its key."""
+        key = session.csrf_token if session else ""
+        text = repr((self.dag_id, self.run_id, self.deed.value, self.tasks))
+        return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _told(request: Request) -> str:
+    query, session = request.query_params, session_of(request)
     number = query.get("tasks", "")
-    if query.get("done") not in set(Deed) or not (number.isdecimal() and len(number) <= 9):
+    if session is None or query.get("done") not in set(Deed) or not (number.isdecimal() and len(number) <= 9):
         return ""
-    tasks = "1 task" if number == "1" else f"{int(number)} tasks"
-    match Deed(query["done"]):
+    ids = (request.path_params["dag_id"], request.path_params["run_id"])
+    notice = _Notice(*ids, Deed(query["done"]), int(number))
+    if not hmac.compare_digest(query.get("by", "").encode(), notice.signature(session).encode()):
+        return ""
+    tasks = "1 task" if notice.tasks == 1 else f"{notice.tasks} tasks"
+    match notice.deed:
         case Deed.CLEAR:
             return f"Cleared {tasks}: what is to run again begins when its turn comes."
         case Deed.SUCCESS:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, update
 
 from engine.links import run_url
 from engine.metastore.store import Store
 from engine.metastore.tables import Budget, DagRun, TaskInstance
+from engine.web.runwork import Deed, _Notice
+from engine.web.sessions import Session
 from tests.integration.web.conftest import Browser
 from tests.integration.web.world import World, task
 
@@ -130,7 +133,8 @@ class TestDoing:
         self, look: Look, browser: Browser, store: Store
     ) -> None:
         answer = submit(browser, look(f"{PAGE}/change?do=clear&task=clean&behind=1"))
-        assert (answer.status_code, answer.headers["location"]) == (303, f"{PAGE}?done=clear&tasks=2")
+        assert answer.status_code == 303
+        assert answer.headers["location"].startswith(f"{PAGE}?done=clear&tasks=2&by=")
         assert states(store) == {"extract": "success", "clean": None, "load": None, "the run": "queued"}
         assert "Cleared 2 tasks: what is to run again begins when its turn comes." in look(answer.headers["location"])
 
@@ -176,11 +180,32 @@ class TestDoing:
         assert {wrong.status_code, foreign.status_code} == {403}
         assert states(store) == before
 
-    def test_nothing_is_told_that_nobody_did(self, look: Look) -> None:
-        for query in ("done=burn&tasks=1", "done=clear&tasks=many", "done=clear"):
+    def test_of_two_who_clear_the_same_task_the_second_does_not_end_what_the_first_began(
+        self, look: Look, browser: Browser, store: Store
+    ) -> None:
+        both = look(f"{PAGE}/change?do=clear&task=clean")
+        assert submit(browser, both).status_code == 303
+        begun = update(TaskInstance).where(TaskInstance.task_id == "clean")
+        running = {"state": "running", "token": "a-token", "owner": "o", "try_number": 2}
+        store.run(lambda tx: tx.connection.execute(begun.values(running)))
+        answer = submit(browser, both)
+        assert (answer.status_code, "The run has changed since you were asked" in answer.text) == (409, True)
+        with store.read() as connection:
+            assert connection.execute(select(TaskInstance.ending)).scalars().all() == [None, None, None]
+
+    def test_nothing_is_told_that_nobody_did(self, look: Look, browser: Browser) -> None:
+        done = submit(browser, look(f"{PAGE}/change?do=clear&task=clean")).headers["location"].partition("?")[2]
+        queries = [done.replace("tasks=1", "tasks=9999"), done.replace("clear", "success"), done[:-1], done + "é"]
+        for query in ("done=burn&tasks=1", "done=clear&tasks=many", "done=clear", "done=success&tasks=9999", *queries):
             page = look(f"{PAGE}?{query}")
             assert "Cleared" not in page
             assert "Marked" not in page
+        assert "Cleared 1 task" in look(f"{PAGE}?{done}")
+
+    def test_what_another_session_did_is_not_told_by_its_link(self) -> None:
+        mine, theirs = (Session("ada", token, datetime.now(UTC)) for token in ("mine", "theirs"))
+        notice = _Notice("sales", RUN, Deed.CLEAR, 2)
+        assert notice.signature(mine) == notice.signature(mine) != notice.signature(theirs)
 
 
 def test_a_running_run_is_failed_and_what_has_not_begun_in_it_is_skipped(
