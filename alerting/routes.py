@@ -60,7 +60,7 @@ class SuppressedBy(StrEnum):
     UNWANTED = "unwanted"  # the end of a trouble, for a receiver with ``send_resolved: false``
     FAILING_CHANNEL = "failing_channel"  # the event is about the channel that would tell it
     TOLD_ITSELF = "told_itself"  # an alert of Prometheus about what Windsock told there by itself: see twins
-    OVERTAKEN = "overtaken"  # it announces an attempt that has ended meanwhile
+    OVERTAKEN = "overtaken"  # it announces an attempt that has ended meanwhile, or ends what was not told for that
 
 
 class Origin(StrEnum):
