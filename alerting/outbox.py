@@ -518,7 +518,10 @@ def _keep_refused(
     connection: Connection, lease: Lease, refusal: Refusal, state: DeliveryState, due_at: datetime | None
 ) -> None:
     """Rows for the addresses that refused; those of a wave are a wave again."""
-    row = _row(Target(lease.channel, refusal.addresses, turn=lease.turn), state, due_at, refusal.reason)
+    row = _row(
+        Target(lease.channel, refusal.addresses, receiver=lease.receiver, turn=lease.turn),
+        *(state, due_at, refusal.reason),
+    )
     row |= {"attempts": lease.attempts, "give_up_at": lease.give_up_at}
     members = (_d.id == lease.id,) if lease.wave is None else (_d.wave == lease.wave,)
     origins = connection.execute(
