@@ -49,10 +49,10 @@ def one_mail_each(connection: Connection, members: Sequence[Member]) -> list[Mem
         return list(members)
     rows = _plain_rows(connection, [member.id for member in mails])
     there = _there(connection, sorted({row["event_id"] for row in rows.values()}))
-    parts = _parts({key: _addresses(row) for key, row in rows.items()})
+    parts = by_people({key: _addresses(row) for key, row in rows.items()})
     while taken := {key for key, lists in parts.items() if _is_taken(rows[key], lists, there)}:
         rows = {key: row for key, row in rows.items() if key not in taken}
-        parts = _parts({key: _addresses(row) for key, row in rows.items()})
+        parts = by_people({key: _addresses(row) for key, row in rows.items()})
     apart = {key: lists for key, lists in parts.items() if lists != [_addresses(rows[key])]}
     if not apart:
         return list(members)
@@ -85,7 +85,7 @@ def _there(connection: Connection, event_ids: Sequence[int]) -> dict[tuple[int, 
     return found
 
 
-def _parts(lists: Mapping[int, Addresses]) -> dict[int, list[Addresses]]:
+def by_people(lists: Mapping[int, Addresses]) -> dict[int, list[Addresses]]:
     """For each delivery the lists that its own is taken apart into: of people with the same deliveries."""
     told: dict[str, list[int]] = {}
     for key, addresses in lists.items():
