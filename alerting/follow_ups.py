@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, or_, select, update
 
-from alerting import groups, numbers, outbox, silences, throttle
+from alerting import groups, mailings, numbers, outbox, silences, throttle
 from alerting.cleaning import shorten
 from alerting.database import BATCH, insert_new
 from alerting.events import AlertEvent, decode
@@ -269,18 +269,19 @@ def _of_messages(deliveries: Sequence[Any]) -> ColumnElement[bool]:
 
 def _note_what_was_heard(connection: Connection, now: datetime, steps: Sequence[_Fallback]) -> None:
     """Keeps with each row for which deliveries its fallback was not told once more."""
-    wanted: dict[tuple[Any, ...], list[tuple[int, str | None]]] = {}
+    wanted: dict[_Way, list[tuple[int, str | None]]] = {}
     for step in steps:
         row_ids = {member.id: member.delivery_id for member in step.members}
         for draft in _drafts_of(step.telling):
-            wanted.setdefault(_key(draft), []).append((row_ids[draft.event_id], draft.target.note))
-    heard: dict[int, list[int]] = {}
-    for row in _rows_of(connection, sorted({event_id for event_id, *_ in wanted})):
-        for row_id, note in wanted.get((row.event_id, row.channel, row.target), ()):
+            for way in _ways(draft.event_id, draft.target):
+                wanted.setdefault(way, []).append((row_ids[draft.event_id], draft.target.note))
+    heard: dict[int, dict[int, None]] = {}
+    for row in _rows_of(connection, sorted({way.event_id for way in wanted})):
+        for row_id, note in (asked for way in _ways_of_row(row) for asked in wanted.get(way, ())):
             if not (row.created_at == now and row.note == note):  # else it was written for this row
-                heard.setdefault(row_id, []).append(row.id)
+                heard.setdefault(row_id, {})[row.id] = None
     if heard:
-        values = [{"row": row_id, "ids": msgspec.json.encode(ids).decode()} for row_id, ids in heard.items()]
+        values = [{"row": row_id, "ids": msgspec.json.encode(list(ids)).decode()} for row_id, ids in heard.items()]
         noted = update(alert_delivery).where(_d.id == bindparam("row")).values(heard_before=bindparam("ids"))
         connection.execute(noted, values)
 
@@ -288,8 +289,34 @@ def _note_what_was_heard(connection: Connection, now: datetime, steps: Sequence[
 def _rows_of(connection: Connection, event_ids: Sequence[int]) -> Iterator[Any]:
     for start in range(0, len(event_ids), BATCH):
         part = _d.event_id.in_(event_ids[start : start + BATCH])
-        columns = (_d.id, _d.event_id, _d.channel, _d.target, _d.note, _d.created_at)
+        columns = (_d.id, _d.event_id, _d.channel, _d.address, _d.receiver, _d.turn, _d.note, _d.created_at)
         yield from connection.execute(select(*columns).where(part).order_by(_d.id)).all()
+
+
+@dataclass(frozen=True)
+class _Way:
+    """By which somebody hears of an event: a channel, or one mail address, and which time it is.
+
+    The first time it counts whoever was told that way. A repetition is its receiver's own: where two receivers have one
+    address, the one that repeats more often does not end the repetitions of the other.
+    """
+
+    event_id: int
+    channel: str
+    address: str  # "" where the channel itself knows where to send
+    turn: int
+    repeated_for: str | None
+
+
+def _ways(event_id: int, target: Target) -> list[_Way]:
+    repeated_for = target.receiver if target.turn else None
+    addresses = target.addresses or ("",)
+    return [_Way(event_id, target.channel, address, target.turn, repeated_for) for address in addresses]
+
+
+def _ways_of_row(row: Any) -> list[_Way]:
+    addresses = msgspec.json.decode(row.address or "[]", type=tuple[str, ...])
+    return _ways(row.event_id, Target(row.channel, addresses, receiver=row.receiver, turn=row.turn))
 
 
 def _not_a_fallback() -> Any:
@@ -369,22 +396,44 @@ def _drafts_of(telling: Telling) -> list[Draft]:
 
 
 def _new(connection: Connection, drafted: Sequence[Sequence[Draft]]) -> list[list[Draft]]:
-    """Those of the drafts that nobody has written before; of several for the same address, the first."""
+    """The drafts without the ways by which somebody has heard of the event, or does by one that comes before.
+
+    Mail counts by address, for a list of addresses may have been taken apart. What is left of the lists of one telling
+    is sorted by people again, so that each of them gets one mail.
+    """
     event_ids = sorted({draft.event_id for drafts in drafted for draft in drafts})
-    known: set[tuple[Any, ...]] = set()
-    for start in range(0, len(event_ids), BATCH):  # fifty messages may tell of very many events
-        part = _d.event_id.in_(event_ids[start : start + BATCH])
-        known.update(tuple(row) for row in connection.execute(select(_d.event_id, _d.channel, _d.target).where(part)))
+    _lock(connection, event_ids)
+    known = {way for row in _rows_of(connection, event_ids) for way in _ways_of_row(row)}
     kept: list[list[Draft]] = []
     for drafts in drafted:
-        new = {key: draft for draft in drafts if (key := _key(draft)) not in known}
-        known |= new.keys()
-        kept.append(list(new.values()))
+        new: list[Draft] = []
+        for draft in drafts:
+            fresh = [way for way in _ways(draft.event_id, draft.target) if way not in known]
+            known.update(fresh)
+            if fresh:
+                addresses = tuple(dict.fromkeys(way.address for way in fresh if way.address))
+                new.append(replace(draft, target=replace(draft.target, addresses=addresses)))
+        kept.append(_by_people(new))
     return kept
 
 
-def _key(draft: Draft) -> tuple[Any, ...]:
-    return (draft.event_id, draft.target.channel, draft.target.digest)
+def _lock(connection: Connection, event_ids: Sequence[int]) -> None:
+    """Two deliverers that tell different receivers of one event at the same time: the second sees what the first wrote.
+
+    On PostgreSQL this lets others write deliveries of the event, which lock it for its key alone.
+    """
+    for start in range(0, len(event_ids), BATCH):
+        part = _e.id.in_(event_ids[start : start + BATCH])
+        connection.execute(select(_e.id).where(part).order_by(_e.id).with_for_update(key_share=True)).all()
+
+
+def _by_people(drafts: Sequence[Draft]) -> list[Draft]:
+    parts = mailings.by_people({place: draft.target.addresses for place, draft in enumerate(drafts)})
+    return [
+        replace(draft, target=replace(draft.target, addresses=addresses))
+        for place, draft in enumerate(drafts)
+        for addresses in parts[place] or [()]
+    ]
 
 
 def _unless_silenced(draft: Draft, plan: Plan, silenced: Sequence[silences.Silence]) -> Draft:

@@ -162,6 +162,7 @@ def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
         return None
     members = _waiting(connection, group.id)
     held = overtaken.reasons(connection, now, [member.id for member in members])
+    held |= overtaken.unheard(connection, now, [member.id for member in members if member.id not in held])
     held |= _held(connection, now, group.id, [member for member in members if member.id not in held], plan)
     patient = _look_for_twins(connection, now, members, held)
     told = [member for member in members if member.id not in held and member.id not in patient]

@@ -49,10 +49,10 @@ def one_mail_each(connection: Connection, members: Sequence[Member]) -> list[Mem
         return list(members)
     rows = _plain_rows(connection, [member.id for member in mails])
     there = _there(connection, sorted({row["event_id"] for row in rows.values()}))
-    parts = _parts({key: _addresses(row) for key, row in rows.items()})
+    parts = by_people({key: _addresses(row) for key, row in rows.items()})
     while taken := {key for key, lists in parts.items() if _is_taken(rows[key], lists, there)}:
         rows = {key: row for key, row in rows.items() if key not in taken}
-        parts = _parts({key: _addresses(row) for key, row in rows.items()})
+        parts = by_people({key: _addresses(row) for key, row in rows.items()})
     apart = {key: lists for key, lists in parts.items() if lists != [_addresses(rows[key])]}
     if not apart:
         return list(members)
@@ -85,7 +85,7 @@ def _there(connection: Connection, event_ids: Sequence[int]) -> dict[tuple[int, 
     return found
 
 
-def _parts(lists: Mapping[int, Addresses]) -> dict[int, list[Addresses]]:
+def by_people(lists: Mapping[int, Addresses]) -> dict[int, list[Addresses]]:
     """For each delivery the lists that its own is taken apart into: of people with the same deliveries."""
     told: dict[str, list[int]] = {}
     for key, addresses in lists.items():
@@ -103,7 +103,7 @@ def _parts(lists: Mapping[int, Addresses]) -> dict[int, list[Addresses]]:
 
 def _is_taken(row: Mapping[str, Any], lists: Sequence[Addresses], there: Mapping[tuple[int, str], int]) -> bool:
     """Whether another delivery of the same event has the addresses of one of its parts."""
-    places = [(row["event_id"], Target(EMAIL, addresses).digest) for addresses in lists]
+    places = [(row["event_id"], _target(row, addresses).digest) for addresses in lists]
     return any(there.get(place, row["id"]) != row["id"] for place in places)
 
 
@@ -113,23 +113,27 @@ def _take_apart(
     """The first part stays in the row, the others get rows like it."""
     added: list[dict[str, Any]] = []
     for key, (first, *others) in apart.items():
-        connection.execute(update(alert_delivery).where(_d.id == key).values(_to(first)))
+        connection.execute(update(alert_delivery).where(_d.id == key).values(_to(rows[key], first)))
         like_it = {name: value for name, value in rows[key].items() if name != "id"}
-        added += [like_it | _to(addresses) for addresses in others]
+        added += [like_it | _to(rows[key], addresses) for addresses in others]
     statement = insert_new(connection, alert_delivery, "event_id", "channel", "target")
     for start in range(0, len(added), BATCH):
         connection.execute(statement.values(added[start : start + BATCH]))
 
 
-def _to(addresses: Addresses) -> dict[str, str]:
-    target = Target(EMAIL, addresses)
+def _target(row: Mapping[str, Any], addresses: Addresses) -> Target:
+    return Target(EMAIL, addresses, receiver=row["receiver"])
+
+
+def _to(row: Mapping[str, Any], addresses: Addresses) -> dict[str, str]:
+    target = _target(row, addresses)
     return {"address": target.address, "target": target.digest}
 
 
 def _members(connection: Connection, wanted: Sequence[tuple[Mapping[str, Any], Addresses]]) -> list[Member]:
     """The rows of these parts of deliveries."""
     found = _there(connection, sorted({row["event_id"] for row, _ in wanted}))
-    targets = [(row, Target(EMAIL, addresses)) for row, addresses in wanted]
+    targets = [(row, _target(row, addresses)) for row, addresses in wanted]
     return [
         Member(found[row["event_id"], to.digest], row["event_id"], EMAIL, to.digest, to.address, row["created_at"])
         for row, to in targets

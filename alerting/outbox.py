@@ -334,7 +334,8 @@ def lease(
     """Takes up to ``limit`` due deliveries of these channels, longest due first, each for ``lease_for``.
 
     ``holder`` names the deliverer, for :func:`end_leases_of`; its first 18 characters count. ``set_aside`` gets the
-    ids of those that were overtaken by events: they are suppressed, and others taken in their place.
+    ids of those that were overtaken by events, and of the ends of what nobody hears of for that: they are suppressed,
+    and others taken in their place.
 
     1. Lock candidates: pending ones that are due, and those being sent whose lease has run out.
     2. Give them one new token, count the attempt, and move due_at to the end of the lease, where they still are due.
@@ -358,16 +359,20 @@ def lease(
 
 
 def _set_aside(connection: Connection, now: datetime, channels: Sequence[str], leases: Sequence[Lease]) -> list[int]:
-    """Suppresses what was overtaken, in these leases and among all that is due; returns its ids.
+    """Suppresses what was overtaken, in these leases and among all that is due, and ends of what nobody hears of.
 
-    A message of which a part is left goes on with it: where the row that carries it goes, the next one carries it.
+    Returns their ids. A message of which a part is left goes on with it: where the row that carries it goes, the next
+    one carries it.
     """
     members = {lease.id: _ids_of(connection, lease) for lease in leases}
-    found = overtaken.reasons(connection, now, [member for ids in members.values() for member in ids])
-    if not found:
-        return []
-    found |= overtaken.due(connection, now, channels)
-    overtaken.suppress(connection, found)
+    ids = [member for part in members.values() for member in part]
+    found = overtaken.reasons(connection, now, ids)
+    if found:
+        found |= overtaken.due(connection, now, channels)
+        overtaken.suppress(connection, found)
+    ends = overtaken.unheard(connection, now, [member for member in ids if member not in found])
+    overtaken.suppress(connection, ends)
+    found |= ends
     for lease in leases:
         left = [member for member in members[lease.id] if member not in found]
         if lease.id in found and left:
@@ -513,7 +518,10 @@ def _keep_refused(
     connection: Connection, lease: Lease, refusal: Refusal, state: DeliveryState, due_at: datetime | None
 ) -> None:
     """Rows for the addresses that refused; those of a wave are a wave again."""
-    row = _row(Target(lease.channel, refusal.addresses, turn=lease.turn), state, due_at, refusal.reason)
+    row = _row(
+        Target(lease.channel, refusal.addresses, receiver=lease.receiver, turn=lease.turn),
+        *(state, due_at, refusal.reason),
+    )
     row |= {"attempts": lease.attempts, "give_up_at": lease.give_up_at}
     members = (_d.id == lease.id,) if lease.wave is None else (_d.wave == lease.wave,)
     origins = connection.execute(

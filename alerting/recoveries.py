@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import Connection, Row, bindparam, select, update
 
 from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.routes import Group, Origin, Plan, Suppressed, SuppressedBy, Target, each_once
 from alerting.tables import alert_delivery, alert_event, alert_group
 
@@ -48,7 +49,7 @@ def end_episodes(
     told: dict[int, list[Row[Any]]] = {}
     for row in connection.execute(_deliveries(endings)).all():
         told.setdefault(row.ended_by, []).append(row)
-    return {event_id: _targets(told.get(event_id, ()), plan) for event_id in endings}
+    return {event_id: _targets(event.kind, told.get(event_id, ()), plan) for event_id, event in endings.items()}
 
 
 def _marks(event_id: int, event: AlertEvent) -> dict[str, Any]:
@@ -70,13 +71,14 @@ def _deliveries(endings: Mapping[int, AlertEvent]) -> Any:
     )
 
 
-def _targets(told: Sequence[Row[Any]], plan: Plan) -> tuple[Target, ...]:
+def _targets(kind: EventKind, told: Sequence[Row[Any]], plan: Plan) -> tuple[Target, ...]:
     """Each channel and mail address once, whichever and however many of the troubles went there.
 
-    Where two receivers share a way, and one of them does not want ends, it is the other's.
+    Where two receivers share a way, and one of them does not want ends, it is the other's. Where both want them and
+    fall back to different receivers, it is told for each.
     """
     targets = [_target(row, plan) for row in told]
-    return each_once(targets, lambda _: False) or (Target("", held=_UNTOLD),)
+    return each_once(kind, targets, plan) or (Target("", held=_UNTOLD),)
 
 
 def _target(row: Row[Any], plan: Plan) -> Target:

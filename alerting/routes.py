@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from alerting.duties import covers
 from alerting.events import AlertEvent
 from alerting.kinds import KINDS, EventKind, Kind, Severity
 from alerting.matchers import DEFAULT_SEVERITY, Labels, all_accept, labels_of, values_of
@@ -60,7 +61,7 @@ class SuppressedBy(StrEnum):
     UNWANTED = "unwanted"  # the end of a trouble, for a receiver with ``send_resolved: false``
     FAILING_CHANNEL = "failing_channel"  # the event is about the channel that would tell it
     TOLD_ITSELF = "told_itself"  # an alert of Prometheus about what Windsock told there by itself: see twins
-    OVERTAKEN = "overtaken"  # it announces an attempt that has ended meanwhile
+    OVERTAKEN = "overtaken"  # it announces an attempt that has ended meanwhile, or ends what was not told for that
 
 
 class Origin(StrEnum):
@@ -115,9 +116,10 @@ class Target:
 
     @property
     def digest(self) -> str:
-        """Identifies the addresses, and which time it is, in a unique key of fixed length."""
+        """Identifies the addresses, which time it is, and for whom, in a unique key of fixed length."""
         turn = f"\x1f{self.turn}" if self.turn else ""
-        return hashlib.sha256(f"{self.address}{turn}".encode()).hexdigest()
+        receiver = f"\x1e{self.receiver}" if self.receiver else ""
+        return hashlib.sha256(f"{self.address}{turn}{receiver}".encode()).hexdigest()
 
 
 _NO_MAIL: Final = "nobody asked for it: no email in the DAG file"
@@ -182,10 +184,7 @@ def _why_nobody_asked(kind: Kind, plan: Plan) -> str:
 
 
 def _by_file(event: AlertEvent, plan: Plan, routing: Routing) -> tuple[Target, ...] | Suppressed:
-    """One target per channel and mail address, whichever routes lead there.
-
-    Where one of them is not muted, it is told; where one is followed up, it is that one.
-    """
+    """The targets of all routes that the event takes; each channel and mail address as :func:`each_once` says."""
     labels = routing.labels(event)
     by_tasks = event.kind is EventKind.RUN_FAILED and event.cause in (None, CAUSED_BY_TASKS)
     found: list[Target] = []
@@ -201,26 +200,36 @@ def _by_file(event: AlertEvent, plan: Plan, routing: Routing) -> tuple[Target, .
         found += told
     if event.kind is EventKind.TEST:
         found += _mail(event)
-    followed_up = {name for name, receiver in routing.receivers.items() if receiver.is_followed_up}
-    return each_once(found, lambda target: target.receiver in followed_up) or reasons[0]
+    return each_once(event.kind, found, plan) or reasons[0]
 
 
-def each_once(targets: Sequence[Target], is_followed_up: Callable[[Target], bool]) -> tuple[Target, ...]:
-    """Of one alert's targets the same without the channels and mail addresses that another one of them has.
+def each_once(kind: EventKind, targets: Sequence[Target], plan: Plan) -> tuple[Target, ...]:
+    """Of one alert's targets the same without the channels and mail addresses that another one makes needless.
 
-    One that is told comes before one that is held back, and then one that is followed up before one that is not.
+    One that is told does so to one that is held back, and one to another whose receiver's duties its own covers. Where
+    neither covers the other, both stay: to be told twice is better than not to be told of what was to follow.
     """
-    order = sorted(enumerate(targets), key=lambda each: (each[1].held is not None, not is_followed_up(each[1])))
-    channels: set[str] = set()
-    people: set[str] = set()
-    kept: dict[int, Target] = {}
-    for place, target in order:
-        fresh = tuple(address for address in target.addresses if address not in people)
-        if fresh or not (target.addresses or target.channel in channels):
-            kept[place] = replace(target, addresses=fresh)
-        people.update(fresh)
-        channels.add(target.channel)
-    return tuple(kept[place] for place in sorted(kept))
+    kept: dict[tuple[str, str], list[int]] = {}  # by channel and address, the places of those that stay there
+    for place, target in enumerate(targets):
+        for address in target.addresses or ("",):
+            rivals = kept.setdefault((target.channel, address), [])
+            if not any(_makes_needless(kind, targets[rival], target, plan) for rival in rivals):
+                rivals[:] = [one for one in rivals if not _makes_needless(kind, target, targets[one], plan)]
+                rivals.append(place)
+    staying = {place for rivals in kept.values() for place in rivals}
+    return tuple(_without(place, targets[place], kept) for place in sorted(staying))
+
+
+def _makes_needless(kind: EventKind, one: Target, other: Target, plan: Plan) -> bool:
+    if one.held is not None or other.held is not None:
+        return other.held is not None
+    return covers(plan.receiver(one.receiver), plan.receiver(other.receiver), kind)
+
+
+def _without(place: int, target: Target, kept: Mapping[tuple[str, str], Sequence[int]]) -> Target:
+    """The target with those of its addresses at which it stays, each once."""
+    own = (address for address in dict.fromkeys(target.addresses) if place in kept[target.channel, address])
+    return replace(target, addresses=tuple(own))
 
 
 def _by_route(event: AlertEvent, plan: Plan, routing: Routing, route: Route, labels: Labels) -> tuple[Target, ...]:

@@ -139,7 +139,7 @@ alert_delivery = Table(
     Column("id", BigKey, primary_key=True, autoincrement=True),
     Column("event_id", BigKey, ForeignKey("alert_event.id", ondelete="CASCADE"), nullable=False),
     Column("channel", String(64), nullable=False),  # receiver's name, never its URL; "" where suppressed
-    Column("target", String(64), nullable=False),  # SHA-256 of address: one delivery per event and address
+    Column("target", String(64), nullable=False),  # Target.digest: one delivery per event, receiver, address and turn
     Column("address", LongText, nullable=False),  # mail addresses (JSON list), or "" where the receiver holds the URL
     Column("state", String(12), nullable=False),
     Column("due_at", UtcDateTime),

@@ -24,6 +24,7 @@ from tests.contract.alerting.conftest import NOW
 EventMaker = Callable[..., AlertEvent]
 MINUTE = timedelta(minutes=1)
 LATER = NOW + MINUTE
+UNHEARD = "nobody was told here of what this ends: the retry was overtaken"
 GROUPED = """
 receivers: {ops: {email: ops@example.org}}
 route: {receiver: ops, group_by: [run], group_wait: 30s, group_interval: 5m}
@@ -60,8 +61,6 @@ def a_retry(an_event: EventMaker) -> AlertEvent:
     [
         (EventKind.TASK_FAILED, 3, "overtaken: attempt 3 failed before this was sent"),
         (EventKind.TASK_RETRY, 2, "overtaken: attempt 2 failed before this was sent"),
-        (EventKind.TASK_RECOVERED, 2, "overtaken: attempt 2 succeeded before this was sent"),
-        (EventKind.TASK_RECOVERED, None, "overtaken: the task succeeded before this was sent"),
     ],
 )
 def test_a_retry_is_suppressed_where_the_next_attempt_has_ended(
@@ -151,3 +150,99 @@ def test_a_message_about_several_goes_on_with_what_is_still_true(
             assert outbox.confirm(connection, lease, LATER)
     states = [row.state for row in rows(engine) if row.channel]
     assert (states.count("delivered"), states.count("suppressed")) == (len(left), len(overtaken))
+
+
+def a_recovery(an_event: EventMaker, n: int = 1, attempt: int | None = 2) -> AlertEvent:
+    return an_event(n, kind=EventKind.TASK_RECOVERED, try_number=attempt, max_tries=3, emails=())
+
+
+@pytest.mark.parametrize(
+    ("attempt", "reason"),
+    [
+        (2, "overtaken: attempt 2 succeeded before this was sent"),
+        (None, "overtaken: the task succeeded before this was sent"),
+    ],
+)
+def test_whoever_never_heard_of_a_retry_is_not_told_that_it_succeeded(
+    engine: Engine, an_event: EventMaker, a_retry: AlertEvent, attempt: int | None, reason: str
+) -> None:
+    told(engine, a_retry)
+    told(engine, a_recovery(an_event, attempt=attempt))
+    late: list[int] = []
+    assert leased(engine, set_aside=late) == []
+    assert [(row.state, row.error, row.held_by) for row in rows(engine)] == [
+        ("suppressed", reason, SuppressedBy.OVERTAKEN),
+        ("suppressed", UNHEARD, SuppressedBy.OVERTAKEN),
+    ]
+    assert late == [row.id for row in rows(engine)]
+
+
+def test_the_end_is_suppressed_also_where_it_is_taken_before_the_retry(
+    engine: Engine, an_event: EventMaker, a_retry: AlertEvent
+) -> None:
+    """The retry was tried, and waits longer for its next try than its end for its first."""
+    told(engine, a_retry)
+    (lease,) = leased(engine)
+    with engine.begin() as connection:
+        assert outbox.retry(connection, lease, LATER + MINUTE, "refused")
+    told(engine, a_recovery(an_event))
+    assert leased(engine) == []
+    assert [row.error for row in rows(engine)] == ["refused", UNHEARD]
+    assert leased(engine, at=LATER + MINUTE) == []
+    assert [row.state for row in rows(engine)] == ["suppressed"] * 2
+
+
+def test_the_end_is_told_where_the_retry_was_delivered_or_is_being_sent(
+    engine: Engine, an_event: EventMaker, a_retry: AlertEvent
+) -> None:
+    told(engine, a_retry, an_event(2, kind=EventKind.TASK_RETRY, max_tries=3))
+    first, _ = leased(engine, at=NOW + timedelta(seconds=5))
+    with engine.begin() as connection:
+        assert outbox.confirm(connection, first, NOW)
+    told(engine, a_recovery(an_event, 1), a_recovery(an_event, 2))
+    at = NOW + timedelta(seconds=30)
+    assert [tasks_of(lease) for lease in leased(engine, at=at)] == [
+        [("task_recovered", "t1")],
+        [("task_recovered", "t2")],
+    ]
+
+
+def test_the_end_is_told_where_a_failure_before_the_retry_was_told(
+    engine: Engine, an_event: EventMaker, a_retry: AlertEvent
+) -> None:
+    """It failed for good, was cleared, failed and will be tried again."""
+    told(engine, an_event(1))
+    (failure,) = leased(engine)
+    with engine.begin() as connection:
+        assert outbox.confirm(connection, failure, NOW)
+    told(engine, a_retry)
+    told(engine, a_recovery(an_event))
+    assert [tasks_of(lease) for lease in leased(engine)] == [[("task_recovered", "t1")]]
+
+
+def test_the_end_is_suppressed_only_where_the_retry_was_overtaken(
+    engine: Engine, an_event: EventMaker, a_retry: AlertEvent
+) -> None:
+    """The room was told of the retry while the mail server was away."""
+    plan = "channels: {room: 'json://localhost/x'}\nreceivers: {ops: {email: ops@b.org, channels: room}}\n"
+    routing = read(plan + "route: {receiver: ops, group_by: off}", Path("alerting.yml"), {})
+    told(engine, a_retry, plan=Plan(routing=routing))
+    soon = a_retry.occurred_at + timedelta(seconds=1)
+    with engine.begin() as connection:
+        (lease,) = outbox.lease(connection, soon, MINUTE, 10, ["room"])
+        assert outbox.confirm(connection, lease, soon)
+    told(engine, a_recovery(an_event), plan=Plan(routing=routing))
+    assert leased(engine) == []
+    with engine.begin() as connection:
+        (end,) = outbox.lease(connection, LATER, MINUTE, 10, ["room"])
+    assert tasks_of(end) == [("task_recovered", "t1")]
+
+
+def test_a_group_tells_neither_an_overtaken_retry_nor_its_end(engine: Engine, an_event: EventMaker) -> None:
+    plan = Plan(routing=read(GROUPED, Path("alerting.yml"), {}))
+    told(engine, *(an_event(n, kind=EventKind.TASK_RETRY, try_number=1) for n in (1, 2)), plan=plan)
+    told(engine, an_event(3), a_recovery(an_event, 1), a_recovery(an_event, 3), plan=plan)
+    with engine.begin() as connection:
+        assert groups.flush(connection, LATER, plan) == Wave(("email",), overtaken=2)
+    (lease,) = leased(engine)
+    assert tasks_of(lease) == [("task_retry", "t2"), ("task_failed", "t3"), ("task_recovered", "t3")]

@@ -66,6 +66,84 @@ def test_two_routes_to_one_address_make_one_delivery() -> None:
     assert len(told(plan, an_event())) == 1
 
 
+def two_receivers(
+    one: str, other: str, kind: EventKind = EventKind.TASK_FAILED
+) -> list[tuple[str | None, tuple[str, ...]]]:
+    """Who is told by which addresses where two routes lead to ``one`` and then to ``other``."""
+    plan = a_plan(
+        f"receivers: {{one: {one}, other: {other}, boss: {{email: boss@b.org}}, lead: {{email: lead@b.org}}}}\n"
+        "route:\n"
+        "  receiver: one\n"
+        "  routes:\n"
+        "  - {matchers: dag=never, receiver: boss}\n"
+        "  - {matchers: dag=nowhere, receiver: lead}\n"
+        "  - {receiver: one, continue: true}\n"
+        "  - {receiver: other}\n"
+    )
+    return [(target.receiver, target.addresses) for target in told(plan, an_event(kind=kind))]
+
+
+@pytest.mark.parametrize(
+    "duties",
+    [
+        "fallback: boss",
+        "fallback: {to: boss, after: 1m}",
+        "escalate: {to: boss, after: 1m}",
+        "repeat_interval: 1h",
+        "repeat_interval: 1h, fallback: boss",
+    ],
+)
+def test_an_address_is_told_by_the_receiver_that_has_all_that_the_other_has(duties: str) -> None:
+    plain, more = "{email: [ops@b.org, team@b.org]}", f"{{email: ops@b.org, {duties}}}"
+    assert two_receivers(plain, more) == [("one", ("team@b.org",)), ("other", ("ops@b.org",))]
+    assert two_receivers(more, plain) == [("one", ("ops@b.org",)), ("other", ("team@b.org",))]
+    assert two_receivers(more, more) == [("one", ("ops@b.org",))]
+
+
+@pytest.mark.parametrize(
+    ("sooner", "later"),
+    [
+        ("fallback: {to: boss, after: 1m}", "fallback: {to: boss, after: 5m}"),
+        ("escalate: {to: boss, after: 1m}", "escalate: {to: boss, after: 5m}"),
+        ("repeat_interval: 1h", "repeat_interval: 4h"),
+        ("send_resolved: true", "send_resolved: false"),
+    ],
+)
+def test_an_address_is_told_by_the_receiver_that_does_the_same_sooner(sooner: str, later: str) -> None:
+    one, other = (f"{{email: ops@b.org, {duties}}}" for duties in (sooner, later))
+    assert two_receivers(one, other) == [("one", ("ops@b.org",))]
+    assert two_receivers(other, one) == [("other", ("ops@b.org",))]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("fallback: boss", "fallback: lead"),
+        ("fallback: boss", "repeat_interval: 1h"),
+        ("escalate: {to: boss, after: 1m}", "escalate: {to: lead, after: 1m}"),
+        ("escalate: {to: boss, after: 1m}", "fallback: boss"),
+        ("send_resolved: true", "repeat_interval: 1h, send_resolved: false"),
+    ],
+)
+def test_an_address_is_told_for_each_of_two_receivers_that_have_what_the_other_lacks(one: str, other: str) -> None:
+    first, second = (f"{{email: ops@b.org, {duties}}}" for duties in (one, other))
+    both = [("one", ("ops@b.org",)), ("other", ("ops@b.org",))]
+    assert two_receivers(first, second) == two_receivers(second, first) == both
+
+
+@pytest.mark.parametrize(
+    ("kind", "duties"),
+    [
+        (EventKind.TASK_RETRY, "escalate: {to: boss, after: 1m}"),
+        (EventKind.TASK_RETRY, "repeat_interval: 1h"),
+        (EventKind.SLA_MISSED, "repeat_interval: 1h, send_resolved: false"),
+    ],
+)
+def test_what_does_not_come_of_an_event_makes_no_difference(kind: EventKind, duties: str) -> None:
+    plain, more = "{email: ops@b.org}", f"{{email: ops@b.org, {duties}}}"
+    assert two_receivers(plain, more, kind) == [("one", ("ops@b.org",))]
+
+
 @pytest.mark.parametrize(("receiver", "reason"), [("nobody", "leads to nobody"), ("task-email", "the task names no")])
 def test_where_a_route_leads_to_nobody_the_reason_names_its_line(receiver: str, reason: str) -> None:
     found = match(an_event(), a_plan(f"route:\n  receiver: {receiver}"))

@@ -1,0 +1,224 @@
+"""One mail address or channel of two receivers: nothing is lost with a message that is left out, nobody hears twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from alerting import follow_ups, groups, outbox
+from alerting.config import read
+from alerting.events import AlertEvent
+from alerting.follow_ups import Told
+from alerting.kinds import EventKind
+from alerting.outbox import Entry, Lease, Refusal
+from alerting.routes import Origin, Plan
+from tests.contract.alerting.conftest import NOW
+
+EventMaker = Callable[..., AlertEvent]
+MINUTE = timedelta(minutes=1)
+LATER = NOW + MINUTE
+HOUR = timedelta(hours=1)
+
+
+def a_plan(text: str) -> Plan:
+    return Plan(routing=read(text, Path("alerting.yml"), {}))
+
+
+def two_routes(one: str, other: str, *, group_by: str = "off") -> Plan:
+    """Two routes lead every failure to ``all`` and to ``oncall``."""
+    return a_plan(
+        f"""
+channels: {{room: "json://localhost/x"}}
+receivers:
+  all: {one}
+  oncall: {other}
+  boss: {{email: boss@x.org}}
+route:
+  receiver: all
+  routes:
+  - {{matchers: dag=never, receiver: boss}}
+  - {{receiver: all, continue: true, group_by: {group_by}}}
+  - {{receiver: oncall, group_by: {group_by}}}
+"""
+    )
+
+
+def recorded(engine: Engine, plan: Plan, *events: AlertEvent, now: datetime = NOW) -> None:
+    with engine.begin() as connection:
+        outbox.record(connection, events)
+        outbox.route(connection, now, plan)
+    with engine.begin() as connection:
+        while groups.flush(connection, now + MINUTE, plan) is not None:
+            pass
+
+
+def leased(engine: Engine, now: datetime = LATER, channel: str = "email") -> list[Lease]:
+    with engine.begin() as connection:
+        return outbox.lease(connection, now, MINUTE, 100, [channel])
+
+
+def delivered(engine: Engine, plan: Plan, now: datetime = LATER, channel: str = "email") -> list[tuple[Any, ...]]:
+    """To whom all that is due goes, and about which tasks. It is accepted."""
+    leases = leased(engine, now, channel)
+    with engine.begin() as connection:
+        for lease in leases:
+            assert outbox.confirm(connection, lease, now)
+            follow_ups.schedule(connection, now, lease, plan)
+    return sorted((lease.addresses, tasks_of(lease)) for lease in leases)
+
+
+def tasks_of(lease: Lease) -> tuple[str, ...]:
+    return tuple(sorted(event.task_id or "" for event in (lease.event, *lease.others) if event))
+
+
+def buried(engine: Engine, plan: Plan, now: datetime = LATER, channel: str = "email") -> Told:
+    """All that is due dies."""
+    told = Told()
+    leases = leased(engine, now, channel)
+    with engine.begin() as connection:
+        for lease in leases:
+            assert outbox.bury(connection, lease, "550 no such user")
+            told += follow_ups.fall_back(connection, now, plan, [lease.id])
+    return told
+
+
+def followed(engine: Engine, plan: Plan, now: datetime) -> Told | None:
+    with engine.begin() as connection:
+        return follow_ups.follow_up(connection, now, plan)
+
+
+def history(engine: Engine) -> list[Entry]:
+    with engine.begin() as connection:
+        return sorted(outbox.listing(connection), key=lambda entry: entry.delivery_id or 0)
+
+
+def recovery(an_event: EventMaker, n: int = 1) -> AlertEvent:
+    return an_event(n, kind=EventKind.TASK_RECOVERED, try_number=2, emails=())
+
+
+OPS = "{email: ops@x.org}"
+BOTH = "{email: [ops@x.org, lead@x.org]}"
+FALLS_BACK = "{email: ops@x.org, fallback: {to: boss, after: 5m}}"
+REPEATS = "{email: ops@x.org, repeat_interval: 4h, send_resolved: false}"
+MAY_END = [("all", "delivered", ("ops@x.org",)), ("oncall", "delivered", ("ops@x.org",))]
+
+
+def test_the_fallback_of_the_second_receiver_is_told_when_the_mail_dies(engine: Engine, an_event: EventMaker) -> None:
+    plan = two_routes(BOTH, FALLS_BACK)
+    recorded(engine, plan, an_event(1))
+    assert [(entry.receiver, entry.addresses) for entry in history(engine)] == [
+        ("all", ("lead@x.org",)),
+        ("oncall", ("ops@x.org",)),
+    ]
+    assert buried(engine, plan) == Told((Origin.FALLBACK,), ("email",))
+    assert delivered(engine, plan) == [(("boss@x.org",), ("t1",))]
+
+
+@pytest.mark.parametrize("group_by", ["off", "[dag], group_wait: 0s"], ids=["alone", "grouped"])
+@pytest.mark.parametrize("order", [(OPS, REPEATS), (REPEATS, OPS)], ids=["wants-first", "repeats-first"])
+def test_the_end_is_told_where_one_of_two_receivers_wants_it(
+    engine: Engine, an_event: EventMaker, order: tuple[str, str], group_by: str
+) -> None:
+    plan = two_routes(*order, group_by=group_by)
+    recorded(engine, plan, an_event(1), an_event(2))
+    delivered(engine, plan)
+    assert {(entry.receiver, entry.state, entry.addresses) for entry in history(engine)} == set(MAY_END)
+    recorded(engine, plan, recovery(an_event), now=NOW + HOUR)
+    assert delivered(engine, plan, NOW + 2 * HOUR) == [(("ops@x.org",), ("t1",))]
+    (end,) = [entry for entry in history(engine) if entry.origin == Origin.RESOLVED]
+    assert end.receiver == ("all" if order[0] == OPS else "oncall")
+
+
+def test_two_receivers_of_one_room_with_their_own_fallbacks_have_a_message_each(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    plan = two_routes("{channels: room, repeat_interval: 1h}", "{channels: room, fallback: boss}")
+    recorded(engine, plan, an_event(1))
+    assert [(entry.receiver, entry.channel) for entry in history(engine)] == [("all", "room"), ("oncall", "room")]
+    assert buried(engine, plan, channel="room") == Told((Origin.FALLBACK,), ("email",))
+
+
+def test_an_address_that_refuses_for_good_falls_back_for_both_receivers(engine: Engine, an_event: EventMaker) -> None:
+    one, other = "{email: [a@x.org, gone@x.org], fallback: boss}", "{email: [gone@x.org, b@x.org], repeat_interval: 1h}"
+    plan = two_routes(one, other)
+    recorded(engine, plan, an_event(1))
+    refused = [Refusal(("gone@x.org",), "550 gone")]
+    told = Told()
+    for lease in leased(engine):
+        with engine.begin() as connection:
+            assert outbox.confirm(connection, lease, LATER, never=refused)
+            told += follow_ups.fall_back_refused(connection, LATER, plan, lease)
+    assert told == Told((Origin.FALLBACK,), ("email",))
+    dead = [entry.receiver for entry in history(engine) if entry.state == "dead"]
+    assert sorted(receiver or "" for receiver in dead) == ["all", "oncall"]
+
+
+def test_each_of_two_receivers_repeats_by_its_own_interval(engine: Engine, an_event: EventMaker) -> None:
+    plan = two_routes("{email: ops@x.org, repeat_interval: 2h}", REPEATS.replace("4h", "1h"))
+    recorded(engine, plan, an_event(1))
+    delivered(engine, plan, NOW)
+    mails = []
+    for hours in range(1, 5):
+        followed(engine, plan, NOW + hours * HOUR)
+        mails.append(len(delivered(engine, plan, NOW + hours * HOUR)))
+    assert mails == [1, 2, 1, 2]
+
+
+TAKEN_APART = """
+channels: {room: "json://localhost/x"}
+receivers:
+  team: {channels: room, fallback: oncall}
+  first: {email: x@x.org, escalate: {to: oncall, after: 10m}}
+  oncall: {email: [a@x.org, b@x.org], task_email: true}
+route:
+  receiver: oncall
+  group_by: [dag]
+  group_wait: 0s
+  routes:
+  - {matchers: event=task_failed, receiver: TOLD, group_by: off, continue: true}
+  - {matchers: dag=never, receiver: OTHER}
+  - {matchers: task!=t9, receiver: oncall}
+  - {receiver: nobody}
+"""
+TEAM, FIRST = (
+    a_plan(TAKEN_APART.replace("TOLD", told).replace("OTHER", other))
+    for told, other in (("team", "first"), ("first", "team"))
+)
+APART = [(("a@x.org", "b@x.org"), ("t1", "t2")), (("c@x.org",), ("t2",))]
+
+
+def test_a_fallback_does_not_tell_whose_list_was_taken_apart_again(engine: Engine, an_event: EventMaker) -> None:
+    recorded(engine, TEAM, an_event(1, emails=()), an_event(2, emails=("c@x.org",)))
+    assert delivered(engine, TEAM) == APART
+    assert buried(engine, TEAM, channel="room") == Told()
+    dead = [entry for entry in history(engine) if entry.state == "dead"]
+    told = {entry.delivery_id: entry for entry in history(engine) if entry.channel == "email"}
+    assert [(entry.task_id, len(entry.heard_before)) for entry in dead] == [("t1", 1), ("t2", 2)]
+    for entry in dead:
+        assert {told[delivery].event_id for delivery in entry.heard_before} == {entry.event_id}
+
+
+def test_an_escalation_does_not_tell_whose_list_was_taken_apart_again(engine: Engine, an_event: EventMaker) -> None:
+    recorded(engine, FIRST, an_event(1, emails=()), an_event(2, emails=("c@x.org",)))
+    assert delivered(engine, FIRST) == [*APART, (("x@x.org",), ("t1",)), (("x@x.org",), ("t2",))]
+    assert followed(engine, FIRST, NOW + HOUR) == Told()
+
+
+def test_a_fallback_tells_the_rest_of_a_list_and_each_person_in_one_mail(engine: Engine, an_event: EventMaker) -> None:
+    """Of t1, a and b have heard; nobody of t9. Meanwhile c is on the list as well."""
+    text = TAKEN_APART.replace("TOLD, group_by: off", "team, group_by: [event]").replace("OTHER", "first")
+    plan = a_plan(text)
+    recorded(engine, plan, an_event(1, emails=()), an_event(9, emails=()))
+    assert delivered(engine, plan) == [(("a@x.org", "b@x.org"), ("t1",))]
+    plan = a_plan(text.replace("b@x.org]", "b@x.org, c@x.org]"))
+    assert buried(engine, plan, channel="room") == Told((Origin.FALLBACK,) * 2, ("email",) * 2)
+    assert delivered(engine, plan) == [(("a@x.org", "b@x.org"), ("t9",)), (("c@x.org",), ("t1", "t9"))]
+    of_room = {entry.task_id: entry for entry in history(engine) if entry.channel == "room"}
+    (heard,) = [entry for entry in history(engine) if entry.delivery_id in of_room["t1"].heard_before]
+    assert (heard.task_id, heard.addresses) == ("t1", ("a@x.org", "b@x.org"))
+    assert of_room["t9"].heard_before == ()
