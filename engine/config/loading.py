@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from engine.config import masking
 from engine.config.reading import Reader, RefusedError, closest
 from engine.config.sections import SECTIONS, Key, Section, Settings, all_keys, section_keys
 
@@ -202,8 +203,13 @@ def _raw_default(key: Key) -> Any:
 
 
 def _refusal(item: Given, refused: RefusedError) -> str:
-    value = item.key.shown(item.raw) if item.key.about.mask else repr(item.raw)
+    value = item.key.shown(item.raw) if item.key.about.mask else _unmasked(item.raw)
     return _sentence(f"{item.written} must be {refused.allowed}, not {value} (set by {item.origin})", refused.hint)
+
+
+def _unmasked(raw: Any) -> str:
+    """What is no secret. A password may be in it all the same, and that may be why it is refused."""
+    return repr(masking.hide_user(raw) if isinstance(raw, str) else raw)
 
 
 def _build(home: Path, values: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:

@@ -6,6 +6,7 @@ import re
 
 MASK = "********"
 _SECRET_QUERY = re.compile(r"([?&](?:password|passwd|sslpassword|secret|token)=)[^&#]*", re.IGNORECASE)
+_USER = re.compile(r"(?<=://)[^/]*@")
 
 
 def hide(value: str) -> str:
@@ -26,6 +27,11 @@ def hide_password(url: str) -> str:
     user, colon, _ = userinfo.partition(":")
     shown = f"{user}{colon}{MASK if colon else ''}{at}{host}"
     return _SECRET_QUERY.sub(rf"\1{MASK}", f"{scheme}{separator}{shown}")
+
+
+def hide_user(url: str) -> str:
+    """`url` with what stands before its host masked: a user, a token, or a user and a password."""
+    return _USER.sub(f"{MASK}@", url, count=1)
 
 
 def scheme_only(url: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Literal, TypeVar
 
+from engine.config import masking
 from engine.config.sections import Key
 
 TRUE = frozenset({"true", "yes", "on", "1"})
@@ -210,6 +211,8 @@ def _host(text: str) -> str:
 def _http_url(text: str) -> str:
     if text and not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", text):
         raise RefusedError("empty or a URL that starts with http:// or https://")
+    if masking.hide_user(text) != text:  # these go into links, and onto command lines
+        raise RefusedError("a URL without user and password (take out what stands before the @)")
     return text.rstrip("/")
 
 

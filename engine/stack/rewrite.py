@@ -20,31 +20,44 @@ if TYPE_CHECKING:
     from engine.config import Settings
 
 
-def rewrite(settings: Settings) -> bool:
-    """Write the configuration where it is another one than before; whether it is. Raises ConfigError of alerting.yml"""
+def rewrite(settings: Settings) -> None:
+    """Write the configuration where it is another one than before. Raises ConfigError of alerting.yml"""
     from alerting.config import load
     from engine.stack.monitoring import alertmanager_text, configuration
 
     if settings.alerting.config_file.exists():
         load(settings.alerting.config_file, None)  # variables that it refers to are the notifier's
     path, text = configuration(settings, "alertmanager"), alertmanager_text(settings)
-    if path.read_text(encoding="utf-8") == text:
-        return False
-    draft = path.with_suffix(".draft")
+    if path.read_text(encoding="utf-8") != text:
+        _replace(path, text)
+
+
+def _replace(path: Path, text: str) -> None:
+    """In one step, by a draft that is this process' own: another one may write at the same time."""
+    _remove_drafts_of_the_dead(path)
+    draft = path.with_suffix(f".{os.getpid()}.draft")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
-    return True
+
+
+def _remove_drafts_of_the_dead(path: Path) -> None:
+    for draft in path.parent.glob(f"{path.stem}.*.draft"):
+        pid = draft.suffixes[-2].removeprefix(".")
+        if pid.isdigit() and start_mark(int(pid)) is None:
+            draft.unlink(missing_ok=True)
 
 
 def main() -> None:
-    """Rewrite, tell Alertmanager if it runs, and say what came of it."""
+    """Rewrite, tell Alertmanager if it runs, and say what came of it.
+
+    It is told also where the text is right already: who wrote it may have died before telling.
+    """
     from alerting.config import ConfigError
     from engine.config import load
 
     settings = load()
     try:
-        if not rewrite(settings):
-            return
+        rewrite(settings)
     except ConfigError as error:
         _say(*error.lines, "Alertmanager goes on with the configuration before")
         return

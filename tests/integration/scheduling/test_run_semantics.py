@@ -64,9 +64,12 @@ def test_a_run_fails_within_a_second_of_its_deadline_though_nothing_else_happens
 
 
 def test_a_deadline_is_kept_without_a_look_at_everything_else(home: Home) -> None:
-    home.add("overdue_alone", SLEEP, arguments="dagrun_timeout=timedelta(seconds=1.5)")
+    note = home.folder / "overdue_alone_began"
+    command = f"touch {note}; exec sleep 60"
+    task = f"BashOperator(task_id='t', bash_command={command!r})"
+    home.add("overdue_alone", task, arguments="dagrun_timeout=timedelta(seconds=4)")
     run_id = home.trigger("overdue_alone")
-    wait_until(lambda: home.running("overdue_alone"), "the task")
+    wait_until(note.exists, "the task")  # the note stays, so a look that comes late sees it, too
     sweep = last_sweep(home)
     assert home.wait("overdue_alone", run_id) == "failed"
     wait_until(lambda: home.states("overdue_alone")["t"] == "skipped", "the end of what ran")

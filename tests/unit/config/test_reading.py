@@ -25,6 +25,13 @@ def refusal(home: Path, dotted: str, text: str) -> str:
     return problem
 
 
+LINKED = (
+    "webserver.base_url",
+    "grafana.url",
+    *(f"prometheus.{name}" for name in ("base_url", "alertmanager_base_url", "runbook_base", "board_base")),
+)
+
+
 @pytest.mark.parametrize(
     ("dotted", "text", "value"),
     [
@@ -44,6 +51,7 @@ def refusal(home: Path, dotted: str, text: str) -> str:
         ("smtp.smtp_password", " spaces count ", " spaces count "),
         ("smtp.smtp_mail_from", "Alerts <alerts@example.org>", "Alerts <alerts@example.org>"),
         ("webserver.base_url", "https://flow.example.org/w/", "https://flow.example.org/w"),
+        ("prometheus.runbook_base", "https://wiki.example.org/~me@home/", "https://wiki.example.org/~me@home"),
         ("prometheus.retention", "1h30m", "1h30m"),
         ("alerting.apprise_urls", "", ()),
         ("alerting.apprise_urls", "json://a/b, slack://c/d?to=x%2Cy", ("json://a/b", "slack://c/d?to=x%2Cy")),
@@ -94,6 +102,8 @@ def test_a_tilde_is_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("smtp.smtp_mail_from", "nobody", "an email address: name@example.org or Name <name@example.org>, not 'nobody' (*)."),
         ("smtp.smtp_user", "a\nb", r"text without line breaks and control characters, not 'a\nb' (*)."),
         ("webserver.base_url", "flow.example.org", "empty or a URL that starts with http:// or https://, not 'flow.example.org' (*)."),
+        *((name, "https://me:pw@h.example.org", "a URL without user and password (take out what stands before the @), not 'https://********@h.example.org' (*).") for name in LINKED),
+        ("prometheus.base_url", "https://token@h", "a URL without user and password (take out what stands before the @), not 'https://********@h' (*)."),
         ("prometheus.retention", "two weeks", "a duration such as 15d, 12h or 1h30m, not 'two weeks' (*)."),
         ("prometheus.node_targets", "a:9100,http://b:9100", "addresses of the form host:port, without scheme and path, not 'a:9100,http://b:9100' (*)."),
         ("database.sql_alchemy_conn", "postgres://me:pw@h/d", "a URL that starts with sqlite://, postgresql://, mysql:// or mariadb://, not postgres://me:********@h/d (*); did you mean postgresql?"),
