@@ -13,7 +13,7 @@ from typing import Final, assert_never
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from alerting import failing, follow_ups, groups, outbox, throttle
+from alerting import escalations, failing, follow_ups, groups, outbox, throttle
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
 from alerting.database import Result, transact
 from alerting.errors import AlertingError
@@ -148,6 +148,7 @@ class Deliverer:
         self, connection: Connection, now: datetime
     ) -> tuple[outbox.Routed, list[Lease], int, dict[str, datetime], datetime]:
         routed = outbox.route(connection, now, self._plan, ROUTE_BATCH)
+        escalations.start(connection, now, self._plan, routed.channels)
         if not set(routed.channels) <= set(self._names):
             outbox.explain_orphans(connection, now, self._names)
         self._see_groups(connection, now)
@@ -193,7 +194,7 @@ class Deliverer:
         if self._wave_in is None or self._wave_in > 0:
             return self._poll_seconds if self._wave_in is None else self._wave_in
         for _ in range(FLUSH_BATCH):
-            wave = transact(self._engine, lambda connection, now: groups.flush(connection, now, self._plan))
+            wave = transact(self._engine, self._flush_one)
             if wave is None:
                 next_due, now = transact(self._engine, lambda connection, now: (groups.next_due(connection), now))
                 return self._poll_seconds if next_due is None else max(0.0, (next_due - now).total_seconds())
@@ -207,6 +208,12 @@ class Deliverer:
             self._count_overtaken(wave.overtaken)
             self._nudge(wave.channels)
         return 0.0
+
+    def _flush_one(self, connection: Connection, now: datetime) -> groups.Wave | None:
+        wave = groups.flush(connection, now, self._plan)
+        if wave is not None:
+            escalations.start(connection, now, self._plan, wave.channels)
+        return wave
 
     def _count_overtaken(self, count: int) -> None:
         if count:
@@ -407,7 +414,7 @@ class Deliverer:
                 failing.gave_up(connection, now, lane.name, reason)
             if not ours or self._plan.routing is None:
                 return ours, now, Told()
-            follow_ups.schedule_another_try(connection, now, lease, self._plan)
+            follow_ups.schedule_for_dead(connection, now, lease, self._plan)
             return True, now, follow_ups.fall_back(connection, now, self._plan, [lease.id])
 
         ours, buried_at, fell_back = self._write(bury)
