@@ -368,6 +368,8 @@ class Deliverer:
             if not ours:
                 return False, now, Told()
             follow_ups.schedule(connection, now, lease, self._plan)
+            if self._tells_deaths_of(lease):
+                failing.refused(connection, now, lane.name, _reasons(outcome.never))
             fell_back = follow_ups.fall_back_refused(connection, now, self._plan, lease) if outcome.never else Told()
             return True, now, fell_back
 
@@ -410,8 +412,8 @@ class Deliverer:
     def _bury(self, lane: Lane, lease: Lease, outcome: Retry | Permanent, reason: str) -> None:
         def bury(connection: Connection, now: datetime) -> tuple[bool, datetime, Told]:
             ours = outbox.bury(connection, lease, reason)
-            if ours and self._shows_failing(lease, outcome):
-                failing.gave_up(connection, now, lane.name, reason)
+            if ours:
+                self._tell_death(connection, now, lease, outcome, reason)
             if not ours or self._plan.routing is None:
                 return ours, now, Told()
             follow_ups.schedule_for_dead(connection, now, lease, self._plan)
@@ -425,10 +427,26 @@ class Deliverer:
             self._heed(fell_back)
             log.error("alert %s to %s is dead: %s", lease.number, lane.name, reason)
 
-    def _shows_failing(self, lease: Lease, outcome: Retry | Permanent) -> bool:
-        """A fault of our own says nothing of the channel."""
-        told = self._plan.failing_after is not None and not failing.is_about_delivery(lease.event)
-        return told and outcome.failure is not Failure.INTERNAL
+    def _tell_death(
+        self, connection: Connection, now: datetime, lease: Lease, outcome: Retry | Permanent, reason: str
+    ) -> None:
+        """A fault of our own says nothing of the channel, and what refuses an address nothing of the others."""
+        if outcome.failure is Failure.INTERNAL or not self._tells_deaths_of(lease):
+            return
+        if isinstance(outcome, Permanent) and self._concerns_addresses(connection, now, lease, outcome):
+            failing.refused(connection, now, lease.channel, dict.fromkeys(lease.addresses, reason))
+        else:
+            failing.gave_up(connection, now, lease.channel, reason)
+
+    def _tells_deaths_of(self, lease: Lease) -> bool:
+        return self._plan.failing_after is not None and not failing.is_about_delivery(lease.event)
+
+    def _concerns_addresses(self, connection: Connection, now: datetime, lease: Lease, outcome: Permanent) -> bool:
+        """Whether it is these addresses, or this message to them, that is refused, and not whatever is sent."""
+        if not lease.addresses or outcome.addressee or self._plan.failing_after is None:
+            return outcome.addressee
+        of_late = now - self._plan.failing_after
+        return outcome.failure is Failure.REJECTED and failing.has_accepted(connection, lease.channel, of_late)
 
     def _write(self, verb: Callable[[Connection, datetime], Result]) -> Result:
         """Writes an outcome down. While the lease lasts nobody else can, so a database that is away is waited for."""
@@ -492,6 +510,11 @@ def _heard_of(lane: Lane, worker: Worker, outcome: Retry | Permanent) -> None:
         lane.untouched(worker)
     else:
         lane.succeeded(worker)
+
+
+def _reasons(refusals: Sequence[Refusal]) -> dict[str, str]:
+    """Why each of these addresses did not take a message that others took."""
+    return {address: refusal.reason for refusal in refusals for address in refusal.addresses}
 
 
 def _given_up(attempts: int, last: str) -> str:
