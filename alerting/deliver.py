@@ -13,7 +13,7 @@ from typing import Final, assert_never
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from alerting import failing, follow_ups, groups, outbox, throttle
+from alerting import escalations, failing, follow_ups, groups, outbox, throttle
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
 from alerting.database import Result, transact
 from alerting.errors import AlertingError
@@ -148,6 +148,7 @@ class Deliverer:
         self, connection: Connection, now: datetime
     ) -> tuple[outbox.Routed, list[Lease], int, dict[str, datetime], datetime]:
         routed = outbox.route(connection, now, self._plan, ROUTE_BATCH)
+        escalations.start(connection, now, self._plan, routed.channels)
         if not set(routed.channels) <= set(self._names):
             outbox.explain_orphans(connection, now, self._names)
         self._see_groups(connection, now)
@@ -193,7 +194,7 @@ class Deliverer:
         if self._wave_in is None or self._wave_in > 0:
             return self._poll_seconds if self._wave_in is None else self._wave_in
         for _ in range(FLUSH_BATCH):
-            wave = transact(self._engine, lambda connection, now: groups.flush(connection, now, self._plan))
+            wave = transact(self._engine, self._flush_one)
             if wave is None:
                 next_due, now = transact(self._engine, lambda connection, now: (groups.next_due(connection), now))
                 return self._poll_seconds if next_due is None else max(0.0, (next_due - now).total_seconds())
@@ -207,6 +208,12 @@ class Deliverer:
             self._count_overtaken(wave.overtaken)
             self._nudge(wave.channels)
         return 0.0
+
+    def _flush_one(self, connection: Connection, now: datetime) -> groups.Wave | None:
+        wave = groups.flush(connection, now, self._plan)
+        if wave is not None:
+            escalations.start(connection, now, self._plan, wave.channels)
+        return wave
 
     def _count_overtaken(self, count: int) -> None:
         if count:
@@ -361,6 +368,8 @@ class Deliverer:
             if not ours:
                 return False, now, Told()
             follow_ups.schedule(connection, now, lease, self._plan)
+            if self._tells_deaths_of(lease):
+                failing.refused(connection, now, lane.name, _reasons(outcome.never))
             fell_back = follow_ups.fall_back_refused(connection, now, self._plan, lease) if outcome.never else Told()
             return True, now, fell_back
 
@@ -403,11 +412,11 @@ class Deliverer:
     def _bury(self, lane: Lane, lease: Lease, outcome: Retry | Permanent, reason: str) -> None:
         def bury(connection: Connection, now: datetime) -> tuple[bool, datetime, Told]:
             ours = outbox.bury(connection, lease, reason)
-            if ours and self._shows_failing(lease, outcome):
-                failing.gave_up(connection, now, lane.name, reason)
+            if ours:
+                self._tell_death(connection, now, lease, outcome, reason)
             if not ours or self._plan.routing is None:
                 return ours, now, Told()
-            follow_ups.schedule_another_try(connection, now, lease, self._plan)
+            follow_ups.schedule_for_dead(connection, now, lease, self._plan)
             return True, now, follow_ups.fall_back(connection, now, self._plan, [lease.id])
 
         ours, buried_at, fell_back = self._write(bury)
@@ -418,10 +427,26 @@ class Deliverer:
             self._heed(fell_back)
             log.error("alert %s to %s is dead: %s", lease.number, lane.name, reason)
 
-    def _shows_failing(self, lease: Lease, outcome: Retry | Permanent) -> bool:
-        """A fault of our own says nothing of the channel."""
-        told = self._plan.failing_after is not None and not failing.is_about_delivery(lease.event)
-        return told and outcome.failure is not Failure.INTERNAL
+    def _tell_death(
+        self, connection: Connection, now: datetime, lease: Lease, outcome: Retry | Permanent, reason: str
+    ) -> None:
+        """A fault of our own says nothing of the channel, and what refuses an address nothing of the others."""
+        if outcome.failure is Failure.INTERNAL or not self._tells_deaths_of(lease):
+            return
+        if isinstance(outcome, Permanent) and self._concerns_addresses(connection, now, lease, outcome):
+            failing.refused(connection, now, lease.channel, dict.fromkeys(lease.addresses, reason))
+        else:
+            failing.gave_up(connection, now, lease.channel, reason)
+
+    def _tells_deaths_of(self, lease: Lease) -> bool:
+        return self._plan.failing_after is not None and not failing.is_about_delivery(lease.event)
+
+    def _concerns_addresses(self, connection: Connection, now: datetime, lease: Lease, outcome: Permanent) -> bool:
+        """Whether it is these addresses, or this message to them, that is refused, and not whatever is sent."""
+        if not lease.addresses or outcome.addressee or self._plan.failing_after is None:
+            return outcome.addressee
+        of_late = now - self._plan.failing_after
+        return outcome.failure is Failure.REJECTED and failing.has_accepted(connection, lease.channel, of_late)
 
     def _write(self, verb: Callable[[Connection, datetime], Result]) -> Result:
         """Writes an outcome down. While the lease lasts nobody else can, so a database that is away is waited for."""
@@ -485,6 +510,11 @@ def _heard_of(lane: Lane, worker: Worker, outcome: Retry | Permanent) -> None:
         lane.untouched(worker)
     else:
         lane.succeeded(worker)
+
+
+def _reasons(refusals: Sequence[Refusal]) -> dict[str, str]:
+    """Why each of these addresses did not take a message that others took."""
+    return {address: refusal.reason for refusal in refusals for address in refusal.addresses}
 
 
 def _given_up(attempts: int, last: str) -> str:

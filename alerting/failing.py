@@ -4,22 +4,27 @@ A channel fails when a message for it is given up, or has waited for longer than
 when it has accepted a message since then, and none waits for so long; one that is gone from the settings, when nothing
 waits for it any more. What is told of this is no such message itself, so a failing pager cannot set off another alarm
 about the failing pager.
+
+A mail address that refuses for good is a trouble of its own, which mail tells to everybody else. It is over when that
+address has taken a message.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+import msgspec
 from sqlalchemy import Connection, func, select
 
-from alerting import outbox, troubles
+from alerting import addressees, outbox, troubles
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.tables import alert_delivery, alert_event
 from alerting.words import number_of
 
+LOOK_BACK: Final = timedelta(hours=1)  # for what an address has taken: whoever looks does it much more often
 _ABOUT_DELIVERY: Final = (EventKind.DELIVERY_FAILING, EventKind.DELIVERY_RECOVERED)
 _d, _e = alert_delivery.c, alert_event.c
 
@@ -34,6 +39,18 @@ def gave_up(connection: Connection, now: datetime, channel: str, reason: str) ->
     return _fails(connection, now, channel, f"A message through {channel} was given up: {reason.rstrip('.')}.")
 
 
+def refused(connection: Connection, now: datetime, channel: str, reasons: Mapping[str, str]) -> int:
+    """These addresses, each with its reason, take no message from a channel that others may well be reached through.
+
+    In the transaction that writes the deaths down; returns how many of them are news.
+    """
+    by_subject = {addressees.subject_of(channel, address): reason.rstrip(".") for address, reason in reasons.items()}
+    return sum(
+        _fails(connection, now, subject, f"A message through {subject} was given up: {reason}.")
+        for subject, reason in sorted(by_subject.items())
+    )
+
+
 def look(connection: Connection, now: datetime, failing_after: timedelta, channels: Collection[str]) -> int:
     """Tell channels for which messages wait for too long, and those that are well again; returns how many events.
 
@@ -46,12 +63,16 @@ def look(connection: Connection, now: datetime, failing_after: timedelta, channe
         if (EventKind.DELIVERY_FAILING, troubles.key_of(channel)) not in failing:
             waited = number_of(max(1, round((now - oldest).total_seconds() / 60)), "minute")
             told += _fails(connection, now, channel, f"A message has waited for {channel} for {waited}.")
-    for (_, channel), since in sorted(failing.items()):
-        if channel in waiting:
+    for (_, subject), since in sorted(failing.items()):
+        channel, address = addressees.parts(subject)
+        if address is not None:
+            if _has_reached(connection, channel, address, max(since, now - LOOK_BACK)):
+                told += _recovered(connection, now, subject, f"{address} takes messages again. ")
+        elif channel in waiting:
             continue
-        if channel not in channels and not _is_waited_for(connection, channel):
+        elif channel not in channels and not _is_waited_for(connection, channel):
             told += _recovered(connection, now, channel, f"{channel} is no longer in the settings. ")
-        elif _has_accepted(connection, channel, since):
+        elif has_accepted(connection, channel, since):
             told += _recovered(connection, now, channel, f"{channel} accepts messages again. ")
     return told
 
@@ -67,9 +88,22 @@ def _long_waiting(connection: Connection, before: datetime) -> dict[str, datetim
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def _has_accepted(connection: Connection, channel: str, since: datetime) -> bool:
+def has_accepted(connection: Connection, channel: str, since: datetime) -> bool:
+    """Whether this channel has taken a message since then."""
     accepted = (_d.channel == channel, _d.state == "delivered", _d.delivered_at > since)
     return connection.execute(select(_d.id).where(*accepted).limit(1)).first() is not None
+
+
+def _has_reached(connection: Connection, channel: str, address: str, since: datetime) -> bool:
+    """Whether this address has taken a message; a row that was accepted may name some that refused."""
+    alone = msgspec.json.encode((address,)).decode()
+    other = alert_delivery.alias()
+    o = other.c
+    refusal = (o.event_id == _d.event_id, o.channel == _d.channel, o.address == alone, o.state != "delivered")
+    accepted = (_d.channel == channel, _d.state == "delivered", _d.delivered_at > since)
+    names = _d.address.contains(alone[1:-1], autoescape=True)
+    query = select(_d.id).where(*accepted, names, ~select(o.id).where(*refusal).exists())
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def _is_waited_for(connection: Connection, channel: str) -> bool:
@@ -77,20 +111,20 @@ def _is_waited_for(connection: Connection, channel: str) -> bool:
     return connection.execute(select(_d.id).where(*is_open).limit(1)).first() is not None
 
 
-def _fails(connection: Connection, now: datetime, channel: str, summary: str) -> bool:
-    if not troubles.begin(connection, now, EventKind.DELIVERY_FAILING, channel):
+def _fails(connection: Connection, now: datetime, subject: str, summary: str) -> bool:
+    if not troubles.begin(connection, now, EventKind.DELIVERY_FAILING, subject):
         return False
     look = "windsock alerts list --state dead --state pending"
     more = f"{summary} See `{look}`, and `windsock alerts test` when it is mended."
-    return bool(outbox.record(connection, [_event(EventKind.DELIVERY_FAILING, now, channel, more)]))
+    return bool(outbox.record(connection, [_event(EventKind.DELIVERY_FAILING, now, subject, more)]))
 
 
-def _recovered(connection: Connection, now: datetime, channel: str, why: str) -> int:
-    if not troubles.end(connection, EventKind.DELIVERY_FAILING, [channel]):
+def _recovered(connection: Connection, now: datetime, subject: str, why: str) -> int:
+    if not troubles.end(connection, EventKind.DELIVERY_FAILING, [subject]):
         return 0
     summary = f"{why}What was given up meanwhile: `windsock alerts replay`."
-    return outbox.record(connection, [_event(EventKind.DELIVERY_RECOVERED, now, channel, summary)])
+    return outbox.record(connection, [_event(EventKind.DELIVERY_RECOVERED, now, subject, summary)])
 
 
-def _event(kind: EventKind, now: datetime, channel: str, summary: str) -> AlertEvent:
-    return AlertEvent(kind=kind, occurred_at=now, subject=channel, summary=summary)
+def _event(kind: EventKind, now: datetime, subject: str, summary: str) -> AlertEvent:
+    return AlertEvent(kind=kind, occurred_at=now, subject=subject, summary=summary)

@@ -1,7 +1,8 @@
 """What follows a message: escalation and repetition of what nobody acknowledges, and the fallback of what is not told.
 
-A message that is confirmed leaves rows in ``alert_follow_up``, in the same transaction, where its receiver asks for
-them. When one is due, any deliverer takes it by deleting it, in the transaction that writes the new deliveries, so a
+A message that is confirmed or dead leaves rows in ``alert_follow_up``, in the same transaction, where its receiver asks
+for them; the one of an escalation is there from the moment at which the message was to be sent: see ``escalations``.
+When one is due, any deliverer takes it by deleting it, in the transaction that writes the new deliveries, so a
 death at any moment loses nothing and does nothing twice. What is acknowledged or over by then is left out, and what is
 silenced gets a row that says so.
 
@@ -20,12 +21,12 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, or_, select, update
 
-from alerting import groups, mailings, numbers, outbox, silences, throttle
+from alerting import escalations, groups, mailings, numbers, outbox, silences, throttle
 from alerting.cleaning import shorten
 from alerting.database import BATCH, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.groups import Draft
-from alerting.kinds import KINDS, WITH_END, EventKind
+from alerting.kinds import WITH_END
 from alerting.outbox import DeliveryState, Lease
 from alerting.routes import Origin, Plan, SuppressedBy, Target, ways
 from alerting.routing import Receiver
@@ -65,33 +66,25 @@ class Told:
 def schedule(connection: Connection, now: datetime, lease: Lease, plan: Plan) -> int:
     """Notes what follows a message that was delivered now; returns how many steps. In the transaction of confirm()."""
     receiver = plan.receiver(lease.receiver)
-    if receiver is None:
-        return 0
-    due: dict[Origin, timedelta] = {}
-    if receiver.escalate is not None and not lease.turn and any(KINDS[kind].trouble for kind in _kinds(lease)):
-        due[Origin.ESCALATION] = receiver.escalate.after
-    if receiver.repeat_interval is not None and _kinds(lease) & WITH_END:
-        due[Origin.REPEAT] = receiver.repeat_interval
-    for origin, after in due.items():
-        _note(connection, lease.id, origin, now + after)
-    return len(due)
+    return escalations.restart(connection, now, lease, receiver) + _repeat(connection, now, lease, receiver)
 
 
-def schedule_another_try(connection: Connection, now: datetime, lease: Lease, plan: Plan) -> bool:
-    """What died is told again like what was delivered, where its receiver has a repeat_interval. With bury()."""
+def schedule_for_dead(connection: Connection, now: datetime, lease: Lease, plan: Plan) -> int:
+    """Notes what follows a message that died now, as if it were delivered; returns how many steps. With bury()."""
     receiver = plan.receiver(lease.receiver)
-    if receiver is None or receiver.repeat_interval is None or not _kinds(lease) & WITH_END:
+    return escalations.start_for_dead(connection, now, lease, receiver) + _repeat(connection, now, lease, receiver)
+
+
+def _repeat(connection: Connection, now: datetime, lease: Lease, receiver: Receiver | None) -> bool:
+    kinds = {event.kind for event in (lease.event, *lease.others) if event is not None}
+    if receiver is None or receiver.repeat_interval is None or not kinds & WITH_END:
         return False
-    _note(connection, lease.id, Origin.REPEAT, now + receiver.repeat_interval)
+    _note_repetition(connection, lease.id, now + receiver.repeat_interval)
     return True
 
 
-def _kinds(lease: Lease) -> set[EventKind]:
-    return {event.kind for event in (lease.event, *lease.others) if event is not None}
-
-
-def _note(connection: Connection, delivery_id: int, origin: Origin, due_at: datetime) -> None:
-    row = {"delivery_id": delivery_id, "origin": origin.value, "due_at": due_at}
+def _note_repetition(connection: Connection, delivery_id: int, due_at: datetime) -> None:
+    row = {"delivery_id": delivery_id, "origin": Origin.REPEAT.value, "due_at": due_at}
     connection.execute(insert_new(connection, alert_follow_up, "delivery_id", "origin").values(row))
 
 
@@ -129,11 +122,9 @@ def _escalation(connection: Connection, plan: Plan, delivery: Row[Any], receiver
     to = None if receiver.escalate is None else plan.receiver(receiver.escalate.to)
     if receiver.escalate is None or to is None:
         return None
-    kinds = {kind for kind, known in KINDS.items() if known.trouble}
-    events = _open(connection, delivery, kinds)
-    waited = span(receiver.escalate.after)
-    seen = f"windsock alerts ack {_number(connection, delivery)}"
-    note = f"{receiver.name} was told {waited} ago, and nobody has acknowledged it: {seen}"
+    events = _open(connection, delivery, escalations.TROUBLES)
+    why = escalations.reason(delivery, receiver, receiver.escalate.after)
+    note = f"{why}, and nobody has acknowledged it: windsock alerts ack {_number(connection, delivery)}"
     return Telling(to, events, _all_ways(plan, to, Origin.ESCALATION, note))
 
 
@@ -165,7 +156,7 @@ def _all_ways(plan: Plan, receiver: Receiver, origin: Origin, note: str) -> ToWh
     return targets
 
 
-def _open(connection: Connection, delivery: Row[Any], kinds: Iterable[EventKind]) -> list[tuple[int, AlertEvent]]:
+def _open(connection: Connection, delivery: Row[Any], kinds: Iterable[str]) -> list[tuple[int, AlertEvent]]:
     """The events of a message that are of these kinds, and neither over nor acknowledged."""
     ids = _members(connection, delivery)
     connection.execute(select(_e.id).where(_e.id.in_(ids)).order_by(_e.id).with_for_update()).all()
@@ -174,7 +165,7 @@ def _open(connection: Connection, delivery: Row[Any], kinds: Iterable[EventKind]
         .outerjoin(alert_ack, _a.event_id == _e.id)
         .where(
             _e.id.in_(ids),
-            _e.kind.in_(sorted(kind.value for kind in kinds)),
+            _e.kind.in_(sorted(kinds)),
             _e.ended_by.is_(None),
             _a.event_id.is_(None),
         )
@@ -387,6 +378,7 @@ def _tell(connection: Connection, now: datetime, plan: Plan, tellings: Sequence[
             channels.append(channel)
         if telling.again_after is not None:
             _try_again_later(connection, now + telling.again_after, part)
+    escalations.start(connection, now, plan, channels)
     origins = tuple(origin for part in drafted for origin in _origins(part))
     return Told(origins, tuple(channels), tuple(draft.target.held.by for draft in drafts if draft.target.held))
 
@@ -475,7 +467,7 @@ def _try_again_later(connection: Connection, due_at: datetime, drafts: Sequence[
     for (channel, target), event_ids in _messages(drafts, held=True).items():
         carrier = outbox.unite(connection, channel, target, event_ids, DeliveryState.SUPPRESSED)
         if carrier is not None:
-            _note(connection, carrier, Origin.REPEAT, due_at)
+            _note_repetition(connection, carrier, due_at)
 
 
 def _origins(drafts: Sequence[Draft]) -> tuple[Origin, ...]:

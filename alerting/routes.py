@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from alerting import addressees
 from alerting.duties import covers
 from alerting.events import AlertEvent
 from alerting.kinds import KINDS, EventKind, Kind, Severity
@@ -153,11 +154,16 @@ def hold(targets: tuple[Target, ...], why: Suppressed) -> tuple[Target, ...]:
     return tuple(replace(target, group=None, held=target.held or why) for target in targets)
 
 
-def _not_through(target: Target, channel: str | None) -> Target:
+def _not_through(target: Target, subject: str | None) -> Target:
     """What fails cannot tell that it fails; the row says so where there is no other way."""
+    channel, address = addressees.parts(subject or "")
     if target.channel != channel:
         return target
-    return replace(target, group=None, held=Suppressed(f"{channel} itself fails", SuppressedBy.FAILING_CHANNEL))
+    others = tuple(each for each in target.addresses if each != address)
+    if address is not None and others:
+        return replace(target, addresses=others)
+    why = f"{address or channel} itself fails"
+    return replace(target, group=None, held=Suppressed(why, SuppressedBy.FAILING_CHANNEL))
 
 
 def _of_one_receiver(event: AlertEvent, plan: Plan, name: str) -> tuple[Target, ...] | Suppressed:

@@ -199,10 +199,11 @@ class Retry:
 
 @dataclass(frozen=True)
 class Permanent:
-    """Trying again will not help; the reason says what would."""
+    """Trying again will not help; the reason says what would. ``addressee``: others may well be reached."""
 
     failure: Failure
     reason: str
+    addressee: bool = False
 
 
 Outcome: TypeAlias = Delivered | Retry | Permanent

@@ -67,7 +67,8 @@ class Email:
         usable = tuple(address for address in message.recipients if is_address(address))
         if not usable:
             wrong = ", ".join(map(one_line, message.recipients)) or "none"
-            return Permanent(Failure.CONFIG, f"no valid mail address: {wrong}; correct `email` in the DAG file")
+            reason = f"no valid mail address: {wrong}; correct `email` in the DAG file"
+            return Permanent(Failure.CONFIG, reason, addressee=True)
         mail = compose(message, usable, self._config.mail_from)
         try:
             refused = self._hand_over(mail, usable)
@@ -146,7 +147,8 @@ class Email:
             f"{one_line(address)}: {self._answer(code, answer)}" for address, (code, answer) in refused.items()
         )
         if all(code >= 500 for code, _ in refused.values()):
-            return Permanent(Failure.REJECTED, f"every recipient was refused: {shorten(reasons, REASON_LIMIT)}")
+            told = f"every recipient was refused: {shorten(reasons, REASON_LIMIT)}"
+            return Permanent(Failure.REJECTED, told, addressee=True)
         return Retry(Failure.BUSY, f"no recipient was taken: {shorten(reasons, REASON_LIMIT)}")
 
     def _answered(self, error: smtplib.SMTPResponseException) -> Outcome:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, select
 
 from alerting import failing, outbox
-from alerting.channels import Delivered, Failure, Message, Permanent
+from alerting.channels import Delivered, Failure, Message, Permanent, Refusal
+from alerting.config import read
 from alerting.database import connect, transact
 from alerting.deliver import Deliverer
 from alerting.events import AlertEvent, decode
@@ -164,3 +167,114 @@ def test_where_the_failing_channel_is_the_only_one_that_is_visible(engine: Engin
         world.record(an_event(0, emails=()))
         world.until(dead=1, suppressed=1)
     assert len(recorded(engine, EventKind.DELIVERY_FAILING)) == 1
+
+
+GONE, HERE = "gone@example.org", "here@example.org"
+
+
+class PostOffice:
+    """Mail that takes what is for anybody but GONE. ``by_name`` says whether a refusal is known to be the address's."""
+
+    name = "email"
+    concurrency = 1
+
+    def __init__(self, *, by_name: bool = True) -> None:
+        self.by_name = by_name
+        self.got: list[str] = []
+
+    def send(self, message: Message) -> Delivered | Permanent:
+        if GONE not in message.recipients:
+            self.got.append(message.subject)
+            return Delivered()
+        if len(message.recipients) > 1:
+            return Delivered(never=(Refusal((GONE,), "550 no such user"),))
+        return Permanent(Failure.REJECTED, "550 no such user", addressee=self.by_name)
+
+
+def by_mail_alone(text: str = f"ops: {{email: [{GONE}, {HERE}]}}") -> Plan:
+    """A task's failure goes to whom its DAG file names; what is about deliveries, to ``ops``."""
+    route = "{receiver: ops, routes: [{matchers: event=task_failed, receiver: task-email}]}"
+    rules = f"receivers: {{{text}}}\nroute: {route}"
+    return Plan(routing=read(rules, Path("alerting.yml"), {}), failing_after=AFTER)
+
+
+def at_the_post_office(engine: Engine, mail: PostOffice, plan: Plan, *events: AlertEvent, **states: int) -> None:
+    subject = Deliverer(engine, [mail], Renderer(lambda *_: [], str), plan, poll_seconds=0.05)
+    world = Running(engine, Meter())
+    with at_work(subject, world):
+        world.record(*events)
+        world.until(**states)
+
+
+def test_an_address_that_refuses_is_told_once_to_the_others_and_mail_does_not_fail(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    mail = PostOffice()
+    events = [an_event(n, emails=(GONE,)) for n in range(2)] + [an_event(2, emails=(HERE,))]
+    at_the_post_office(engine, mail, by_mail_alone(), *events, dead=2, delivered=2)
+    with engine.begin() as connection:
+        failing.look(connection, datetime.now(UTC) + timedelta(minutes=1), AFTER, ["email"])
+    (event,) = recorded(engine, EventKind.DELIVERY_FAILING, EventKind.DELIVERY_RECOVERED)
+    assert (event.kind, event.subject) == (EventKind.DELIVERY_FAILING, f"email to {GONE}")
+    assert str(event.summary).startswith(f"A message through email to {GONE} was given up: 550 no such user. See")
+    assert f"Alerts are not delivered: email to {GONE}" in mail.got
+    (told,) = [entry for entry in history(engine) if entry.kind == "delivery_failing"]
+    assert (told.state, told.addresses) == ("delivered", (HERE,))
+
+
+def test_an_address_that_refuses_while_others_take_the_message_is_told_too(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    event = an_event(0, emails=(GONE, HERE))
+    at_the_post_office(engine, PostOffice(), by_mail_alone(), event, dead=1, delivered=2)
+    (event,) = recorded(engine, EventKind.DELIVERY_FAILING)
+    assert event.subject == f"email to {GONE}"
+
+
+def test_an_address_is_not_told_of_itself(engine: Engine, an_event: EventMaker) -> None:
+    plan = by_mail_alone(f"ops: {{email: {GONE}}}")
+    at_the_post_office(engine, PostOffice(), plan, an_event(0, emails=(GONE,)), dead=1, suppressed=1)
+    (held,) = [entry for entry in history(engine) if entry.state == "suppressed"]
+    assert (held.kind, held.error) == ("delivery_failing", f"{GONE} itself fails")
+
+
+@pytest.mark.parametrize(
+    ("has_accepted", "subject"),
+    [(True, f"email to {GONE}"), (False, "email")],
+    ids=["mail works", "mail may be broken"],
+)
+def test_a_refusal_that_does_not_name_the_address_is_the_channels_where_it_took_nothing_of_late(
+    engine: Engine, an_event: EventMaker, has_accepted: bool, subject: str
+) -> None:
+    mail, plan = PostOffice(by_name=False), by_mail_alone(f"ops: {{email: {GONE}}}")
+    if has_accepted:
+        at_the_post_office(engine, mail, plan, an_event(0, emails=(HERE,)), delivered=1)
+    event = an_event(1, emails=(GONE,))
+    at_the_post_office(engine, mail, plan, event, dead=1, suppressed=1, **({"delivered": 1} if has_accepted else {}))
+    assert [event.subject for event in recorded(engine, EventKind.DELIVERY_FAILING)] == [subject]
+
+
+def test_an_address_is_well_again_when_it_has_taken_a_message_itself(engine: Engine, an_event: EventMaker) -> None:
+    act(engine, failing.refused, NOW, "email", {GONE: "550 no such user"})
+    act(engine, outbox.record, [an_event(0, emails=(GONE, HERE)), an_event(1, emails=(GONE,))])
+    act(engine, outbox.route, NOW, Plan())
+    both, alone = act(engine, outbox.lease, NOW, AFTER, 2, ["email"])
+    later = NOW + timedelta(minutes=1)
+    with engine.begin() as connection:
+        assert outbox.confirm(connection, both, later, never=[Refusal((GONE,), "550 no such user")])
+    assert act(engine, failing.look, later, AFTER, ["email"]) == 0
+    assert act(engine, outbox.confirm, alone, later)
+    assert [act(engine, failing.look, later, AFTER, ["email"]) for _ in range(2)] == [1, 0]
+    (well,) = recorded(engine, EventKind.DELIVERY_RECOVERED)
+    assert well.subject == f"email to {GONE}"
+    assert str(well.summary).startswith(f"{GONE} takes messages again.")
+    assert act(engine, failing.refused, later, "email", {GONE: "550 once more"}) == 1
+
+
+def test_what_a_dag_file_gives_for_an_address_may_be_any_text(engine: Engine) -> None:
+    text = "the team\non call " * 100
+    assert act(engine, failing.refused, NOW, "email", {text: "no address"}) == 1
+    assert act(engine, failing.refused, NOW, "email", {text: "no address"}) == 0
+    assert act(engine, failing.look, NOW + AFTER, AFTER, ["email"]) == 0
+    (event,) = recorded(engine, EventKind.DELIVERY_FAILING)
+    assert str(event.subject).startswith("email to the team on call the team")

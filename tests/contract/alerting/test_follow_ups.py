@@ -361,7 +361,7 @@ class TestRepeating:
             with engine.begin() as connection:
                 (lease,) = outbox.lease(connection, now, MINUTE, 10, ["email"])
                 assert outbox.bury(connection, lease, "gone")
-                assert follow_ups.schedule_another_try(connection, now, lease, plan)
+                assert follow_ups.schedule_for_dead(connection, now, lease, plan) == 1
         assert followed(engine, plan, NOW + timedelta(hours=8)) == Told((Origin.REPEAT,), ("email",))
         assert told_to(engine) == {("ops", "dead"): 2, ("ops", "pending"): 1}
 

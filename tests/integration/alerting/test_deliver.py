@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, event, update
 
-from alerting import deliver, lanes, outbox, pace
+from alerting import deliver, lanes, outbox, overtaken, pace
 from alerting.channels import Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.channels.chat import receivers
 from alerting.channels.email import Email, SmtpConfig
@@ -175,8 +175,9 @@ def test_a_receiver_that_asks_for_time_gets_it(outbox_engine: Engine, failure: F
 
 @pytest.mark.usefixtures("impatient")
 def test_after_an_outage_a_retry_whose_attempt_has_ended_is_not_told(
-    outbox_engine: Engine, failure: Failing, impatient: None
+    outbox_engine: Engine, failure: Failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(overtaken, "STALE_AFTER", timedelta(0))  # a short outage will do
     back = threading.Event()
     away = Retry(Failure.UNREACHABLE, "no route", channel_down=True)
     receiver = Scripted(*[lambda: Delivered() if back.is_set() else away] * 1_000, name="email")
@@ -189,8 +190,8 @@ def test_after_an_outage_a_retry_whose_attempt_has_ended_is_not_told(
         back.set()
         world.until(suppressed=1, delivered=1)
     assert receiver.sent[-1][0] == told.dedup_key
-    (overtaken,) = [entry for entry in history(outbox_engine) if entry.state == "suppressed"]
-    assert overtaken.error == "overtaken: attempt 2 failed before this was sent"
+    (retry,) = [entry for entry in history(outbox_engine) if entry.state == "suppressed"]
+    assert retry.error == "overtaken: attempt 2 failed before this was sent"
     assert world.meter.counts["alerts.suppressed,reason=overtaken"] == 1
 
 

@@ -1,0 +1,105 @@
+"""When an escalation is due, whether or not its first receiver could be told.
+
+1. The clock starts when a message is to be sent: :func:`start`, in the transaction that makes it due. So what dies, and
+   what waits for a channel that is away, escalates too: nobody acknowledges what nobody got.
+2. It starts again when the message is delivered: :func:`restart`. Who was reached late has all the time to answer.
+3. A message that dies has a clock in any case: :func:`start_for_dead`. It may be older than the file that now says
+   with whom to go on.
+
+What was escalated is not escalated again: whoever was told has a delivery of the event, and gets no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, or_, select, update
+
+from alerting.cleaning import shorten
+from alerting.database import BATCH, insert_new
+from alerting.events import AlertEvent
+from alerting.kinds import KINDS
+from alerting.outbox import DeliveryState, Lease
+from alerting.routes import Origin, Plan
+from alerting.routing import Receiver
+from alerting.spans import span
+from alerting.tables import alert_delivery, alert_event, alert_follow_up
+
+REASON_LIMIT: Final = 200
+TROUBLES: Final = tuple(sorted(kind.value for kind, known in KINDS.items() if known.trouble))
+_d, _e, _f = alert_delivery.c, alert_event.c, alert_follow_up.c
+
+
+def start(connection: Connection, now: datetime, plan: Plan, channels: Collection[str]) -> int:
+    """The clocks of what has become due for these channels in this transaction; returns how many there are."""
+    after = _patience(plan)
+    if not after or not channels:
+        return 0
+    query = (
+        select(_d.id, _d.receiver)
+        .join(alert_event, _e.id == _d.event_id)
+        .where(
+            _d.channel.in_(sorted(set(channels))),
+            _d.due_at == now,
+            _d.state == DeliveryState.PENDING.value,
+            _d.receiver.in_(sorted(after)),
+            _d.turn == 0,
+            or_(_e.kind.in_(TROUBLES), _d.wave.is_not(None)),  # what a wave tells of is looked at when it is due
+        )
+        .order_by(_d.id)
+    )
+    due = [(row.id, now + after[row.receiver]) for row in connection.execute(query)]
+    for begin in range(0, len(due), BATCH):
+        _note(connection, due[begin : begin + BATCH])
+    return len(due)
+
+
+def restart(connection: Connection, now: datetime, lease: Lease, receiver: Receiver | None) -> bool:
+    """It was delivered now; whether it has a clock."""
+    if receiver is None or receiver.escalate is None or not _is_trouble(lease):
+        return False
+    due_at = now + receiver.escalate.after
+    known = (_f.delivery_id == lease.id, _f.origin == Origin.ESCALATION.value)
+    if not connection.execute(update(alert_follow_up).where(*known).values(due_at=due_at)).rowcount:
+        _note(connection, [(lease.id, due_at)])
+    return True
+
+
+def start_for_dead(connection: Connection, now: datetime, lease: Lease, receiver: Receiver | None) -> bool:
+    """It died now; whether it has a clock, which goes on where it runs already."""
+    if receiver is None or receiver.escalate is None or not _is_trouble(lease):
+        return False
+    _note(connection, [(lease.id, now + receiver.escalate.after)])
+    return True
+
+
+def reason(delivery: Row[Any], receiver: Receiver, after: timedelta) -> str:
+    """Why it goes on to somebody else, in words."""
+    error = shorten(delivery.error or "", REASON_LIMIT)
+    match delivery.state:
+        case DeliveryState.DELIVERED:
+            return f"{receiver.name} was told {span(after)} ago"
+        case DeliveryState.DEAD:
+            return f"{receiver.name} could not be told through {delivery.channel} ({error})"
+        case _:
+            waits = f"{error}; it is tried on" if error else "it waits for that channel"
+            return f"{receiver.name} could not be told through {delivery.channel} for {span(after)} ({waits})"
+
+
+def _patience(plan: Plan) -> dict[str, timedelta]:
+    """The receivers that escalate, and after how long."""
+    receivers = {} if plan.routing is None else plan.routing.receivers
+    return {name: receiver.escalate.after for name, receiver in receivers.items() if receiver.escalate is not None}
+
+
+def _is_trouble(lease: Lease) -> bool:
+    """A repetition does not escalate: the first message did."""
+    events: Iterable[AlertEvent | None] = (lease.event, *lease.others)
+    return not lease.turn and any(event is not None and KINDS[event.kind].trouble for event in events)
+
+
+def _note(connection: Connection, due: Collection[tuple[int, datetime]]) -> None:
+    rows = [{"delivery_id": key, "origin": Origin.ESCALATION.value, "due_at": due_at} for key, due_at in due]
+    connection.execute(insert_new(connection, alert_follow_up, "delivery_id", "origin").values(rows))

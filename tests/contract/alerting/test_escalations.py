@@ -1,0 +1,203 @@
+"""An escalation comes also where its first receiver could not be told: on every database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from alerting import escalations, follow_ups, groups, outbox
+from alerting.events import AlertEvent
+from alerting.follow_ups import Told
+from alerting.kinds import EventKind
+from alerting.outbox import Lease
+from alerting.routes import Origin, Plan
+from alerting.tables import alert_delivery, alert_follow_up
+from tests.contract.alerting.conftest import NOW
+from tests.contract.alerting.test_follow_ups import (
+    ESCALATING,
+    MINUTE,
+    a_plan,
+    acknowledge,
+    delivered,
+    event_ids,
+    followed,
+    recovery,
+    rows,
+    told_to,
+)
+
+EventMaker = Callable[..., AlertEvent]
+BOSS = "  boss: {email: boss@example.org}"
+TO_LEAD = Told((Origin.ESCALATION,), ("email",))
+
+
+def recorded(engine: Engine, plan: Plan, now: datetime, *events: AlertEvent) -> int:
+    """How many clocks of escalations began."""
+    with engine.begin() as connection:
+        outbox.record(connection, events)
+        return escalations.start(connection, now, plan, outbox.route(connection, now, plan).channels)
+
+
+def buried(engine: Engine, plan: Plan, now: datetime) -> None:
+    """All that is due dies."""
+    with engine.begin() as connection:
+        for lease in outbox.lease(connection, now, MINUTE, 100, ["email"]):
+            assert outbox.bury(connection, lease, "550 no such user")
+            follow_ups.schedule_for_dead(connection, now, lease, plan)
+            follow_ups.fall_back(connection, now, plan, [lease.id])
+
+
+def retried(engine: Engine, now: datetime, later: datetime) -> None:
+    """All that is due is to be tried again then."""
+    with engine.begin() as connection:
+        for lease in outbox.lease(connection, now, MINUTE, 100, ["email"]):
+            assert outbox.retry(connection, lease, later, "mail is away")
+
+
+def note_of(leases: list[Lease]) -> str:
+    (event,) = [lease.event for lease in leases if lease.receiver == "lead"]
+    assert event is not None
+    return str(event.note)
+
+
+def clocks(engine: Engine) -> list[datetime]:
+    with engine.begin() as connection:
+        return list(connection.execute(select(alert_follow_up.c.due_at).order_by(alert_follow_up.c.id)).scalars())
+
+
+def test_what_died_goes_on_once_and_says_that_nobody_was_told(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan(ESCALATING)
+    recorded(engine, plan, NOW, an_event(1))
+    buried(engine, plan, NOW + MINUTE)
+    assert followed(engine, plan, NOW + 9 * MINUTE) is None
+    assert followed(engine, plan, NOW + 10 * MINUTE) == TO_LEAD
+    assert followed(engine, plan, NOW + timedelta(days=1)) is None
+    assert note_of(delivered(engine, plan, NOW + 10 * MINUTE)) == (
+        "ops could not be told through email (550 no such user), and nobody has acknowledged it: "
+        f"windsock alerts ack {event_ids(engine)[0]}"
+    )
+    assert told_to(engine) == {("ops", "dead"): 1, ("lead", "delivered"): 1}
+
+
+def test_what_was_routed_before_the_file_said_so_goes_on_after_its_death(engine: Engine, an_event: EventMaker) -> None:
+    assert recorded(engine, a_plan(), NOW, an_event(1)) == 0
+    plan = a_plan(ESCALATING)
+    buried(engine, plan, NOW + timedelta(hours=1))
+    assert followed(engine, plan, NOW + timedelta(hours=1) + 9 * MINUTE) is None
+    assert followed(engine, plan, NOW + timedelta(hours=1) + 10 * MINUTE) == TO_LEAD
+
+
+def test_what_dies_after_it_went_on_does_not_go_on_again(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan(ESCALATING)
+    recorded(engine, plan, NOW, an_event(1))
+    followed(engine, plan, NOW + 10 * MINUTE)
+    buried(engine, plan, NOW + 20 * MINUTE)
+    followed(engine, plan, NOW + timedelta(days=1))
+    assert [row.receiver for row in rows(engine)] == ["ops", "lead"]
+
+
+@pytest.mark.parametrize("tried", [True, False], ids=["tried", "untried"])
+def test_what_waits_for_a_channel_that_is_away_goes_on(engine: Engine, an_event: EventMaker, tried: bool) -> None:
+    """Behind one that is tried, a channel that is down leaves the others untried."""
+    plan = a_plan(ESCALATING)
+    recorded(engine, plan, NOW, an_event(1))
+    if tried:
+        retried(engine, NOW, NOW + timedelta(hours=1))
+    assert followed(engine, plan, NOW + 10 * MINUTE) == TO_LEAD
+    waits = "mail is away; it is tried on" if tried else "it waits for that channel"
+    with engine.begin() as connection:
+        (note,) = connection.execute(
+            select(alert_delivery.c.note).where(alert_delivery.c.origin == Origin.ESCALATION.value)
+        ).scalars()
+    assert note == (
+        f"ops could not be told through email for 10m ({waits}), and nobody has acknowledged it: "
+        f"windsock alerts ack {event_ids(engine)[0]}"
+    )
+    delivered(engine, plan, NOW + timedelta(hours=1))
+    followed(engine, plan, NOW + timedelta(days=1))
+    assert told_to(engine) == {("ops", "delivered"): 1, ("lead", "delivered"): 1}
+
+
+def test_whoever_was_reached_late_has_all_the_time_to_answer(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan(ESCALATING)
+    recorded(engine, plan, NOW, an_event(1))
+    retried(engine, NOW, NOW + 8 * MINUTE)
+    delivered(engine, plan, NOW + 8 * MINUTE)
+    assert clocks(engine) == [NOW + 18 * MINUTE]
+    assert followed(engine, plan, NOW + 17 * MINUTE) is None
+    assert followed(engine, plan, NOW + 18 * MINUTE) == TO_LEAD
+    assert note_of(delivered(engine, plan, NOW + 18 * MINUTE)).startswith("ops was told 10m ago, and nobody")
+
+
+def test_the_chain_goes_on_where_nobody_can_be_told(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan(ESCALATING, lead="escalate: {after: 5m, to: boss}", top=BOSS)
+    recorded(engine, plan, NOW, an_event(1))
+    for minutes in (0, 10):
+        followed(engine, plan, NOW + minutes * MINUTE)
+        buried(engine, plan, NOW + minutes * MINUTE)
+    assert followed(engine, plan, NOW + 15 * MINUTE) == TO_LEAD
+    assert told_to(engine) == {("ops", "dead"): 1, ("lead", "dead"): 1, ("boss", "pending"): 1}
+
+
+def test_what_died_stops_when_it_is_acknowledged_or_over(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan(ESCALATING)
+    recorded(engine, plan, NOW, an_event(1), an_event(2))
+    buried(engine, plan, NOW)
+    acknowledge(engine, event_ids(engine)[0])
+    recorded(engine, plan, NOW + MINUTE, recovery(an_event, 2))
+    assert followed(engine, plan, NOW + 10 * MINUTE) == Told()
+    assert "lead" not in {receiver for receiver, _ in told_to(engine)}
+
+
+def test_a_group_that_died_goes_on_as_one_message(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan(ESCALATING, route="{group_by: [dag], group_wait: 0s}")
+    assert recorded(engine, plan, NOW, *(an_event(n) for n in range(3))) == 0  # it waits on purpose
+    with engine.begin() as connection:
+        wave = groups.flush(connection, NOW + MINUTE, plan)
+        assert wave is not None
+        assert escalations.start(connection, NOW + MINUTE, plan, wave.channels) == 1
+    buried(engine, plan, NOW + MINUTE)
+    assert clocks(engine) == [NOW + 11 * MINUTE]
+    assert followed(engine, plan, NOW + 11 * MINUTE) == TO_LEAD
+    (lease,) = delivered(engine, plan, NOW + 11 * MINUTE)
+    assert len(lease.others) == 2
+
+
+def test_beside_a_fallback_each_is_told_in_its_time(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan(f"{ESCALATING}, fallback: boss", top=BOSS)
+    recorded(engine, plan, NOW, an_event(1))
+    buried(engine, plan, NOW)
+    assert told_to(engine) == {("ops", "dead"): 1, ("boss", "pending"): 1}
+    assert followed(engine, plan, NOW + 10 * MINUTE) == TO_LEAD
+
+
+def test_a_fallback_that_is_the_next_one_as_well_is_told_once(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan(f"{ESCALATING}, fallback: lead")
+    recorded(engine, plan, NOW, an_event(1))
+    buried(engine, plan, NOW)
+    assert followed(engine, plan, NOW + 10 * MINUTE) == Told()
+    assert told_to(engine) == {("ops", "dead"): 1, ("lead", "pending"): 1}
+
+
+@pytest.mark.parametrize("kind", [EventKind.TASK_RETRY, EventKind.TEST, EventKind.NOTIFIED])
+def test_what_is_no_trouble_has_no_clock(engine: Engine, an_event: EventMaker, kind: EventKind) -> None:
+    plan = a_plan(ESCALATING)
+    assert recorded(engine, plan, NOW, an_event(1, kind=kind)) == 0
+    buried(engine, plan, NOW)
+    assert clocks(engine) == []
+
+
+def test_a_repetition_has_no_clock(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan(f"{ESCALATING}, repeat_interval: 1h")
+    recorded(engine, plan, NOW, an_event(1))
+    buried(engine, plan, NOW)
+    followed(engine, plan, NOW + timedelta(hours=1))
+    buried(engine, plan, NOW + timedelta(hours=1))
+    with engine.begin() as connection:
+        turns = select(func.max(alert_delivery.c.turn)).where(alert_delivery.c.receiver == "ops")
+        assert connection.execute(turns).scalar() == 1
+        origins = select(alert_follow_up.c.origin)
+        assert connection.execute(origins).scalars().all() == [Origin.REPEAT.value]
