@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, case, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, func, literal, not_, or_, select, update
 
 from alerting import groups, inhibitions, numbers, overtaken, recoveries, silences, twins
 from alerting.channels import Refusal
@@ -27,6 +27,7 @@ from alerting.kinds import KINDS, EventKind
 from alerting.numbers import Number
 from alerting.remedies import REPLAY, RESTART
 from alerting.routes import EMAIL, GRAFANA, Plan, Suppressed, SuppressedBy, Target, hold, match
+from alerting.routing import SETTINGS
 from alerting.tables import alert_ack, alert_delivery, alert_event
 
 _HOLDER: Final = 18  # characters of a token that name the holder
@@ -34,10 +35,9 @@ _TOKEN: Final = 36
 BURIED_AT_ONCE: Final = 50  # messages in one transaction: each may have a fallback
 MAIL_OFF: Final = "mail is off because no SMTP server is set: set WINDSOCK__SMTP__SMTP_HOST"
 ANNOTATIONS_OFF: Final = "annotations are off because no token is set: set WINDSOCK__GRAFANA__TOKEN"
-_ELSEWHERE: Final = (
-    "send it to another one (windsock alerts replay --to NAME), or put its URL back into "
-    "WINDSOCK__ALERTING__APPRISE_URLS"
-)
+_ELSEWHERE: Final = "send it to another one (windsock alerts replay --to NAME)"
+_BACK_INTO_SETTINGS: Final = f"{_ELSEWHERE}, or put its URL back into WINDSOCK__ALERTING__APPRISE_URLS"
+_BACK_INTO_FILE: Final = f"{_ELSEWHERE}, or name it there again"
 LEASE_RAN_OUT: Final = "no outcome before the lease ran out: the deliverer died, or the receiver did not answer"
 
 _d, _e, _a = alert_delivery.c, alert_event.c, alert_ack.c
@@ -480,7 +480,7 @@ def _told(row: Any) -> AlertEvent | None:
     event = decode(row.payload)
     if event is None:
         return None
-    told_as = None if row.note is None else f"{row.origin} to {row.receiver}"
+    told_as = None if row.note is None or row.origin is None else f"{row.origin} to {row.receiver}"
     return msgspec.structs.replace(
         event, number=row.event_id, note=row.note, turn=row.turn, told_as=told_as, over_at=row.over_at
     )
@@ -587,7 +587,7 @@ def explain_orphans(connection: Connection, now: datetime, channels: Sequence[st
     They stay pending: a deliverer with newer settings may know a receiver that this one does not, and whoever forgot a
     setting at a start loses nothing by it.
     """
-    reason = _missing() + literal(f", {RESTART}, and it is sent")
+    reason = _missing() + _then(f", {RESTART}, and it is sent", ", and it is sent")
     news = or_(_d.error.is_(None), _d.error != reason, _d.state == DeliveryState.SENDING)
     statement = (
         update(alert_delivery)
@@ -606,7 +606,7 @@ def bury_orphans(connection: Connection, now: datetime, channels: Sequence[str])
     query = select(_d.id, _d.channel).where(*chosen).order_by(_d.id).limit(BURIED_AT_ONCE)
     found = connection.execute(query.with_for_update(skip_locked=True)).all()
     if found:
-        error = literal("given up: ") + _missing() + literal(f", {REPLAY}")
+        error = literal("given up: ") + _missing() + _then(f", {REPLAY}", ", then windsock alerts replay")
         dead = {"state": DeliveryState.DEAD.value, "due_at": None, "error": error}
         ids = [row.id for row in found]
         connection.execute(update(alert_delivery).where(_d.id.in_(ids), *chosen).values(dead))
@@ -616,8 +616,21 @@ def bury_orphans(connection: Connection, now: datetime, channels: Sequence[str])
 
 
 def _missing() -> ColumnElement[str]:
-    gone = literal("receiver ") + _d.channel + literal(" is no longer in the settings: ") + literal(_ELSEWHERE)
-    return case((_d.channel == EMAIL, MAIL_OFF), (_d.channel == GRAFANA, ANNOTATIONS_OFF), else_=gone)
+    from_file = literal("channel ") + _d.channel + literal(f" is no longer in alerting.yml: {_BACK_INTO_FILE}")
+    gone = literal("receiver ") + _d.channel + literal(f" is no longer in the settings: {_BACK_INTO_SETTINGS}")
+    off = ((_d.channel == EMAIL, literal(MAIL_OFF)), (_d.channel == GRAFANA, literal(ANNOTATIONS_OFF)))
+    return case(*off, (_came_from_file(), from_file), else_=gone)
+
+
+def _then(settings: str, file: str) -> ColumnElement[str]:
+    """What follows: the settings are read at a start only, alerting.yml at once."""
+    of_settings = or_(_d.channel.in_((EMAIL, GRAFANA)), not_(_came_from_file()))
+    return case((of_settings, literal(settings)), else_=literal(file))
+
+
+def _came_from_file() -> ColumnElement[bool]:
+    """No receiver of alerting.yml has the channels of the settings but the built-in one."""
+    return func.coalesce(_d.receiver, SETTINGS) != SETTINGS
 
 
 def replay(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from alerting import addressees
+from alerting.document import meant
 from alerting.duties import covers
 from alerting.events import AlertEvent
 from alerting.kinds import KINDS, EventKind, Kind, Severity
@@ -107,7 +108,7 @@ class Target:
     group: Group | None = None  # waits to be told together with others
     held: Suppressed | None = None  # is not told
     origin: Origin | None = None
-    note: str | None = None  # what the message says of its origin
+    note: str | None = None  # what the message says of why it is told here
     turn: int = 0  # how often the same was told here before
 
     @property
@@ -131,7 +132,7 @@ _TOLD_BY_TASKS: Final = Suppressed("each task that failed has an alert of its ow
 def match(event: AlertEvent, plan: Plan, silences: Sequence[Silence] = ()) -> tuple[Target, ...] | Suppressed:
     """The targets of one event, mail first where the settings decide, else in the order of the routes."""
     if event.receiver is not None:
-        return _of_one_receiver(event, plan, event.receiver)
+        return _of_one_receiver(event, plan, event.receiver, silences)
     routing = plan.routing
     targets = _by_settings(event, plan) if routing is None else _by_file(event, plan, routing)
     if isinstance(targets, Suppressed) or event.kind is EventKind.TEST:
@@ -166,11 +167,25 @@ def _not_through(target: Target, subject: str | None) -> Target:
     return replace(target, group=None, held=Suppressed(why, SuppressedBy.FAILING_CHANNEL))
 
 
-def _of_one_receiver(event: AlertEvent, plan: Plan, name: str) -> tuple[Target, ...] | Suppressed:
-    receiver = (plan.routing.receivers if plan.routing else BUILT_IN).get(name)
-    if receiver is None:
-        return Suppressed(f"there is no receiver {name} in alerting.yml")
-    return ways(event, receiver, plan) or Suppressed(_why_nobody(event, receiver))
+def _of_one_receiver(
+    event: AlertEvent, plan: Plan, name: str, silences: Sequence[Silence]
+) -> tuple[Target, ...] | Suppressed:
+    known = plan.routing.receivers if plan.routing else BUILT_IN
+    if name in known:
+        return ways(event, known[name], plan) or Suppressed(_why_nobody(event, known[name]))
+    hint = meant(name, known).lstrip(",; ")
+    missing = f"there is no receiver {name} in alerting.yml{hint and f' ({hint})'}"
+    if event.kind is EventKind.TEST:
+        return Suppressed(missing)
+    return _instead_of(missing, match(msgspec.structs.replace(event, receiver=None), plan, silences))
+
+
+def _instead_of(missing: str, told: tuple[Target, ...] | Suppressed) -> tuple[Target, ...] | Suppressed:
+    """What a DAG file wants to be told is told, whatever it calls the receiver: the message says what to correct."""
+    if isinstance(told, Suppressed):
+        return replace(told, reason=f"{missing}; {told.reason}")
+    note = f"This goes where the routes lead, since {missing}"
+    return tuple(replace(target, note=note) for target in told)
 
 
 def _by_settings(event: AlertEvent, plan: Plan) -> tuple[Target, ...] | Suppressed:

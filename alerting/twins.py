@@ -144,7 +144,7 @@ class _Own:
         newest = next(event for event in self.events if self._has_message(event))
         about = ".".join(part for part in (newest.dag_id, newest.task_id) if part) or _subject(newest) or ""
         what = KINDS[EventKind(newest.kind)].short
-        named = f"{what}{f' ({about})' if about else ''}, event {newest.id}"
+        named = f"{what}{f' ({about})' if about else ''}, alert {newest.id}"
         return Suppressed(f"Windsock itself told of this: {named}", SuppressedBy.TOLD_ITSELF)
 
     def _has_message(self, event: _Event) -> bool:

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from alerting.events import AlertEvent
     from alerting.history import Alert
     from alerting.numbers import Number
     from alerting.outbox import Entry
     from alerting.told import Rooms
+    from engine.config import Settings
 
 STATES: Final = ("recorded", "waiting", "pending", "sending", "delivered", "dead", "suppressed")
 
@@ -45,9 +47,9 @@ def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, everyth
     sought = Search(wanted, dag_id=dag_id or "", everything=everything)
     with open_store(settings) as store, store.read() as connection:
         found = search(connection, sought, limit)
-        about = subjects(connection, [alert.head for alert in found])
+        about = _redacted(settings, subjects(connection, [alert.head for alert in found]))
     if output == "json":
-        show([dataclasses.asdict(entry) for alert in found for entry in alert.entries], output)
+        show([_as_json(entry, about) for alert in found for entry in alert.entries], output)
         return
     rooms = _rooms(settings.alerting.config_file)
     columns = {
@@ -60,6 +62,17 @@ def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, everyth
     }
     rows = [_row(alert, about.get(alert.number, ""), rooms) for alert in found]
     show(rows, output, columns=columns, empty="No alerts.", below="told", least=("run_id",))
+
+
+def _redacted(settings: Settings, subjects: dict[int, str]) -> dict[int, str]:
+    from engine.logs.redaction import Redactor
+
+    redact = Redactor.from_settings(settings).redact
+    return {event_id: redact(subject) for event_id, subject in subjects.items()}
+
+
+def _as_json(entry: Entry, subjects: dict[int, str]) -> dict[str, Any]:
+    return dataclasses.asdict(entry) | {"subject": subjects.get(entry.event_id)}
 
 
 def _rooms(config_file: Any) -> Rooms:
@@ -128,19 +141,25 @@ def show_alert(number: Number, output: str) -> None:
 
     See alerts list for the numbers.
     """
+    from alerting.history import event_of, subjects
+
     settings = load()
     with open_store(settings) as store, store.read() as connection:
         require(connection, [number])
         alert, message = _read(connection, number)
         told = _together(connection, alert)
+        event = event_of(connection, number.event_id)
+        about = _redacted(settings, subjects(connection, [alert.head, *message]))
     if output == "json":
-        show([dataclasses.asdict(entry) for entry in message], output)
+        show([_as_json(entry, about) for entry in message], output)
         return
     rooms = _rooms(settings.alerting.config_file)
     if number.line is None:
+        _show_head(alert, about.get(alert.number, ""))
+        _show_what_happened(settings, event)
         _show_whole(alert, told, rooms)
     else:
-        _show_message(alert, alert.deliveries[number.line - 1], message, rooms)
+        _show_message(alert, alert.deliveries[number.line - 1], message, about, rooms)
 
 
 def _read(connection: Connection, number: Number) -> tuple[Alert, Sequence[Entry]]:
@@ -166,7 +185,6 @@ def _together(connection: Connection, alert: Alert) -> dict[int, int]:
 def _show_whole(alert: Alert, told: dict[int, int], rooms: Rooms) -> None:
     from alerting.told import receiver_of, way_of
 
-    _show_head(alert)
     rows = [
         {
             "number": entry.number,
@@ -191,26 +209,44 @@ def _remarks(entry: Entry, alert: Alert, told: dict[int, int]) -> str:
     return "\n".join(part for part in (remarks(entry, alert.deliveries), shared) if part)
 
 
-def _show_message(alert: Alert, line: Entry, message: Sequence[Entry], rooms: Rooms) -> None:
+def _show_message(alert: Alert, line: Entry, message: Sequence[Entry], subjects: dict[int, str], rooms: Rooms) -> None:
     click.echo(_line(line, alert, rooms))
     click.echo(f"Alerts in the message: {len(message)}")
     rows = [
-        dataclasses.asdict(entry) | {"below": "\n".join(_acknowledged(entry))}
+        _as_json(entry, subjects) | {"below": "\n".join(_acknowledged(entry))}
         for entry in sorted(message, key=lambda entry: entry.event_id)
     ]
     columns = {"event_id": "alert", "kind": "what", "dag_id": "DAG", "run_id": "run", "task_id": "task"}
+    if any(entry.event_id in subjects for entry in message):
+        columns["subject"] = "about"
     show(rows, "table", columns=columns, below="below", least=("run_id",))
 
 
-def _show_head(alert: Alert) -> None:
+def _show_head(alert: Alert, subject: str) -> None:
+    """As on its page: the kind in words, and what it is about."""
     from engine.cli.output import shown
+    from engine.web.words import kind_words
 
     head = alert.head
     attempt = f"attempt {head.try_number}" if head.try_number and head.task_id else ""
-    where = " ".join(part for part in (head.dag_id, head.task_id) if part)
-    click.echo(f"Alert {alert.number}: {', '.join(part for part in (head.kind, where, attempt) if part)}")
+    where = " ".join(part for part in (subject, head.dag_id, head.task_id) if part)
+    told = ", ".join(part for part in (where, attempt) if part)
+    click.echo(f"Alert {alert.number}: {kind_words(head.kind)}{f': {told}' if told else ''}")
     for name, value in (("Run", head.run_id), ("When", f"{shown(head.occurred_at)} UTC")):
         if value:
             click.echo(f"{name}: {value}")
     for line in _acknowledged(head):
         click.echo(line[:1].upper() + line[1:])
+
+
+def _show_what_happened(settings: Settings, event: AlertEvent | None) -> None:
+    """Nothing of an alert that this version cannot read."""
+    from alerting.words import sentence
+    from engine.logs.redaction import Redactor
+
+    if event is None:
+        return
+    redact = Redactor.from_settings(settings).redact
+    for name, text in (("What", sentence(event)), ("Text", event.text), ("Error", event.error)):
+        if text:
+            click.echo(f"{name}: {redact(text)}")

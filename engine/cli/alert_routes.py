@@ -53,6 +53,7 @@ def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> No
     and at (a time with its zone, for mute windows).
     """
     from alerting.config import load as load_routing
+    from alerting.task_email import losses
 
     settings = load()
     path = file or settings.alerting.config_file
@@ -67,6 +68,8 @@ def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> No
         click.echo(f"There is no {path}: alerts go to the tasks' email= and to alerting.apprise_urls.")
         return
     click.echo(f"{path} is right: {len(routing.receivers) - 3} receivers, {_count(routing)} routes.")
+    for sentence in losses(routing):
+        click.echo(f"windsock: {sentence}", err=True)
     if described:
         _show_way(routing, _event(described), tuple(settings.alerting.apprise_urls))
     if connect:
@@ -115,6 +118,7 @@ def _event(described: tuple[str, ...]) -> AlertEvent:
     from alerting.document import meant
     from alerting.events import AlertEvent
     from alerting.kinds import EventKind
+    from alerting.task_email import has_address
 
     given: dict[str, list[str]] = {}
     for item in described:
@@ -140,7 +144,7 @@ def _event(described: tuple[str, ...]) -> AlertEvent:
         cause=one.get("cause"),
         subject=one.get("subject"),
         labels=tuple((key.partition(".")[2], value) for key, value in one.items() if _is_foreign(key)),
-        emails=("the task's own email",),
+        emails=("the task's own email",) if has_address(EventKind(kind), one.get("cause")) else (),
     )
 
 

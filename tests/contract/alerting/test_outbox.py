@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from alerting import outbox
 from alerting.clock import database_now
+from alerting.config import read
 from alerting.database import transact
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
@@ -374,6 +376,20 @@ class TestReplay:
         assert "set WINDSOCK__SMTP__SMTP_HOST" in mail.error
         assert "receiver json-1 is no longer in the settings" in chat.error
         assert [(row.state, row.due_at, row.attempts) for row in (mail, chat)] == [("pending", NOW, 0)] * 2
+
+    def test_says_of_a_channel_of_the_file_that_the_file_is_to_be_corrected(
+        self, engine: Engine, an_event: EventMaker
+    ) -> None:
+        text = "channels: {room: json://a/b}\nreceivers: {ops: {channels: [room]}}\nroute: {receiver: ops}"
+        record(engine, an_event(1))
+        route(engine, Plan(routing=read(text, Path("alerting.yml"), {})))
+        with engine.begin() as connection:
+            assert outbox.explain_orphans(connection, NOW, ["email"]) == 1
+        what = "channel room is no longer in alerting.yml: send it to another one (windsock alerts replay --to NAME)"
+        assert rows(engine)[0].error == f"{what}, or name it there again, and it is sent"
+        with engine.begin() as connection:
+            outbox.bury_orphans(connection, NOW + PLAN.give_up_after, ["email"])
+        assert rows(engine)[0].error == f"given up: {what}, or name it there again, then windsock alerts replay"
 
     def test_takes_over_what_a_dead_deliverer_held_for_a_receiver_that_is_gone(
         self, engine: Engine, an_event: EventMaker

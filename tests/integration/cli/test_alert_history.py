@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from msgspec import structs
 
 from alerting import follow_ups, groups, outbox, samples
 from alerting.config import read
@@ -102,11 +103,12 @@ def test_show_tells_receiver_way_outcome_and_what_became_of_the_fallback(
     windsock: Command, failure: None, columns: str
 ) -> None:
     shown = windsock("alerts", "show", "1", COLUMNS=columns).stdout
-    assert shown.startswith("Alert 1: task_failed, daily_report load_orders, attempt 3\n")
+    assert shown.startswith("Alert 1: Task failed: daily_report load_orders, attempt 3\n")
     for words in ("ops", "email ops@example.org", "room (json://********)", "dead after 1 attempt", "lead"):
         assert words in shown
     assert "550 no such user; its fallback lead had heard of it already: 1.3" in shown
-    assert ("attempts" in shown.splitlines()[3]) is (columns == "200")
+    (titles,) = [line for line in shown.splitlines() if line.startswith("line ")]
+    assert ("attempts" in titles) is (columns == "200")
 
 
 def test_programs_get_the_number_of_each_line_with_its_addresses(windsock: Command, failure: None) -> None:
@@ -145,3 +147,19 @@ def test_the_mail_of_a_task_is_shown_with_whom_the_task_named(windsock: Command,
 def test_whom_nobody_tells_has_the_reason(windsock: Command, store: Store) -> None:
     told(store, Plan(), AlertEvent(kind=EventKind.TASK_FAILED, occurred_at=samples.MOMENT, dag_id="d", run_id="r"))
     assert "1.1 nobody: not told; nobody asked for it" in windsock("alerts", "list").stdout
+
+
+def test_show_says_what_happened(windsock: Command, store: Store, plan: Plan) -> None:
+    firing = structs.replace(samples.event(EventKind.PROMETHEUS_FIRING), subject="DiskFull")
+    broken = samples.event(EventKind.DAG_BROKEN)
+    failed = samples.event(EventKind.TASK_FAILED)
+    told(store, plan, firing, broken, failed)
+    for number, event in enumerate((firing, broken), start=1):
+        first = windsock("alerts", "show", str(number)).stdout.splitlines()[0]
+        assert event.subject is not None
+        assert event.subject in first
+        (row, *_) = json.loads(windsock("alerts", "show", str(number), "-o", "json").stdout)
+        assert row["subject"] == event.subject
+    shown = windsock("alerts", "show", "3").stdout
+    assert failed.error is not None
+    assert f"Error: {failed.error}\n" in shown

@@ -341,3 +341,16 @@ def test_a_line_of_the_list_fits_into_80_columns(windsock: Command, store: Store
     lines = windsock("alerts", "list", COLUMNS="80").stdout.splitlines()
     assert len(lines) == 3
     assert all(len(line) <= 80 for line in lines)
+
+
+def test_check_promises_no_mail_for_what_a_tasks_email_has_no_address_for(
+    windsock: Command, alerting_yml: Path, store: Store
+) -> None:
+    text = FILE.replace("email: ops@example.org", "task_email: true")
+    alerting_yml.write_text(text, encoding="utf-8")
+    told = windsock("alerts", "check", "--event", "dag=daily", "--event", "at=2026-11-23T12:00+01:00")
+    assert "email the task's own email: told after 0 s" in told.stdout
+    assert 'line 8 (dag="daily") → ops: task_email reaches nobody for run_failed' in told.stderr
+    lost = windsock("alerts", "check", "--event", "dag=daily", "--event", "event=callback_failed")
+    assert "told to nobody" in lost.stdout
+    assert "the task names no email for callback_failed" in lost.stdout

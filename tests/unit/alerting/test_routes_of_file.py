@@ -258,3 +258,30 @@ def test_an_event_takes_the_routes_that_the_rule_says(route: Route, dag: str, ta
     root = Route(0, "r", routes=(route,))
     labels = {"dag": (dag,), "task": (task,), "tag": tuple(tags)}
     assert [found.line for found in Routing(root, {}).routes_of(labels)] == oracle(root, labels)
+
+
+def test_what_is_meant_for_a_receiver_that_is_not_there_goes_by_the_routes_and_says_so() -> None:
+    plan = a_plan("receivers: {ops: {email: ops@example.org}}\nroute: {receiver: ops}")
+    told = match(an_event(EventKind.NOTIFIED, receiver="opss"), plan)
+    note = "This goes where the routes lead, since there is no receiver opss in alerting.yml (did you mean ops?)"
+    assert told == (Target("email", ("ops@example.org",), "ops", note=note),)
+    (by_settings,) = match(an_event(EventKind.NOTIFIED, receiver="opss"), Plan(receivers=("slack-1",)))
+    assert by_settings.channel == "slack-1"
+
+
+def test_where_no_route_leads_to_anybody_either_the_reason_says_both() -> None:
+    plan = a_plan(
+        "receivers: {ops: {email: ops@example.org}}\n"
+        "route: {receiver: nobody, routes: [{matchers: dag=x, receiver: ops}]}"
+    )
+    told = match(an_event(EventKind.NOTIFIED, receiver="opss"), plan)
+    assert isinstance(told, Suppressed)
+    assert told.reason.startswith("there is no receiver opss in alerting.yml (did you mean ops?); the route of line 2")
+    assert isinstance(match(an_event(EventKind.TEST, receiver="opss"), plan), Suppressed)
+
+
+def test_silences_hold_what_goes_by_the_routes_for_want_of_its_receiver() -> None:
+    silence = a_silence("dag=d")
+    plan = a_plan("receivers: {ops: {email: ops@example.org}}\nroute: {receiver: ops}")
+    (target,) = match(an_event(EventKind.NOTIFIED, receiver="opss"), plan, [silence])
+    assert target.held is not None
