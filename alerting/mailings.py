@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -34,8 +33,6 @@ class Member:
     event_id: int
     channel: str
     target: str
-    address: str
-    since: datetime
 
 
 def one_mail_each(connection: Connection, members: Sequence[Member]) -> list[Member]:
@@ -129,8 +126,5 @@ def _to(addresses: Addresses) -> dict[str, str]:
 def _members(connection: Connection, wanted: Sequence[tuple[Mapping[str, Any], Addresses]]) -> list[Member]:
     """The rows of these parts of deliveries."""
     found = _there(connection, sorted({row["event_id"] for row, _ in wanted}))
-    targets = [(row, Target(EMAIL, addresses)) for row, addresses in wanted]
-    return [
-        Member(found[row["event_id"], to.digest], row["event_id"], EMAIL, to.digest, to.address, row["created_at"])
-        for row, to in targets
-    ]
+    places = [(row["event_id"], Target(EMAIL, addresses).digest) for row, addresses in wanted]
+    return [Member(found[event_id, target], event_id, EMAIL, target) for event_id, target in places]
