@@ -278,3 +278,18 @@ def test_alerts_that_ask_the_same_are_answered_by_one_look(engine: Engine, an_ev
     event.remove(engine, "before_cursor_execute", listen)
     assert len(looks) == 2
     assert [state for state, _ in fates(engine)] == ["suppressed"] * 5 + ["pending"]
+
+
+def test_the_look_at_one_dag_goes_through_the_index_of_its_open_troubles(engine: Engine) -> None:
+    rows = [
+        {"dedup_key": f"k{n}", "kind": "task_failed", "dag_id": f"d{n % 50}", "occurred_at": NOW + n * SECOND}
+        for n in range(2_000)
+    ]
+    query = twins._open(twins._About(twins.TWINS["WindsockRunFailed"], "d3", None), NOW + 1_900 * SECOND)
+    with engine.begin() as connection:
+        connection.execute(alert_event.insert(), [row | {"payload": "{}", "routed_at": NOW} for row in rows])
+        connection.exec_driver_sql("ANALYZE TABLE alert_event" if engine.name in ("mysql", "mariadb") else "ANALYZE")
+        sql = str(query.compile(engine, compile_kwargs={"literal_binds": True}))
+        command = "EXPLAIN QUERY PLAN" if engine.name == "sqlite" else "EXPLAIN"
+        told = str(connection.exec_driver_sql(f"{command} {sql}".replace("%", "%%")).all())
+    assert "ix_alert_event_dag_open" in told
