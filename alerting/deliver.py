@@ -201,7 +201,6 @@ class Deliverer:
             for reason, count in (
                 (SuppressedBy.SILENCE, wave.silenced),
                 (SuppressedBy.INHIBITED, wave.inhibited),
-                (SuppressedBy.TOLD_ITSELF, wave.told_itself),
             ):
                 if count:
                     self._meter.incr("alerts.suppressed", count, reason=reason.value)

@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Row, delete, func, select, update
 
-from alerting import inhibitions, mailings, overtaken, silences, throttle, twins
+from alerting import inhibitions, mailings, overtaken, silences, throttle
 from alerting.database import BATCH, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.inhibitions import concerns
@@ -55,7 +55,6 @@ class Wave:
     channels: tuple[str, ...] = ()
     silenced: int = 0
     inhibited: int = 0
-    told_itself: int = 0  # alerts of Prometheus that Windsock told by itself
     overtaken: int = 0
 
 
@@ -151,8 +150,8 @@ def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
 
     1. Lock the pace of the receiver whose group has been due for longest, as a router does before it locks groups, and
        then the group; one that another deliverer has locked is passed over.
-    2. Lock what waits in it, at most WAVE_MOST; hold back what was silenced, explained by a trouble, overtaken, or told
-       by Windsock itself meanwhile. What waits for such a message goes on waiting.
+    2. Lock what waits in it, at most WAVE_MOST; hold back what was silenced, explained by a trouble, or overtaken
+       meanwhile.
     3. Beyond the receiver's limit, move the rest to its digest instead.
     4. Make one message for each channel, and one mail for all who are told the same.
     5. Say when to look again: at once where there is more, after the interval, or not until an event comes.
@@ -164,8 +163,7 @@ def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
     held = overtaken.reasons(connection, now, [member.id for member in members])
     held |= overtaken.unheard(connection, now, [member.id for member in members if member.id not in held])
     held |= _held(connection, now, group.id, [member for member in members if member.id not in held], plan)
-    patient = _look_for_twins(connection, now, members, held)
-    told = [member for member in members if member.id not in held and member.id not in patient]
+    told = [member for member in members if member.id not in held]
     for member_id, why in held.items():
         values: dict[str, Any] = {"state": "suppressed", "error": why.reason, "held_by": why.by.value}
         connection.execute(update(alert_delivery).where(_d.id == member_id).values(values))
@@ -175,11 +173,10 @@ def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
         _move(connection, told, open_groups(connection, now, [digest_of(group.receiver, limit)]))
     else:
         channels = _send(connection, now, told, plan.give_up_after)
-    next_wave = now + twins.RECHECK if patient else _next_wave(group, now, len(members))
-    values = {"due_at": next_wave, "waved_at": now}
+    values = {"due_at": _next_wave(group, now, len(members)), "waved_at": now}
     connection.execute(update(alert_group).where(_g.id == group.id).values(values))
     by = Counter(why.by for why in held.values())
-    counted = (SuppressedBy.SILENCE, SuppressedBy.INHIBITED, SuppressedBy.TOLD_ITSELF, SuppressedBy.OVERTAKEN)
+    counted = (SuppressedBy.SILENCE, SuppressedBy.INHIBITED, SuppressedBy.OVERTAKEN)
     return Wave(channels, *(by[reason] for reason in counted))
 
 
@@ -197,7 +194,7 @@ def _locked(connection: Connection, now: datetime, plan: Plan) -> Row[Any] | Non
 
 def _waiting(connection: Connection, group_id: int) -> list[Member]:
     query = (
-        select(_d.id, _d.event_id, _d.channel, _d.target, _d.address, _d.created_at)
+        select(_d.id, _d.event_id, _d.channel, _d.target)
         .where(_d.group_id == group_id, _d.state == _WAITING, _d.wave.is_(None))
         .order_by(_d.id)
         .limit(WAVE_MOST)
@@ -236,35 +233,6 @@ def _held(
                 if why.by is SuppressedBy.INHIBITED:
                     sources.drop(row.event_id, labels_of(event, plan.severity))  # so that no two hold each other back
     return reasons
-
-
-def _look_for_twins(
-    connection: Connection, now: datetime, members: Sequence[Member], held: dict[int, Suppressed]
-) -> set[int]:
-    """Adds to ``held`` alerts of Prometheus that Windsock has told by itself; returns those that may yet be told so."""
-    told = [member for member in members if member.id not in held]
-    events = _of_prometheus(connection, {member.event_id for member in told})
-    waiting = [
-        twins.Waiting(one.id, one.event_id, events[one.event_id], one.channel, one.address, one.since)
-        for one in told
-        if one.event_id in events
-    ]
-    if not waiting:
-        return set()
-    looked = twins.look(connection, now, waiting, {member.id for member in told})
-    held |= looked.held
-    return set(looked.patient)
-
-
-def _of_prometheus(connection: Connection, event_ids: set[int]) -> dict[int, AlertEvent]:
-    """Those of the events that Alertmanager sent."""
-    kinds = [EventKind.PROMETHEUS_FIRING.value, EventKind.PROMETHEUS_RESOLVED.value]
-    found: dict[int, AlertEvent] = {}
-    for part in _parts(sorted(event_ids)):
-        query = select(_e.id, _e.payload).where(_e.id.in_(part), _e.kind.in_(kinds))
-        events = ((row.id, decode(row.payload)) for row in connection.execute(query))
-        found |= {event_id: event for event_id, event in events if event is not None}
-    return found
 
 
 def _kinds_waiting(connection: Connection, group_id: int) -> set[EventKind]:

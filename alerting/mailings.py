@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -34,8 +33,6 @@ class Member:
     event_id: int
     channel: str
     target: str
-    address: str
-    since: datetime
 
 
 def one_mail_each(connection: Connection, members: Sequence[Member]) -> list[Member]:
@@ -133,8 +130,5 @@ def _to(row: Mapping[str, Any], addresses: Addresses) -> dict[str, str]:
 def _members(connection: Connection, wanted: Sequence[tuple[Mapping[str, Any], Addresses]]) -> list[Member]:
     """The rows of these parts of deliveries."""
     found = _there(connection, sorted({row["event_id"] for row, _ in wanted}))
-    targets = [(row, _target(row, addresses)) for row, addresses in wanted]
-    return [
-        Member(found[row["event_id"], to.digest], row["event_id"], EMAIL, to.digest, to.address, row["created_at"])
-        for row, to in targets
-    ]
+    targets = [(row["event_id"], _target(row, addresses).digest) for row, addresses in wanted]
+    return [Member(found[event_id, digest], event_id, EMAIL, digest) for event_id, digest in targets]

@@ -248,7 +248,7 @@ def _drafts(
         fresh = [(key, event, targets) for key, event, targets in told if event is not None and key not in over]
         inhibitions.add_fresh(fresh, sources, severity, now - inhibitions.MOST_OPEN)
         told = [(key, event, _unless_explained(key, event, targets, plan, sources)) for key, event, targets in told]
-    told = [(key, event, twins.unless_told(connection, key, event, targets)) for key, event, targets in told]
+    told = twins.unless_told(connection, told)
     return [Draft(event_id, event, target) for event_id, event, targets in told for target in targets]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from alerting import digest, words
@@ -23,6 +24,8 @@ Redact = Callable[[str], str]
 ReadHistory = Callable[[AlertEvent], Sequence[Sample]]
 FindLinks = Callable[[AlertEvent], Iterable[Link]]
 FindPage = Callable[[Sequence[AlertEvent]], str]
+_Found = TypeVar("_Found")
+log = logging.getLogger(__name__)
 
 ERROR_LIMIT: Final = 2_000
 TEXT_LIMIT: Final = 20_000  # what the author of a DAG file wrote
@@ -82,6 +85,8 @@ class Renderer:
     Every text of the event goes through ``redact`` first, then loses what a terminal or a mail client could mistake for
     commands, and only then is cut, so that no cut leaves half a secret standing. What a template of the operator's
     makes goes through ``redact`` once more.
+
+    An alert is worth more than its history and its links: where one of these three fails, the message goes without.
     """
 
     def __init__(
@@ -102,6 +107,7 @@ class Renderer:
         self._find_links = find_links
         self._find_page = find_page
         self._templates = templates or Templates()
+        self._known_to_fail: set[tuple[str, type[Exception]]] = set()
 
     @property
     def problems(self) -> dict[str, str]:
@@ -272,7 +278,7 @@ class Renderer:
             Link(ACKNOWLEDGE, self._acknowledge(event)),
             Link("Board", _at_that_time(board, event)),  # those of the event itself are nearer than ours
             Link("Runbook", labels.get("runbook_url", "")),
-            *self._find_links(event),
+            *self._try("links", lambda: tuple(self._find_links(event)), tuple(_no_links(event))),
             *((Link("Query", event.url or ""),) if is_foreign else ()),  # whoever reads this may not reach Prometheus
         ):
             url = self._url(link.url)
@@ -282,12 +288,15 @@ class Renderer:
 
     def _acknowledge(self, event: AlertEvent) -> str:
         """The page where somebody says that he looks after a trouble. To follow the link does not say it yet."""
-        return self._url(self._find_page([event])) if KINDS[event.kind].trouble else ""
+        return self._page([event]) if KINDS[event.kind].trouble else ""
+
+    def _page(self, troubles: Sequence[AlertEvent]) -> str:
+        return self._url(self._try("page", lambda: self._find_page(troubles), ""))
 
     def _links_of_wave(self, events: Sequence[AlertEvent]) -> Iterable[Link]:
         """The page of the one trouble in it, or the list of several; none where all is over."""
         troubles = [event for event in events if KINDS[event.kind].trouble]
-        url = self._url(self._find_page(troubles)) if troubles else ""
+        url = self._page(troubles) if troubles else ""
         if url:
             yield Link(ACKNOWLEDGE if len(troubles) == 1 else "Open the alerts", url)
 
@@ -323,13 +332,23 @@ class Renderer:
         """The chart of the task's durations, and its picture."""
         if event.task_id is None:
             return None, ()
-        samples = self._read_history(event)
+        samples = self._try("history", lambda: self._read_history(event), _no_history(event))
         if len(samples) < FEWEST_SAMPLES:
             return None, ()
         longest = words.duration(max(sample.seconds for sample in samples))
         failed = sum(sample.failed for sample in samples)
         caption = f"Durations of the last {len(samples)} attempts: up to {longest}, {failed} of them failed"
         return Chart(CHART_NAME, caption), (Attachment(CHART_NAME, "image/png", draw(samples), alt=caption),)
+
+    def _try(self, what: str, find: Callable[[], _Found], otherwise: _Found) -> _Found:
+        """What it finds; where it fails that is logged, once for each type of error."""
+        try:
+            return find()
+        except Exception as error:
+            if (what, type(error)) not in self._known_to_fail:
+                self._known_to_fail.add((what, type(error)))
+                log.exception("messages go out without the %s of their alerts, which cannot be found", what)
+            return otherwise
 
     def _log(self, event: AlertEvent, lines: int) -> list[str]:
         if event.log_path is None or self._log_lines == 0:

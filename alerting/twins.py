@@ -1,40 +1,37 @@
 """Alerts of Prometheus about what Windsock tells by itself: whoever heard of it from Windsock is not told twice.
 
 :data:`TWINS` names the pairs. That somebody is told twice is a nuisance, that nobody is told is a failure; so the alert
-of Prometheus is left out only for an address at which Windsock's own message has been accepted:
+of Prometheus is left out only for an address at which Windsock's own message has been accepted, when it is routed:
 
-1. All events of the pair's kinds that are about the same and open must be told there, and one at least. One that
-   another told event explains, such as a run whose tasks are told, needs no message of its own.
-2. Where own messages are still on their way to the same address, the alert waits for them in a group, PATIENCE at most.
-   By then they have been accepted, or the alert is told.
-3. In every other case it is told: no own event, nobody is to be told of it, it is dead, it went to others, there are
-   too many to look at. An alert that says that nobody tells anything (no notifier) has no twin at all.
+1. All events of the pair's kinds that are about the same and open must have been accepted there. One that another
+   trouble inhibits needs no message of its own where the failure of the same run, or of a task of it, was accepted.
+2. In every other case it is told: no own event, its message is on its way, nobody is to be told of it, it is dead, it
+   went to others, there are too many to look at. An alert that says that nobody tells anything (no notifier) has no
+   twin at all.
 
-While no notifier lives nothing is left out either, since it is the notifier that decides.
+Nothing is decided later, so an alert that waits in a group is told, and its end with it. While no notifier lives
+nothing is left out either, since it is the notifier that decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import Enum
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, or_, select
+from sqlalchemy import Connection, Select, or_, select
 
 from alerting.database import BATCH
 from alerting.events import AlertEvent, decode
 from alerting.kinds import KINDS, EventKind
-from alerting.routes import Group, Suppressed, SuppressedBy, Target, hold
+from alerting.routes import Suppressed, SuppressedBy, Target, hold
 from alerting.tables import alert_delivery, alert_event
 
-PATIENCE: Final = timedelta(minutes=5)
-RECHECK: Final = timedelta(seconds=15)
 MOST_EVENTS: Final = 200
-_ON_THE_WAY: Final = ("pending", "sending", "waiting")
 _d, _e = alert_delivery.c, alert_event.c
+Routed: TypeAlias = tuple[int, AlertEvent | None, tuple[Target, ...]]  # an event's number, itself, and whom to tell
 
 
 @dataclass(frozen=True)
@@ -81,50 +78,36 @@ NO_TWIN: Final[Mapping[str, str]] = {
     "WindsockNoRecentSuccess": "that a DAG has not succeeded for so long is more than that one run failed or was late",
 }
 
-
-class _Fate(Enum):
-    """What became of own messages at one address."""
-
-    TOLD = "told"
-    ON_THE_WAY = "on the way"
-    UNTOLD = "untold"
+# What tells of an own event that is inhibited: what failed of the same run.
+_INSTEAD: Final[Mapping[str, str]] = {
+    EventKind.TASK_FAILED.value: EventKind.RUN_FAILED.value,
+    EventKind.RUN_FAILED.value: EventKind.TASK_FAILED.value,
+}
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """An alert of Prometheus, or the end of one, that waits in a group to be told at one address."""
+class _About(NamedTuple):
+    """What an alert asks of the database; alerts that ask the same are answered by one look."""
 
-    id: int  # of the delivery
-    event_id: int
-    event: AlertEvent
-    channel: str
-    address: str  # as it is stored
-    since: datetime
-
-
-@dataclass(frozen=True)
-class Looked:
-    """Which of them are not told, and which wait longer."""
-
-    held: Mapping[int, Suppressed]
-    patient: Collection[int]
+    twin: Twin
+    dag_id: str | None
+    task_id: str | None
 
 
 class _Event(NamedTuple):
-    """An own event."""
+    """An own event that is open."""
 
     id: int
     kind: str
     dag_id: str | None
+    run_id: str | None
     task_id: str | None
-    routed_at: datetime | None
+    occurred_at: datetime
     payload: str
 
 
 class _Delivery(NamedTuple):
     """One of its deliveries."""
 
-    id: int
     event_id: int
     channel: str
     address: str
@@ -134,114 +117,104 @@ class _Delivery(NamedTuple):
 
 @dataclass(frozen=True)
 class _Own:
-    """The own events that an alert is about, and their deliveries."""
+    """Own events and their deliveries."""
 
-    events: Sequence[_Event]  # newest first
-    deliveries: Mapping[int, Sequence[_Delivery]]
+    events: Sequence[_Event] = ()
+    deliveries: Mapping[int, Sequence[_Delivery]] = field(default_factory=dict)
+    _told: dict[tuple[str, tuple[str, ...]], frozenset[int]] = field(default_factory=dict)
 
-    @property
-    def why(self) -> Suppressed:
-        newest = next(event for event in self.events if self._has_message(event))
-        about = ".".join(part for part in (newest.dag_id, newest.task_id) if part) or _subject(newest) or ""
-        what = KINDS[EventKind(newest.kind)].short
-        named = f"{what}{f' ({about})' if about else ''}, alert {newest.id}"
-        return Suppressed(f"Windsock itself told of this: {named}", SuppressedBy.TOLD_ITSELF)
+    def told_at(self, target: Target) -> frozenset[int]:
+        """The numbers of those that were accepted there."""
+        place = (target.channel, target.addresses)
+        if place not in self._told:
+            self._told[place] = frozenset(key for key, rows in self.deliveries.items() if _is_told(rows, target))
+        return self._told[place]
 
-    def _has_message(self, event: _Event) -> bool:
-        """Not one that another event explains."""
-        return any(row.held_by is None for row in self.deliveries.get(event.id, ()))
-
-
-def unless_told(
-    connection: Connection, event_id: int, event: AlertEvent | None, targets: tuple[Target, ...]
-) -> tuple[Target, ...]:
-    """The targets of an event that is being routed: those that heard of it from Windsock are held back."""
-    own = None if event is None else _own(connection, event_id, event)
-    if own is None or event is None:
-        return targets
-    return tuple(_routed(target, event, own) for target in targets)
+    def is_inhibited(self, event: _Event) -> bool:
+        """Whether nobody is told of it because of another trouble."""
+        rows = self.deliveries.get(event.id, ())
+        return bool(rows) and all(row.held_by == SuppressedBy.INHIBITED.value for row in rows)
 
 
-def _routed(target: Target, event: AlertEvent, own: _Own) -> Target:
-    fate = _fate(own, target.channel, target.addresses)
-    if target.held is not None or fate is _Fate.UNTOLD:
-        return target
-    if fate is _Fate.TOLD:
-        return hold((target,), own.why)[0]
-    labels = (
-        ("told", "unless Windsock itself tells it"),
-        ("subject", event.subject or ""),
-        ("dag", event.dag_id or ""),
-    )
-    return target if target.group else replace(target, group=Group(target.receiver or "", labels, RECHECK, RECHECK))
+def unless_told(connection: Connection, routed: Iterable[Routed]) -> list[Routed]:
+    """Events that are being routed: of an alert of Prometheus, the targets that heard of it from Windsock are held."""
+    events = list(routed)
+    asked: dict[_About, datetime] = {}
+    for _, event, _ in events:
+        if event is not None and (about := _about(event)) is not None:
+            since = _since(event, about.twin)
+            asked[about] = min(since, asked.get(about, since))
+    own = {about: _own(connection, about, since) for about, since in asked.items()}
+    return [(key, event, _unless_told(event, targets, own)) for key, event, targets in events]
 
 
-def look(connection: Connection, now: datetime, waiting: Sequence[Waiting], with_us: Collection[int]) -> Looked:
-    """Looks again at what waited, when its message is formed; ``with_us`` are the deliveries that the message tells."""
-    held: dict[int, Suppressed] = {}
-    patient: set[int] = set()
-    known: dict[int, _Own | None] = {}
-    for one in waiting:
-        if one.event.kind is not EventKind.PROMETHEUS_FIRING:
-            continue
-        if one.event_id not in known:
-            known[one.event_id] = _own(connection, one.event_id, one.event)
-        own = known[one.event_id]
-        fate = _Fate.UNTOLD if own is None else _fate(own, one.channel, _addresses(one.address), with_us)
-        if own is not None and fate is _Fate.TOLD:
-            held[one.id] = own.why
-        elif fate is _Fate.ON_THE_WAY and now - one.since < PATIENCE:
-            patient.add(one.id)
-    _with_their_ends(waiting, held, patient)
-    return Looked(held, patient)
-
-
-def _with_their_ends(waiting: Sequence[Waiting], held: dict[int, Suppressed], patient: set[int]) -> None:
-    """An end goes with its trouble: nobody hears of it who was not told what it ends."""
-    begun = {_place(one): one.id for one in waiting if one.event.kind is EventKind.PROMETHEUS_FIRING}
-    for one in waiting:
-        if one.event.kind is EventKind.PROMETHEUS_RESOLVED and (trouble := begun.get(_place(one))) is not None:
-            if trouble in held:
-                held[one.id] = held[trouble]
-            if trouble in patient:
-                patient.add(one.id)
-
-
-def _place(one: Waiting) -> tuple[str, str, str]:
-    return one.event.episode_key, one.channel, one.address
-
-
-def _own(connection: Connection, event_id: int, event: AlertEvent) -> _Own | None:
-    """None where the alert has no twin, or nothing of the kind has happened, or too much."""
+def _about(event: AlertEvent) -> _About | None:
+    """None where the alert has no twin, and for every other event."""
     twin = TWINS.get(event.subject or "") if event.kind is EventKind.PROMETHEUS_FIRING else None
     if twin is None:
         return None
-    query = (
-        select(_e.id, _e.kind, _e.dag_id, _e.task_id, _e.routed_at, _e.payload)
-        .where(*_about_the_same(twin, event_id, event))
-        .order_by(_e.id.desc())
-        .limit(MOST_EVENTS + 1)
+    return _About(twin, None, None) if twin.subject else _About(twin, event.dag_id or None, event.task_id or None)
+
+
+def _since(event: AlertEvent, twin: Twin) -> datetime:
+    return (event.started_at or event.occurred_at) - twin.lead
+
+
+def _own(connection: Connection, about: _About, since: datetime) -> _Own:
+    """Nothing where there is too much to look at."""
+    found = [_Event(*row) for row in connection.execute(_open(about, since))]
+    if len(found) > MOST_EVENTS:
+        return _Own()
+    return _Own(found, _deliveries(connection, [row.id for row in found]))
+
+
+def _open(about: _About, since: datetime) -> Select[Any]:
+    """The events that it may be about, and what would tell of them instead; in no order, so that no index is walked."""
+    kinds = {kind.value for kind in about.twin.kinds}
+    kinds |= {_INSTEAD[kind] for kind in kinds if kind in _INSTEAD}
+    query = select(_e.id, _e.kind, _e.dag_id, _e.run_id, _e.task_id, _e.occurred_at, _e.payload).where(
+        _e.kind.in_(sorted(kinds)), _e.ended_by.is_(None), _e.occurred_at >= since
     )
-    found = [_Event(*row) for row in connection.execute(query)]
-    events = [row for row in found if _matches(row, twin, event)]
-    if not events or len(found) > MOST_EVENTS:
-        return None
-    return _Own(events, _deliveries(connection, [row.id for row in events]))
+    if about.dag_id:
+        query = query.where(_e.dag_id == about.dag_id)
+    if about.task_id:
+        query = query.where(or_(_e.task_id == about.task_id, _e.task_id.is_(None)))
+    return query.limit(MOST_EVENTS + 1)
 
 
-def _about_the_same(twin: Twin, event_id: int, event: AlertEvent) -> Iterable[ColumnElement[bool]]:
-    """What the database can tell. What ended after the alert had come was told while it lasted."""
-    yield _e.kind.in_([kind.value for kind in twin.kinds])
-    yield or_(_e.ended_by.is_(None), _e.ended_by > event_id)
-    yield _e.occurred_at >= (event.started_at or event.occurred_at) - twin.lead
-    if not twin.subject:
-        if event.dag_id:
-            yield _e.dag_id == event.dag_id
-        if event.task_id:
-            yield _e.task_id == event.task_id
+def _unless_told(
+    event: AlertEvent | None, targets: tuple[Target, ...], known: Mapping[_About, _Own]
+) -> tuple[Target, ...]:
+    about = None if event is None else _about(event)
+    if event is None or about is None:
+        return targets
+    recent = [row for row in known[about].events if row.occurred_at >= _since(event, about.twin)]
+    own = [row for row in recent if _matches(row, about.twin, event)]
+    told_by = {target: _tellers(target, own, recent, known[about]) for target in targets if target.held is None}
+    return tuple(hold((target,), _why(told_by[target]))[0] if told_by.get(target) else target for target in targets)
+
+
+def _tellers(target: Target, own: Sequence[_Event], recent: Sequence[_Event], known: _Own) -> Sequence[_Event]:
+    """The events whose messages told of all the ``own`` ones there; none where one of them was not told."""
+    told = known.told_at(target)
+    failed: dict[tuple[str | None, ...], _Event] = {
+        (row.kind, row.dag_id, row.run_id): row for row in recent if row.id in told and row.run_id
+    }
+    tellers: list[_Event] = []
+    for row in own:
+        instead = failed.get((_INSTEAD.get(row.kind), row.dag_id, row.run_id))
+        if row.id in told:
+            tellers.append(row)
+        elif instead is not None and known.is_inhibited(row):
+            tellers.append(instead)
+        else:
+            return ()
+    return tellers
 
 
 def _matches(row: _Event, twin: Twin, event: AlertEvent) -> bool:
+    if row.kind not in [kind.value for kind in twin.kinds]:
+        return False
     if not twin.subject and not twin.cause:
         return True
     own = decode(row.payload)
@@ -259,15 +232,10 @@ def _is_about(subject: str, pattern: str, labels: Mapping[str, str]) -> bool:
     return subject.startswith(wanted[:-1]) if wanted.endswith("*") else subject == wanted
 
 
-def _subject(row: _Event) -> str | None:
-    event = decode(row.payload)
-    return None if event is None else event.subject
-
-
 def _deliveries(connection: Connection, event_ids: Sequence[int]) -> dict[int, list[_Delivery]]:
     found: dict[int, list[_Delivery]] = {}
     for start in range(0, len(event_ids), BATCH):
-        query = select(_d.id, _d.event_id, _d.channel, _d.address, _d.state, _d.held_by).where(
+        query = select(_d.event_id, _d.channel, _d.address, _d.state, _d.held_by).where(
             _d.event_id.in_(event_ids[start : start + BATCH])
         )
         for row in connection.execute(query):
@@ -275,39 +243,31 @@ def _deliveries(connection: Connection, event_ids: Sequence[int]) -> dict[int, l
     return found
 
 
-def _fate(own: _Own, channel: str, addresses: Iterable[str], with_us: Collection[int] = ()) -> _Fate:
-    """Of all these events at one address: the worst, and UNTOLD where there is no message at all."""
-    fates = [
-        _fate_of(row, own.deliveries.get(row.id, ()), channel, frozenset(addresses), with_us) for row in own.events
-    ]
-    there = [fate for fate in fates if fate is not None]
-    for fate in (_Fate.UNTOLD, _Fate.ON_THE_WAY):
-        if fate in there:
-            return fate
-    return _Fate.TOLD if there else _Fate.UNTOLD
+def _is_told(rows: Iterable[_Delivery], target: Target) -> bool:
+    """Whether all these addresses accepted an event, and nothing about it is dead, suppressed or on its way there."""
+    there = [row for row in rows if row.channel == target.channel]
+    if any(_shares(row, target) for row in there if row.state != "delivered"):
+        return False
+    accepted = [row for row in there if row.state == "delivered"]
+    return bool(accepted) and {address for row in accepted for address in _addresses(row)} >= set(target.addresses)
 
 
-def _fate_of(
-    event: _Event, rows: Sequence[_Delivery], channel: str, addresses: frozenset[str], with_us: Collection[int]
-) -> _Fate | None:
-    """None where another event that is told explains this one."""
-    if event.routed_at is None:
-        return _Fate.ON_THE_WAY
-    here = [row for row in rows if row.channel == channel]
-    failed = _all_addresses(row for row in here if row.state in ("dead", "suppressed"))
-    coming = [row for row in here if row.state in _ON_THE_WAY and row.id not in with_us]
-    told = [row for row in here if row.state == "delivered" or row.id in with_us]
-    if told and addresses <= _all_addresses(told) - failed - _all_addresses(coming):
-        return _Fate.TOLD
-    if coming and addresses <= (_all_addresses(told) | _all_addresses(coming)) - failed:
-        return _Fate.ON_THE_WAY
-    explained = bool(rows) and all(row.held_by == SuppressedBy.INHIBITED.value for row in rows)
-    return None if explained else _Fate.UNTOLD
+def _shares(row: _Delivery, target: Target) -> bool:
+    """Whether both go to the same person, or to the same room."""
+    return not target.addresses or not set(target.addresses).isdisjoint(_addresses(row))
 
 
-def _all_addresses(rows: Iterable[_Delivery]) -> frozenset[str]:
-    return frozenset(address for row in rows for address in _addresses(row.address))
+def _addresses(row: _Delivery) -> tuple[str, ...]:
+    return msgspec.json.decode(row.address or "[]", type=tuple[str, ...])
 
 
-def _addresses(stored: str) -> tuple[str, ...]:
-    return msgspec.json.decode(stored or "[]", type=tuple[str, ...])
+def _why(tellers: Sequence[_Event]) -> Suppressed:
+    told = max(tellers, key=lambda row: row.id)
+    about = ".".join(part for part in (told.dag_id, told.task_id) if part) or _subject(told)
+    named = f"{KINDS[EventKind(told.kind)].short}{f' ({about})' if about else ''}, alert {told.id}"
+    return Suppressed(f"Windsock itself told of this: {named}", SuppressedBy.TOLD_ITSELF)
+
+
+def _subject(row: _Event) -> str:
+    event = decode(row.payload)
+    return "" if event is None else event.subject or ""

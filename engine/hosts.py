@@ -19,6 +19,9 @@ def shown(host: str) -> str:
 
 
 def was_started(home: Path, program: str) -> bool:
-    """Whether `windsock up` has started this program here: it has written into its data folder."""
+    """Whether `windsock up` has started this program here, as far as we may look: it has written into its folder."""
     folder = home / "data" / program
-    return folder.is_dir() and any(folder.iterdir())
+    try:
+        return folder.is_dir() and any(folder.iterdir())
+    except OSError:  # another user's folder
+        return False

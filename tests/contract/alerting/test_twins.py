@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, event, select
 
 from alerting import groups, outbox, twins
 from alerting.channels import Refusal
@@ -24,12 +24,16 @@ from tests.contract.alerting.conftest import NOW
 EventMaker = Callable[..., AlertEvent]
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 TO_OPS = "{receiver: ops, group_by: off}"
+GROUPED = "{receiver: ops, group_by: [dag], group_wait: 30s, group_interval: 5m}"
+RUN_INHIBITS_TASKS = (
+    "inhibit: [{source_matchers: [event=run_failed], target_matchers: [event=task_failed], equal: [dag, run]}]\n"
+)
 
 
-def a_plan(route: str = TO_OPS) -> Plan:
+def a_plan(route: str = TO_OPS, more: str = "") -> Plan:
     boss = ", boss: {email: boss@example.org}" if "boss" in route else ""
     receivers = f"{{ops: {{email: [ops@example.org, lead@example.org]}}{boss}}}"
-    return Plan(routing=read(f"receivers: {receivers}\nroute: {route}\n", Path("alerting.yml"), {}))
+    return Plan(routing=read(f"receivers: {receivers}\nroute: {route}\n{more}", Path("alerting.yml"), {}))
 
 
 def an_alert(name: str = "WindsockTaskFailures", at: datetime = NOW, **changes: Any) -> AlertEvent:
@@ -140,65 +144,38 @@ def test_who_of_a_mail_did_not_get_it_is_told_by_the_alert(engine: Engine, an_ev
     assert fates(engine) == [("pending", None)]
 
 
-def test_an_alert_waits_for_windsocks_own_message_and_is_left_out_when_that_is_accepted(
-    engine: Engine, an_event: EventMaker
+@pytest.mark.parametrize("route", [TO_OPS, GROUPED])
+def test_an_alert_and_its_end_are_told_where_windsocks_own_message_is_on_its_way(
+    engine: Engine, an_event: EventMaker, route: str
 ) -> None:
-    """Both came while no notifier lived, or the own message is on its way."""
-    routed(engine, NOW, an_event(1), an_alert())
-    assert fates(engine) == [("waiting", None)]
+    """Also where it is accepted before the group is told."""
+    plan = a_plan(route)
+    routed(engine, NOW, an_event(1), plan=a_plan())
+    routed(engine, NOW, an_alert(), plan=plan)
     accepted(engine, NOW)
-    assert flushed(engine, NOW + twins.RECHECK) == Wave(told_itself=1)
-    ((state, why),) = fates(engine)
-    assert (state, (why or "").partition(":")[0]) == ("suppressed", "Windsock itself told of this")
+    routed(engine, NOW + SECOND, an_end(an_alert()), plan=plan)
+    flushed(engine, NOW + MINUTE, plan)
+    accepted(engine, NOW + MINUTE)
+    assert fates(engine) == [("delivered", None), ("delivered", None)]
 
 
-def test_an_alert_waits_no_longer_than_its_patience(engine: Engine, an_event: EventMaker) -> None:
-    routed(engine, NOW, an_event(1), an_alert())
-    now = NOW
-    while now + twins.RECHECK < NOW + twins.PATIENCE:
-        now += twins.RECHECK
-        assert flushed(engine, now) == Wave()
-        assert fates(engine) == [("waiting", None)]
-    assert flushed(engine, NOW + twins.PATIENCE) == Wave(("email",))
-    assert fates(engine) == [("pending", None)]
-
-
-def test_an_alert_that_waited_is_told_when_the_own_message_dies(engine: Engine, an_event: EventMaker) -> None:
-    routed(engine, NOW, an_event(1), an_alert())
-    for lease in leased(engine, NOW):
-        with engine.begin() as connection:
-            outbox.bury(connection, lease, "refused")
-    assert flushed(engine, NOW + twins.RECHECK) == Wave(("email",))
-    assert fates(engine) == [("pending", None)]
-
-
-def test_the_end_of_an_alert_that_waits_shares_its_fate(engine: Engine, an_event: EventMaker) -> None:
-    alert = an_alert()
-    routed(engine, NOW, an_event(1), alert)
-    routed(engine, NOW + SECOND, an_end(alert))
-    assert fates(engine) == [("waiting", None), ("waiting", None)]
-    assert flushed(engine, NOW + twins.RECHECK) == Wave()
-    accepted(engine, NOW + twins.RECHECK)
-    assert flushed(engine, NOW + 2 * twins.RECHECK) == Wave(told_itself=2)
-    assert {state for state, _ in fates(engine)} == {"suppressed"}
-
-
-def test_in_one_group_windsocks_own_event_stands_for_the_alert(engine: Engine, an_event: EventMaker) -> None:
-    plan = a_plan("{receiver: ops, group_by: [dag], group_wait: 30s}")
-    routed(engine, NOW, an_event(1), an_event(2), an_alert(), plan=plan)
-    assert flushed(engine, NOW + 30 * SECOND, plan) == Wave(("email",), told_itself=1)
-    (lease,) = leased(engine, NOW + 30 * SECOND)
-    assert [event.kind for event in (lease.event, *lease.others) if event] == [EventKind.TASK_FAILED] * 2
+def test_an_alert_leaves_the_pace_of_its_group_alone(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan(GROUPED)
+    routed(engine, NOW, an_event(1), an_alert(), plan=plan)
+    assert flushed(engine, NOW + 30 * SECOND, plan) == Wave(("email",))
+    routed(engine, NOW + MINUTE, an_event(2), plan=plan)
+    assert flushed(engine, NOW + 5 * MINUTE, plan) is None
+    assert flushed(engine, NOW + 30 * SECOND + 5 * MINUTE, plan) == Wave(("email",))
 
 
 def test_without_an_alerting_yml_it_is_the_same(engine: Engine, an_event: EventMaker) -> None:
     plan = Plan(receivers=("chat",))
-    routed(engine, NOW, an_event(1, emails=()), an_alert(), plan=plan)
-    assert fates(engine) == [("waiting", None)]
+    routed(engine, NOW, an_event(1, emails=()), plan=plan)
     with engine.begin() as connection:
         for lease in outbox.lease(connection, NOW, MINUTE, 10, ["chat"]):
             outbox.confirm(connection, lease, NOW)
-    assert flushed(engine, NOW + twins.RECHECK, plan) == Wave(told_itself=1)
+    routed(engine, NOW + SECOND, an_alert(), plan=plan)
+    assert [state for state, _ in fates(engine)] == ["suppressed"]
 
 
 def test_a_failed_run_that_its_tasks_tell_needs_no_alert_and_one_whose_task_is_not_told_does(
@@ -215,6 +192,20 @@ def test_a_failed_run_that_its_tasks_tell_needs_no_alert_and_one_whose_task_is_n
     routed(engine, NOW, alone)
     routed(engine, NOW + SECOND, an_alert("WindsockRunFailed", at=NOW + SECOND, dag_id="other", episode="other"))
     assert fates(engine, "WindsockRunFailed")[1] == ("pending", None)
+
+
+@pytest.mark.parametrize("ops_hear_of_the_run", [True, False])
+def test_a_task_that_its_run_inhibits_is_told_by_the_alert_where_the_run_was_not(
+    engine: Engine, an_event: EventMaker, ops_hear_of_the_run: bool
+) -> None:
+    elsewhere = "{receiver: ops, group_by: off, routes: [{matchers: [event=run_failed], receiver: boss}]}"
+    plan = a_plan(TO_OPS if ops_hear_of_the_run else elsewhere, RUN_INHIBITS_TASKS)
+    run = an_event(2, run_id="r2", kind=EventKind.RUN_FAILED, task_id=None, try_number=None, cause="timed_out")
+    for own in (an_event(1), run, an_event(3, run_id="r2")):
+        routed(engine, NOW, own, plan=plan)
+    accepted(engine, NOW)
+    routed(engine, NOW + MINUTE, an_alert(at=NOW + MINUTE), plan=plan)
+    assert [state for state, _ in fates(engine)] == ["suppressed" if ops_hear_of_the_run else "pending"]
 
 
 @pytest.mark.parametrize(
@@ -270,3 +261,35 @@ def test_too_much_to_look_at_is_told(engine: Engine, an_event: EventMaker, monke
     accepted(engine, NOW)
     routed(engine, NOW + SECOND, an_alert(at=NOW + SECOND))
     assert fates(engine) == [("pending", None)]
+
+
+def test_alerts_that_ask_the_same_are_answered_by_one_look(engine: Engine, an_event: EventMaker) -> None:
+    routed(engine, NOW, an_event(1))
+    accepted(engine, NOW)
+    looks: list[str] = []
+
+    def listen(_connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
+        if "ended_by IS NULL" in sql and "occurred_at >=" in sql:
+            looks.append(sql)
+
+    event.listen(engine, "before_cursor_execute", listen)
+    alerts = [an_alert(at=NOW + n * SECOND, episode=f"{n}") for n in range(5)]
+    routed(engine, NOW + MINUTE, *alerts, an_alert(dag_id="other", episode="x"))
+    event.remove(engine, "before_cursor_execute", listen)
+    assert len(looks) == 2
+    assert [state for state, _ in fates(engine)] == ["suppressed"] * 5 + ["pending"]
+
+
+def test_the_look_at_one_dag_goes_through_the_index_of_its_open_troubles(engine: Engine) -> None:
+    rows = [
+        {"dedup_key": f"k{n}", "kind": "task_failed", "dag_id": f"d{n % 50}", "occurred_at": NOW + n * SECOND}
+        for n in range(2_000)
+    ]
+    query = twins._open(twins._About(twins.TWINS["WindsockRunFailed"], "d3", None), NOW + 1_900 * SECOND)
+    with engine.begin() as connection:
+        connection.execute(alert_event.insert(), [row | {"payload": "{}", "routed_at": NOW} for row in rows])
+        connection.exec_driver_sql("ANALYZE TABLE alert_event" if engine.name in ("mysql", "mariadb") else "ANALYZE")
+        sql = str(query.compile(engine, compile_kwargs={"literal_binds": True}))
+        command = "EXPLAIN QUERY PLAN" if engine.name == "sqlite" else "EXPLAIN"
+        told = str(connection.exec_driver_sql(f"{command} {sql}".replace("%", "%%")).all())
+    assert "ix_alert_event_dag_open" in told

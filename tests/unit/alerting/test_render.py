@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -351,3 +351,25 @@ def test_several_troubles_have_each_its_page_and_one_has_a_button() -> None:
     assert one.html.count("https://w.example.com/alerts/1") == 1
     assert one.chat.endswith("\nhttps://w.example.com/alerts/1")
     assert wave(RECOVERED, UP).links == ()
+
+
+def test_what_cannot_be_found_does_not_stop_a_message_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    def links(_event: AlertEvent) -> Iterator[Link]:
+        raise PermissionError("data/grafana")
+        yield  # fails where it is read and not where it is asked
+
+    def fails(_about: object) -> Any:
+        raise ValueError("no link can be made")
+
+    renderer = Renderer(tail, str, find_links=links, find_page=fails, read_history=fails)
+    for _ in range(2):
+        message = renderer.render(FULL, ("ops@example.org",))
+        wave = renderer.render_wave((FULL, FULL), (), "windsock alerts show 1")
+    assert message.subject
+    assert wave.subject
+    assert "Acknowledge" not in [link.label for link in (*message.links, *wave.links)]
+    told = [record.getMessage() for record in caplog.records]
+    assert sorted(told) == [
+        f"messages go out without the {what} of their alerts, which cannot be found"
+        for what in ("history", "links", "page")
+    ]
