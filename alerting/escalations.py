@@ -1,10 +1,11 @@
 """When an escalation is due, whether or not its first receiver could be told.
 
-1. The clock starts when a message is to be sent: :func:`start`, in the transaction that makes it due. So what dies, and
-   what waits for a channel that is away, escalates too: nobody acknowledges what nobody got.
+1. The clock starts when a message is to be sent: :func:`start`, in the transaction that makes it due. So what waits for
+   a channel that is away escalates too: nobody acknowledges what nobody got. It runs for FIRST_TRY longer than the file
+   says, so that nobody is told of what is only just being sent.
 2. It starts again when the message is delivered: :func:`restart`. Who was reached late has all the time to answer.
-3. A message that dies has a clock in any case: :func:`start_for_dead`. It may be older than the file that now says
-   with whom to go on.
+3. A message that dies needs no such patience: :func:`start_for_dead`. It may be older than the file that now says with
+   whom to go on, and has a clock all the same.
 
 What was escalated is not escalated again: whoever was told has a delivery of the event, and gets no other.
 """
@@ -28,6 +29,7 @@ from alerting.spans import span
 from alerting.tables import alert_delivery, alert_event, alert_follow_up
 
 REASON_LIMIT: Final = 200
+FIRST_TRY: Final = timedelta(minutes=1)
 TROUBLES: Final = tuple(sorted(kind.value for kind, known in KINDS.items() if known.trouble))
 _d, _e, _f = alert_delivery.c, alert_event.c, alert_follow_up.c
 
@@ -50,7 +52,7 @@ def start(connection: Connection, now: datetime, plan: Plan, channels: Collectio
         )
         .order_by(_d.id)
     )
-    due = [(row.id, now + after[row.receiver]) for row in connection.execute(query)]
+    due = [(row.id, now + after[row.receiver] + FIRST_TRY) for row in connection.execute(query)]
     for begin in range(0, len(due), BATCH):
         _note(connection, due[begin : begin + BATCH])
     return len(due)
@@ -68,10 +70,13 @@ def restart(connection: Connection, now: datetime, lease: Lease, receiver: Recei
 
 
 def start_for_dead(connection: Connection, now: datetime, lease: Lease, receiver: Receiver | None) -> bool:
-    """It died now; whether it has a clock, which goes on where it runs already."""
+    """It died now; whether it has a clock, which runs on where it ends earlier."""
     if receiver is None or receiver.escalate is None or not _is_trouble(lease):
         return False
-    _note(connection, [(lease.id, now + receiver.escalate.after)])
+    due_at = now + receiver.escalate.after
+    later = (_f.delivery_id == lease.id, _f.origin == Origin.ESCALATION.value, _f.due_at > due_at)
+    connection.execute(update(alert_follow_up).where(*later).values(due_at=due_at))
+    _note(connection, [(lease.id, due_at)])
     return True
 
 

@@ -56,7 +56,8 @@ def test_a_recipient_with_line_breaks_is_left_out_and_told(serve: Serve, message
 
 def test_without_any_valid_address_it_says_so(message: Message) -> None:
     outcome = channel(1).send(replace(message, recipients=("alice",)))
-    assert outcome == Permanent(Failure.CONFIG, "no valid mail address: alice; correct `email` in the DAG file")
+    reason = "no valid mail address: alice; correct `email` in the DAG file"
+    assert outcome == Permanent(Failure.CONFIG, reason, addressee=True)
 
 
 def test_refused_recipients_are_told_apart_from_those_who_accepted(serve: Serve, message: Message) -> None:
