@@ -87,14 +87,19 @@ def _conditions(sought: Search) -> Iterator[ColumnElement[bool]]:
         yield or_(*map(_in_state, sought.states))
     elif not sought.everything:
         yield is_worth_a_look()
+    yield from _about(sought)
+    if sought.before_event is not None:
+        yield _e.id < sought.before_event
+
+
+def _about(sought: Search) -> Iterator[ColumnElement[bool]]:
+    """What is sought of the events themselves, whatever became of them."""
     if sought.dag_id:
         yield _e.dag_id == sought.dag_id
     if sought.kind:
         yield _e.kind == sought.kind
     if sought.since is not None:
         yield _e.occurred_at >= sought.since
-    if sought.before_event is not None:
-        yield _e.id < sought.before_event
 
 
 def _in_state(state: str) -> ColumnElement[bool]:
@@ -129,10 +134,11 @@ def state_words(entry: Entry) -> str:
     return "not told" if entry.kind in _TO_TELL else "nobody asked"
 
 
-def counts(connection: Connection) -> dict[str, int]:
-    """Deliveries by state, with those that are UNTOLD by themselves."""
+def counts(connection: Connection, sought: Search) -> dict[str, int]:
+    """Deliveries by state, whichever is sought and however old, with those that are UNTOLD by themselves."""
+    about = list(_about(sought))
     found: dict[str, int] = {}
-    for channel, state, count in outbox.counts(connection):
+    for channel, state, count in outbox.counts(connection, about):
         name = UNTOLD if state == DeliveryState.SUPPRESSED and not channel else state
         found[name] = found.get(name, 0) + count
     return found

@@ -762,7 +762,9 @@ def events_of(connection: Connection, delivery_id: int) -> list[AlertEvent]:
     return [msgspec.structs.replace(event, number=key) for key, event in events if event is not None]
 
 
-def counts(connection: Connection) -> list[tuple[str, str, int]]:
-    """How many deliveries there are by channel and state."""
+def counts(connection: Connection, about: Sequence[ColumnElement[bool]] = ()) -> list[tuple[str, str, int]]:
+    """How many deliveries there are by channel and state; ``about`` are conditions on their events."""
     query = select(_d.channel, _d.state, func.count()).group_by(_d.channel, _d.state).order_by(_d.channel, _d.state)
+    if about:
+        query = query.join(alert_event, _e.id == _d.event_id).where(*about)
     return [(row[0], row[1], row[2]) for row in connection.execute(query)]

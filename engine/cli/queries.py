@@ -11,6 +11,7 @@ from alerting import outbox
 from alerting.clock import database_now
 from alerting.tables import alert_delivery
 from engine.authoring.serialized import SerializedDag, decode_dag
+from engine.metastore.marks import LAST_ATTEMPT, marked_words
 from engine.metastore.processes import find_dead
 from engine.metastore.states import ProcessKind
 from engine.metastore.tables import (
@@ -64,12 +65,18 @@ def list_dags(connection: Connection) -> list[Row]:
     ]
 
 
-def undelivered(connection: Connection) -> tuple[int, timedelta, int]:
-    """How many alerts wait, the age of the oldest of them, and how many deliveries were given up."""
+def undelivered(connection: Connection) -> tuple[int, timedelta, int, int]:
+    """How many alerts wait, the age of the oldest of them; how many deliveries wait for their group, and are given up.
+
+    What waits for a message of its group waits on purpose, and is not in the first number.
+    """
     waiting = outbox.backlog(connection)
     age = database_now(connection) - waiting.oldest if waiting.oldest else timedelta(0)
-    given_up = select(func.count()).where(alert_delivery.c.state == outbox.DeliveryState.DEAD)
-    return waiting.count, age, connection.execute(given_up).scalar_one()
+    state = alert_delivery.c.state
+    of_state = select(state, func.count()).where(state.in_([outbox.DeliveryState.WAITING, outbox.DeliveryState.DEAD]))
+    counts = {row[0]: row[1] for row in connection.execute(of_state.group_by(state))}
+    grouped, given_up = (counts.get(name, 0) for name in (outbox.DeliveryState.WAITING, outbox.DeliveryState.DEAD))
+    return waiting.count, age, grouped, given_up
 
 
 def active_dag_ids(connection: Connection) -> list[str]:
@@ -153,8 +160,7 @@ def standings(connection: Connection, dag_id: str, run_id: str) -> list[TaskStan
 
 
 def task_states(connection: Connection, dag_id: str, run_id: str) -> list[Row]:
-    """Each task of a run with how its last ended attempt went."""
-    last = and_(TaskAttempt.ti_id == TaskInstance.id, TaskAttempt.try_number == TaskInstance.try_number)
+    """Each task of a run with how its last attempt went. Of one that was ``marked`` since that is no news any more."""
     query = (
         select(
             TaskInstance.task_id,
@@ -165,13 +171,19 @@ def task_states(connection: Connection, dag_id: str, run_id: str) -> list[Row]:
             TaskInstance.start_date,
             TaskInstance.end_date,
             TaskAttempt.error,
+            TaskAttempt.state.label("ended_as"),
         )
         .join(DagRun, DagRun.id == TaskInstance.run_pk)
-        .outerjoin(TaskAttempt, last)
+        .outerjoin(TaskAttempt, LAST_ATTEMPT)
         .where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
         .order_by(TaskInstance.id)
     )
-    return [dict(row) for row in connection.execute(query).mappings()]
+    return [_told_of(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def _told_of(row: Row) -> Row:
+    marked = marked_words(row["state"], row.pop("ended_as"), has_begun=row["start_date"] is not None)
+    return row | {"marked": marked, "error": None if marked else row["error"]}
 
 
 def unshipped(connection: Connection, limit: int) -> list[Row]:

@@ -23,9 +23,11 @@ def standing(connection: Connection, *, prompt: timedelta, with_logs: bool) -> I
 
 
 def _alerts(connection: Connection, prompt: timedelta) -> Iterator[str]:
-    waiting, age, dead = undelivered(connection)
+    waiting, age, grouped, dead = undelivered(connection)
     if waiting and age > prompt:
         yield f"Alerts that wait: {waiting}, the oldest for {age.total_seconds():.0f} s: windsock alerts list"
+    if grouped:
+        yield f"Alerts that wait for a message of their group: {grouped}: windsock alerts list --state waiting"
     if dead:
         yield f"Alerts given up undelivered: {dead}: windsock alerts list --state dead"
 

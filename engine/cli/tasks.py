@@ -51,7 +51,10 @@ def states(dag_id: str, run_id: str | None, output: str) -> None:
         run_id = find_run(store, dag_id, run_id)
         with store.read() as connection:
             rows = queries.task_states(connection, dag_id, run_id)
-    shown = [row | {"attempt": f"{row['try_number']} of {row['max_tries']}"} for row in rows]
+    shown = [
+        row | {"attempt": f"{row['try_number']} of {row['max_tries']}", "below": row["marked"] or row["error"]}
+        for row in rows
+    ]
     columns = {
         "task_id": "task",
         "state": "state",
@@ -60,7 +63,7 @@ def states(dag_id: str, run_id: str | None, output: str) -> None:
         "end_date": "ended (UTC)",
     }
     empty = f"{run_id} has not started yet."
-    show(rows if output == "json" else shown, output, columns=columns, empty=empty, below="error")
+    show(rows if output == "json" else shown, output, columns=columns, empty=empty, below="below")
 
 
 @tasks.command()

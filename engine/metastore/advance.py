@@ -218,7 +218,7 @@ def close_runs(tx: Tx, graphs: Graphs, done: Mapping[int, int]) -> Changes:
     complete = [facts_of(row) for row in tx.connection.execute(_COMPLETE, {"ids": candidates})]
     if not complete:
         return changes
-    failed = _failed_tasks(tx, graphs, complete)
+    failed = verdicts_of(tx, graphs, complete)
     for state in (RunState.SUCCESS, RunState.FAILED):
         ending = [run for run in complete if failed[run.id][0] == state]
         if ending:
@@ -241,7 +241,8 @@ def _count_down(tx: Tx, by_count: Mapping[int, list[int]]) -> list[int]:
     return sorted(run_id for ids in by_count.values() for run_id in ids)
 
 
-def _failed_tasks(tx: Tx, graphs: Graphs, complete: Sequence[RunFacts]) -> dict[int, tuple[RunState, tuple[str, ...]]]:
+def verdicts_of(tx: Tx, graphs: Graphs, complete: Sequence[RunFacts]) -> dict[int, tuple[RunState, tuple[str, ...]]]:
+    """By run in which every task has ended: the state that follows, and the tasks that failed."""
     broken: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for row in tx.connection.execute(_BROKEN, {"ids": [run.id for run in complete]}):
         broken[row.run_pk].append((row.task_id, row.state))

@@ -51,7 +51,7 @@ class Announcer:
         for change in changes.tasks:
             run = facts[change.run_pk]
             graph = graphs.get(tx.connection, change.dag_id, run.version)
-            events += self._task_events(change, run, graph, recovered.get(change.ti_id))
+            events += self._task_events(change, run, graph, recovered.get(change.ti_id), tx.now)
             requests += _task_callbacks(change, run, graph, tx.now)
         for ended in changes.runs:
             graph = graphs.get(tx.connection, ended.run.dag_id, ended.run.version)
@@ -67,7 +67,7 @@ class Announcer:
         return len(events) + len(requests)
 
     def _task_events(
-        self, change: TaskChange, run: RunFacts, graph: Graph, failed_attempt: int | None
+        self, change: TaskChange, run: RunFacts, graph: Graph, failed_attempt: int | None, now: datetime
     ) -> Iterable[AlertEvent]:
         """`failed_attempt` is the one after which it has now succeeded."""
         kind = _kind_of(change, recovered=failed_attempt is not None)
@@ -81,7 +81,7 @@ class Announcer:
         path = attempt_log_path(change.dag_id, change.run_id, change.task_id, change.try_number, change.map_index)
         yield AlertEvent(
             kind=kind,
-            occurred_at=change.end_date or run.start_date,
+            occurred_at=now if change.by_hand else change.end_date or run.start_date,
             dag_id=change.dag_id,
             run_id=change.run_id,
             task_id=change.task_id,
@@ -123,7 +123,7 @@ class Announcer:
             ended_at=change.end_date,
             try_number=run.clears + 1 if run.clears else None,
             emails=_run_mail(graph),
-            summary=f"A run of {run.dag_id} has succeeded after one had failed.",
+            summary=_recovery(change),
             url=links.run_url(self.base_url, run.dag_id, run.run_id),
         )
 
@@ -132,7 +132,7 @@ class Announcer:
         return links.attempt_url(self.base_url, *key)
 
     def _run_events(self, change: RunChange, graph: Graph, now: datetime) -> Iterable[AlertEvent]:
-        if change.state != RunState.FAILED:
+        if change.state != RunState.FAILED or not change.has_run:
             return
         run = change.run
         late = change.timed_out_after
@@ -190,7 +190,15 @@ def _run_summary(change: RunChange) -> str | None:
     """One sentence for what is not a failure of its tasks."""
     if change.timed_out_after:
         return f"The run timed out: it took longer than its dagrun_timeout of {change.timed_out_after}."
+    if change.by_hand:
+        return "The run had succeeded and counts as failed now: a task of it was marked by hand."
     return "The run failed: nothing in it can run any more." if change.stuck_tasks else None
+
+
+def _recovery(change: RunChange) -> str:
+    if change.by_hand:
+        return f"A run of {change.run.dag_id} that had failed counts as successful now: its tasks were marked by hand."
+    return f"A run of {change.run.dag_id} has succeeded after one had failed."
 
 
 def _run_error(change: RunChange) -> str | None:
@@ -254,7 +262,7 @@ def _task_callbacks(change: TaskChange, run: RunFacts, graph: Graph, now: dateti
 
 def _run_callbacks(change: RunChange, graph: Graph, now: datetime) -> Iterable[dict[str, Any]]:
     kind = _RUN_CALLBACKS.get(change.state)
-    if kind is None or kind not in graph.dag.callbacks:
+    if kind is None or kind not in graph.dag.callbacks or (kind == "on_failure" and not change.has_run):
         return
     reason = "success" if change.state == RunState.SUCCESS else "task_failure"
     if change.timed_out_after:

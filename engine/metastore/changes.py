@@ -99,6 +99,12 @@ class RunChange:
     deadline: datetime | None = None  # of a run that begins: when it times out
     timed_out_after: timedelta | None = None  # of one that ends so
     stuck_tasks: tuple[str, ...] = ()  # of one that failed because these wait for tasks that it lacks
+    by_hand: bool = False  # it had ended otherwise, and turned since somebody marked tasks of it
+
+    @property
+    def has_run(self) -> bool:
+        """Not one that was begun anew and found at once that nothing in it can run."""
+        return self.by_hand or not self.run.clears or self.end_date != self.run.start_date
 
 
 @dataclass(slots=True)

@@ -5,19 +5,21 @@ as at first. A run that has ended is queued, of the newest version of its DAG; o
 version: the others have counted by that. A running attempt is ended first (:mod:`engine.metastore.endings`).
 
 Marked ones take a final state without running. What stands behind them and has failed is cleared, as in Airflow, so
-that the run goes on from there; a run that had ended is judged anew.
+that the run goes on from there; a run that had ended and has nothing to do again is judged anew at once
+(:mod:`engine.metastore.judging`). One that had ended keeps its end, so that it does not seem to have lasted until then.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import BindParameter, Connection, Row, bindparam, func, select, update
 
-from engine.metastore import absent, budgets, endings, past, skips, sla
+from engine.metastore import absent, budgets, endings, judging, past, skips, sla
 from engine.metastore.advance import changed, close_runs
 from engine.metastore.broken_off import break_off
 from engine.metastore.changes import Changes, RunFacts
@@ -28,7 +30,7 @@ from engine.metastore.graphs import Graph, Graphs
 from engine.metastore.recount import recount
 from engine.metastore.runs import FACT_COLUMNS, Runs, facts_of
 from engine.metastore.states import FINAL_RUN_STATES, RunState, TaskState
-from engine.metastore.tables import Base, Dag, DagRun, TaskInstance
+from engine.metastore.tables import Base, Dag, DagRun, TaskAttempt, TaskInstance
 from engine.metastore.transitions import reconsider
 
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
@@ -37,6 +39,7 @@ BROKEN: Final = (TaskState.FAILED, TaskState.UPSTREAM_FAILED)
 
 _IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
 _CHOSEN: Final = select(TI).where(TI.c.id.in_(_IDS)).order_by(TI.c.id)
+_ENDS: Final = select(TI.c.id, TI.c.end_date).where(TI.c.id.in_(_IDS))
 _BROKEN: Final = select(TI.c.id, TI.c.run_pk, TI.c.task_id).where(
     TI.c.run_pk.in_(bindparam("runs", expanding=True)), TI.c.state.in_(BROKEN)
 )
@@ -72,12 +75,18 @@ _QUEUE: Final = (
         clears=RUN.c.clears + 1,
     )
 )
+_LAST_END: Final = (
+    select(func.max(TaskAttempt.end_date))
+    .where(TaskAttempt.ti_id == TI.c.id, TI.c.start_date.is_not(None))  # an attempt since it was cleared last
+    .correlate(TI)
+    .scalar_subquery()
+)
 _MARK: Final = (
     update(TI)
     .where(TI.c.id.in_(_IDS))
     .values(
         state=bindparam("b_state"),
-        end_date=bindparam("b_now"),
+        end_date=func.coalesce(TI.c.end_date, _LAST_END, bindparam("b_now", type_=TI.c.end_date.type)),
         token=None,
         owner=None,
         ready_at=None,
@@ -109,15 +118,34 @@ def mark(tx: Tx, graphs: Graphs, runs: Runs, ids: Collection[int], state: TaskSt
     endings.request(tx, _running(chosen), Ending(state.value))
     settled = [row for row in chosen if row.state != TaskState.RUNNING]
     broken_off = break_off(tx, settled, state, Ending(state.value).sentence)
-    if settled:
-        tx.connection.execute(_MARK, {"ids": [row.id for row in settled], "b_state": state, "b_now": tx.now})
-    marked = [changed(row, state, end_date=tx.now, by_hand=True) for row in settled]
+    ends = _mark(tx, [row.id for row in settled], state)
+    marked = [changed(row, state, end_date=ends[row.id], by_hand=True) for row in settled]
     changes = Changes(tasks=marked, ended=broken_off)
     again = [row for row in rows if row.id not in ids and row.state in BROKEN]
-    changes.add(_reset(tx, graphs, runs, again, rows))
+    over = judging.lock_over(tx, {row.run_pk for row in rows} - {row.run_pk for row in again})
+    changes.add(_reset(tx, graphs, runs, again, [row for row in rows if row.run_pk not in over]))
+    changes.add(_judge(tx, graphs, runs, over.values()))
     changes.add(reconsider(tx, graphs, runs, past.successors(tx, graphs, runs, changes.tasks)))
     _give_back(tx, settled)
     return changes
+
+
+def _mark(tx: Tx, ids: Sequence[int], state: TaskState) -> dict[int, datetime]:
+    """Returns their ends: what had ended ended then, and what had not ends now."""
+    if not ids:
+        return {}
+    tx.connection.execute(_MARK, {"ids": ids, "b_state": state, "b_now": tx.now})
+    return {row.id: row.end_date for row in tx.connection.execute(_ENDS, {"ids": ids})}
+
+
+def _judge(tx: Tx, graphs: Graphs, runs: Runs, over: Collection[judging.Over]) -> Changes:
+    newest = _newest(tx, {one.run.dag_id for one in over}) if over else {}
+    readable = [
+        replace(one, run=replace(one.run, version=_version(tx, graphs, one.run, newest.get(one.run.dag_id))))
+        for one in over
+    ]
+    runs.forget(one.run.id for one in over)
+    return judging.judge_anew(tx, graphs, readable)
 
 
 def _lock(tx: Tx, ids: Collection[int]) -> list[Row[Any]]:
@@ -147,13 +175,18 @@ def _newest(tx: Tx, dag_ids: Collection[str]) -> dict[str, str]:
 
 
 def _shape(tx: Tx, graphs: Graphs, run: RunFacts, newest: str | None) -> Graph:
-    """The graph of a run; of its DAG as it is now where its own version is not kept any more."""
+    return graphs.get(tx.connection, run.dag_id, _version(tx, graphs, run, newest))
+
+
+def _version(tx: Tx, graphs: Graphs, run: RunFacts, newest: str | None) -> str:
+    """The version of a run; that of its DAG as it is now where its own is not kept any more."""
     try:
-        return graphs.get(tx.connection, run.dag_id, run.version)
+        graphs.get(tx.connection, run.dag_id, run.version)
     except NotFound:
         if newest is None:
             raise
-        return graphs.get(tx.connection, run.dag_id, newest)
+        return newest
+    return run.version
 
 
 def _reset(tx: Tx, graphs: Graphs, runs: Runs, again: Sequence[Row[Any]], touched: Sequence[Row[Any]]) -> Changes:

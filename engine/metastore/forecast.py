@@ -45,6 +45,7 @@ class Seen:
     began_at: datetime | None = None
     ended_at: datetime | None = None
     ready_at: datetime | None = None
+    is_no_measure: bool = False  # somebody gave it its state, so its times say nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from sqlalchemy import BindParameter, Connection, Row, bindparam, case, insert, 
 
 from engine.authoring.serialized import NoSchedule, SerializedDag, SerializedDeadline
 from engine.metastore.absent import present_tasks
-from engine.metastore.changes import Changes, TaskChange
+from engine.metastore.changes import Changes, RunChange, TaskChange
 from engine.metastore.database import Tx
 from engine.metastore.durations import last_runtimes
 from engine.metastore.graphs import Graph, Graphs
@@ -186,7 +186,7 @@ def settle(tx: Tx, graphs: Graphs, runs: Runs, changes: Changes) -> None:
     done = [change for change in changes.tasks if _is_done(change)]
     facts = runs.get(tx.connection, (change.run_pk for change in done))
     completed = [
-        {"b_run": change.run_pk, "b_task": change.task_id, "b_end": change.end_date or tx.now}
+        {"b_run": change.run_pk, "b_task": change.task_id, "b_end": _when(change, tx.now)}
         for change in done
         if change.task_id in graphs.get(tx.connection, change.dag_id, facts[change.run_pk].version).promised
     ]
@@ -196,12 +196,17 @@ def settle(tx: Tx, graphs: Graphs, runs: Runs, changes: Changes) -> None:
         if ended.end_date is None or not graph.promised:
             continue
         if ended.state == RunState.SUCCESS:
-            completed.append({"b_run": ended.run.id, "b_task": THE_RUN, "b_end": ended.end_date})
+            completed.append({"b_run": ended.run.id, "b_task": THE_RUN, "b_end": _when(ended, tx.now)})
         if graph.dag.sla_after_failure == "cancel":
             given_up.append(ended.run.id)
     if completed:
         tx.connection.execute(_COMPLETE, completed)
     cancel(tx, given_up)
+
+
+def _when(change: TaskChange | RunChange, now: datetime) -> datetime:
+    """Since when somebody may rely on it: what a person says is done is done when it is said."""
+    return now if change.by_hand or change.end_date is None else change.end_date
 
 
 def _is_done(change: TaskChange) -> bool:

@@ -2,7 +2,7 @@
 
 Each run is replayed from its start to its last deadline, with no knowledge but that of the runs that had ended before
 it began. A run that was warned of before a deadline that it then missed is a hit. Runs that failed are left out, since
-they are told as failed.
+they are told as failed, and runs in which somebody marked a task, since nobody can tell when they would have ended.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ def read_past(connection: Connection, dag_id: str, last: int) -> list[PastRun]:
     return [
         PastRun(row.run_id, row.data_interval_end, row.start_date, row.end_date, tasks[row.id])
         for row in reversed(rows)
+        if not any(task.is_no_measure for task in tasks[row.id].values())
     ]
 
 

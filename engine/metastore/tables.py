@@ -149,7 +149,7 @@ class DagRun(Base):
     """One run of a DAG. ``unfinished`` counts its task instances that are not final yet.
 
     ``lane`` names the budget that it takes its slot from; without one it is the DAG's own. ``clears`` counts how often
-    it was begun anew after its end. ``deadline`` is when it times out, while it runs.
+    it was begun anew after its end, or turned by a mark. ``deadline`` is when it times out, while it runs.
     """
 
     __tablename__ = "dag_run"

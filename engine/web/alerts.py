@@ -61,6 +61,11 @@ class Wanted:
         since = now - _SPANS[self.since] if self.since else None
         return Search((self.state,) if self.state else (), self.dag, self.kind, since, self.before)
 
+    @property
+    def is_about_all(self) -> bool:
+        """Whether no filter hides some of what was given up: then one sees what is sent again."""
+        return not (self.dag or self.kind or self.since) and self.state in ("", "dead")
+
     def address(self, **changes: Any) -> str:
         known = {"state": self.state, "dag": self.dag, "kind": self.kind, "since": self.since} | changes
         query = urlencode({name: value for name, value in known.items() if value})
@@ -71,8 +76,9 @@ def alerts(request: Request) -> Response:
     """GET /alerts[?state=…&dag=…&kind=…&since=…&before=…]: one row per alert, with what became of it, newest first."""
     wanted, site = Wanted.of(request), site_of(request)
     with looking(request) as view:
-        found, more = _page(view.connection, wanted.search(view.now))
-        counts = history.counts(view.connection)
+        sought = wanted.search(view.now)
+        found, more = _page(view.connection, sought)
+        counts = history.counts(view.connection, sought)
         subjects = history.subjects(view.connection, [alert.head for alert in found])
     redact = site.redactor.redact
     return render(

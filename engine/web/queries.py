@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, union
 from alerting.outbox import DeliveryState
 from alerting.tables import alert_delivery
 from engine.authoring.serialized import Schedule, SerializedDag, decode_dag
+from engine.metastore.marks import LAST_ATTEMPT, marked_words
 from engine.metastore.tables import Dag, DagFile, DagRun, DagSchedule, DagVersion, Process, TaskAttempt, TaskInstance
 from engine.web.health import Pulse, take_pulses
 
@@ -23,6 +24,7 @@ DAGS_PER_PAGE: Final = 50
 RUNS_PER_PAGE: Final = 25
 RECENT_RUNS: Final = 10
 MOST_TASKS: Final = 1_000
+_NOT_STORED: Final = ("marked", "depth", "after")  # of a TaskLine
 MOST_ATTEMPTS: Final = 50  # of one task instance, listed
 
 
@@ -130,6 +132,7 @@ class TaskLine:
     start_date: datetime | None
     end_date: datetime | None
     ready_at: datetime | None
+    marked: str | None
     depth: int
     after: tuple[str, ...]
 
@@ -295,8 +298,9 @@ def task_counts(connection: Connection, run: RunFacts) -> dict[str, int]:
 
 def tasks(connection: Connection, run: RunFacts, state: str | None = None) -> Page[TaskLine]:
     """The task instances of a run, or those of them in one state, upstream tasks first; at most 1 000."""
-    columns = [getattr(TaskInstance, name) for name in TaskLine.__slots__ if name not in ("depth", "after")]
-    statement = select(*columns).where(TaskInstance.run_pk == run.id)
+    columns = [getattr(TaskInstance, name) for name in TaskLine.__slots__ if name not in _NOT_STORED]
+    statement = select(*columns, TaskAttempt.state.label("ended_as")).outerjoin(TaskAttempt, LAST_ATTEMPT)
+    statement = statement.where(TaskInstance.run_pk == run.id)
     if state is not None:
         statement = statement.where(TaskInstance.state.is_(None) if state == "none" else TaskInstance.state == state)
     statement = statement.order_by(TaskInstance.task_id, TaskInstance.map_index).limit(MOST_TASKS + 1)
@@ -305,11 +309,16 @@ def tasks(connection: Connection, run: RunFacts, state: str | None = None) -> Pa
     order = {task_id: position for position, task_id in enumerate(depths)}
     after = {task.task_id: task.upstream for task in run.dag.tasks} if run.dag else {}
     lines = [
-        TaskLine(**row._mapping, depth=depths.get(row.task_id, 0), after=after.get(row.task_id, ()))
+        _task_line(dict(row._mapping), depth=depths.get(row.task_id, 0), after=after.get(row.task_id, ()))
         for row in rows[:MOST_TASKS]
     ]
     lines.sort(key=lambda line: (order.get(line.task_id, len(order)), line.task_id, line.map_index))
     return Page(tuple(lines), len(rows) > MOST_TASKS)
+
+
+def _task_line(stored: dict[str, Any], **more: Any) -> TaskLine:
+    marked = marked_words(stored["state"], stored.pop("ended_as"), has_begun=stored["start_date"] is not None)
+    return TaskLine(**stored, marked=marked, **more)
 
 
 def _depths(dag: SerializedDag | None) -> dict[str, int]:

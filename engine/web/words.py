@@ -47,6 +47,8 @@ _CAUSES: Final = {
     Cause.ENDED: "it was ended from outside",
 }
 _KINDS: Final = {
+    EventKind.SLA_MISSED.value: "SLA missed",
+    EventKind.SLA_AT_RISK.value: "SLA at risk",
     EventKind.PROMETHEUS_FIRING.value: "Alert of Prometheus",
     EventKind.PROMETHEUS_RESOLVED.value: "Resolved in Prometheus",
 }

@@ -137,6 +137,27 @@ def test_filters_by_state_and_dag(look: Look, tell: Tell) -> None:
     assert "No alert fits" in look("/alerts?state=dead&dag=sales")
 
 
+def chips_of(text: str) -> list[str]:
+    return re.findall(r'<a class="a-\w+"[^>]*>([^<]+)</a>', text)
+
+
+def test_the_numbers_by_state_count_what_is_filtered(look: Look, tell: Tell) -> None:
+    tell("load", "delivered")
+    tell("clean", "dead", dag_id="stock", error="410 Gone")
+    assert chips_of(look("/alerts")) == ["1 dead", "1 delivered"]
+    assert chips_of(look("/alerts?dag=sales")) == ["1 delivered"]
+    assert chips_of(look("/alerts?dag=stock&since=1h&state=dead")) == ["1 dead"]
+    assert chips_of(look("/alerts?kind=sla_missed")) == []
+
+
+def test_all_is_sent_again_only_from_where_one_sees_all(look: Look, tell: Tell) -> None:
+    tell("clean", "dead", dag_id="stock", error="410 Gone")
+    for path in ("/alerts", "/alerts?state=dead"):
+        assert "Send all of them again" in look(path)
+    for query in ("dag=stock", "kind=task_failed", "since=24h", "state=delivered", "state=dead&dag=stock"):
+        assert "Send all of them again" not in look(f"/alerts?{query}")
+
+
 def test_refuses_a_state_that_there_is_not(browser: Browser) -> None:
     answer = browser.get("/alerts?state=lost")
     assert answer.status_code == 404
