@@ -74,6 +74,12 @@ class TestSearch:
         assert history.tally(found) == [("dead", 1, "dead"), ("pending", 1, "pending")]
         assert tasks(search(engine, states=("pending",))) == ["t2", "t1"]
         assert search(engine, states=("sending",)) == []
+        assert search(engine, states=("delivered",)) == []
+        with engine.begin() as connection:
+            done = {"state": "delivered", "due_at": None, "delivered_at": NOW}
+            connection.execute(update(alert_delivery).where(alert_delivery.c.event_id == found.number).values(done))
+        assert tasks(search(engine, states=("delivered",))) == tasks([found])
+        assert tasks(search(engine, states=("delivered", "recorded", "pending"))) == ["t2", "t1"]
 
     def test_by_dag_kind_time_and_number(self, engine: Engine, an_event: EventMaker) -> None:
         told(engine, MAIL_AND_CHAT, an_event(1), an_event(2, dag_id="Daily"), an_event(3, kind=EventKind.RUN_OVERDUE))
