@@ -20,6 +20,8 @@ from engine.config import load
 if TYPE_CHECKING:
     from alerting.numbers import Number
     from alerting.outbox import Entry
+    from alerting.redirecting import Correction
+    from alerting.routes import Plan
     from engine.config import Settings
     from engine.metastore.store import Store, Tx
 
@@ -60,26 +62,37 @@ def test(receiver: str | None, emails: tuple[str, ...], timeout: float) -> None:
 @alerts.command()
 @click.argument("numbers", nargs=-1, type=ALERT_NUMBER, metavar="[NUMBER]...")
 @click.option("--all", "everything", is_flag=True, hidden=True, help="What it does without numbers anyway.")
-@click.option("--to", metavar="CHANNEL", help="Send those of chat receivers to this one: its URL was corrected.")
+@click.option("--to", metavar="RECEIVER", help="Send them to this receiver of alerting.yml, or chat channel, instead.")
 def replay(numbers: tuple[Number, ...], everything: bool, to: str | None) -> None:
     """Try dead deliveries again: all, those of alert 17, or with 17.2 its second line alone (see alerts list).
 
-    A message that tells of several alerts is sent again as a whole. With --to also those are sent that wait for a
-    receiver which is no longer in the settings.
+    A mail goes to the addresses that its receiver has in alerting.yml now. With --to all of them go to another
+    receiver, by all of its ways, unless it has heard of the same; to a chat channel go those of chat only. With --to
+    also those are sent that wait for a channel which is no longer there.
+
+    A message that tells of several alerts is sent again as a whole.
     """
+    from engine.replays import present_plan
+
     if numbers and everything:
         raise Misuse("name alerts or use --all, not both")
     settings = load()
     age = timedelta(seconds=settings.alerting.give_up_after)
-    receivers = [] if to is None else _receivers(settings, to)
-
+    plan = present_plan(settings)
+    if to is not None:
+        _require_way(settings, plan, to)
+    unique = tuple(dict.fromkeys(numbers))
     with open_store(settings) as store:
-        count = store.run(lambda tx: _replay(tx, tuple(dict.fromkeys(numbers)), age, to, receivers))
+        count, corrections = store.run(lambda tx: _replay(tx, unique, age, to, plan))
         store.wake("notifier")
     click.echo(f"{count} {'delivery is' if count == 1 else 'deliveries are'} tried again.")
+    for correction in corrections:
+        click.echo(f"  {correction}")
 
 
-def _replay(tx: Tx, numbers: tuple[Number, ...], age: timedelta, to: str | None, receivers: list[str]) -> int:
+def _replay(
+    tx: Tx, numbers: tuple[Number, ...], age: timedelta, to: str | None, plan: Plan
+) -> tuple[int, list[Correction]]:
     """All of these numbers, or none of them: raises Failure where one has nothing to send again."""
     from alerting import outbox
     from alerting.numbers import delivery_ids
@@ -90,10 +103,49 @@ def _replay(tx: Tx, numbers: tuple[Number, ...], age: timedelta, to: str | None,
     if alive and to is None:
         raise Failure(f"nothing of {', '.join(alive)} is dead, so nothing is tried again; see: windsock alerts list")
     chosen = [key for each in ids.values() for key in each] if numbers else None
-    count = outbox.replay(tx.connection, tx.now, age, chosen, to, receivers)
+    count, corrections = _send_again(tx, age, chosen, to, plan)
     if numbers and not count:
         raise Failure(f"nothing of that is dead, or {to} was to be told of it already; see: windsock alerts list")
-    return count
+    return count, corrections
+
+
+def _send_again(
+    tx: Tx, age: timedelta, chosen: list[int] | None, to: str | None, plan: Plan
+) -> tuple[int, list[Correction]]:
+    from alerting import outbox, redirecting
+
+    if to is None:
+        corrections = redirecting.correct(tx.connection, plan, chosen)
+        return outbox.replay(tx.connection, tx.now, age, chosen), corrections
+    receiver = plan.receiver(to)
+    if receiver is None:
+        return outbox.replay(tx.connection, tx.now, age, chosen, to, _chat_channels(plan)), []
+    known = _chat_channels(plan)
+    return redirecting.redirect(tx.connection, tx.now, age, receiver, plan, known, chosen), []
+
+
+def _chat_channels(plan: Plan) -> list[str]:
+    from alerting.reload import BY_SETTINGS
+
+    named = plan.routing.channels if plan.routing else ()
+    return [*plan.receivers, *(channel.name for channel in named if channel.name not in BY_SETTINGS)]
+
+
+def _require_way(settings: Settings, plan: Plan, name: str) -> None:
+    """Raises Misuse unless `name` is a receiver of alerting.yml that leads somewhere, or a chat channel."""
+    from alerting.document import meant
+    from alerting.routing import NOBODY
+
+    receivers = [known for known in (plan.routing.receivers if plan.routing else ()) if known != NOBODY]
+    names = [*receivers, *_chat_channels(plan)]
+    if name in names:
+        return
+    if not names:
+        nothing = f"WINDSOCK__ALERTING__APPRISE_URLS is empty, and there is no {settings.alerting.config_file}"
+        raise Misuse(f"there is no receiver or chat channel {name}; {nothing}")
+    hint = meant(name, names)
+    there = f"{hint} There are:" if hint.endswith("?") else "; there are:"
+    raise Misuse(f"there is no receiver or chat channel {name}{there} {', '.join(names)}")
 
 
 def _require_same_settings(store: Store, settings: Settings) -> None:
@@ -111,17 +163,6 @@ def _require_same_settings(store: Store, settings: Settings) -> None:
             "the running notifier was started with other alerting or smtp settings than these; to use these: "
             "windsock down, then windsock up --detach"
         )
-
-
-def _receivers(settings: Settings, name: str) -> list[str]:
-    """The chat receivers that there are; raises Misuse unless `name` is one."""
-    from alerting.channels.chat import receivers
-
-    names = [channel.name for channel in receivers(settings.alerting.apprise_urls)]
-    if name not in names:
-        there = f"there are: {', '.join(names)}" if names else "WINDSOCK__ALERTING__APPRISE_URLS is empty"
-        raise Misuse(f"there is no chat receiver {name}; {there}")
-    return names
 
 
 def _require_receivers(settings: Settings, receiver: str | None, emails: tuple[str, ...]) -> None:

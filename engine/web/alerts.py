@@ -13,9 +13,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from alerting import history, outbox
+from alerting import history, outbox, redirecting
+from alerting.config import ConfigError
 from alerting.history import Alert, Search
 from alerting.kinds import KINDS, EventKind
+from engine.metastore.store import Tx
+from engine.replays import present_plan
 from engine.rooms import rooms
 from engine.running.rendering import renderer
 from engine.web.local import local_path
@@ -141,7 +144,16 @@ def replay(request: Request) -> Response:
     if wanted and not (wanted.isdecimal() and len(wanted) <= 15):
         raise HTTPException(400, "id must be the number of a delivery.")
     ids = [int(wanted)] if wanted else None
-    if not site.store.run(lambda tx: outbox.replay(tx.connection, tx.now, age, ids)):
+    try:
+        plan = present_plan(site.settings)
+    except ConfigError as error:
+        raise HTTPException(409, f"Correct alerting.yml first: {error}") from error
+
+    def send_again(tx: Tx) -> int:
+        redirecting.correct(tx.connection, plan, ids)
+        return outbox.replay(tx.connection, tx.now, age, ids)
+
+    if not site.store.run(send_again):
         raise HTTPException(409, "There is nothing dead to send again: it was replayed already.")
     site.store.wake("notifier")
     return RedirectResponse(local_path(form.get("back"), "/alerts"), 303)

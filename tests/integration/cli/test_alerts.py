@@ -149,6 +149,25 @@ def test_what_waits_for_a_receiver_that_is_gone_can_be_sent_to_another(
     assert "was to be told of it already" in again.stderr
 
 
+def test_a_mail_that_died_goes_to_the_corrected_address_or_to_another_receiver(
+    windsock: Command, store: Store, dead_delivery: int, home: Path
+) -> None:
+    text = "receivers: {ops: {email: b@example.org}, lead: {email: lead@example.org}}\n"
+    routes = "route: {receiver: ops, routes: [{matchers: dag=x, receiver: lead}]}\n"
+    (home / "alerting.yml").write_text(text + routes, encoding="utf-8")
+    store.run(lambda tx: tx.connection.execute(update(alert_delivery).values(receiver="ops")))
+    unknown = windsock("alerts", "replay", "1", "--to", "leed")
+    assert unknown.exit_code == 2
+    assert "there is no receiver or chat channel leed, did you mean lead? There are: " in unknown.stderr
+    assert "ops, lead" in unknown.stderr
+    corrected = windsock("alerts", "replay", "1").stdout
+    assert corrected == "1 delivery is tried again.\n  1.1: to b@example.org instead of a@example.org\n"
+    store.run(lambda tx: tx.connection.execute(update(alert_delivery).values(state="dead", due_at=None)))
+    assert windsock("alerts", "replay", "1", "--to", "lead").stdout == "1 delivery is tried again.\n"
+    (row,) = json.loads(windsock("alerts", "show", "1", "-o", "json").stdout)
+    assert (row["addresses"], row["receiver"], row["state"]) == (["lead@example.org"], "lead", "pending")
+
+
 @pytest.mark.parametrize("words", [(), ("--all",)])
 def test_replay_without_ids_tries_everything_again(
     windsock: Command, store: Store, dead_delivery: int, words: tuple[str, ...]

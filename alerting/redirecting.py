@@ -1,0 +1,222 @@
+"""Before a dead delivery is sent again: to where its receiver of alerting.yml is now, or to another receiver.
+
+A dead mail keeps the addresses that it was to go to. Who corrects one in alerting.yml means the mail that died, too.
+Rows that were one message stay one, as long as they go to the same place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
+
+from alerting import groups, numbers
+from alerting.database import insert_new
+from alerting.events import AlertEvent, decode
+from alerting.routes import EMAIL, GRAFANA, Plan, Target, ways
+from alerting.routing import Receiver
+from alerting.tables import alert_delivery, alert_event
+
+_d, _e = alert_delivery.c, alert_event.c
+_DEAD: Final = "dead"
+_PENDING: Final = "pending"
+Rows: TypeAlias = Sequence[Row[Any]]
+_Message: TypeAlias = tuple[int | None, str, str]  # the wave that it was in, its channel and addresses
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A message whose receiver names other addresses now. ``new`` is empty where it names nobody who is still to hear.
+
+    ``number`` is that of one of its lines.
+    """
+
+    number: str
+    receiver: str
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+
+    def __str__(self) -> str:
+        gone = ", ".join(address for address in self.old if address not in self.new)
+        if not self.new:
+            return (
+                f"{self.number}: {self.receiver} does not name {gone} any more, nor anybody else who has not heard of "
+                f"it, so it goes there again; or: windsock alerts replay {self.number} --to RECEIVER"
+            )
+        added = ", ".join(address for address in self.new if address not in self.old)
+        return f"{self.number}: to {added} instead of {gone}" if added else f"{self.number}: no more to {gone}"
+
+
+def correct(connection: Connection, plan: Plan, ids: Iterable[int] | None = None) -> list[Correction]:
+    """Gives dead mails, these or all, the addresses that their receivers have in alerting.yml now.
+
+    Who has been told of the same by another delivery is left out.
+    """
+    chosen = (_d.state == _DEAD, _d.channel == EMAIL, _d.receiver.is_not(None), *_named(ids))
+    messages: dict[int, list[Row[Any]]] = {}
+    for row in connection.execute(_rows(*chosen)).all():
+        messages.setdefault(row.wave or row.id, []).append(row)
+    found = (_correct(connection, plan, message) for message in messages.values())
+    return [correction for correction in found if correction is not None]
+
+
+def _correct(connection: Connection, plan: Plan, message: Rows) -> Correction | None:
+    receiver = plan.receiver(message[0].receiver)
+    if receiver is None:
+        return None
+    old = _addresses(message[0])
+    present = {target.addresses for row in message for target in _mails(row, receiver, plan)}
+    kept = tuple(address for address in old if any(address in addresses for addresses in present))
+    if kept == old:
+        return None
+    others = _others(connection, message)
+    added = tuple(
+        address
+        for address in receiver.emails
+        if address not in old and not all(address in _people(others.get(row.event_id, ())) for row in message)
+    )
+    new = kept + added
+    number = str(numbers.of_delivery(connection, message[0].id))
+    targets = [Target(EMAIL, new, turn=row.turn) for row in message]
+    if not new or any(_is_there(others, row, target) for row, target in zip(message, targets, strict=True)):
+        return Correction(number, receiver.name, old, ())
+    for row, target in zip(message, targets, strict=True):
+        connection.execute(update(alert_delivery).where(_d.id == row.id).values(_to(target)))
+    return Correction(number, receiver.name, old, new)
+
+
+def _mails(row: Row[Any], receiver: Receiver, plan: Plan) -> list[Target]:
+    event = decode(row.payload)
+    return [] if event is None else [target for target in ways(event, receiver, plan) if target.channel == EMAIL]
+
+
+def redirect(
+    connection: Connection,
+    now: datetime,
+    give_up_after: timedelta,
+    receiver: Receiver,
+    plan: Plan,
+    known: Sequence[str],
+    ids: Iterable[int] | None = None,
+) -> int:
+    """Sends what is dead, these or all, to all ways of this receiver instead; returns how many deliveries that makes.
+
+    With them goes what waits for a channel that is none of ``known`` any more. A way by which the receiver has been, or
+    is to be, told of the same is left out. More dead deliveries of an alert than the receiver has ways stay dead.
+    """
+    orphaned = and_(_d.state == _PENDING, _d.channel.not_in([*known, EMAIL, GRAFANA]))
+    chosen = connection.execute(_rows(or_(_d.state == _DEAD, orphaned), _d.channel != GRAFANA, *_named(ids))).all()
+    waves = {row.wave for row in chosen if row.wave is not None}
+    waiting = connection.execute(_rows(_d.state == "waiting", _d.wave.in_(waves))).all() if waves else []
+    by_event: dict[int, list[Row[Any]]] = {}
+    for row in sorted([*chosen, *waiting], key=lambda row: row.id):
+        by_event.setdefault(row.event_id, []).append(row)
+    others = _others(connection, [row for rows in by_event.values() for row in rows])
+    fresh = {"receiver": receiver.name, "state": _PENDING, "due_at": now, "attempts": 0, "waiting_since": now}
+    fresh |= {"give_up_at": now + give_up_after, "error": None, "origin": None, "note": None}
+    moved: dict[_Message, list[int]] = {}
+    for event_id, rows in by_event.items():
+        event = decode(rows[0].payload)
+        targets = [] if event is None else _untold(event, receiver, plan, others.get(event_id, ()))
+        for place, target in _assigned(rows, targets):
+            key = _write(connection, event_id, place, fresh | _to(target), now)
+            moved.setdefault((rows[0].wave, target.channel, target.address), []).append(key)
+    _form_messages(connection, waves, moved)
+    return sum(map(len, moved.values()))
+
+
+def _untold(event: AlertEvent, receiver: Receiver, plan: Plan, others: Rows) -> list[Target]:
+    people, channels = _people(others), {row.channel for row in others}
+    found = []
+    for target in ways(event, receiver, plan):
+        addresses = tuple(address for address in target.addresses if address not in people)
+        if addresses or not (target.addresses or target.channel in channels):
+            found.append(replace(target, addresses=addresses))
+    return found
+
+
+def _assigned(rows: Rows, targets: Sequence[Target]) -> list[tuple[Row[Any] | None, Target]]:
+    """Each target with the row that it had before, or else with one that is free; None where there is none."""
+    free = list(rows)
+    assigned: list[tuple[Row[Any] | None, Target]] = []
+    for target in targets:
+        own = next((row for row in free if (row.channel, row.address) == (target.channel, target.address)), None)
+        if own is not None:
+            free.remove(own)
+            assigned.append((own, replace(target, turn=own.turn)))
+    placed = {(target.channel, target.address) for _, target in assigned}
+    for target in targets:
+        if (target.channel, target.address) not in placed:
+            row = free.pop(0) if free else None
+            assigned.append((row, target if row is None else replace(target, turn=row.turn)))
+    return assigned
+
+
+def _write(
+    connection: Connection, event_id: int, row: Row[Any] | None, values: Mapping[str, Any], now: datetime
+) -> int:
+    """Changes the row, or adds one; returns its id."""
+    if row is not None:
+        connection.execute(update(alert_delivery).where(_d.id == row.id).values(values))
+        return int(row.id)
+    added = {"event_id": event_id, "created_at": now, "turn": 0, **values}
+    connection.execute(insert_new(connection, alert_delivery, "event_id", "channel", "target").values([added]))
+    place = (_d.event_id == event_id, _d.channel == values["channel"], _d.target == values["target"])
+    return int(connection.execute(select(_d.id).where(*place)).scalar_one())
+
+
+def _form_messages(connection: Connection, waves: Iterable[int], moved: Mapping[_Message, list[int]]) -> None:
+    """What was one message and goes to one place is one again, and so is what is left of it."""
+    there = {key for ids in moved.values() for key in ids}
+    for wave in waves:
+        members = connection.execute(select(_d.id).where(_d.wave == wave).order_by(_d.id)).scalars().all()
+        connection.execute(update(alert_delivery).where(_d.wave == wave).values(wave=None))
+        groups.form_wave(connection, [key for key in members if key not in there])
+    for (old_wave, _, _), ids in moved.items():
+        if old_wave is not None:
+            groups.form_wave(connection, ids)
+
+
+def _rows(*conditions: ColumnElement[bool]) -> Any:
+    columns = (_d.id, _d.event_id, _d.channel, _d.address, _d.receiver, _d.state, _d.turn, _d.wave, _e.payload)
+    return select(*columns).join(alert_event, _e.id == _d.event_id).where(*conditions).order_by(_d.id)
+
+
+def _named(ids: Iterable[int] | None) -> tuple[ColumnElement[bool], ...]:
+    """These deliveries, each with its whole message."""
+    if ids is None:
+        return ()
+    named = list(ids)
+    waves = select(_d.wave).where(_d.id.in_(named), _d.wave.is_not(None)).scalar_subquery()
+    return (or_(_d.id.in_(named), _d.wave.in_(waves)),)
+
+
+def _others(connection: Connection, rows: Rows) -> dict[int, list[Row[Any]]]:
+    """By event, its deliveries but for these rows."""
+    own = {row.id for row in rows}
+    found: dict[int, list[Row[Any]]] = {}
+    for row in connection.execute(_rows(_d.event_id.in_({row.event_id for row in rows}))).all() if rows else ():
+        if row.id not in own:
+            found.setdefault(row.event_id, []).append(row)
+    return found
+
+
+def _is_there(others: Mapping[int, Rows], row: Row[Any], target: Target) -> bool:
+    there = ((other.channel, other.address, other.turn) for other in others.get(row.event_id, ()))
+    return (target.channel, target.address, target.turn) in there
+
+
+def _people(rows: Rows) -> set[str]:
+    return {address for row in rows for address in _addresses(row)}
+
+
+def _addresses(row: Row[Any]) -> tuple[str, ...]:
+    return msgspec.json.decode(row.address or "[]", type=tuple[str, ...])
+
+
+def _to(target: Target) -> dict[str, str]:
+    return {"channel": target.channel, "address": target.address, "target": target.digest}
