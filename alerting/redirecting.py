@@ -122,8 +122,8 @@ def redirect(
     for event_id, rows in by_event.items():
         event = decode(rows[0].payload)
         targets = [] if event is None else _untold(event, receiver, plan, others.get(event_id, ()))
-        for taken, target in _assigned(rows, targets):
-            key = _write(connection, event_id, taken, fresh | _to(target), now)
+        for place, target in _assigned(rows, targets):
+            key = _write(connection, event_id, place, fresh | _to(target), now)
             moved.setdefault((rows[0].wave, target.channel, target.address), []).append(key)
     _form_messages(connection, waves, moved)
     return sum(map(len, moved.values()))

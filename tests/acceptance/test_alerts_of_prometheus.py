@@ -206,7 +206,7 @@ def test_an_alert_reaches_people_once_and_so_does_its_end_and_a_silence_holds_it
     levels.set("returns", 2)
     wait_until(lambda: "suppressed" in {state for _, state, _ in history(home, "orders")}, "the alert left out", 60)
     reason = next(reason for _, state, reason in history(home, "orders") if state == "suppressed")
-    assert (reason or "").startswith("Windsock itself told of this: failed (orders.load), event ")
+    assert (reason or "").startswith("Windsock itself told of this: failed (orders.load), alert ")
     wait_until(lambda: the_mail(smtp_server, "returns"), "the alert of which Windsock knows nothing", 60)
     page = the_mail(smtp_server, "returns")[-1].message.get_body(("html",)).get_content()  # type: ignore[union-attr]
     first = page[page.index("<a href=") :]

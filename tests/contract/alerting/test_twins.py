@@ -98,7 +98,7 @@ def test_what_windsock_has_told_is_not_told_again_and_the_record_says_why(engine
     ((state, why),) = fates(engine)
     assert state == "suppressed"
     assert why is not None
-    assert why.startswith("Windsock itself told of this: failed (daily.t1), event ")
+    assert why.startswith("Windsock itself told of this: failed (daily.t1), alert ")
     routed(engine, NOW + 2 * MINUTE, an_end(an_alert(at=NOW + MINUTE)))
     assert fates(engine)[1:] == [("suppressed", "nobody was told of what this ends")]
 
@@ -187,7 +187,7 @@ def test_a_failed_run_that_its_tasks_tell_needs_no_alert_and_one_whose_task_is_n
     routed(engine, NOW + SECOND, an_alert("WindsockRunFailed", at=NOW + SECOND))
     ((state, why),) = fates(engine, "WindsockRunFailed")
     assert state == "suppressed"
-    assert "failed (daily.t1), event" in (why or "")  # the one that was told, and not the run
+    assert "failed (daily.t1), alert" in (why or "")  # the one that was told, and not the run
     alone = an_event(5, kind=EventKind.RUN_FAILED, dag_id="other", task_id=None, try_number=None, cause="task_failures")
     routed(engine, NOW, alone)
     routed(engine, NOW + SECOND, an_alert("WindsockRunFailed", at=NOW + SECOND, dag_id="other", episode="other"))
