@@ -84,7 +84,8 @@ def test_alertmanager_hands_over_as_soon_as_there_is_an_alerting_yml_that_is_rig
     assert not running.hands_over()
     running.file.write_text(GOOD)
     wait_until(running.hands_over, "Alertmanager to hand over", 30)
-    assert f"Windsock, which tells them by {running.file}" in running.log()
+    told = f"Windsock, which tells them by {running.file}"
+    wait_until(lambda: told in running.log(), "the word of it, which comes after the signal")
     running.file.unlink()
     wait_until(lambda: not running.hands_over(), "Alertmanager to tell nobody again", 30)
 
