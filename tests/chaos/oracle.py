@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from tests.chaos.work import DAGS, POOLS, TaskSpec
 
@@ -23,6 +23,9 @@ class Key(NamedTuple):
     run_id: str
     task_id: str
     try_number: int
+
+
+Event: TypeAlias = tuple[str, str, str, str | None, int | None]  # kind, DAG, run, task, try number
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Facts:
     attempts: dict[Key, Ended] = field(default_factory=dict)
     states: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)  # of tasks, by DAG and run
     runs: dict[tuple[str, str], str] = field(default_factory=dict)
-    events: Counter[tuple[str, str, str, str | None, int | None]] = field(default_factory=Counter)
+    events: Counter[Event] = field(default_factory=Counter)
     used: dict[str, int] = field(default_factory=dict)  # budgets that are not empty
 
 
@@ -155,17 +158,32 @@ def _wrong_attempts(spec: TaskSpec, tried: list[tuple[int, Ended]]) -> Iterator[
 
 
 def _told_once(facts: Facts) -> Iterator[str]:
-    """One event for each failure, each retry, each success after a retry and each failed run, and no other."""
-    due: Counter[tuple[str, str, str, str | None, int | None]] = Counter()
+    """One event for each failure, each retry, each success after a retry and each failed run, and no other.
+
+    Runs that say that their DAG is well again apart: which run comes first after a failed one is chance.
+    """
+    due: Counter[Event] = Counter()
     for key, row in facts.attempts.items():
         if row.state in ("failed", "up_for_retry"):
             due["task_failed" if row.state == "failed" else "task_retry", *key] += 1
         elif row.state == "success" and key.try_number > 1:  # what failed before was told
             due["task_recovered", *key] += 1
     due.update(("run_failed", *run, None, None) for run, state in facts.runs.items() if state == "failed")
-    for event in sorted((due.keys() | facts.events.keys()), key=str):
+    recoveries = [event for event in facts.events if event[0] == "run_recovered"]
+    for event in sorted((due.keys() | facts.events.keys()) - set(recoveries), key=str):
         if due[event] != facts.events[event]:
             yield f"{' '.join(map(str, event))} was told {facts.events[event]} times instead of {due[event]}"
+    yield from _recoveries_follow(facts, sorted(recoveries, key=str))
+
+
+def _recoveries_follow(facts: Facts, recoveries: Iterable[Event]) -> Iterator[str]:
+    """Each is of a run that succeeded, told once, and no DAG has more of them than runs that failed."""
+    failed = Counter(dag_id for (dag_id, _), state in facts.runs.items() if state == "failed")
+    for event in recoveries:
+        _, dag_id, run_id, *_ = event
+        failed[dag_id] -= 1
+        if facts.events[event] != 1 or facts.runs.get((dag_id, run_id)) != "success" or failed[dag_id] < 0:
+            yield f"run_recovered {dag_id} {run_id} was told {facts.events[event]} times, of what had not failed"
 
 
 def _within_limits(begun: Moments, ended: Moments) -> Iterator[str]:

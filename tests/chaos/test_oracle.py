@@ -125,6 +125,22 @@ def test_one_fault_is_found(spoil: Callable[[Facts], None], sentence: str) -> No
     assert sentence in judge(facts, [RUN])
 
 
+@pytest.mark.parametrize(
+    ("told", "wrong"),
+    [
+        ({"r2": 1}, []),
+        ({"r1": 1}, ["run_recovered single r1 was told 1 times, of what had not failed"]),
+        ({"r2": 2}, ["run_recovered single r2 was told 2 times, of what had not failed"]),
+        ({"r2": 1, "r3": 1}, ["run_recovered single r3 was told 1 times, of what had not failed"]),
+    ],
+)
+def test_a_dag_recovers_at_most_as_often_as_it_has_failed(told: dict[str, int], wrong: list[str]) -> None:
+    runs = {("single", "r1"): "failed", ("single", "r2"): "success", ("single", "r3"): "success"}
+    facts = Facts([], runs=runs)
+    facts.events.update({("run_recovered", "single", run_id, None, None): n for run_id, n in told.items()})
+    assert [sentence for sentence in judge(facts, runs) if "run_recovered" in sentence] == wrong
+
+
 def test_attempts_that_overlap_beyond_a_limit_are_found() -> None:
     facts = Facts([])
     for number in range(4):
