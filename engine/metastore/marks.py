@@ -31,7 +31,7 @@ def marked_words(state: str | None, ended_as: str | None, *, has_begun: bool) ->
     match state:
         case TaskState.SUCCESS if ended_otherwise or not has_begun:
             return "marked as successful"
-        case TaskState.FAILED if ended_otherwise or not has_begun:
+        case TaskState.FAILED if ended_otherwise or (ended_as is None and not has_begun):
             return "marked as failed"
         case TaskState.SKIPPED if ended_otherwise and has_begun and ended_as != TaskState.UP_FOR_RETRY:
             return "marked as skipped"
