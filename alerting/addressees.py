@@ -1,16 +1,24 @@
-"""What a trouble with deliveries is about: a channel, or one address that a channel does not reach.
+"""Mail addresses, and what a trouble with deliveries is about: a channel, or one address that it does not reach.
 
 The name of a channel has no spaces, so the subject of the event tells the two apart.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from alerting.cleaning import one_line, shorten
 
 ADDRESS_LIMIT: Final = 180  # the key of a trouble is to hold it whole
 _TO: Final = " to "
+# No quoted local parts and no comments: they are how a second recipient or a header would be smuggled in.
+_ADDRESS: Final = re.compile(r"""[^\s@<>(),;:\\"\[\]]+@[^\s@<>(),;:\\"\[\]]+""")
+
+
+def is_address(address: str) -> bool:
+    """Whether this is one plain mail address: nothing that could smuggle in a header or a second recipient."""
+    return _ADDRESS.fullmatch(address) is not None and address.isprintable()
 
 
 def subject_of(channel: str, address: str) -> str:

@@ -13,9 +13,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from alerting.addressees import is_address
 from alerting.calendar import WHOLE_DAY, Calendar, Window, parse_dates, parse_days, parse_times, parse_zone
 from alerting.channels.chat import check_url, of_room
-from alerting.channels.email import is_address
 from alerting.document import Document, Part
 from alerting.errors import AlertingError, ReceiverError
 from alerting.inhibitions import source_kinds, target_kinds

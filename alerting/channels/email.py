@@ -7,7 +7,6 @@ SMTP code (later, never, or not these recipients) and on headers of our own (Mes
 from __future__ import annotations
 
 import contextlib
-import re
 import smtplib
 import socket
 import ssl
@@ -17,6 +16,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 from typing import Final
 
+from alerting.addressees import is_address
 from alerting.channels import Attachment, Channel, Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
 from alerting.cleaning import one_line, shorten
 from alerting.remedies import RESTART
@@ -28,8 +28,6 @@ REASON_LIMIT: Final = 500
 # The default host name looks itself up in the DNS, which can take seconds where there is none.
 _OUR_NAME: Final = socket.gethostname() or "localhost"
 
-# No quoted local parts and no comments: they are how a second recipient or a header would be smuggled in.
-_ADDRESS: Final = re.compile(r"""[^\s@<>(),;:\\"\[\]]+@[^\s@<>(),;:\\"\[\]]+""")
 
 Refused = dict[str, tuple[int, bytes]]
 
@@ -181,11 +179,6 @@ class Email:
     def _redact(self, text: str) -> str:
         password = self._config.password
         return one_line(text.replace(password, "***") if password else text)
-
-
-def is_address(address: str) -> bool:
-    """Whether this is one plain mail address: nothing that could smuggle in a header or a second recipient."""
-    return _ADDRESS.fullmatch(address) is not None and address.isprintable()
 
 
 def compose(message: Message, recipients: tuple[str, ...], mail_from: str) -> EmailMessage:

@@ -166,7 +166,7 @@ def _require_same_settings(store: Store, settings: Settings) -> None:
 
 
 def _require_receivers(settings: Settings, receiver: str | None, emails: tuple[str, ...]) -> None:
-    from alerting.channels.email import is_address
+    from alerting.addressees import is_address
     from alerting.config import load as load_routing
     from alerting.document import meant
     from alerting.routing import BUILT_IN

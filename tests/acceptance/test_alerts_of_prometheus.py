@@ -15,7 +15,7 @@ from alerting import outbox, silences
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.matchers import parse_matcher
-from alerting.tables import alert_watchdog
+from alerting.tables import alert_event, alert_watchdog
 from engine.links import WEBHOOK_PATH
 from prometheus.alertmanager import Webhook, alertmanager_config
 from tests.integration.scheduling.engine_home import Home
@@ -152,7 +152,7 @@ def resolved(smtp_server: MailServer) -> list[Mail]:
 
 def history(home: Home, dag_id: str) -> list[tuple[str, str, str | None]]:
     with home.store.read() as connection:
-        found = outbox.listing(connection, dag_id=dag_id)
+        found = outbox.listing(connection, also=[alert_event.c.dag_id == dag_id])
     return [(entry.kind, entry.state, entry.error) for entry in reversed(found)]
 
 

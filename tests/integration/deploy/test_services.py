@@ -146,7 +146,7 @@ def prometheus(stack: Stack, program: Path) -> list[str]:
     config = stack.configuration("prometheus/prometheus.yml")
     shutil.copytree(ROOT / FOLDER / "prometheus" / "rules", config.parent / "rules")
     places = {"/etc/prometheus/prometheus.yml": str(config), "=/prometheus": f"={stack.home / 'samples'}"}
-    words = services()["prometheus"]["command"]
+    words = [filled(word, example()) for word in services()["prometheus"]["command"]]
     for place, here in places.items():
         words = [word.replace(place, here) for word in words]
     return [str(program), *words, f"--web.listen-address=127.0.0.1:{stack.ports[9090]}"]

@@ -7,8 +7,9 @@ from email.message import EmailMessage
 
 import pytest
 
+from alerting.addressees import is_address
 from alerting.channels import Message
-from alerting.channels.email import SmtpConfig, compose, is_address
+from alerting.channels.email import SmtpConfig, compose
 
 MESSAGE = Message(
     key="k" * 64,
