@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from alerting.clock import database_now
 
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 MAX_TRIES: Final = 20
 SQLITE_WAIT_SECONDS: Final = 30
@@ -24,6 +25,11 @@ _QUICK_SECONDS: Final = 0.0005
 BATCH: Final = 500  # rows per INSERT: SQLite allows 32 766 parameters in one statement
 _POSTGRESQL_CONFLICTS: Final = {"40001", "40P01", "55P03"}  # serialisation, deadlock, lock not available
 _MYSQL_CONFLICTS: Final = {1020, 1205, 1213}  # record changed, lock wait time-out, deadlock
+
+
+def batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """In order, BATCH of them at a time: as many as one statement takes."""
+    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
 
 
 def connect(url: str) -> Engine:

@@ -7,14 +7,14 @@ somebody else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, select, update
 
 from alerting import groups
-from alerting.database import BATCH
+from alerting.database import batches
 from alerting.outbox import DeliveryState
 from alerting.tables import alert_delivery, alert_event, alert_follow_up
 
@@ -44,16 +44,12 @@ def hand_over(connection: Connection, now: datetime, event_ids: Sequence[int]) -
 
 def _locked(connection: Connection, event_ids: Sequence[int]) -> list[Any]:
     found: list[Any] = []
-    for part in _parts(sorted(event_ids)):
+    for part in batches(sorted(event_ids)):
         connection.execute(select(_e.id).where(_e.id.in_(part)).order_by(_e.id).with_for_update()).all()
         columns = (_d.id, _d.wave, _d.state, _d.due_at, _d.attempts, _d.error)
         query = select(*columns).where(_d.event_id.in_(part)).order_by(_d.id).with_for_update()
         found += connection.execute(query).all()
     return found
-
-
-def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
 
 
 def _staying(connection: Connection, carrier: Any, leaving: set[int]) -> list[int]:
@@ -70,7 +66,7 @@ def _go_on(connection: Connection, carrier: Any, left: Sequence[int]) -> None:
         tried = {"attempts": carrier.attempts, "error": carrier.error}
         connection.execute(update(alert_delivery).where(_d.id == left[0]).values(tried))
     else:
-        for part in _parts(left):
+        for part in batches(left):
             connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(wave=None))
         groups.form_wave(connection, left)
     has = connection.execute(select(_f.origin).where(_f.delivery_id == left[0])).scalars().all()

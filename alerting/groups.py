@@ -21,7 +21,7 @@ import msgspec
 from sqlalchemy import Connection, Row, delete, func, select, update
 
 from alerting import inhibitions, mailings, overtaken, silences, throttle
-from alerting.database import BATCH, insert_new
+from alerting.database import batches, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.inhibitions import concerns
 from alerting.kinds import EventKind
@@ -221,8 +221,7 @@ def _held(
         return {}
     sources = inhibitions.Sources(rules, found)
     reasons: dict[int, Suppressed] = {}
-    for start in range(0, len(members), BATCH):
-        part = members[start : start + BATCH]
+    for part in batches(members):
         query = select(_e.id, _e.payload).where(_e.id.in_({row.event_id for row in part}))
         events = {row.id: decode(row.payload) for row in connection.execute(query)}
         for row in part:
@@ -272,7 +271,7 @@ def _limit(group: Row[Any], plan: Plan) -> Limit | None:
 
 def _move(connection: Connection, members: Sequence[Member], ids: dict[str, int]) -> None:
     (group_id,) = ids.values()
-    for part in _parts([member.id for member in members]):
+    for part in batches([member.id for member in members]):
         connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(group_id=group_id))
 
 
@@ -287,7 +286,7 @@ def _send(
     for row in mailings.one_mail_each(connection, members):
         by_target.setdefault((row.channel, row.target), []).append(row.id)
     for ids in by_target.values():
-        for part in _parts(ids):
+        for part in batches(ids):
             age = {"waiting_since": now, "give_up_at": now + give_up_after}
             connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(age))
         first = {"state": "pending", "due_at": now}
@@ -303,23 +302,19 @@ def form_wave(connection: Connection, ids: Sequence[int]) -> None:
     """
     if len(ids) < 2:
         return
-    for part in _parts(ids):
+    for part in batches(ids):
         connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(wave=ids[0]))
-    for part in _parts(ids[1:]):
+    for part in batches(ids[1:]):
         open_ones = (_d.id.in_(part), _d.state == "pending")
         connection.execute(update(alert_delivery).where(*open_ones).values(state=_WAITING, due_at=None))
 
 
 def carry_on(connection: Connection, now: datetime, ids: Sequence[int]) -> None:
     """These rows, which waited for one that is no part of their message any more, are a message that is due."""
-    for part in _parts(ids):
+    for part in batches(ids):
         connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(wave=None))
     connection.execute(update(alert_delivery).where(_d.id == ids[0]).values(state="pending", due_at=now))
     form_wave(connection, ids)
-
-
-def _parts(ids: Sequence[int]) -> Iterable[Sequence[int]]:
-    return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
 
 
 def next_due(connection: Connection) -> datetime | None:
