@@ -27,10 +27,10 @@ from engine.authoring.loader import load_file
 from engine.authoring.serialize import serialize
 from engine.authoring.serialized import encode_dag, version_of
 from engine.config import Settings
-from engine.metastore import transitions
 from engine.metastore.states import FINAL_RUN_STATES, RunState
 from engine.metastore.store import Store, Tx
 from engine.metastore.tables import Dag, DagRun, DagVersion, TaskInstance
+from engine.metastore.transitions import creating
 
 TIMEOUT_SECONDS = 300.0
 
@@ -154,7 +154,7 @@ def queue(store: Store, dag_id: str) -> tuple[float, str]:
 
 def queue_all(store: Store, dag_ids: Sequence[str]) -> tuple[float, dict[str, str]]:
     """Queue a run of each in one transaction; returns the moment of the commit and the run_ids by dag_id."""
-    runs = store.run(lambda tx: {dag_id: transitions.create_run(tx, dag_id) for dag_id in dag_ids})
+    runs = store.run(lambda tx: {dag_id: creating.create_run(tx, dag_id) for dag_id in dag_ids})
     queued_at = time.perf_counter()
     store.wake("scheduler")
     return queued_at, runs

@@ -21,8 +21,8 @@ from benchmarks.shapes import Shape, chain
 from benchmarks.tables import markdown, terminal
 from benchmarks.usage import cpu_seconds, family, pss_mib
 from engine.config.sections import all_keys
-from engine.metastore import transitions
 from engine.metastore.tables import DagFile, Process, TaskInstance
+from engine.metastore.transitions import creating
 from tests.servers.processes import wait_until
 
 IDLE_SECONDS = 10.0
@@ -103,7 +103,7 @@ def _scheduler_heartbeat(value: float) -> Sequence[str]:
         time.sleep(IDLE_SECONDS)
         asked, used = base.counted() - counted, cpu_seconds(family(scheduler.pid)) - cpu
         began = time.perf_counter()
-        runs = home.store.run(lambda tx: {"chain_3": transitions.create_run(tx, "chain_3")})  # and wakes nobody
+        runs = home.store.run(lambda tx: {"chain_3": creating.create_run(tx, "chain_3")})  # and wakes nobody
         wait_for_all(home.store, runs)
         late = time.perf_counter() - began
     statements = "-" if asked.statements is None else f"{asked.statements / IDLE_SECONDS:.1f}"

@@ -19,13 +19,14 @@ from pathlib import Path
 import psutil
 from sqlalchemy import text
 
-from engine.metastore import processes, transitions
+from engine.metastore import processes
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Claimed, Finished
 from engine.metastore.ledger import Ledger
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.states import ProcessKind
 from engine.metastore.store import Store, Tx
+from engine.metastore.transitions import promoting
 from engine.scheduling.due import create_due_runs, earliest, sync_schedules
 from tests.contract.metastore.stage import Stage, bash
 
@@ -157,7 +158,7 @@ def _sweep(store: Store, ledger: Ledger) -> None:
         sync_schedules(tx, ledger.graphs, paused_at_creation=False, limit=200)
         earliest(tx)
         create_due_runs(tx, ledger.graphs, 200)
-        transitions.promote(tx, 200)
+        promoting.promote(tx, 200)
         ledger.start_runs(tx, 200)
         ledger.claim(tx, "owner", 32, starting=True)
 

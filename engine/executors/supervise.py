@@ -53,7 +53,7 @@ class MetastoreSurvivor:
         self._heartbeat_at = -math.inf
 
     def adopt(self, known: list[str]) -> None:
-        from engine.metastore.transitions import disown
+        from engine.metastore.transitions.returning import disown
 
         returned = self._try(lambda tx: disown(tx, self._owner, known))
         log.warning("gave back %s attempts that never arrived", returned)

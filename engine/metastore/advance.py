@@ -6,7 +6,7 @@ The verbs of :mod:`engine.metastore.transitions`, of deadlines and of clearing a
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BindParameter, Row, Select, bindparam, select, update
@@ -179,6 +179,15 @@ def advance_wave(tx: Tx, graphs: Graphs, runs: Runs, deltas: Mapping[tuple[int, 
     for (delta, verdict), ids in groups.items():
         _write_advance(tx, ids, delta, verdict)
     past.remember(tx, held)
+    return changes
+
+
+def reconsider(tx: Tx, graphs: Graphs, runs: Runs, waiting: Collection[tuple[int, str]]) -> Changes:
+    """Judge waiting tasks (run and task_id) by their counters as they stand, and go on from there."""
+    changes = Changes()
+    if waiting:
+        changes.add(advance_wave(tx, graphs, runs, dict.fromkeys(waiting, Delta())))
+        changes.add(advance(tx, graphs, runs, list(changes.tasks)))
     return changes
 
 

@@ -27,7 +27,7 @@ from engine.metastore.graphs import Graphs
 from engine.metastore.runs import Runs
 from engine.metastore.states import FINAL_RUN_STATES, RunState, RunType
 from engine.metastore.tables import Backfill, BackfillRun, Base, Budget, Dag, DagRun, TaskInstance
-from engine.metastore.transitions import insert_run
+from engine.metastore.transitions.creating import insert_run
 
 LONGEST: Final = 10_000  # intervals of one backfill
 BACKFILL: Final = Base.metadata.tables[Backfill.__tablename__]

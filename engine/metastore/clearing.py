@@ -20,7 +20,7 @@ from typing import Any, Final
 from sqlalchemy import BindParameter, Connection, Row, bindparam, func, select, update
 
 from engine.metastore import absent, budgets, endings, judging, past, skips, sla
-from engine.metastore.advance import changed, close_runs
+from engine.metastore.advance import changed, close_runs, reconsider
 from engine.metastore.broken_off import break_off
 from engine.metastore.changes import Changes, RunFacts
 from engine.metastore.database import Tx
@@ -31,7 +31,6 @@ from engine.metastore.recount import recount
 from engine.metastore.runs import FACT_COLUMNS, Runs, facts_of
 from engine.metastore.states import FINAL_RUN_STATES, RunState, TaskState
 from engine.metastore.tables import Base, Dag, DagRun, TaskAttempt, TaskInstance
-from engine.metastore.transitions import reconsider
 
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
 RUN: Final = Base.metadata.tables[DagRun.__tablename__]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 
-from engine.metastore import backfills, clearing, deadlines, past, sla, sla_missed, sla_told, transitions, waiting
+from engine.metastore import advance, backfills, clearing, deadlines, past, sla, sla_missed, sla_told, waiting
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Changes, Claimed, Finished
 from engine.metastore.database import Tx
@@ -13,6 +13,7 @@ from engine.metastore.graphs import Graphs
 from engine.metastore.runs import Runs
 from engine.metastore.shipments import ShipmentRequests
 from engine.metastore.states import TaskState
+from engine.metastore.transitions import claiming, finishing, returning, starting
 
 
 class Ledger:
@@ -28,21 +29,21 @@ class Ledger:
         self._shipments = shipments
 
     def start_runs(self, tx: Tx, limit: int) -> Changes:
-        """See :func:`transitions.start_runs`."""
-        return self._announced(tx, transitions.start_runs(tx, self.graphs, limit))
+        """See :func:`starting.start_runs`."""
+        return self._announced(tx, starting.start_runs(tx, self.graphs, limit))
 
     def claim(self, tx: Tx, owner: str, slots: int, *, starting: bool = False) -> tuple[list[Claimed], Changes]:
-        """See :func:`transitions.claim`."""
-        claimed, changes = transitions.claim(tx, self.graphs, self.runs, owner, slots, starting=starting)
+        """See :func:`claiming.claim`."""
+        claimed, changes = claiming.claim(tx, self.graphs, self.runs, owner, slots, starting=starting)
         return claimed, self._announced(tx, changes)
 
     def finish(self, tx: Tx, reports: Sequence[Finished]) -> Changes:
-        """See :func:`transitions.finish`."""
-        return self._announced(tx, self._restarted(tx, transitions.finish(tx, self.graphs, self.runs, reports)))
+        """See :func:`finishing.finish`."""
+        return self._announced(tx, self._restarted(tx, finishing.finish(tx, self.graphs, self.runs, reports)))
 
     def rescue(self, tx: Tx, owners: Collection[str], limit: int = 1000) -> tuple[int, Changes]:
-        """See :func:`transitions.rescue`."""
-        released, changes = transitions.rescue(tx, self.graphs, self.runs, owners, limit)
+        """See :func:`returning.rescue`."""
+        released, changes = returning.rescue(tx, self.graphs, self.runs, owners, limit)
         return released, self._announced(tx, self._restarted(tx, changes))
 
     def expire_runs(self, tx: Tx, limit: int) -> Changes:
@@ -56,7 +57,7 @@ class Ledger:
     def release_overlooked(self, tx: Tx, limit: int) -> Changes:
         """Let tasks go on that wait for an earlier run although it has passed; see :mod:`engine.metastore.past`."""
         found = past.overlooked(tx, limit)
-        return self._announced(tx, transitions.reconsider(tx, self.graphs, self.runs, found))
+        return self._announced(tx, advance.reconsider(tx, self.graphs, self.runs, found))
 
     def clear(self, tx: Tx, ids: Collection[int]) -> Changes:
         """See :func:`clearing.clear`."""

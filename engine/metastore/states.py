@@ -58,4 +58,5 @@ FINAL_TASK_STATES: Final = frozenset(
         TaskState.REMOVED,
     }
 )
+WAITING_TASK_STATES: Final = (TaskState.UP_FOR_RETRY, TaskState.UP_FOR_RESCHEDULE)  # for a time; promote() is next
 FINAL_RUN_STATES: Final = frozenset({RunState.SUCCESS, RunState.FAILED})

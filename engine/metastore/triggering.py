@@ -11,7 +11,7 @@ from sqlalchemy import Table, select
 from engine.metastore.database import Database, Tx
 from engine.metastore.errors import Duplicate
 from engine.metastore.tables import Base, DagRun
-from engine.metastore.transitions import create_run
+from engine.metastore.transitions.creating import create_run
 
 _RUN: Table = Base.metadata.tables[DagRun.__tablename__]
 

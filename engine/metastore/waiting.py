@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, func, select
 
-from engine.metastore import transitions
 from engine.metastore.changes import Changes, Finished
 from engine.metastore.database import Tx
 from engine.metastore.graphs import Graphs
@@ -21,6 +20,7 @@ from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.runs import Runs
 from engine.metastore.states import TaskState
 from engine.metastore.tables import Base, DagSchedule, TaskInstance
+from engine.metastore.transitions import claiming, finishing
 from engine.metastore.why import Reason, decide
 from engine.metastore.why_facts import facts_of_run
 
@@ -55,12 +55,12 @@ def expire_waiting(tx: Tx, graphs: Graphs, runs: Runs, timeout: timedelta, limit
         return Changes()
     reasons = [_reason(tx, row, timeout) for row in rows[:_EXPLAINED]]
     reasons += [_sentence(timeout)] * (len(rows) - len(reasons))
-    claimed = transitions.claim_for_nobody(tx, runs, rows)
+    claimed = claiming.claim_for_nobody(tx, runs, rows)
     ended = [
         Finished(one.token, Outcome(Cause.QUEUED, error=reason), hostname="")
         for one, reason in zip(claimed, reasons, strict=True)
     ]
-    return transitions.finish(tx, graphs, runs, ended)
+    return finishing.finish(tx, graphs, runs, ended)
 
 
 def _reason(tx: Tx, row: Row[Any], timeout: timedelta) -> str:

@@ -24,7 +24,7 @@ from engine.metastore.ledger import Ledger
 from engine.metastore.states import RunState
 from engine.metastore.store import Store, Tx
 from engine.metastore.tables import Base, Dag, DagRun, DagVersion, TaskInstance
-from engine.metastore.transitions import create_run
+from engine.metastore.transitions.creating import create_run
 from engine.running.messages import AnyAsk, Ask, RunsAsk, TriggerAsk
 
 _RUN: Final = Base.metadata.tables[DagRun.__tablename__]

@@ -22,7 +22,7 @@ from engine.metastore.runs import AT_LIMIT
 from engine.metastore.states import RunState, RunType
 from engine.metastore.store import Tx
 from engine.metastore.tables import Base, Budget, Dag, DagRun, DagSchedule
-from engine.metastore.transitions import insert_run
+from engine.metastore.transitions.creating import insert_run
 
 log = logging.getLogger(__name__)
 

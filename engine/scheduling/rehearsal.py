@@ -31,7 +31,7 @@ from engine.authoring.loader import LoadedFile
 from engine.authoring.serialize import serialize
 from engine.authoring.serialized import encode_dag, version_of
 from engine.logs.cleaning import one_line
-from engine.metastore import budgets, transitions
+from engine.metastore import budgets
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Changes, Claimed, Finished, TaskChange
 from engine.metastore.ledger import Ledger
@@ -39,6 +39,7 @@ from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.states import FINAL_RUN_STATES, RunState, TaskState
 from engine.metastore.store import Store, Tx
 from engine.metastore.tables import Base, Budget, Dag, DagRun, DagSchedule, DagVersion, TaskInstance
+from engine.metastore.transitions import claiming, creating, promoting
 from engine.running import messages
 from engine.running.answers import answer
 from engine.running.attempt import run_python
@@ -99,7 +100,7 @@ class Rehearsal:
         Returns the states by task, and whether the run failed. Raises what :func:`create_run` raises.
         """
         run_id = self._store.run(
-            lambda tx: transitions.create_run(tx, dag_id, logical_date=logical_date, conf=conf, triggered_by="test")
+            lambda tx: creating.create_run(tx, dag_id, logical_date=logical_date, conf=conf, triggered_by="test")
         )
         self._write(lambda tx: self._ledger.start_runs(tx, _BATCH))
         if task_id is not None:
@@ -126,11 +127,11 @@ class Rehearsal:
         def work(tx: Tx) -> tuple[Claimed, AttemptOrder] | None:
             self._ledger.start_runs(tx, _BATCH)
             claimed, _ = self._ledger.claim(tx, OWNER, 1)
-            if not claimed and transitions.promote(tx, _BATCH):  # what waits for another task must not go before it
+            if not claimed and promoting.promote(tx, _BATCH):  # what waits for another task must not go before it
                 claimed, _ = self._ledger.claim(tx, OWNER, 1)
             if not claimed:
                 return None
-            transitions.start(tx, [claimed[0].token])
+            claiming.start(tx, [claimed[0].token])
             run = claimed[0].run
             graph = self._ledger.graphs.get(tx.connection, run.dag_id, run.version)
             return claimed[0], self._desk.order(claimed[0], graph, tx.now)

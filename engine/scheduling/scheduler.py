@@ -29,17 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from engine.config import Settings
 from engine.executors.local import LocalExecutor, SequentialExecutor
 from engine.executors.protocol import OwnerDied, Report
-from engine.metastore import (
-    audit,
-    backfills,
-    deadlines,
-    endings,
-    leases,
-    processes,
-    sla_missed,
-    transitions,
-    waiting,
-)
+from engine.metastore import audit, backfills, deadlines, endings, leases, processes, sla_missed, waiting
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Changes, Claimed, Finished, RunFacts
 from engine.metastore.errors import MetastoreError
@@ -50,6 +40,7 @@ from engine.metastore.processes import Identity, identify
 from engine.metastore.shipments import place_detail, shipment_requests
 from engine.metastore.states import ProcessKind, RunType, TaskState
 from engine.metastore.store import Store, Tx
+from engine.metastore.transitions import promoting, returning
 from engine.metastore.wakeups import Listener
 from engine.metrics import Metrics
 from engine.running.answers import answer
@@ -329,7 +320,7 @@ class Scheduler:
             self._heartbeat(tx)
             # A commit whose answer was lost may have claimed what was never submitted.
             if self._is_in_doubt() and self._executor.owner not in self._dead:
-                turn.released = transitions.disown(tx, self._executor.owner, self._executor.in_flight())
+                turn.released = returning.disown(tx, self._executor.owner, self._executor.in_flight())
             dead = self._find_dead(tx, turn)
             turn.adopted = processes.attempts_outliving(tx.connection, dead)
             self._dead.update(dead)
@@ -352,7 +343,7 @@ class Scheduler:
         if turn.next_run and turn.next_run <= tx.now:
             created = create_due_runs(tx, self._ledger.graphs, _BATCH)
             turn.next_run = next_due(tx)
-        promoted = transitions.promote(tx, _BATCH)
+        promoted = promoting.promote(tx, _BATCH)
         late = self._keep_deadlines(tx, turn)
         turn.more = turn.more or created > 0 or promoted == _BATCH or late >= _BATCH
         return created > 0

@@ -18,10 +18,11 @@ from sqlalchemy import func, select
 
 from alerting.tables import alert_event
 from engine.linux import children_of
-from engine.metastore import pools, transitions
+from engine.metastore import pools
 from engine.metastore.states import RunState
 from engine.metastore.store import Tx
 from engine.metastore.tables import Budget, DagRun, TaskAttempt, TaskInstance
+from engine.metastore.transitions import creating
 from tests.chaos.oracle import Ended, Facts, Key
 from tests.chaos.plan import Kill, Victim
 from tests.chaos.sampler import Sampler
@@ -73,7 +74,7 @@ class Arena:
         def make(tx: Tx, chunk: list[tuple[str, str]]) -> None:
             for dag_id, run_id in chunk:
                 moment = _EPOCH + timedelta(minutes=int(run_id[1:]))
-                transitions.create_run(tx, dag_id, run_id=run_id, logical_date=moment)
+                creating.create_run(tx, dag_id, run_id=run_id, logical_date=moment)
 
         for start in range(0, len(runs), _CHUNK):
             self.home.store.run(lambda tx, start=start: make(tx, runs[start : start + _CHUNK]))  # type: ignore[misc]

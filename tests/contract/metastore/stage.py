@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from engine.authoring.serialized import NoSchedule, SerializedDag, SerializedTask, encode_dag, version_of
-from engine.metastore import budgets, clearing, deadlines, endings, past, sla, transitions
+from engine.metastore import advance, budgets, clearing, deadlines, endings, past, sla
 from engine.metastore.changes import Changes, Claimed, Finished
 from engine.metastore.graphs import Graphs
 from engine.metastore.outcome import Cause, Outcome
@@ -17,6 +17,7 @@ from engine.metastore.runs import Runs
 from engine.metastore.states import TaskState
 from engine.metastore.store import Store, Tx
 from engine.metastore.tables import Budget, Dag, DagRun, DagSchedule, DagVersion, TaskAttempt, TaskInstance
+from engine.metastore.transitions import claiming, creating, finishing, promoting, returning, starting
 
 OWNER = "supervisor-1"
 SUCCESS = Outcome(Cause.SUCCESS)
@@ -94,7 +95,7 @@ class Stage:
             version = tx.connection.execute(select(Dag.version).where(Dag.dag_id == dag_id)).scalar_one()
             row = {"dag_id": dag_id, "run_id": run_id, "run_type": "manual", "version": version, "conf": {}}
             row |= {"run_after": tx.now, **values}
-            made = transitions.insert_run(tx, row)
+            made = creating.insert_run(tx, row)
             sla.promise(tx, [sla.Made(self.graphs.get(tx.connection, dag_id, version).dag, row)] if made else [])
             return made
 
@@ -119,19 +120,19 @@ class Stage:
         return self.store.run(work)
 
     def start_runs(self, limit: int = 1000) -> Changes:
-        return self.settled(lambda tx: transitions.start_runs(tx, self.graphs, limit))
+        return self.settled(lambda tx: starting.start_runs(tx, self.graphs, limit))
 
     def claim(self, slots: int = 1000, owner: str = OWNER) -> list[Claimed]:
         return self.claim_with_changes(slots, owner)[0]
 
     def claim_with_changes(self, slots: int = 1000, owner: str = OWNER) -> tuple[list[Claimed], Changes]:
-        return self.store.run(lambda tx: transitions.claim(tx, self.graphs, self.runs, owner, slots))
+        return self.store.run(lambda tx: claiming.claim(tx, self.graphs, self.runs, owner, slots))
 
     def release(self, *tokens: str) -> int:
-        return self.store.run(lambda tx: transitions.release(tx, tokens))
+        return self.store.run(lambda tx: returning.release(tx, tokens))
 
     def start(self, *tokens: str) -> set[str]:
-        return self.store.run(lambda tx: transitions.start(tx, tokens))
+        return self.store.run(lambda tx: claiming.start(tx, tokens))
 
     def report(self, token: str, outcome: Outcome) -> Finished:
         """What a supervisor would say."""
@@ -139,11 +140,11 @@ class Stage:
 
     def finish(self, *ends: tuple[str, Outcome]) -> Changes:
         reports = [Finished(token, outcome, "host") for token, outcome in ends]
-        return self.settled(lambda tx: transitions.finish(tx, self.graphs, self.runs, reports))
+        return self.settled(lambda tx: finishing.finish(tx, self.graphs, self.runs, reports))
 
     def reconsider_overlooked(self) -> Changes:
         def work(tx: Tx) -> Changes:
-            return transitions.reconsider(tx, self.graphs, self.runs, past.overlooked(tx, 1000))
+            return advance.reconsider(tx, self.graphs, self.runs, past.overlooked(tx, 1000))
 
         return self.store.run(work)
 
@@ -168,13 +169,13 @@ class Stage:
         return self.store.run(lambda tx: endings.requested(tx, owner))
 
     def promote(self, limit: int = 1000) -> int:
-        return self.store.run(lambda tx: transitions.promote(tx, limit))
+        return self.store.run(lambda tx: promoting.promote(tx, limit))
 
     def rescue(self, *owners: str, limit: int = 1000) -> tuple[int, Changes]:
-        return self.store.run(lambda tx: transitions.rescue(tx, self.graphs, self.runs, owners, limit))
+        return self.store.run(lambda tx: returning.rescue(tx, self.graphs, self.runs, owners, limit))
 
     def disown(self, owner: str, known: Iterable[str]) -> int:
-        return self.store.run(lambda tx: transitions.disown(tx, owner, set(known)))
+        return self.store.run(lambda tx: returning.disown(tx, owner, set(known)))
 
     # -- longer moves
 

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from sqlalchemy import select
 
-from engine.metastore import transitions
 from engine.metastore.tables import TaskInstance
+from engine.metastore.transitions import claiming
 from tests.contract.metastore.stage import FAILURE, SUCCESS, Stage, bash
 from tests.servers.processes import wait_until
 
@@ -74,8 +74,8 @@ def test_a_scheduler_passes_over_what_another_is_just_claiming(server_store) -> 
     other = stage.beside()
     try:
         with stage.store.begin() as tx, other.store.begin() as second:
-            first, _ = transitions.claim(tx, stage.graphs, stage.runs, "s1", 1)
-            claimed, _ = transitions.claim(second, other.graphs, other.runs, "s2", 2)
+            first, _ = claiming.claim(tx, stage.graphs, stage.runs, "s1", 1)
+            claimed, _ = claiming.claim(second, other.graphs, other.runs, "s2", 2)
             assert [one.task_id[0] for one in first] == ["a"]
             assert [one.task_id[0] for one in claimed] == ["b", "b"]
     finally:

@@ -11,11 +11,12 @@ from sqlalchemy import func, insert, select, update
 
 from alerting.tables import alert_delivery
 from engine.authoring.serialized import CronSchedule
-from engine.metastore import backfills, by_hand, deletion, transitions
+from engine.metastore import backfills, by_hand, deletion
 from engine.metastore.errors import InUse, NotFound, Refused
 from engine.metastore.graphs import Graphs
 from engine.metastore.store import Store, Tx
 from engine.metastore.tables import Base, Budget, Dag, DagRun, DagSchedule
+from engine.metastore.transitions import creating
 from engine.scheduling.due import create_due_runs
 from tests.contract.metastore.stage import FAILURE, SUCCESS, Stage, bash
 from tests.contract.metastore.told import Telling
@@ -195,7 +196,7 @@ def test_a_run_that_is_made_meanwhile_is_waited_for_and_refuses_the_deletion(ser
 
     closing = threading.Thread(target=close)
     with stage.store.begin() as tx:
-        transitions.create_run(tx, "dag", run_id="mine")
+        creating.create_run(tx, "dag", run_id="mine")
         closing.start()
         wait_until(lambda: own.store.engine.pool.checkedout() == 1, "the deletion to begin")
         closing.join(0.5)
@@ -210,7 +211,7 @@ def test_a_dag_that_is_being_deleted_gets_no_run_by_hand_and_none_that_is_due(st
     stage.dag("dag", bash("a"), schedule=CronSchedule("@daily"), start_date=DAY)
     stage.store.run(lambda tx: deletion._close(tx, "dag"))
     with pytest.raises(NotFound):
-        stage.store.run(lambda tx: transitions.create_run(tx, "dag"))
+        stage.store.run(lambda tx: creating.create_run(tx, "dag"))
     late = {"next_interval_start": DAY, "next_interval_end": DAY + timedelta(days=1), "next_run_after": DAY}
     with stage.store.begin() as tx:  # a scheduler had read the DAG before, and follows it just now
         version = tx.connection.execute(select(Dag.version)).scalar_one()

@@ -11,23 +11,24 @@ import pytest
 from sqlalchemy import event, insert
 from sqlalchemy.sql import Select
 
-from engine.metastore import advance, deadlines, endings, past, recount, transitions
+from engine.metastore import advance, deadlines, endings, past, recount
 from engine.metastore.store import Store
 from engine.metastore.tables import DagRun, TaskInstance
+from engine.metastore.transitions import claiming, finishing, promoting, returning, starting
 from tests.contract.metastore.stage import Stage, bash
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 FINISHED = 10_000
 STATEMENTS: dict[str, tuple[Select[Any], dict[str, Any]]] = {
     "_READY": (
-        transitions._READY,
+        claiming._READY,
         {"limit": 20, "rank": -(2**31), "id": 0, "full_dags": ["x"], "full_pools": ["y"]},
     ),
-    "_HELD": (transitions._HELD, {"tokens": ["a", "b"], "held_state": "running"}),
-    "_DUE": (transitions._DUE, {"now": NOW, "limit": 20}),
-    "_OWNED": (transitions._OWNED, {"owners": ["a", "b"], "limit": 20}),
+    "_HELD": (finishing.HELD, {"tokens": ["a", "b"], "held_state": "running"}),
+    "_DUE": (promoting._DUE, {"now": NOW, "limit": 20}),
+    "_OWNED": (returning._OWNED, {"owners": ["a", "b"], "limit": 20}),
     "_CHILDREN": (advance._CHILDREN, {"runs": [1, 2], "tasks": ["t1", "t2"]}),
-    "_QUEUED_RUNS": (transitions._QUEUED_RUNS, {"limit": 20, "after": 0, "full_dags": ["x"]}),
+    "_QUEUED_RUNS": (starting._QUEUED_RUNS, {"limit": 20, "after": 0, "full_dags": ["x"]}),
     "_BROKEN": (advance._BROKEN, {"ids": [1, 2]}),
     "_SETTLED": (advance.SETTLED, {"ids": [1, 2]}),
     "_OVERDUE": (deadlines._OVERDUE, {"now": NOW, "limit": 20}),

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy import select, update
 
-from engine.metastore import transitions
 from engine.metastore.errors import Duplicate, NotFound, Refused
 from engine.metastore.states import RunState
 from engine.metastore.store import Store, Tx
 from engine.metastore.tables import Dag, DagRun, DagSchedule
+from engine.metastore.transitions import creating
 from engine.metastore.triggering import trigger
 from tests.contract.metastore.stage import FAILURE, Stage, bash
 
@@ -51,7 +51,7 @@ def test_a_refused_run_leaves_the_rest_of_its_transaction_alone(stage: Stage) ->
     version = stage.dag("dag", bash("a"))
     row = {"dag_id": "dag", "run_type": "manual", "version": version, "conf": {}, "run_after": MONDAY}
     with stage.store.begin() as tx:
-        told = [transitions.insert_run(tx, {**row, "run_id": run_id}) for run_id in ("one", "one", "two")]
+        told = [creating.insert_run(tx, {**row, "run_id": run_id}) for run_id in ("one", "one", "two")]
     assert told == [True, False, True]
     assert {change.run.run_id for change in stage.start_runs().runs} == {"one", "two"}
 
@@ -168,7 +168,7 @@ def test_a_run_ends_with_its_last_task_and_gives_its_slot_back(stage: Stage) -> 
 
 
 def ask(stage: Stage, dag_id: str = "dag", **values: Any) -> str:
-    return stage.store.run(lambda tx: transitions.create_run(tx, dag_id, **values))
+    return stage.store.run(lambda tx: creating.create_run(tx, dag_id, **values))
 
 
 def test_a_run_that_is_asked_for_is_of_the_newest_version_and_of_now(stage: Stage) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import delete, update
 from sqlalchemy.event import listen
 
 from engine.authoring.serialized import CronSchedule, SerializedDeadline
-from engine.metastore import backfills, callbacks, deadlines, pausing, sla, transitions
+from engine.metastore import backfills, callbacks, deadlines, pausing, sla
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Finished
 from engine.metastore.ledger import Ledger
@@ -21,7 +21,8 @@ from engine.metastore.sla_missed import GRACE, wait_before_telling
 from engine.metastore.states import RunType, TaskState
 from engine.metastore.store import Store
 from engine.metastore.tables import DagRun, DagVersion
-from engine.metastore.transitions import create_run
+from engine.metastore.transitions import finishing
+from engine.metastore.transitions.creating import create_run
 from engine.scheduling import due
 from tests.contract.metastore.stage import FAILURE, SKIP, SUCCESS, Stage, bash, empty
 from tests.contract.metastore.test_concurrency import together
@@ -379,7 +380,7 @@ def test_an_end_in_time_that_is_written_after_the_miss_was_told_meets_the_deadli
     turned.tell_at(BEGIN + 60 * MINUTE)
     turned.turn(minutes=5)
     report = Finished(token, SUCCESS, "host", 6 * MINUTE)
-    turned.settled(lambda tx: transitions.finish(tx, turned.graphs, turned.runs, [report]))
+    turned.settled(lambda tx: finishing.finish(tx, turned.graphs, turned.runs, [report]))
     row = turned.promised()["load"]
     assert (row.state, row.completed_at) == ("met", turned.now - 6 * MINUTE)
 

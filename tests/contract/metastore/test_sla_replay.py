@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import select
 
 from engine.authoring.serialized import CronSchedule, NoSchedule
-from engine.metastore import backfills, deadlines, pausing, transitions
+from engine.metastore import backfills, deadlines, pausing
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Changes, Claimed, Finished
 from engine.metastore.ledger import Ledger
@@ -27,6 +27,7 @@ from engine.metastore.sla_missed import GRACE
 from engine.metastore.states import FINAL_RUN_STATES, RunState, TaskState
 from engine.metastore.store import Store, Tx
 from engine.metastore.tables import DagRun, TaskInstance
+from engine.metastore.transitions import creating, promoting
 from engine.scheduling import due
 from tests.contract.metastore.sla_oracle import Happened, Miss, Promised, What, misses
 from tests.contract.metastore.stage import FAILURE, OWNER, SKIP, SUCCESS, bash
@@ -148,7 +149,7 @@ class Month:
             ledger.runs.expire()
             due.sync_schedules(tx, ledger.graphs, paused_at_creation=False, limit=100)
             made = due.create_due_runs(tx, ledger.graphs, 100)
-            made += transitions.promote(tx, 100)
+            made += promoting.promote(tx, 100)
             changes = ledger.start_runs(tx, 100)
             claimed, more = ledger.claim(tx, OWNER, 100, starting=True)
             changes.add(more)
@@ -225,7 +226,7 @@ class Month:
         self.note("paused" if paused else "unpaused", dag_id)
 
     def trigger(self, dag_id: str) -> None:
-        self.stage.store.run(lambda tx: transitions.create_run(tx, dag_id))
+        self.stage.store.run(lambda tx: creating.create_run(tx, dag_id))
 
     def backfill(self) -> None:
         begin = FIRST - timedelta(days=15)

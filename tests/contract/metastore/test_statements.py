@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.metastore import transitions
 from engine.metastore.changes import Claimed, Finished
 from engine.metastore.store import Tx
+from engine.metastore.transitions import claiming, finishing
 from tests.contract.metastore.stage import OWNER, SUCCESS, Stage, bash
 from tests.servers.recording import recorded
 
@@ -21,8 +21,8 @@ def turn(stage: Stage, ended: list[Claimed], slots: int) -> list[Claimed]:
 
     def work(tx: Tx) -> list[Claimed]:
         reports = [Finished(one.token, SUCCESS, "host") for one in ended]
-        transitions.finish(tx, stage.graphs, stage.runs, reports)
-        return transitions.claim(tx, stage.graphs, stage.runs, OWNER, slots, starting=True)[0]
+        finishing.finish(tx, stage.graphs, stage.runs, reports)
+        return claiming.claim(tx, stage.graphs, stage.runs, OWNER, slots, starting=True)[0]
 
     claimed = stage.store.run(work)
     stage.runs.commit()

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, update
 
-from engine.metastore import transitions
 from engine.metastore.changes import Finished
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.states import FINAL_TASK_STATES, TaskState
 from engine.metastore.tables import DagVersion, TaskInstance
+from engine.metastore.transitions import finishing
 from tests.contract.metastore.stage import FAILURE, OWNER, SUCCESS, Stage, bash
 
 TOKEN = "a-token"
@@ -291,7 +291,7 @@ def test_an_attempt_ended_when_its_owner_saw_it_however_late_that_is_written(sta
             Finished(tokens["a"], SUCCESS, "host", ago=timedelta(seconds=20)),
             Finished(tokens["b"], SUCCESS, "host", ago=timedelta(hours=1)),
         ]
-        changes = transitions.finish(tx, stage.graphs, stage.runs, reports)
+        changes = finishing.finish(tx, stage.graphs, stage.runs, reports)
     late, impossible = stage.rows()["a"], stage.rows()["b"]
     assert late.end_date == tx.now - timedelta(seconds=20)
     assert impossible.end_date == impossible.start_date  # clocks differ: no attempt ends before it began

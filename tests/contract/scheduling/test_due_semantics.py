@@ -19,12 +19,12 @@ from engine.authoring.serialized import (
     encode_dag,
     version_of,
 )
-from engine.metastore import transitions
 from engine.metastore.graphs import Graphs
 from engine.metastore.pausing import set_paused
 from engine.metastore.states import RunState
 from engine.metastore.store import Store
 from engine.metastore.tables import Dag, DagRun, DagVersion
+from engine.metastore.transitions import creating
 from engine.scheduling.due import create_due_runs, sync_schedules
 
 HOUR = timedelta(hours=1)
@@ -131,14 +131,14 @@ def test_a_changed_file_with_the_same_schedule_repeats_and_skips_nothing(due: Du
 def test_a_run_by_hand_does_not_move_the_schedule(due: Due) -> None:
     start = due.today - 2 * DAY
     due.dag(CronSchedule("@daily"), start_date=start, catchup=True)
-    due.store.run(lambda tx: transitions.create_run(tx, "dag", logical_date=start + HOUR))
+    due.store.run(lambda tx: creating.create_run(tx, "dag", logical_date=start + HOUR))
     assert due.all() == [start + HOUR, start, start + DAY]
 
 
 def test_an_interval_whose_logical_date_a_run_by_hand_has_taken_is_not_run_twice(due: Due) -> None:
     start = due.today - 2 * DAY
     due.dag(CronSchedule("@daily"), start_date=start, catchup=True)
-    due.store.run(lambda tx: transitions.create_run(tx, "dag", logical_date=start))
+    due.store.run(lambda tx: creating.create_run(tx, "dag", logical_date=start))
     due.turn()
     assert sorted(due.all()) == [start, start + DAY]
 

@@ -12,7 +12,7 @@ from alerting.clock import database_now
 from engine.metastore.pausing import set_paused
 from engine.metastore.states import RunType
 from engine.metastore.store import Store
-from engine.metastore.transitions import create_run
+from engine.metastore.transitions.creating import create_run
 from engine.web import queries, users
 from engine.web.health import report
 from engine.web.sessions import close_session, find_session, open_session

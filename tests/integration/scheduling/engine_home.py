@@ -25,10 +25,10 @@ from engine.authoring.serialize import serialize
 from engine.authoring.serialized import encode_dag, version_of
 from engine.linux import children_of
 from engine.logs.paths import attempt_log_path
-from engine.metastore import transitions
 from engine.metastore.states import FINAL_RUN_STATES, ProcessKind
 from engine.metastore.store import Store, Tx
 from engine.metastore.tables import Budget, Dag, DagRun, DagVersion, Process, TaskAttempt, TaskInstance
+from engine.metastore.transitions import creating
 from tests.servers.binaries import ROOT
 from tests.servers.processes import wait_until
 
@@ -193,7 +193,7 @@ class Home:
         return path
 
     def trigger(self, dag_id: str, **conf: Any) -> str:
-        run_id = self.store.run(lambda tx: transitions.create_run(tx, dag_id, conf=conf))
+        run_id = self.store.run(lambda tx: creating.create_run(tx, dag_id, conf=conf))
         self.store.wake("scheduler")
         return run_id
 

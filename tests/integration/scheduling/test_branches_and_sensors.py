@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import select
 
 from alerting.kinds import EventKind
-from engine.metastore import transitions
 from engine.metastore.tables import DagRun, TaskAttempt, TaskInstance, XCom
+from engine.metastore.transitions import creating
 from tests.contract.metastore.told import told
 from tests.integration.scheduling.engine_home import Home
 from tests.servers.processes import wait_until
@@ -233,7 +233,7 @@ def test_an_external_sensor_waits_for_the_same_logical_date(home: Home) -> None:
     wait_until(lambda: home.states("downstream").get("task") == "up_for_reschedule", "a sensor that waits")
     with home.store.read() as connection:
         date = connection.execute(select(DagRun.logical_date).where(DagRun.dag_id == "downstream")).scalar_one()
-    home.store.run(lambda tx: transitions.create_run(tx, "upstream", logical_date=date))
+    home.store.run(lambda tx: creating.create_run(tx, "upstream", logical_date=date))
     home.store.wake("scheduler")
     home.wait("downstream", down)
     expected = {"task": "success", "failed": "failed", "run": "success", "unknown": "failed"}
