@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import quote
@@ -27,6 +28,7 @@ def dag_log_folder(dag_id: str) -> PurePosixPath:
     return PurePosixPath(_folder("dag_id", dag_id))
 
 
+@lru_cache(maxsize=4096)  # the tasks of a run share two of three
 def _folder(key: str, identifier: str) -> str:
     encoded = quote(identifier, safe=":+@")
     if len(encoded) > _LONGEST:

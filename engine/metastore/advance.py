@@ -9,13 +9,14 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BindParameter, Row, Select, bindparam, select, update
+from sqlalchemy import Row, Select, bindparam, select, update
 
 from engine.authoring.serialized import SerializedTask
 from engine.metastore import absent, budgets, past
 from engine.metastore.changes import Changes, RunChange, RunFacts, TaskChange
 from engine.metastore.database import Tx
 from engine.metastore.graphs import Graphs, judge
+from engine.metastore.one_of import one_of
 from engine.metastore.runs import FACT_COLUMNS, Runs, facts_of
 from engine.metastore.states import RunState, TaskState
 from engine.metastore.tables import Base, DagRun, TaskInstance
@@ -23,20 +24,19 @@ from engine.metastore.tables import Base, DagRun, TaskInstance
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
 RUN: Final = Base.metadata.tables[DagRun.__tablename__]
 
-_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
 
 _CHILDREN = (
     select(TI)
     .where(
-        TI.c.run_pk.in_(bindparam("runs", expanding=True)),
-        TI.c.task_id.in_(bindparam("tasks", expanding=True)),
+        one_of(TI.c.run_pk, "runs"),
+        one_of(TI.c.task_id, "tasks"),
         TI.c.state.is_(None),
     )
     .order_by(TI.c.id)
 )
 _ADVANCE = (
     update(TI)
-    .where(TI.c.id.in_(_IDS), TI.c.state.is_(None))
+    .where(one_of(TI.c.id, "ids"), TI.c.state.is_(None))
     .values(
         up_success=TI.c.up_success + bindparam("b_success"),
         up_failed=TI.c.up_failed + bindparam("b_failed"),
@@ -51,21 +51,23 @@ _ADVANCE = (
     )
 )
 SETTLED = (
-    select(TI).where(TI.c.run_pk.in_(_IDS), TI.c.state == TaskState.SUCCESS).order_by(TI.c.id)  # in runs just started
+    select(TI)
+    .where(one_of(TI.c.run_pk, "ids"), TI.c.state == TaskState.SUCCESS)
+    .order_by(TI.c.id)  # in runs just started
 )
-_COUNT_DOWN = update(RUN).where(RUN.c.id.in_(_IDS)).values(unfinished=RUN.c.unfinished - bindparam("b_n"))
+_COUNT_DOWN = update(RUN).where(one_of(RUN.c.id, "ids")).values(unfinished=RUN.c.unfinished - bindparam("b_n"))
 _COUNTED = _COUNT_DOWN.returning(RUN.c.id, RUN.c.unfinished)
 _COMPLETE = (
     select(*FACT_COLUMNS)
-    .where(DagRun.id.in_(_IDS), DagRun.unfinished == 0, DagRun.state == RunState.RUNNING)
+    .where(one_of(DagRun.id, "ids"), DagRun.unfinished == 0, DagRun.state == RunState.RUNNING)
     .order_by(DagRun.id)
 )
 _BROKEN = select(TI.c.run_pk, TI.c.task_id, TI.c.state).where(
-    TI.c.run_pk.in_(_IDS), TI.c.state.in_([TaskState.FAILED, TaskState.UPSTREAM_FAILED])
+    one_of(TI.c.run_pk, "ids"), TI.c.state.in_([TaskState.FAILED, TaskState.UPSTREAM_FAILED])
 )
 _CLOSE = (
     update(RUN)
-    .where(RUN.c.id.in_(_IDS), RUN.c.state == RunState.RUNNING)
+    .where(one_of(RUN.c.id, "ids"), RUN.c.state == RunState.RUNNING)
     .values(state=bindparam("b_state"), end_date=bindparam("b_now"))
 )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, select, update
 
+from engine.metastore.one_of import one_of
 from engine.metastore.tables import Base, Budget
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ Key = tuple[str, str]  # kind and name
 _BUDGET: Final = Base.metadata.tables[Budget.__tablename__]
 _LOCK = (
     select(Budget.kind, Budget.name, Budget.slots, Budget.used)
-    .where(Budget.kind.in_(bindparam("kinds", expanding=True)), Budget.name.in_(bindparam("names", expanding=True)))
+    .where(one_of(Budget.kind, "kinds"), one_of(Budget.name, "names"))
     .order_by(Budget.kind, Budget.name)
 )
 _TAKE = (

@@ -14,6 +14,7 @@ from typing import Final
 from sqlalchemy import bindparam, select, update
 
 from engine.metastore.database import Tx
+from engine.metastore.one_of import one_of
 from engine.metastore.states import TaskState
 from engine.metastore.tables import Base, TaskInstance
 
@@ -61,9 +62,7 @@ _REQUESTED: Final = (
     select(TI.c.token, TI.c.ending).where(TI.c.owner == bindparam("owner"), TI.c.ending.is_not(None)).order_by(TI.c.id)
 )
 _REQUEST: Final = (
-    update(TI)
-    .where(TI.c.id.in_(bindparam("ids", expanding=True)), TI.c.state == TaskState.RUNNING)
-    .values(ending=bindparam("b_ending"))
+    update(TI).where(one_of(TI.c.id, "ids"), TI.c.state == TaskState.RUNNING).values(ending=bindparam("b_ending"))
 )
 
 

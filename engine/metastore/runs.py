@@ -6,10 +6,11 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from engine.metastore import budgets
 from engine.metastore.changes import RunFacts
+from engine.metastore.one_of import one_of
 from engine.metastore.states import RunState
 from engine.metastore.tables import Budget, DagRun
 
@@ -38,7 +39,7 @@ AT_LIMIT: Final = (
     .group_by(DagRun.dag_id, Budget.slots)
     .having(func.count() >= Budget.slots)
 )
-_FACTS = select(*FACT_COLUMNS).where(DagRun.id.in_(bindparam("ids", expanding=True)))
+_FACTS = select(*FACT_COLUMNS).where(one_of(DagRun.id, "ids"))
 
 
 def facts_of(row: Row[Any]) -> RunFacts:

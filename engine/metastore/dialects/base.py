@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import Insert
 
@@ -55,6 +55,10 @@ class DatabaseDialect:
         """
         statement = self.insert_ignore(table).values(row).returning(*table.primary_key.columns)
         return connection.execute(statement).first() is not None
+
+    def insert_rows(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows that all name the same columns, at least one."""
+        connection.execute(insert(table), rows)
 
     def error_code(self, error: DBAPIError) -> str | int | None:
         """The driver's own code of an error."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, text
+import msgspec
+from sqlalchemy import JSON, Connection, Table, Text, bindparam, cast, column, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import Insert
@@ -33,6 +35,10 @@ class PostgresqlDialect(DatabaseDialect):
 
     def insert_ignore(self, table: Table) -> Insert:
         return insert(table).on_conflict_do_nothing()
+
+    def insert_rows(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """One statement with one parameter: the driver would send, and the server execute, a statement for each row."""
+        connection.execute(_insert_recordset(table, tuple(rows[0])), {"rows": msgspec.json.encode(rows).decode()})
 
     def error_code(self, error: DBAPIError) -> str | int | None:
         return getattr(error.orig, "sqlstate", None)
@@ -64,3 +70,10 @@ class PostgresqlDialect(DatabaseDialect):
     def notify(self, connection: Connection, topic: str) -> bool:
         connection.execute(text("SELECT pg_notify(:channel, '')"), {"channel": f"windsock_{topic}"})
         return True
+
+
+@cache
+def _insert_recordset(table: Table, names: tuple[str, ...]) -> Insert:
+    rows = func.json_to_recordset(cast(bindparam("rows", type_=Text()), JSON()))
+    columns = rows.table_valued(*(column(name, table.c[name].type) for name in names))
+    return insert(table).from_select(names, select(columns.render_derived(with_types=True)))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Integer, Row, String, bindparam, case, cast, literal, or_, select, tuple_, update
+from sqlalchemy import Integer, Row, String, bindparam, case, cast, literal, or_, select, tuple_, update
 
 from alerting.tables import BigKey
 from engine.authoring.serialized import SerializedTask
@@ -17,13 +17,12 @@ from engine.metastore.changes import Changes, Claimed
 from engine.metastore.database import Tx
 from engine.metastore.definitions import tasks_of
 from engine.metastore.graphs import Graphs
+from engine.metastore.one_of import one_of
 from engine.metastore.runs import Runs
 from engine.metastore.states import TaskState
 from engine.metastore.tables import Base, DagSchedule, TaskInstance
 
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
-_TOKENS: Final[BindParameter[Any]] = bindparam("tokens", expanding=True)
-_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
 _PAGE_PER_SLOT: Final = 4
 _CLAIM_PAGES: Final = 6  # each twice as long as the one before
 _BEFORE_ALL: Final = -(2**31)  # a priority rank before every other
@@ -45,7 +44,7 @@ _READY = (
 )
 _CLAIM = (
     update(TI)
-    .where(TI.c.id.in_(_IDS), TI.c.state == TaskState.SCHEDULED)
+    .where(one_of(TI.c.id, "ids"), TI.c.state == TaskState.SCHEDULED)
     .values(
         state=TaskState.QUEUED,
         token=literal("", String).concat(bindparam("b_batch", type_=String)).concat(cast(TI.c.id, String(20))),
@@ -58,7 +57,7 @@ _CLAIM = (
 _CLAIM_AND_START = _CLAIM.values(state=TaskState.RUNNING, start_date=bindparam("b_now"))
 _START = (
     update(TI)
-    .where(TI.c.token.in_(_TOKENS), TI.c.state == TaskState.QUEUED)
+    .where(one_of(TI.c.token, "tokens"), TI.c.state == TaskState.QUEUED)
     .values(state=TaskState.RUNNING, start_date=bindparam("b_now"))
 )
 
@@ -192,5 +191,5 @@ def start(tx: Tx, tokens: Collection[str]) -> set[str]:
     moved = tx.connection.execute(_START, {"tokens": wanted, "b_now": tx.now}).rowcount
     if moved == len(wanted):
         return set(wanted)
-    statement = select(TI.c.token).where(TI.c.token.in_(_TOKENS), TI.c.start_date == tx.now)
+    statement = select(TI.c.token).where(one_of(TI.c.token, "tokens"), TI.c.start_date == tx.now)
     return set(tx.connection.execute(statement, {"tokens": wanted}).scalars())

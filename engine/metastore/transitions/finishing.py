@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, bindparam, delete, func, select, update
 
 from engine.authoring.serialized import SerializedTask
 from engine.metastore import budgets, skips
@@ -17,17 +17,19 @@ from engine.metastore.database import Tx
 from engine.metastore.definitions import tasks_of
 from engine.metastore.endings import Ending
 from engine.metastore.graphs import Graphs
+from engine.metastore.one_of import one_of
 from engine.metastore.outcome import Cause
 from engine.metastore.runs import Runs
 from engine.metastore.states import WAITING_TASK_STATES, TaskState
 from engine.metastore.tables import Base, TaskAttempt, TaskInstance, XCom
 
+_ATTEMPT: Final = Base.metadata.tables[TaskAttempt.__tablename__]
+_XCOM: Final = Base.metadata.tables[XCom.__tablename__]
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
-_TOKENS: Final[BindParameter[Any]] = bindparam("tokens", expanding=True)
-HELD = select(TI).where(TI.c.token.in_(_TOKENS), TI.c.state == bindparam("held_state")).order_by(TI.c.id)
+HELD = select(TI).where(one_of(TI.c.token, "tokens"), TI.c.state == bindparam("held_state")).order_by(TI.c.id)
 _END = (
     update(TI)
-    .where(TI.c.token.in_(_TOKENS), TI.c.state == TaskState.RUNNING)
+    .where(one_of(TI.c.token, "tokens"), TI.c.state == TaskState.RUNNING)
     .values(
         state=bindparam("b_state"),
         end_date=bindparam("b_end"),
@@ -41,7 +43,7 @@ _END = (
 )
 _SUSPEND = (
     update(TI)
-    .where(TI.c.token.in_(_TOKENS), TI.c.state == TaskState.RUNNING)
+    .where(one_of(TI.c.token, "tokens"), TI.c.state == TaskState.RUNNING)
     .values(
         state=TaskState.UP_FOR_RESCHEDULE,
         ready_at=bindparam("b_ready"),
@@ -77,7 +79,7 @@ def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> C
         (row, change) for row, change in zip(held, ended, strict=True) if change.state != TaskState.UP_FOR_RESCHEDULE
     ]
     if over:
-        tx.connection.execute(insert(TaskAttempt), [_attempt(row, change) for row, change in over])
+        tx.dialect.insert_rows(tx.connection, _ATTEMPT, [_attempt(row, change) for row, change in over])
     changes.ended += [change for _, change in over]
     _store_xcoms(tx, changes.ended)
     changes.restarts = [row.id for row in held if row.ending == Ending.RESTART]
@@ -161,4 +163,4 @@ def _store_xcoms(tx: Tx, ended: Sequence[TaskChange]) -> None:
     if stale:
         tx.connection.execute(delete(XCom).where(XCom.ti_id.in_(sorted(stale))))
     if rows:
-        tx.connection.execute(insert(XCom), rows)
+        tx.dialect.insert_rows(tx.connection, _XCOM, rows)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import BindParameter, bindparam, select, update
+from sqlalchemy import bindparam, select, update
 
 from engine.metastore.advance import locked
 from engine.metastore.database import Tx
+from engine.metastore.one_of import one_of
 from engine.metastore.states import WAITING_TASK_STATES, TaskState
 from engine.metastore.tables import Base, TaskInstance
 
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
-_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
 _DUE = (
     select(TI.c.id)
     .where(TI.c.state.in_(WAITING_TASK_STATES), TI.c.ready_at <= bindparam("now"))
@@ -21,7 +21,7 @@ _DUE = (
 )
 _PROMOTE = (
     update(TI)
-    .where(TI.c.id.in_(_IDS), TI.c.state.in_(WAITING_TASK_STATES))
+    .where(one_of(TI.c.id, "ids"), TI.c.state.in_(WAITING_TASK_STATES))
     .values(state=TaskState.SCHEDULED, scheduled_at=bindparam("b_now"), ready_at=None)
 )
 

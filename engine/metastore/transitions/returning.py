@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Select, bindparam, select, update
+from sqlalchemy import Select, bindparam, select, update
 
 from engine.metastore import budgets
 from engine.metastore.advance import locked
@@ -13,6 +13,7 @@ from engine.metastore.changes import Changes, Finished
 from engine.metastore.database import Tx
 from engine.metastore.definitions import tasks_of
 from engine.metastore.graphs import Graphs
+from engine.metastore.one_of import one_of
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.runs import Runs
 from engine.metastore.states import TaskState
@@ -21,15 +22,14 @@ from engine.metastore.transitions.claiming import CHARGE
 from engine.metastore.transitions.finishing import HELD, finish
 
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
-_TOKENS: Final[BindParameter[Any]] = bindparam("tokens", expanding=True)
 _RELEASE = (
     update(TI)
-    .where(TI.c.token.in_(_TOKENS), TI.c.state == TaskState.QUEUED)
+    .where(one_of(TI.c.token, "tokens"), TI.c.state == TaskState.QUEUED)
     .values(state=TaskState.SCHEDULED, token=None, owner=None, queued_at=None, try_number=TI.c.try_number - CHARGE)
 )
 _DISOWN = (
     update(TI)
-    .where(TI.c.token.in_(_TOKENS), TI.c.state.in_([TaskState.QUEUED, TaskState.RUNNING]))
+    .where(one_of(TI.c.token, "tokens"), TI.c.state.in_([TaskState.QUEUED, TaskState.RUNNING]))
     .values(
         state=TaskState.SCHEDULED,
         token=None,
@@ -41,7 +41,7 @@ _DISOWN = (
 )
 _OWNED: Final[Select[Any]] = (
     select(TI.c.id, TI.c.token, TI.c.state, TI.c.run_pk, TI.c.dag_id, TI.c.run_id, TI.c.task_id)
-    .where(TI.c.owner.in_(bindparam("owners", expanding=True)))
+    .where(one_of(TI.c.owner, "owners"))
     .order_by(TI.c.id)
     .limit(bindparam("limit"))
 )

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from engine.authoring.serialized import SerializedTask
 from engine.metastore import absent, budgets, recount
@@ -18,6 +18,7 @@ from engine.metastore.changes import Changes, RunChange, RunFacts
 from engine.metastore.database import Tx
 from engine.metastore.errors import NotFound
 from engine.metastore.graphs import Graph, Graphs
+from engine.metastore.one_of import one_of
 from engine.metastore.runs import FACT_COLUMNS, Runs, facts_of
 from engine.metastore.states import RunState, TaskState
 from engine.metastore.tables import Base, Budget, DagRun, DagSchedule, TaskInstance
@@ -25,7 +26,6 @@ from engine.metastore.tables import Base, Budget, DagRun, DagSchedule, TaskInsta
 log = logging.getLogger(__name__)
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
 RUN: Final = Base.metadata.tables[DagRun.__tablename__]
-_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
 _QUEUED_RUNS = (
     select(*FACT_COLUMNS, (Budget.slots - Budget.used).label("room"))
     .join(DagSchedule, DagSchedule.dag_id == DagRun.dag_id)
@@ -77,7 +77,7 @@ def start_runs(tx: Tx, graphs: Graphs, limit: int) -> Changes:
         changes.runs.append(RunChange(begun, RunState.RUNNING, created=operators, deadline=deadline))
         rows += made
     if rows:
-        tx.connection.execute(insert(TI), rows)
+        tx.dialect.insert_rows(tx.connection, TI, rows)
     changes.scheduled = sum(row["state"] == TaskState.SCHEDULED for row in rows)
     changes.add(_pass_through(tx, graphs, {row["run_pk"] for row in rows if row["state"] == TaskState.SUCCESS}))
     changes.add(_begin_what_waits(tx, graphs, started, shapes))
@@ -121,7 +121,7 @@ def _lock_queued(tx: Tx, queued: list[RunFacts]) -> list[RunFacts]:
     # The join above cannot be locked table by table on every database, so the rows are locked by id afterwards.
     if not queued or not tx.dialect.locks_rows:
         return queued
-    statement = select(RUN.c.id).where(RUN.c.id.in_(_IDS), RUN.c.state == RunState.QUEUED).order_by(RUN.c.id)
+    statement = select(RUN.c.id).where(one_of(RUN.c.id, "ids"), RUN.c.state == RunState.QUEUED).order_by(RUN.c.id)
     held = set(tx.connection.execute(locked(tx, statement, skip=True), {"ids": [run.id for run in queued]}).scalars())
     return [run for run in queued if run.id in held]
 
