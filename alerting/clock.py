@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
 from sqlalchemy import Connection, text
+
+_POSTGRESQL: Final = text("SELECT clock_timestamp()")
+_MYSQL: Final = text("SELECT UTC_TIMESTAMP(6)")
 
 
 def database_now(connection: Connection) -> datetime:
@@ -13,8 +17,8 @@ def database_now(connection: Connection) -> datetime:
         case "sqlite":
             return datetime.now(UTC)
         case "postgresql":
-            now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+            now: datetime = connection.execute(_POSTGRESQL).scalar_one()
             return now.astimezone(UTC)
         case _:
-            naive: datetime = connection.execute(text("SELECT UTC_TIMESTAMP(6)")).scalar_one()
+            naive: datetime = connection.execute(_MYSQL).scalar_one()
             return naive.replace(tzinfo=UTC)

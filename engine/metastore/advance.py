@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Row, Select, bindparam, select, update
@@ -73,7 +74,12 @@ _CLOSE = (
 
 
 def locked(tx: Tx, statement: Select[Any], *, skip: bool = False) -> Select[Any]:
-    return statement.with_for_update(skip_locked=skip) if tx.dialect.locks_rows else statement
+    return _for_update(statement, skip) if tx.dialect.locks_rows else statement
+
+
+@lru_cache(maxsize=64)  # the same object each time is found again among what has been compiled
+def _for_update(statement: Select[Any], skip: bool) -> Select[Any]:
+    return statement.with_for_update(skip_locked=skip)
 
 
 def changed(row: Row[Any], state: TaskState, **more: Any) -> TaskChange:

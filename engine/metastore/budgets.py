@@ -30,6 +30,7 @@ _LOCK = (
     .where(one_of(Budget.kind, "kinds"), one_of(Budget.name, "names"))
     .order_by(Budget.kind, Budget.name)
 )
+_LOCK_ROWS = _LOCK.with_for_update()
 _TAKE = (
     update(_BUDGET)
     .where(
@@ -52,7 +53,7 @@ def free_slots(tx: Tx, keys: Iterable[Key]) -> dict[Key, int]:
     if not wanted:
         return {}
     parameters = {"kinds": sorted({kind for kind, _ in wanted}), "names": sorted({name for _, name in wanted})}
-    statement = _LOCK.with_for_update() if tx.dialect.locks_rows else _LOCK
+    statement = _LOCK_ROWS if tx.dialect.locks_rows else _LOCK
     rows = tx.connection.execute(statement, parameters)
     found = {(row.kind, row.name): row.slots - row.used for row in rows}
     return {key: free - tx.owed[key] for key, free in found.items() if key in wanted}

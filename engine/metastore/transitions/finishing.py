@@ -26,7 +26,13 @@ from engine.metastore.tables import Base, TaskAttempt, TaskInstance, XCom
 _ATTEMPT: Final = Base.metadata.tables[TaskAttempt.__tablename__]
 _XCOM: Final = Base.metadata.tables[XCom.__tablename__]
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
-HELD = select(TI).where(one_of(TI.c.token, "tokens"), TI.c.state == bindparam("held_state")).order_by(TI.c.id)
+HELD = (
+    select(TI.c.id, TI.c.run_pk, TI.c.dag_id, TI.c.run_id, TI.c.task_id, TI.c.map_index, TI.c.token, TI.c.owner)
+    .add_columns(TI.c.operator, TI.c.queue, TI.c.pool, TI.c.pool_slots, TI.c.try_number, TI.c.max_tries, TI.c.ending)
+    .add_columns(TI.c.scheduled_at, TI.c.queued_at, TI.c.start_date, TI.c.sensing_since)
+    .where(one_of(TI.c.token, "tokens"), TI.c.state == bindparam("held_state"))
+    .order_by(TI.c.id)
+)
 _END = (
     update(TI)
     .where(one_of(TI.c.token, "tokens"), TI.c.state == TaskState.RUNNING)
