@@ -36,6 +36,7 @@ _FIELDS: Final = (
 TEMPLATE_NAMES: Final = (*_FIELDS, *_MORE_NAMES)
 
 _takers: list[Take] = []
+_masks: list[Callable[[str], str]] = []
 
 
 class Notify:
@@ -129,6 +130,21 @@ def handing_over(take: Take) -> Iterator[None]:
         yield
     finally:
         _takers.remove(take)
+
+
+@contextmanager
+def masking(mask: Callable[[str], str]) -> Iterator[None]:
+    """Inside, what goes to an apprise URL from here is masked by `mask`."""
+    _masks.append(mask)
+    try:
+        yield
+    finally:
+        _masks.remove(mask)
+
+
+def current_mask() -> Callable[[str], str] | None:
+    """What :func:`masking` set, where anybody did."""
+    return _masks[-1] if _masks else None
 
 
 def facts(context: Any) -> dict[str, Any]:

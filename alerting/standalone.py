@@ -27,7 +27,7 @@ from alerting.channels.email import SmtpConfig, mail_channels
 from alerting.config import load
 from alerting.errors import AlertingError
 from alerting.events import AlertEvent
-from alerting.notice import CONFIG_VARIABLE
+from alerting.notice import CONFIG_VARIABLE, current_mask
 from alerting.pace import backoff
 from alerting.render import Renderer
 from alerting.routes import Plan, Suppressed, Target, match
@@ -121,7 +121,9 @@ def _renderer() -> Renderer:
 
 
 def _masker() -> Callable[[str], str]:
-    """Airflow's own, where this is a process of Airflow."""
+    """That of whoever calls callbacks here; Airflow's own, where this is a process of Airflow."""
+    if (mask := current_mask()) is not None:
+        return mask
     for name in _MASKERS:
         redact = getattr(sys.modules.get(name), "redact", None)
         if redact is not None:

@@ -228,12 +228,12 @@ def describe_schedule(schedule: object) -> str:
 
 
 def _set_paused(dag_id: str, *, paused: bool) -> None:
-    from engine.metastore.pausing import set_paused
+    from engine.metastore import by_hand
 
-    with open_store() as store:
+    settings = load()
+    with open_store(settings) as store:
         find_dag(store, dag_id)
-        changed = store.run(lambda tx: set_paused(tx, dag_id, paused=paused))
-        store.wake("scheduler")
+        changed = by_hand.set_paused(store, settings.webserver.url, dag_id, paused=paused)
     word = "paused" if paused else "unpaused"
     click.echo(f"{dag_id} is {word}." if changed else f"{dag_id} was {word} already.")
 

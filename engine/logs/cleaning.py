@@ -7,6 +7,7 @@ processes import it.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 # CSI, OSC (title, hyperlink) and the two-character escapes, as terminals understand them; a lone ESC too.
@@ -23,3 +24,9 @@ def clean(text: str) -> str:
 def one_line(text: str) -> str:
     """Clean, and on one line: fit for a summary, a header, a cell."""
     return " ".join(clean(text.replace("\r", "\n")).split())
+
+
+def presentable(text: str, redact: Callable[[str], str], limit: int) -> str:
+    """On one line, redacted, and only then at most `limit` characters long: half a secret is not recognised."""
+    line = redact(one_line(text))
+    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"

@@ -9,11 +9,13 @@ A caller that reads in pieces must redact whole lines; a secret cut in two is no
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import parse_qsl, quote, quote_plus, unquote
 
 from alerting.secrets import Secrets, secrets_of
 from engine.config.masking import MASK
@@ -88,9 +90,10 @@ def url_secrets(url: str) -> Iterator[str]:
 
 
 def environment_secrets(environ: Mapping[str, str]) -> Iterator[str]:
-    """Values of variables whose names say that they are secret, and passwords in any variable that is a URL."""
+    """Values of variables whose names say that they are secret; what any URL or JSON object among them holds secret."""
     for name, value in environ.items():
         yield from _url_password(value)
+        yield from _told_by_key(value)
         if _SECRET_NAME.search(name) and not _PLACE_NAME.search(name) and value.lower() not in _ORDINARY:
             yield value
 
@@ -101,6 +104,35 @@ def _url_password(url: str) -> Iterator[str]:
     userinfo, at, _ = rest.rpartition("@")
     if separator and at:
         yield userinfo.partition(":")[2]
+
+
+def redact_by_environment(text: str) -> str:
+    """Mask what this process's environment holds secret, where that is asked for seldom."""
+    return Redactor(environment_secrets(os.environ)).redact(text)
+
+
+def _told_by_key(value: str) -> Iterator[str]:
+    """Values in a JSON object, or in the query of a URL, whose keys say that they are secret: Airflow's connections."""
+    if value.lstrip().startswith("{"):
+        with suppress(ValueError, RecursionError):
+            yield from _in_object(json.loads(value))
+    elif "://" in value:
+        for key, text in parse_qsl(value.partition("?")[2]):
+            yield from _in_object({key: text})
+
+
+def _in_object(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(item, str) and _SECRET_NAME.search(str(key)) and item.lower() not in _ORDINARY:
+                yield item
+            elif isinstance(item, str):
+                yield from _told_by_key(item)  # Airflow's ``extra`` is JSON in a text
+            else:
+                yield from _in_object(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _in_object(item)
 
 
 def _printed_forms(secret: str) -> Iterator[str]:

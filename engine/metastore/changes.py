@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.metastore.outcome import Outcome
 from engine.metastore.states import RunState, TaskState
+
+if TYPE_CHECKING:
+    from engine.metastore.sla_missed import Wave
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ class Changes:
     late: list[str] = field(default_factory=list)  # tokens whose report came after somebody else's decision
     unjudged: list[str] = field(default_factory=list)  # tokens whose DAG version cannot be read; report them again
     restarts: list[int] = field(default_factory=list)  # ids of cleared task instances whose attempt has ended
+    missed: list[Wave] = field(default_factory=list)  # deadlines that had passed untold before they were renewed
     announced: int = 0  # alert events and callback requests written with them
 
     def add(self, other: Changes) -> None:
@@ -129,4 +133,5 @@ class Changes:
         self.late += other.late
         self.unjudged += other.unjudged
         self.restarts += other.restarts
+        self.missed += other.missed
         self.announced += other.announced

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from sqlalchemy import BindParameter, Connection, Row, bindparam, func, select, update
 
-from engine.metastore import absent, budgets, endings, judging, past, skips, sla
+from engine.metastore import absent, budgets, endings, judging, past, skips, sla, sla_missed
 from engine.metastore.advance import changed, close_runs, reconsider
 from engine.metastore.broken_off import break_off
 from engine.metastore.changes import Changes, RunFacts
@@ -191,13 +191,17 @@ def _version(tx: Tx, graphs: Graphs, run: RunFacts, newest: str | None) -> str:
 def _reset(tx: Tx, graphs: Graphs, runs: Runs, again: Sequence[Row[Any]], touched: Sequence[Row[Any]]) -> Changes:
     """Take the states of `again` back, and let the runs of all that is `touched` go on from there.
 
-    1. Lock the runs: a run that has ended is queued, and judged when it begins anew.
-    2. Reset the task instances; what a branch that stays as it is decided against is skipped again at once.
-    3. Count the running runs anew, and judge what waits in them.
+    1. Lock the runs. Deadlines of theirs that have passed untold are missed, whatever happens to them now.
+    2. A run that has ended is queued, and judged when it begins anew. Deadlines that come again are renewed.
+    3. Reset the task instances; what a branch that stays as it is decided against is skipped again at once.
+    4. Count the running runs anew, and judge what waits in them.
     """
     statement = _RUNS.with_for_update() if tx.dialect.locks_rows else _RUNS
     found = tx.connection.execute(statement, {"ids": sorted({row.run_pk for row in touched})}).all()
     facts = {row.id: facts_of(row) for row in found}
+    cleared = {(row.run_pk, row.task_id) for row in again}
+    cleared |= {(row.id, sla.THE_RUN) for row in found if row.state in FINAL_RUN_STATES}
+    missed = sla_missed.claim_missed_of_runs(tx, graphs, facts, cleared)
     newest = _newest(tx, {run.dag_id for run in facts.values()})
     shapes: dict[int, Graph] = {}
     for row in found:
@@ -207,14 +211,13 @@ def _reset(tx: Tx, graphs: Graphs, runs: Runs, again: Sequence[Row[Any]], touche
         if ended:
             tx.connection.execute(_QUEUE, {"b_id": row.id, "b_version": version, "b_now": tx.now})
     runs.forget(facts)
-    cleared = {(row.run_pk, row.task_id) for row in again}
-    sla.renew(tx, shapes, cleared, {row.id for row in found if row.state in FINAL_RUN_STATES})
+    sla.renew(tx, shapes, cleared)
     _take_back(tx, shapes, again)
     broken_off = break_off(tx, again, TaskState.UP_FOR_RETRY, Ending.RESTART.sentence)
     skipped = [changed(row, TaskState.SKIPPED, end_date=tx.now) for row in _skip_again(tx, again)]
     _give_back(tx, again)
     going = {row.id: shapes[row.id] for row in found if row.state == RunState.RUNNING}
-    changes = Changes(tasks=skipped, ended=broken_off)
+    changes = Changes(tasks=skipped, ended=broken_off, missed=missed)
     changes.add(reconsider(tx, graphs, runs, recount(tx, going)))
     changes.add(close_runs(tx, graphs, dict.fromkeys(going, 0)))
     changes.add(absent.fail_stuck(tx, graphs, runs, going))

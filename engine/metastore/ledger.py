@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 
-from engine.metastore import advance, backfills, clearing, deadlines, past, sla, sla_missed, sla_told, waiting
+from engine.metastore import (
+    advance,
+    backfills,
+    clearing,
+    deadlines,
+    past,
+    pausing,
+    sla,
+    sla_missed,
+    sla_told,
+    waiting,
+)
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Changes, Claimed, Finished
 from engine.metastore.database import Tx
@@ -73,6 +84,11 @@ class Ledger:
         sla.cancel(tx, [] if changes is None else [run_pk])
         return None if changes is None else self._announced(tx, changes)
 
+    def set_paused(self, tx: Tx, dag_id: str, *, paused: bool) -> tuple[bool, Changes]:
+        """See :func:`pausing.set_paused`; deadlines that had passed before a pause are told with it."""
+        changes = Changes(missed=sla_missed.claim_missed_of_dag(tx, self.graphs, dag_id) if paused else [])
+        return pausing.set_paused(tx, dag_id, paused=paused), self._announced(tx, changes)
+
     def tell_missed(self, tx: Tx, limit: int) -> tuple[int, int]:
         """See :func:`sla_missed.claim_missed`; returns how many deadlines were due, and how much was told of them."""
         waves, due = sla_missed.claim_missed(tx, self.graphs, limit)
@@ -93,6 +109,7 @@ class Ledger:
         if changes.tasks or changes.runs:
             sla.settle(tx, self.graphs, self.runs, changes)
             changes.announced = self._announcer.announce(tx, self.graphs, self.runs, changes)
+        changes.announced += sla_told.announce(tx, changes.missed, self._announcer.base_url)
         if self._shipments:
             self._shipments.request(tx, changes)
         return changes

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Connection, Row, bindparam, case, insert, or_, select, update
+from sqlalchemy import BindParameter, Connection, Row, Select, bindparam, case, insert, or_, select, update
 
 from engine.authoring.serialized import NoSchedule, SerializedDag, SerializedDeadline
 from engine.metastore.absent import present_tasks
@@ -66,7 +66,7 @@ _CANCEL: Final = (
     .where(SLA.c.run_pk.in_(_IDS), SLA.c.state == "open", SLA.c.due_at > bindparam("b_now"), _UNDONE)
     .values(state="cancelled")
 )
-_OF_RUNS: Final = select(SLA).where(SLA.c.run_pk.in_(_IDS)).order_by(SLA.c.id)
+_OF_RUNS: Final[Select[Any]] = select(SLA).where(SLA.c.run_pk.in_(_IDS)).order_by(SLA.c.id)
 _RENEW: Final = (
     update(SLA)
     .where(SLA.c.id == bindparam("b_id"))
@@ -220,28 +220,28 @@ def cancel(tx: Tx, run_pks: Collection[int]) -> None:
         tx.connection.execute(_CANCEL, {"ids": sorted(run_pks), "b_now": tx.now})
 
 
-def renew(tx: Tx, shapes: Mapping[int, Graph], cleared: Collection[tuple[int, str]], reopened: Collection[int]) -> None:
-    """Deadlines of cleared tasks (run and task_id), and of runs that begin anew, whose graphs are `shapes`.
+def renew(tx: Tx, shapes: Mapping[int, Graph], cleared: Collection[tuple[int, str]]) -> None:
+    """Deadlines of cleared tasks, by run and task_id, and of runs that begin anew, whose graphs are `shapes`.
 
     One that lies ahead stays where it is. One that has passed is so far ahead again as it was at first, except those
-    that refer to a fixed moment or to the logical date.
+    that refer to a fixed moment or to the logical date. Whoever tells a miss at this moment is waited for.
     """
-    if not cleared and not reopened:
+    if not cleared:
         return
     rows = []
-    for row in tx.connection.execute(_OF_RUNS, {"ids": sorted(shapes)}):
+    statement = _OF_RUNS.with_for_update() if tx.dialect.locks_rows else _OF_RUNS
+    for row in tx.connection.execute(statement, {"ids": sorted(shapes)}):
         is_gone = row.task_id not in shapes[row.run_pk].promised
-        again = (row.run_pk, row.task_id) in cleared or (row.task_id == THE_RUN and row.run_pk in reopened)
         if is_gone and row.state == "open":
             rows.append(_renewed(row, "cancelled", row.due_at, row.at_risk_at))
-        elif again and not is_gone and (due := _due_again(row, tx.now)) is not None:
+        elif (row.run_pk, row.task_id) in cleared and not is_gone and (due := _due_again(row, tx.now)) is not None:
             rows.append(_renewed(row, "open", *due))
     if rows:
         tx.connection.execute(_RENEW, rows)
 
 
 def _due_again(row: Row[Any], now: datetime) -> tuple[datetime, datetime] | None:
-    if row.due_at > now:
+    if row.due_at > now and row.state != "missed":  # it may have been missed since this transaction began
         return row.due_at, row.at_risk_at
     if row.state == "open" or row.allowed_seconds is None:
         return None  # it is just being missed, or its moment does not come again

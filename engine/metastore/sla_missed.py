@@ -35,6 +35,7 @@ _DUE: Final = select(SLA.c.run_pk).where(_IS_DUE).order_by(SLA.c.due_at, SLA.c.i
 _FIRST: Final = select(func.min(SLA.c.id)).where(SLA.c.run_pk.in_(_IDS), _IS_DUE).group_by(SLA.c.run_pk)
 _STILL: Final = select(SLA.c.run_pk).where(SLA.c.id.in_(_IDS), SLA.c.state == "open").order_by(SLA.c.id)
 _DUE_OF_RUNS: Final = select(SLA).where(SLA.c.run_pk.in_(_IDS), _IS_DUE).order_by(SLA.c.run_pk, SLA.c.due_at, SLA.c.id)
+_DUE_OF_DAG: Final = select(SLA).where(SLA.c.dag_id == bindparam("dag"), _IS_DUE).order_by(SLA.c.run_pk, SLA.c.due_at)
 _MISS: Final = (
     update(SLA).where(SLA.c.id.in_(_IDS), SLA.c.state == "open").values(state="missed", missed_at=bindparam("b_now"))
 )
@@ -101,6 +102,29 @@ def wait_before_telling(others: int, seconds_at_work: float) -> timedelta:
     return max(timedelta(0), SETTLING - timedelta(seconds=seconds_at_work)) if others else timedelta(0)
 
 
+def claim_missed_of_runs(
+    tx: Tx, graphs: Graphs, run_pks: Collection[int], cleared: Collection[tuple[int, str]]
+) -> list[Wave]:
+    """What of these runs has passed untold, before something of them is `cleared` (run and task_id).
+
+    A scheduler that looked later would find those deadlines renewed. Those behind which an end may still be on its way
+    are left to it, except where that end does not count any more. Whoever holds a row is waited for.
+    """
+    found = tx.connection.execute(_waiting(tx, _DUE_OF_RUNS), {"due": tx.now, "ids": sorted(run_pks)})
+    rows = [row for row in found if row.due_at <= tx.now - GRACE or (row.run_pk, row.task_id) in cleared]
+    return _waves(tx, graphs, _miss(tx, rows))
+
+
+def claim_missed_of_dag(tx: Tx, graphs: Graphs, dag_id: str) -> list[Wave]:
+    """What of a DAG has passed untold, before it is paused: only what comes afterwards is cancelled."""
+    found = tx.connection.execute(_waiting(tx, _DUE_OF_DAG), {"due": tx.now, "dag": dag_id})
+    return _waves(tx, graphs, _miss(tx, list(found)))
+
+
+def _waiting(tx: Tx, statement: Select[Any]) -> Select[Any]:
+    return statement.with_for_update() if tx.dialect.locks_rows else statement
+
+
 def claim_missed(tx: Tx, graphs: Graphs, limit: int) -> tuple[list[Wave], int]:
     """Take the deadlines that are due, each once, whoever else looks; returns also how many rows that were.
 
@@ -116,13 +140,20 @@ def claim_missed(tx: Tx, graphs: Graphs, limit: int) -> tuple[list[Wave], int]:
     if not runs:
         return [], 0
     rows = list(tx.connection.execute(_locked(tx, _DUE_OF_RUNS), {**due, "ids": runs}))
+    return _waves(tx, graphs, _miss(tx, rows)), len(rows)
+
+
+def _miss(tx: Tx, rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+    """Make these open, locked rows missed, or cancelled where their DAG is paused; returns the missed."""
+    if not rows:
+        return rows
     paused = set(tx.connection.execute(_PAUSED, {"dags": sorted({row.dag_id for row in rows})}).scalars())
     if left := [row.id for row in rows if row.dag_id in paused]:
         tx.connection.execute(_LEAVE, {"ids": left})
     missed = [row for row in rows if row.dag_id not in paused]
     if missed:
         tx.connection.execute(_MISS, {"ids": [row.id for row in missed], "b_now": tx.now})
-    return _waves(tx, graphs, missed), len(rows)
+    return missed
 
 
 def _lock_runs(tx: Tx, due: Mapping[str, datetime], limit: int) -> list[int]:

@@ -91,7 +91,9 @@ def _episode(wave: Wave) -> str:
 def summary(wave: Wave) -> str:
     """What was promised and is not there, in one or two sentences."""
     due = min(one.due_at for one in wave.missed)
-    if all(one.completed_at for one in wave.missed):
+    if any(one.due_at != due for one in wave.missed):
+        told = _each(wave)
+    elif all(one.completed_at for one in wave.missed):
         late = max(one.completed_at - one.due_at for one in wave.missed if one.completed_at)
         told = f"{_subject(wave)} done {_span(late)} too late: due at {_at(due)}."
     else:
@@ -114,6 +116,24 @@ def _unstarted(wave: Wave) -> str:
     if len(names) == len(wave.missed):
         return " It has not started." if len(names) == 1 else " None of them has started."
     return f" {_listed(names)} {'has' if len(names) == 1 else 'have'} not started."
+
+
+def _each(wave: Wave) -> str:
+    """Several deadlines of one run, each by itself; the run's own first."""
+    ones = sorted(wave.missed, key=lambda one: one.task_id != THE_RUN)
+    told = [f"{_name(one)} was due at {_at(one.due_at)} and {_came(one)}" for one in ones[:_MOST_NAMED]]
+    if more := len(ones) - len(told):
+        last = max(one.due_at for one in ones)
+        told.append(f"{more} more {'was' if more == 1 else 'were'} due until {_at(last)}")
+    return f"{'; '.join(told)}."
+
+
+def _name(one: Missed) -> str:
+    return "The run" if one.task_id == THE_RUN else one.task_id
+
+
+def _came(one: Missed) -> str:
+    return f"was done {_span(one.completed_at - one.due_at)} later" if one.completed_at else "is not done"
 
 
 def _subject(wave: Wave) -> str:

@@ -37,7 +37,9 @@ from engine.authoring.loader import LoadedFile, load_file
 from engine.authoring.templating import command_environment, render_bash
 from engine.metastore.outcome import Cause, Outcome
 from engine.running import messages, scratch, xcom_limits
+from engine.running.masking import masking
 from engine.running.messages import (
+    LONGEST_ERROR,
     AnyAsk,
     Ask,
     AttemptOrder,
@@ -258,7 +260,8 @@ def _execute(order: AttemptOrder, loaded: LoadedFile, xcom: XCom) -> Outcome:
         task = dag.get_task(order.context.task_id)
         context = build_context(order.context, dag, task, xcom)
         os.environ.update(command_environment(context, None, append=True, inherited={}))
-        value = execute(task, context)
+        with masking():
+            value = execute(task, context)
         if order.do_xcom_push and value is not None:
             xcom.push(RETURN_VALUE, value)
     except AirflowSkipException as error:
@@ -280,5 +283,5 @@ def last_line(error: BaseException) -> str:
 
 
 def _one_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join(lines)[:1000].encode(errors="backslashreplace").decode()  # file names may hold lone surrogates
+    line = " ".join(line.strip() for line in text.splitlines() if line.strip())
+    return line[:LONGEST_ERROR].encode(errors="backslashreplace").decode()  # file names may hold lone surrogates

@@ -20,7 +20,7 @@ from sqlalchemy import Row, update
 from alerting import outbox
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
-from engine.logs.cleaning import one_line
+from engine.logs.cleaning import clean, one_line
 from engine.metastore.store import Tx
 from engine.metastore.tables import Base, CallbackRequest
 from engine.running.callback_words import Told
@@ -198,4 +198,4 @@ def end_of_output(file: Path, begins_at: int) -> str:
         return ""
     lines = text.splitlines()[start > begins_at :]  # the first may be cut
     printed = [line[_STAMP:] for line in lines if not line[_STAMP:].startswith("windsock: ")]
-    return "\n".join(printed)[-OUTPUT_CHARACTERS:]
+    return clean("\n".join(printed))[-OUTPUT_CHARACTERS:]

@@ -31,14 +31,14 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 from sqlalchemy import Connection, Row, bindparam, or_, update
 from sqlalchemy import select as sql_select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from alerting import outbox
 from alerting.clock import database_now
 from engine import links
 from engine.authoring.attempt_context import AttemptContext
 from engine.authoring.serialized import CallbackKind
-from engine.logs.cleaning import one_line
+from engine.logs.cleaning import presentable
 from engine.logs.paths import attempt_log_path
 from engine.metastore.callbacks import are_foreseen
 from engine.metastore.changes import RunFacts
@@ -63,6 +63,7 @@ from engine.running.callback_outcomes import (
 )
 from engine.running.callback_words import Words
 from engine.running.callbacks import CallbackOrder
+from engine.running.messages import SHOWN_ERROR
 from engine.running.on_demand import ZygoteOnDemand
 from engine.running.output import AttemptLog
 from engine.running.sla_callbacks import missed_of
@@ -406,7 +407,7 @@ class CallbackRunner:
         self._close(running, f"failed: {error}" if error else "returned")
         request, words = running.request, running.words
         end = Try(
-            error=self._redact(one_line(error)) if error else None,
+            error=presentable(error, self._redact, SHOWN_ERROR) if error else None,
             cause="timeout" if running.overran else "exception",
             left_over=words.unfinished(request.left_over) if error else None,
             output=end_of_output(running.file, running.begins_at),
@@ -433,6 +434,9 @@ class CallbackRunner:
         for _ in range(30):
             try:
                 return self._store.run(work)
+            except DataError:
+                log.exception("the database takes no such end of a callback")
+                break
             except (MetastoreError, SQLAlchemyError):
                 time.sleep(1)
         log.error("a callback's end could not be written; it will run again when its lease is over")

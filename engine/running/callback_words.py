@@ -10,9 +10,9 @@ from typing import Final, TypeAlias
 import msgspec
 
 from alerting.events import AlertEvent
+from engine.running.messages import LONGEST_ERROR
 
 _LONGEST: Final = 1_000_000  # bytes in all; a DAG file's code may write to the pipe itself
-_LONGEST_ERROR: Final = 4_000
 
 
 class Planned(msgspec.Struct, frozen=True, tag="planned"):
@@ -91,7 +91,7 @@ class Words:
             case Returned(place):
                 self.returned.add(place)
             case Raised(place, error):
-                self.errors[place] = error[:_LONGEST_ERROR]
+                self.errors[place] = error[:LONGEST_ERROR]
             case Told():
                 self.told.append(word)
 

@@ -24,6 +24,7 @@ from engine.authoring.serialized import CallbackKind
 from engine.running import sla_callbacks
 from engine.running.attempt import import_root, last_line, redirect_output
 from engine.running.callback_words import Planned, Raised, Returned, Told, Word, say
+from engine.running.masking import masking
 from engine.running.sla_callbacks import MissedSla
 from engine.running.traces import print_trace
 
@@ -81,7 +82,7 @@ def _call(place: int, callback: Callable[..., Any], context: Context, tell: Say)
         tell(Told(place, event))
 
     try:
-        with airflow_names.importable(), notice.handing_over(hand_over):
+        with airflow_names.importable(), notice.handing_over(hand_over), masking():
             callback(context)
     except BaseException as error:
         print_trace(error)

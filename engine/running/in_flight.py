@@ -9,14 +9,13 @@ from typing import Final
 from engine.metastore.outcome import Cause, Outcome, signal_name
 from engine.running import messages
 from engine.running.attempt import RETURN_VALUE
-from engine.running.messages import AnyAsk, Ask, AttemptOrder, RunsAsk, TriggerAsk
+from engine.running.messages import LONGEST_ERROR, AnyAsk, Ask, AttemptOrder, RunsAsk, TriggerAsk
 from engine.running.output import LONGEST_LINE, AttemptLog
 from engine.running.wire import Stream
 from engine.running.xcom_limits import LARGEST_SUM, LONGEST_KEY, check_received
 from engine.running.zygote import Exited, ZygoteClient
 
 LONGEST_MESSAGE: Final = 2 * LARGEST_SUM  # from an attempt
-LONGEST_ERROR: Final = 2000
 _MOST_ASKED: Final = 10_000
 LONGEST_PAUSE: Final = 366 * 86_400.0  # seconds for which an attempt may give its slot back
 _WELL: Final = (Cause.SUCCESS, Cause.SKIP, Cause.RESCHEDULE)

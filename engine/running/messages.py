@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from engine.authoring.attempt_context import AttemptContext, ExistingRun
 from engine.authoring.serialized import BashSpec, OperatorKind
 from engine.metastore.outcome import Outcome
+
+LONGEST_ERROR: Final = 16_000
+"""Characters of an error that a process tells its supervisor: far more than are shown, since half a secret is not
+recognised. What is left of it is shortened to :data:`SHOWN_ERROR` once it is redacted."""
+SHOWN_ERROR: Final = 1_000
 
 
 class AttemptOrder(msgspec.Struct, frozen=True, kw_only=True, tag="attempt"):

@@ -14,6 +14,9 @@ log = logging.getLogger(__name__)
 
 _CHUNK: Final = 65_536
 LONGEST_LINE: Final = 65_536  # bytes; a longer one is written in pieces, and is no XCom
+_KEPT: Final = 4_096  # bytes of a line that is too long which stay for its next piece: a secret may go on there
+_CUTS: Final = 8  # places tried, so that no secret is cut in two
+
 LARGEST_LOG: Final = 100_000_000  # bytes, unless the settings say otherwise
 
 
@@ -65,10 +68,23 @@ class AttemptLog:
         *lines, rest = (self._rest + data).split(b"\n")
         self._write_lines(lines)
         if len(rest) > LONGEST_LINE:
-            self._write_lines([rest])
-            self._cut, rest = True, b""
+            end = self._place_to_cut(rest)
+            self._write_lines([rest[:end]])
+            self._cut, rest = True, rest[end:]
         self._rest = rest
         return True
+
+    def _place_to_cut(self, line: bytes) -> int:
+        """Where a line that is too long is cut: not inside of a secret, which nobody would recognise in halves.
+
+        Two pieces that are masked alike apart and together hold none across the cut.
+        """
+        whole = self._redact(_text(line))
+        for number in range(1, _CUTS + 1):
+            end = _begin_of_character(line, len(line) - number * _KEPT)
+            if self._redact(_text(line[:end])) + self._redact(_text(line[end:])) == whole:
+                return end
+        return len(line)  # there is nothing but secrets in its last part
 
     def _write_lines(self, lines: list[bytes]) -> None:
         """Write lines, of which the first may be the rest of one that was too long."""
@@ -134,6 +150,12 @@ class AttemptLog:
             self.remark(f"{self.lost_bytes} bytes of log could not be written")
         if self._file is not None:
             os.close(self._file)
+
+
+def _begin_of_character(line: bytes, place: int) -> int:
+    """`place`, or up to three bytes before it: UTF-8 is not cut inside of a character."""
+    back = next((back for back in range(4) if line[place - back] & 0xC0 != 0x80), 0)
+    return place - back
 
 
 def _text(line: bytes) -> str:

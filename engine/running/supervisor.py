@@ -32,7 +32,7 @@ from typing import Final
 
 import msgspec
 
-from engine.logs.cleaning import one_line
+from engine.logs.cleaning import presentable
 from engine.metastore.outcome import Cause, Outcome
 from engine.running import messages
 from engine.running.deputy import Deputy, Question, Survivor
@@ -49,6 +49,7 @@ from engine.running.in_flight import (
     with_output,
 )
 from engine.running.messages import (
+    SHOWN_ERROR,
     Alive,
     AnyAsk,
     Ask,
@@ -511,7 +512,7 @@ class Supervisor:
         """The error travels into the metastore, mails and pages: secrets and control characters stay behind."""
         if not outcome.error:
             return outcome
-        return msgspec.structs.replace(outcome, error=self._redact(one_line(outcome.error)))
+        return msgspec.structs.replace(outcome, error=presentable(outcome.error, self._redact, SHOWN_ERROR))
 
     def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         del self._attempts[attempt.order.token]

@@ -12,7 +12,7 @@ from sqlalchemy import delete, update
 from sqlalchemy.event import listen
 
 from engine.authoring.serialized import CronSchedule, SerializedDeadline
-from engine.metastore import backfills, callbacks, deadlines, pausing, sla
+from engine.metastore import backfills, by_hand, callbacks, deadlines, pausing, sla
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Finished
 from engine.metastore.ledger import Ledger
@@ -563,15 +563,98 @@ def test_a_task_that_has_left_the_dag_promises_nothing_any_more(turned: Turned) 
     assert turned.states_promised() == {"load": "cancelled", "0": "cancelled"}
 
 
-def test_a_clear_does_not_hide_a_miss_that_is_about_to_be_told(turned: Turned) -> None:
+def test_a_clear_tells_a_miss_that_nobody_has_told_and_the_task_has_as_long_again(turned: Turned) -> None:
     etl(turned)
     turned.scheduled("dag")
     turned.start_runs()
     turned.play({"load": FAILURE})
     turned.turn(minutes=61)
     turned.clear("load")
-    assert turned.tell() == 1
     assert [event.missed for event in turned.events()] == [("load",)]
+    assert turned.events()[0].error == "load has failed"
+    assert turned.tell() == 0
+    assert turned.tell_at(turned.now + 60 * MINUTE) == 2
+    assert [event.missed for event in turned.events()] == [("load",), ("load",)]
+
+
+def test_a_clear_of_what_was_done_too_late_and_not_told_tells_it_and_watches_on(turned: Turned) -> None:
+    etl(turned)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.turn(minutes=61)
+    turned.play()
+    turned.clear("load")
+    (told,) = turned.events()
+    assert told.summary == "load was done 60 s too late: due at 2026-03-02 07:00:00 UTC."
+    assert turned.tell_at(turned.now + 60 * MINUTE) == 2  # load again, and the run
+    assert [event.missed for event in turned.events()] == [("load",), ("load",)]
+
+
+def test_a_clear_within_the_grace_leaves_the_others_deadlines_to_the_scheduler(turned: Turned) -> None:
+    tasks = (bash("a", sla_seconds=3600.0), bash("b", sla_seconds=3600.0))
+    turned.dag("dag", *tasks, schedule=HOURLY)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.finish((turned.begin()["b"], FAILURE))
+    turned.store.clock = BEGIN + 60 * MINUTE
+    turned.clear("b")
+    assert [event.missed for event in turned.events()] == [("b",)]
+    assert turned.states_promised() == {"a": "open", "b": "open"}
+
+
+def test_a_clear_that_began_before_the_deadline_sees_that_it_was_missed_meanwhile(turned: Turned) -> None:
+    tasks = (bash("a", sla_seconds=3600.0), bash("b", sla_seconds=3600.0))
+    turned.dag("dag", *tasks, schedule=HOURLY)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.tell_at(BEGIN + 60 * MINUTE)
+    turned.store.clock = BEGIN + 60 * MINUTE - timedelta(milliseconds=50)
+    turned.clear("b")
+    assert turned.promised()["b"].due_at == turned.now + 60 * MINUTE
+    assert turned.tell_at(BEGIN + 60 * MINUTE) == 0
+    assert [event.missed for event in turned.events()] == [("a", "b")]
+
+
+def test_a_pause_tells_what_had_passed_untold_before_it(turned: Turned) -> None:
+    etl(turned)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.turn(minutes=90)
+    assert by_hand.set_paused(turned.store, "http://windsock", "dag", paused=True)
+    assert [event.missed for event in turned.events()] == [("load",)]
+    assert turned.tell_at(BEGIN + 120 * MINUTE) == 1
+    assert turned.states_promised() == {"load": "missed", "0": "cancelled"}
+    assert len(turned.events()) == 1
+
+
+def test_deadlines_that_differ_are_each_told_with_their_own_time(turned: Turned) -> None:
+    tasks = (bash("a", sla_seconds=3600.0), bash("b", sla_seconds=4 * 3600.0), bash("c", sla_seconds=4 * 3600.0))
+    turned.dag("dag", *tasks, schedule=HOURLY)
+    turned.scheduled("dag")
+    turned.start_runs()
+    tokens = turned.begin()
+    turned.turn(hours=4, minutes=1)
+    turned.finish((tokens["b"], SUCCESS))
+    turned.finish((tokens["a"], SUCCESS))
+    assert turned.tell() == 3
+    (told,) = turned.events()
+    assert told.summary == (
+        "a was due at 2026-03-02 07:00:00 UTC and was done 3.0 h later; "
+        "b was due at 2026-03-02 10:00:00 UTC and was done 60 s later; "
+        "c was due at 2026-03-02 10:00:00 UTC and is not done."
+    )
+
+
+def test_of_many_deadlines_that_differ_the_first_are_told_and_the_rest_counted(turned: Turned) -> None:
+    tasks = tuple(bash(f"task_{hours}", sla_seconds=hours * 3600.0) for hours in range(1, 6))
+    turned.dag("dag", *tasks, schedule=HOURLY, sla_seconds=1800.0)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.turn(hours=6)
+    turned.tell()
+    (told,) = turned.events()
+    assert told.summary.startswith("The run was due at 2026-03-02 06:30:00 UTC and is not done; task_1 was due at ")
+    assert "; 3 more were due until 2026-03-02 11:00:00 UTC." in told.summary
 
 
 # -- callbacks

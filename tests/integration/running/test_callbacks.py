@@ -18,6 +18,9 @@ from engine.linux import children_of
 from engine.metastore.tables import CallbackRequest
 from tests.integration.scheduling.engine_home import Home, kill
 from tests.servers.processes import wait_until
+from tests.servers.webhook import WebhookServer
+
+PASSWORD = "c4nary-s3cret-0123456789"
 
 PREAMBLE = """
 import json
@@ -95,7 +98,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    made = World()
+    made = World(WAREHOUSE_PASSWORD=PASSWORD)
     yield made
     made.home.close()
 
@@ -188,6 +191,22 @@ def both(context):
     assert {(event.task_id, event.try_number, event.error) for event in told} == {
         ("t", 1, "exited with code 3: broken")
     }
+
+
+def test_what_notify_tells_an_apprise_url_holds_no_secret(world: World, webhook_server: WebhookServer) -> None:
+    """It goes out from the process of the callback, or of the task, itself."""
+    preamble = "import os\nfrom alerting import notify\n"
+    template = "f'login with {os.environ.get(\"WAREHOUSE_PASSWORD\")}'"
+    notify = f"notify('json://127.0.0.1:{webhook_server.port}/', template={template})"
+    body = f"BashOperator(task_id='t', bash_command='exit 3', on_failure_callback={notify}); "
+    body += f"PythonOperator(task_id='p', python_callable=int, on_execute_callback={notify})"
+    world.home.add("posting", body, preamble=preamble)
+    assert world.home.finish("posting") == "failed"
+    assert [row.state for row in world.settled("posting")] == ["done"]
+    posted = [request.body.decode() for request in webhook_server.requests]
+    assert len(posted) == 2
+    assert all("login with ********" in text for text in posted)
+    assert PASSWORD not in "".join(posted)
 
 
 def test_notify_in_a_task_of_its_own_says_where_it_belongs(world: World) -> None:

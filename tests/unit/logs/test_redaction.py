@@ -170,3 +170,23 @@ def _fastest(redactor: Redactor, text: str) -> float:
         return time.perf_counter() - began
 
     return min(once() for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"conn_type": "postgres", "login": "me", "password": "rabbit-hole"}',
+        '{"conn_type": "http", "extra": {"headers": [{"api_key": "rabbit-hole"}]}}',
+        json.dumps({"conn_type": "aws", "extra": json.dumps({"aws_secret_access_key": "rabbit-hole"})}),
+        "aws://?aws_access_key_id=AKIA&aws_secret_access_key=rabbit-hole",
+        "http://host/?__extra__=%7B%22token%22%3A+%22rabbit-hole%22%7D",
+    ],
+)
+def test_a_connection_in_a_variable_is_masked_however_it_is_written(value: str) -> None:
+    redactor = Redactor(environment_secrets({"AIRFLOW_CONN_DB": value}))
+    assert redactor.redact("login with rabbit-hole as me") == "login with ******** as me"
+
+
+@pytest.mark.parametrize("value", ["{", "{}", "[" * 100_000, "{" + '"a":{' * 100_000, "http://host/?q=never"])
+def test_a_variable_that_is_no_connection_is_no_secret(value: str) -> None:
+    assert list(environment_secrets({"ORDINARY": value})) == []

@@ -1,0 +1,65 @@
+"""The log of an attempt: lines that are too long are cut, and no secret with them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from engine.logs.cleaning import presentable
+from engine.logs.redaction import Redactor
+from engine.running.callback_outcomes import end_of_output
+from engine.running.output import LONGEST_LINE, AttemptLog
+
+SECRET = "c4nary-s3cret-0123456789"
+
+
+class Printed:
+    """What a process prints, and the log that comes of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        ours, self.pipe = os.pipe()
+        self.log = AttemptLog(path, ours, Redactor([SECRET]).redact)
+
+    def text(self, printed: bytes) -> str:
+        """The log without stamps, one piece after the other."""
+        for start in range(0, len(printed), 10_000):
+            os.write(self.pipe, printed[start : start + 10_000])
+            self.log.pump()
+        os.close(self.pipe)
+        self.log.close_pipe()
+        self.log.close()
+        return "".join(line.partition("] ")[2] for line in self.path.read_text(encoding="utf-8").splitlines())
+
+
+@pytest.fixture
+def printed(tmp_path: Path) -> Printed:
+    return Printed(tmp_path / "attempt.log")
+
+
+@pytest.mark.parametrize("around", range(-len(SECRET), 1, 4))
+@pytest.mark.parametrize("kept", [0, 4096, 8192])
+def test_no_secret_is_cut_where_a_line_is_too_long(printed: Printed, around: int, kept: int) -> None:
+    before = b"x" * (7 * 10_000 - kept + around)
+    assert printed.text(before + SECRET.encode() + b"y" * 20_000 + b"\n") == f"{before.decode()}********{'y' * 20_000}"
+
+
+def test_a_line_that_is_too_long_is_kept_whole_in_its_pieces(printed: Printed) -> None:
+    text = "é€𝄞" * LONGEST_LINE
+    assert printed.text(f"{text}\n".encode()) == text
+
+
+def test_an_error_is_redacted_before_it_is_shortened() -> None:
+    shown = presentable(f"ValueError: {'x' * 970} {SECRET}", Redactor([SECRET]).redact, 1000)
+    assert len(shown) <= 1000
+    assert shown.endswith("x ********")
+    cut = presentable(f"{'x' * 990} {SECRET} and more", Redactor([SECRET]).redact, 1000)
+    assert cut == f"{'x' * 990} ********…"
+
+
+def test_what_a_callback_printed_can_be_stored(tmp_path: Path) -> None:
+    log = tmp_path / "callback.log"
+    log.write_bytes(b"[2026-11-23T13:44:30.123Z] before\n[2026-11-23T13:44:30.124Z] nul \x00 and \x1b[31mred\x1b[0m\n")
+    assert end_of_output(log, len(b"[2026-11-23T13:44:30.123Z] before\n")) == "nul  and red"
