@@ -57,6 +57,7 @@ from engine.running.messages import AttemptOrder, Ended, Question, QuestionAnswe
 from engine.scheduling.admission import detail_of, sign_on
 from engine.scheduling.due import create_due_runs, earliest, next_due, sync_schedules
 from engine.scheduling.gauges import Gauges
+from engine.scheduling.instants import poll_until
 from engine.scheduling.measure import FirstStarts, measure, started
 from engine.scheduling.orders import OrderDesk
 
@@ -78,6 +79,7 @@ class Turn:
     """What one transaction found and did."""
 
     now: datetime
+    began: float = field(default_factory=time.monotonic)  # this process's clock, when the database's was `now`
     changes: Changes = field(default_factory=Changes)
     claimed: list[Claimed] = field(default_factory=list)
     orders: list[AttemptOrder] = field(default_factory=list)
@@ -192,7 +194,7 @@ class Scheduler:
         next_time = (
             now if (self._sweep or self._due or self._look) else min([self._next_sweep, *self._timers, *self._polls()])
         )
-        ready = {fd for fd, _ in poller.poll(max(0.0, next_time - now) * 1000)}
+        ready = poll_until(poller, next_time)
         if ready.intersection(self._listener.filenos()) or self._listener.poll():
             self._listener.drain()
             self._look = self._sweep = True
@@ -210,6 +212,8 @@ class Scheduler:
 
     def _collect(self) -> list[Report]:
         began = time.monotonic()
+        if self._executor.replace_dead():
+            self._look = True  # what waits may be claimed again
         reports = self._executor.collect()
         self._collect_seconds = time.monotonic() - began
         return reports
@@ -234,6 +238,7 @@ class Scheduler:
             else:
                 self._endure(error)
             return
+        self._tell(turn)
         unjudged = [one for one in ended if one.token in turn.changes.unjudged]
         if len(unjudged) < len(ended):
             self._executor.confirm([one.token for one in ended if one not in unjudged])
@@ -255,6 +260,7 @@ class Scheduler:
             self._look = True
             self._endure(error)
             return
+        self._tell(turn)
         if turn.orders:
             self._executor.submit(turn.orders)
         self._after(turn, swept=False, doubts=0)
@@ -295,6 +301,7 @@ class Scheduler:
                 if self._store.is_passing(error):
                     return False  # the database's trouble, not the report's: it stays as it is
                 continue
+            self._tell(turn)
             if turn.changes.unjudged:
                 return False
             self._executor.confirm([report.token])
@@ -401,7 +408,7 @@ class Scheduler:
         timeout = self._settings.scheduler.task_queued_timeout
         if not timeout:
             return 0
-        if (left := self._next_look_at_waits - time.monotonic()) > 0:
+        if (left := self._next_look_at_waits - turn.began) > 0:
             turn.next_wait_over = tx.now + timedelta(seconds=left)
             return 0
         at_work, changes = time.monotonic() - self._at_work_since, Changes()
@@ -470,17 +477,20 @@ class Scheduler:
             ]
         turn.claim_seconds = time.monotonic() - began
 
-    def _after(self, turn: Turn, *, swept: bool, doubts: int) -> None:
-        """What follows the commit: wake others, remember what is due, measure."""
-        changes = turn.changes
-        if changes.announced:
+    def _tell(self, turn: Turn) -> None:
+        """Wake who delivers, before whatever else follows the commit: people wait for it."""
+        if turn.changes.announced:
             self._store.wake("notifier")
+
+    def _after(self, turn: Turn, *, swept: bool, doubts: int) -> None:
+        """What follows the commit: remember what is due, measure."""
+        changes = turn.changes
         if turn.more or any(change.end_date and change.run.run_type == RunType.SCHEDULED for change in changes.runs):
             self._sweep = True  # where a scheduled run has ended, the next may be due and have waited for it
         if turn.looked_at_waits:
             over = turn.next_wait_over
             soonest = _WAITS_SECONDS if over is None else max(0.0, (over - turn.now).total_seconds())
-            self._next_look_at_waits = time.monotonic() + min(_WAITS_SECONDS, soonest)
+            self._next_look_at_waits = turn.began + min(_WAITS_SECONDS, soonest)
         if turn.looked_long:
             self._next_long_look = time.monotonic() + _LONG_LOOK_SECONDS
         if swept:
@@ -502,10 +512,10 @@ class Scheduler:
         if (wait := self._settings.scheduler.task_queued_timeout) and turn.changes.scheduled:
             timeouts.append(turn.now + timedelta(seconds=wait))  # the sweep of this turn did not see them
         due = [moment for moment in [*retries, turn.next_run, *timeouts] if moment]
-        now = time.monotonic()
-        soon = [now + max(0.0, (moment - turn.now).total_seconds()) for moment in due]
+        soon = [turn.began + max(0.0, (moment - turn.now).total_seconds()) for moment in due]
         # What is due after the next sweep is found by it.
-        self._timers += [timer for timer in soon if timer < now + self._settings.scheduler.scheduler_heartbeat_sec]
+        next_sweep = time.monotonic() + self._settings.scheduler.scheduler_heartbeat_sec
+        self._timers += [timer for timer in soon if timer < next_sweep]
 
     def _answer_questions(self) -> None:
         if not self._questions:
