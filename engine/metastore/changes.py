@@ -119,6 +119,7 @@ class Changes:
     unjudged: list[str] = field(default_factory=list)  # tokens whose DAG version cannot be read; report them again
     restarts: list[int] = field(default_factory=list)  # ids of cleared task instances whose attempt has ended
     announced: int = 0  # alert events and callback requests written with them
+    alerts: int = 0  # of `announced`, those that are known to be alert events
 
     def add(self, other: Changes) -> None:
         """Append what a later step of the same transaction changed."""
@@ -130,3 +131,4 @@ class Changes:
         self.unjudged += other.unjudged
         self.restarts += other.restarts
         self.announced += other.announced
+        self.alerts += other.alerts

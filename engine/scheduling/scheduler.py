@@ -50,7 +50,7 @@ from engine.metastore.processes import Identity, identify
 from engine.metastore.shipments import place_detail, shipment_requests
 from engine.metastore.states import ProcessKind, RunType, TaskState
 from engine.metastore.store import Store, Tx
-from engine.metastore.wakeups import Listener
+from engine.metastore.wakeups import ALERTS, ANYTHING, Listener
 from engine.metrics import Metrics
 from engine.running.answers import answer
 from engine.running.messages import AttemptOrder, Ended, Question, QuestionAnswer, TriggerAsk
@@ -479,8 +479,9 @@ class Scheduler:
 
     def _tell(self, turn: Turn) -> None:
         """Wake who delivers, before whatever else follows the commit: people wait for it."""
-        if turn.changes.announced:
-            self._store.wake("notifier")
+        changes = turn.changes
+        if changes.announced:
+            self._store.wake("notifier", ALERTS if changes.alerts == changes.announced else ANYTHING)
 
     def _after(self, turn: Turn, *, swept: bool, doubts: int) -> None:
         """What follows the commit: remember what is due, measure."""
