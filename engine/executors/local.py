@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 _SIGN_OF_LIFE_SECONDS: Final = 15.0
 _ORPHAN_SECONDS: Final = 1.0
-_ORPHAN_PAUSE_SECONDS: Final = 0.002
+_ORPHAN_PAUSE_SECONDS: Final = 0.0005  # one for each generation, while people wait to be told
 
 
 class LocalExecutor:
