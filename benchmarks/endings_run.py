@@ -71,6 +71,8 @@ def show(rows: list[dict[str, Any]]) -> None:
             f"{row[name] * 1000:>{width}.1f}" for name, width in (("p50", 9), ("p95", 9), ("longest", 12))
         )
         print(f"{row['way']:<24}{_by(row):<24}{row['times']:>6}{numbers}")
+    if missing := sorted({way.name for way in WAYS} - {row["way"] for row in rows}):
+        print(f"not measured, since no control group can be made here: {', '.join(missing)}")
 
 
 def slow_words(rows: list[dict[str, Any]]) -> list[str]:
