@@ -138,7 +138,7 @@ class Deliverer:
             if due_at <= now:
                 fresh = routed.channels.count(channel)
                 self._lanes[channel].nudge(fresh or self._lanes[channel].concurrency)
-        self._measure()
+        self._measure(busy=bool(routed.kinds))
         if len(routed.kinds) >= ROUTE_BATCH:
             return 0.0
         next_due = min(((due_at - now).total_seconds() for due_at in due.values() if due_at > now), default=3600.0)
@@ -458,8 +458,10 @@ class Deliverer:
                     raise
                 time.sleep(DATABASE_PAUSE_SECONDS)
 
-    def _measure(self) -> None:
-        if time.monotonic() < self._gauges_due:
+    def _measure(self, *, busy: bool) -> None:
+        """From time to time, in a quiet turn if one comes: a lane that sends would wait for it."""
+        late = time.monotonic() - self._gauges_due
+        if late < 0 or (busy and late < GAUGE_SECONDS):
             return
         self._gauges_due = time.monotonic() + GAUGE_SECONDS
 

@@ -25,16 +25,20 @@ log = logging.getLogger(__name__)
 
 _SIGN_OF_LIFE_SECONDS: Final = 15.0
 _ORPHAN_SECONDS: Final = 1.0
-_ORPHAN_PAUSE_SECONDS: Final = 0.002
+_ORPHAN_PAUSE_SECONDS: Final = 0.0005  # one for each generation, while people wait to be told
 
 
 class LocalExecutor:
-    """Up to `parallelism` attempts at once. `register` writes the heartbeat row of a new supervisor."""
+    """Up to `parallelism` attempts at once. `register` writes the heartbeat row of a new supervisor.
+
+    Of a supervisor that dies, first what it leaves behind is ended and what it held is told (:meth:`collect`), so that
+    people hear of it; only then is another started (:meth:`replace_dead`). In between nothing can be begun here.
+    """
 
     name = "LocalExecutor"
 
     def __init__(self, parallelism: int, register: Callable[[Identity], None]) -> None:
-        self.capacity = parallelism
+        self._parallelism = parallelism
         self._register = register
         self._in_flight: set[str] = set()
         self._stopping = False
@@ -53,7 +57,13 @@ class LocalExecutor:
         self._stream = Stream(ours)
         self._stream.send(messages.Hello(self._identity.id))
         self._alive_at = time.monotonic()
+        self._is_dead = False
         self._register(self._identity)
+
+    @property
+    def capacity(self) -> int:
+        """Attempts at once; none while there is no supervisor."""
+        return 0 if self._is_dead else self._parallelism
 
     @property
     def owner(self) -> str:
@@ -101,15 +111,21 @@ class LocalExecutor:
         return reports
 
     def _bury(self) -> OwnerDied:
-        dead = self.owner
+        # Its end of the stream stays open: the scheduler, which polls it, comes back at once to replace the dead one.
         code = self._process.wait()
-        self._stream.close()
         self._in_flight.clear()
         self._end_orphans()
-        if not self._stopping:
+        if not self._stopping and not self._is_dead:
             log.error("the supervisor (pid %d) died with status %d; starting another", self._process.pid, code)
-            self._start()
-        return OwnerDied(dead)
+        self._is_dead = True
+        return OwnerDied(self.owner)
+
+    def replace_dead(self) -> bool:
+        if not self._is_dead:
+            return False
+        self._stream.close()
+        self._start()
+        return True
 
     def reap_orphans(self) -> None:
         """Reap daemons of attempts that have ended; their zygote has killed those of the attempt's own group."""
@@ -139,12 +155,13 @@ class LocalExecutor:
         return [pid for pid in children_of(os.getpid()) if pid != self._process.pid]
 
     def healthy_owners(self) -> list[str]:
-        return [self.owner] if time.monotonic() - self._alive_at < _SIGN_OF_LIFE_SECONDS else []
+        silent = time.monotonic() - self._alive_at
+        return [self.owner] if silent < _SIGN_OF_LIFE_SECONDS and not self._is_dead else []
 
     def end_hung(self, after_seconds: float) -> None:
         """Kill a supervisor that gives no sign of life: nobody watches its attempts any more."""
         silent = time.monotonic() - self._alive_at
-        if silent > after_seconds:
+        if silent > after_seconds and not self._is_dead:
             log.error("the supervisor (pid %d) has been silent for %.0f s; ending it", self._process.pid, silent)
             self._process.kill()
 

@@ -23,7 +23,10 @@ class Executor(Protocol):
     """Runs attempts that were claimed for its :attr:`owner`. Single-threaded, never blocks."""
 
     name: str  # the class's name, for metrics
-    capacity: int  # attempts at once
+
+    @property
+    def capacity(self) -> int:
+        """Attempts at once; none between the end of a supervisor and its successor's start."""
 
     @property
     def owner(self) -> str:
@@ -53,6 +56,9 @@ class Executor(Protocol):
 
     def collect(self) -> list[Report]:
         """What has happened since the last call."""
+
+    def replace_dead(self) -> bool:
+        """Start the successor of a supervisor whose death was collected; returns whether there was one to replace."""
 
     def healthy_owners(self) -> list[str]:
         """Supervisors that gave a sign of life lately: the scheduler writes their heartbeats."""

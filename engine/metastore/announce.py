@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from alerting import outbox
 from alerting.events import AlertEvent
@@ -36,14 +36,21 @@ _TASK_CALLBACKS: dict[TaskState, CallbackKind] = {
 _RUN_CALLBACKS: dict[RunState, CallbackKind] = {RunState.FAILED: "on_failure", RunState.SUCCESS: "on_success"}
 
 
+class Told(NamedTuple):
+    """How many of each were written."""
+
+    alerts: int
+    callbacks: int
+
+
 @dataclass(frozen=True, slots=True)
 class Announcer:
     """Writes what `changes` mean to people. `base_url` is where the web pages are."""
 
     base_url: str
 
-    def announce(self, tx: Tx, graphs: Graphs, runs: Runs, changes: Changes) -> int:
-        """Record alert events and callback requests; returns how many of both."""
+    def announce(self, tx: Tx, graphs: Graphs, runs: Runs, changes: Changes) -> Told:
+        """Record alert events and callback requests."""
         facts = runs.get(tx.connection, (change.run_pk for change in changes.tasks))
         events: list[AlertEvent] = []
         requests: list[dict[str, Any]] = []
@@ -64,7 +71,7 @@ class Announcer:
             outbox.record(tx.connection, events)
         if requests:
             tx.connection.execute(tx.dialect.insert_ignore(_REQUEST), requests)
-        return len(events) + len(requests)
+        return Told(len(events), len(requests))
 
     def _task_events(
         self, change: TaskChange, run: RunFacts, graph: Graph, failed_attempt: int | None, now: datetime

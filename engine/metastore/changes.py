@@ -123,6 +123,7 @@ class Changes:
     restarts: list[int] = field(default_factory=list)  # ids of cleared task instances whose attempt has ended
     missed: list[Wave] = field(default_factory=list)  # deadlines that had passed untold before they were renewed
     announced: int = 0  # alert events and callback requests written with them
+    alerts: int = 0  # of `announced`, those that are known to be alert events
 
     def add(self, other: Changes) -> None:
         """Append what a later step of the same transaction changed."""
@@ -135,3 +136,4 @@ class Changes:
         self.restarts += other.restarts
         self.missed += other.missed
         self.announced += other.announced
+        self.alerts += other.alerts

@@ -108,7 +108,8 @@ class Ledger:
     def _announced(self, tx: Tx, changes: Changes) -> Changes:
         if changes.tasks or changes.runs:
             sla.settle(tx, self.graphs, self.runs, changes)
-            changes.announced = self._announcer.announce(tx, self.graphs, self.runs, changes)
+            told = self._announcer.announce(tx, self.graphs, self.runs, changes)
+            changes.announced, changes.alerts = sum(told), told.alerts
         changes.announced += sla_told.announce(tx, changes.missed, self._announcer.base_url)
         if self._shipments:
             self._shipments.request(tx, changes)

@@ -23,9 +23,9 @@ class Store(Database):
         database = settings.database
         return cls(database.sql_alchemy_conn, run_dir=settings.home / "run", pool_size=database.pool_size)
 
-    def wake(self, topic: str) -> None:
+    def wake(self, topic: str, news: bytes = wakeups.ANYTHING) -> None:
         """Wake the processes that wait for `topic` (scheduler, notifier). Never raises: waiters also poll."""
-        wakeups.wake(self, topic)
+        wakeups.wake(self, topic, news)
 
     def upgrade(self) -> list[str]:
         """Bring the schema to this program's version; returns the migrations that ran (none: it was current)."""

@@ -13,8 +13,10 @@ from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, func, select
 
+from engine.authoring.serialized import SerializedTask
 from engine.metastore.changes import Changes, Finished
 from engine.metastore.database import Tx
+from engine.metastore.errors import NotFound
 from engine.metastore.graphs import Graphs
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.runs import Runs
@@ -22,10 +24,9 @@ from engine.metastore.states import TaskState
 from engine.metastore.tables import Base, DagSchedule, TaskInstance
 from engine.metastore.transitions import claiming, finishing
 from engine.metastore.why import Reason, decide
-from engine.metastore.why_facts import facts_of_run
+from engine.metastore.why_facts import facts_of_ready
 
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
-_ALIVE: Final = timedelta(hours=1)  # whoever asks is a scheduler, so one is alive
 _EXPLAINED: Final = 20  # in one transaction; a crowd waits for one reason
 _WAITS: Final = (
     (TI.c.state == TaskState.SCHEDULED)
@@ -53,7 +54,7 @@ def expire_waiting(tx: Tx, graphs: Graphs, runs: Runs, timeout: timedelta, limit
     rows = tx.connection.execute(statement, {"before": tx.now - timeout, "limit": limit}).all()
     if not rows:
         return Changes()
-    reasons = [_reason(tx, row, timeout) for row in rows[:_EXPLAINED]]
+    reasons = [_reason(tx, graphs, runs, row, timeout) for row in rows[:_EXPLAINED]]
     reasons += [_sentence(timeout)] * (len(rows) - len(reasons))
     claimed = claiming.claim_for_nobody(tx, runs, rows)
     ended = [
@@ -63,12 +64,20 @@ def expire_waiting(tx: Tx, graphs: Graphs, runs: Runs, timeout: timedelta, limit
     return finishing.finish(tx, graphs, runs, ended)
 
 
-def _reason(tx: Tx, row: Row[Any], timeout: timedelta) -> str:
-    facts = (facts_of_run(tx.connection, row.dag_id, row.run_id, tx.now, _ALIVE) or {}).get(row.task_id)
-    answer = decide(facts) if facts else None
-    if answer is None or answer.reason in (Reason.NEXT, Reason.STARTING, Reason.NO_SCHEDULER):
+def _reason(tx: Tx, graphs: Graphs, runs: Runs, row: Row[Any], timeout: timedelta) -> str:
+    answer = decide(facts_of_ready(tx.connection, row, _task_of(tx, graphs, runs, row), tx.now))
+    if answer.reason is Reason.NEXT:
         return _sentence(timeout)
     return f"{_sentence(timeout)}: {answer.sentence}"
+
+
+def _task_of(tx: Tx, graphs: Graphs, runs: Runs, row: Row[Any]) -> SerializedTask | None:
+    """What its DAG says of a task instance; None where that cannot be read."""
+    run = runs.get(tx.connection, [row.run_pk])[row.run_pk]
+    try:
+        return graphs.get(tx.connection, row.dag_id, run.version).tasks[row.task_id]
+    except NotFound:
+        return None
 
 
 def _sentence(timeout: timedelta) -> str:

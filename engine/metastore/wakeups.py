@@ -1,9 +1,10 @@
 """Wake-ups: how a process that wrote something tells the one that waits for it.
 
 On one machine a waiter binds a datagram socket ``$WINDSOCK_HOME/run/wake/<topic>.<pid>.<n>`` and a writer sends one
-byte to every socket of the topic: no statement, no delay. Between machines PostgreSQL pushes (LISTEN/NOTIFY,
-sent in a small transaction of its own, since NOTIFY takes a lock that all committing sessions share); elsewhere the
-writer counts up a row that the waiter polls. All of them are hints: a waiter looks by itself as well.
+byte to every socket of the topic, which may say what it is about: no statement, no delay. Between machines PostgreSQL
+pushes (LISTEN/NOTIFY, sent in a small transaction of its own, since NOTIFY takes a lock that all committing sessions
+share); elsewhere the writer counts up a row that the waiter polls. All of them are hints: a waiter looks by itself as
+well.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 1.0
+ANYTHING: Final = b"!"
+ALERTS: Final = b"a"  # for the notifier: alerts alone, no callback is asked for
 _MAX_SOCKET_PATH: Final = 100  # the kernel's limit is 108 bytes
 _numbers = itertools.count()  # a process may listen more than once
 
@@ -38,10 +41,13 @@ def _socket_dir(run_dir: Path) -> Path:
     return run_dir / "wake"
 
 
-def wake(store: Database, topic: str) -> None:
-    """Wake every waiter of `topic`. Failures are logged at debug level: a waiter polls as well."""
+def wake(store: Database, topic: str, news: bytes = ANYTHING) -> None:
+    """Wake every waiter of `topic`; `news` reaches those of this machine alone.
+
+    Failures are logged at debug level: a waiter polls as well.
+    """
     if store.run_dir is not None:
-        _wake_local(store.run_dir, topic)
+        _wake_local(store.run_dir, topic, news)
     if store.dialect.name == "sqlite":
         return  # its waiters are on this machine
     try:
@@ -53,12 +59,12 @@ def wake(store: Database, topic: str) -> None:
         log.debug("could not wake %s through the database", topic, exc_info=True)
 
 
-def _wake_local(run_dir: Path, topic: str) -> None:
+def _wake_local(run_dir: Path, topic: str, news: bytes) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         for path in _socket_dir(run_dir).glob(f"{topic}.*"):
             try:
-                sender.sendto(b"!", str(path))
+                sender.sendto(news, str(path))
             except BlockingIOError:
                 continue  # its buffer is full of wake-ups already
             except ConnectionRefusedError:
@@ -77,6 +83,7 @@ class Listener:
         self._interrupt_r, self._interrupt_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._socket = self._bind(store.run_dir) if store.run_dir else None
         self._deaf = False
+        self._news: set[bytes] = set()
         self._session: Any = self._listen()
         self._changes = self._read_changes()
         self._next_poll = time.monotonic() + POLL_SECONDS
@@ -130,6 +137,11 @@ class Listener:
         with contextlib.suppress(BlockingIOError):
             os.write(self._interrupt_w, b"!")
 
+    def take_news(self) -> set[bytes]:
+        """What local wake-ups were about since the last call, and ANYTHING for those that came through the database."""
+        news, self._news = self._news, set()
+        return news
+
     def wait(self, seconds: float) -> bool:
         """Wait up to `seconds`; True when something happened. Polls where the database cannot push."""
         deadline = time.monotonic() + seconds
@@ -140,6 +152,7 @@ class Listener:
                 self.drain()
                 return True
             if self.poll():
+                self._news.add(ANYTHING)
                 return True
             if time.monotonic() >= deadline:
                 return False
@@ -180,8 +193,8 @@ class Listener:
             os.read(self._interrupt_r, 4096)
         if self._socket:
             with contextlib.suppress(BlockingIOError):
-                while self._socket.recv(64):
-                    pass
+                while news := self._socket.recv(64):
+                    self._news.add(news)
         if self._session:
             self._drain_session()
 
@@ -190,8 +203,9 @@ class Listener:
 
         try:
             for _ in self._session.notifies(timeout=0):
-                pass
+                self._news.add(ANYTHING)
         except psycopg.Error:
+            self._news.add(ANYTHING)
             with contextlib.suppress(psycopg.Error):
                 self._session.close()
             self._session = self._listen()

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, Row, and_, bindparam, func, select
 from sqlalchemy.orm import aliased
 
 from engine.authoring.serialized import SerializedDag, SerializedTask, decode_dag
@@ -53,6 +53,11 @@ _TASKS: Final = (
     .outerjoin(Process, Process.id == TaskInstance.owner)
     .outerjoin(_EARLIER, _EARLIER.id == TaskInstance.past_run_pk)
 )
+_LIMITS: Final = select(Budget.kind, Budget.name, Budget.used, Budget.slots)
+_LIMITS_OF: Final = _LIMITS.where(
+    Budget.kind.in_((budgets.POOL, budgets.DAG_TASKS)), Budget.name.in_(bindparam("names", expanding=True))
+)
+_AT_WORK: Final = select(Process.detail).where(Process.kind == ProcessKind.SCHEDULER, Process.ended_at.is_(None))
 _IN_USE: Final = (
     select(
         TaskInstance.dag_id,
@@ -77,6 +82,18 @@ class _House:
     limits: dict[budgets.Key, Use] = field(default_factory=dict)
     pools: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     dags: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+    def add_scheduler(self, detail: Mapping[str, Any] | None) -> None:
+        self.schedulers += 1
+        self.capacity += int((detail or {}).get("parallelism", 0))
+
+    def add_limits(self, rows: Iterable[Row[Any]]) -> None:
+        self.limits |= {(row.kind, row.name): Use(row.used, row.slots) for row in rows}
+
+    def add_users(self, rows: Iterable[Row[Any]]) -> None:
+        for row in rows:
+            self.pools[row.pool][f"{row.dag_id}.{row.task_id}"] += int(row.slots)
+            self.dags[row.dag_id][row.task_id] += row.tasks
 
     def use(self, kind: str, name: str, users: Mapping[str, int]) -> Use | None:
         limit = self.limits.get((kind, name))
@@ -103,6 +120,47 @@ def facts_of_run(
     }
 
 
+def facts_of_ready(connection: Connection, row: Row[Any], task: SerializedTask | None, now: datetime) -> Facts:
+    """What a task waits for that is ready in a running run, so that it lacks nothing but room. Three statements.
+
+    For a scheduler, in whose transaction somebody's alert waits for the answer. `row` is the task instance, `task` what
+    its DAG says of it, if that can be read.
+    """
+    house = _House(now)
+    house.add_limits(connection.execute(_LIMITS_OF, {"names": [row.pool, row.dag_id]}))
+    house.add_users(connection.execute(_IN_USE))
+    for detail in connection.execute(_AT_WORK).scalars():
+        house.add_scheduler(detail)
+    return Facts(
+        now=now,
+        dag_id=row.dag_id,
+        task_id=row.task_id,
+        run_state=RunState.RUNNING,
+        schedulers=max(1, house.schedulers),  # whoever asks is one
+        readable=task is not None,
+        state=row.state,
+        try_number=row.try_number,
+        max_tries=row.max_tries,
+        **_room(house, row.dag_id, row.task_id, task, row.pool, row.pool_slots),
+    )
+
+
+def _room(
+    house: _House, dag_id: str, task_id: str, task: SerializedTask | None, pool: str, pool_slots: int
+) -> dict[str, Any]:
+    """The facts that say whether there is room for a task."""
+    limit = task.max_active_tis_per_dag if task else None
+    busy = house.dags[dag_id]
+    return {
+        "pool": pool,
+        "pool_slots": pool_slots,
+        "pool_use": house.use(budgets.POOL, pool, house.pools[pool]),
+        "dag_use": house.use(budgets.DAG_TASKS, dag_id, busy) or Use(0, 1),
+        "task_use": None if limit is None else Use(busy[task_id], limit),
+        "executors": Use(sum(sum(users.values()) for users in house.dags.values()), house.capacity or 2**31),
+    }
+
+
 def _whole(statement: Any, run_pk: int) -> Any:
     return statement.where(TaskInstance.run_pk == run_pk).order_by(TaskInstance.id)
 
@@ -120,14 +178,10 @@ def _look(connection: Connection, now: datetime, threshold: timedelta) -> _House
     kind = select(Process.id, Process.ended_at, Process.heartbeat_at, Process.detail)
     for row in connection.execute(kind.where(Process.kind == ProcessKind.SCHEDULER)):
         if row.ended_at is None and row.id not in dead:
-            house.schedulers += 1
-            house.capacity += int((row.detail or {}).get("parallelism", 0))
+            house.add_scheduler(row.detail)
         house.seen = max(filter(None, (house.seen, row.heartbeat_at)))
-    for row in connection.execute(select(Budget.kind, Budget.name, Budget.used, Budget.slots)):
-        house.limits[row.kind, row.name] = Use(row.used, row.slots)
-    for row in connection.execute(_IN_USE):
-        house.pools[row.pool][f"{row.dag_id}.{row.task_id}"] += int(row.slots)
-        house.dags[row.dag_id][row.task_id] += row.tasks
+    house.add_limits(connection.execute(_LIMITS))
+    house.add_users(connection.execute(_IN_USE))
     return house
 
 
@@ -148,8 +202,6 @@ def _facts(
 ) -> Facts:
     ti = row
     pool = ti.pool if ti else task.pool if task else "default_pool"
-    busy = house.dags[dag_id]
-    limit = task.max_active_tis_per_dag if task else None
     return Facts(
         now=house.now,
         dag_id=dag_id,
@@ -175,12 +227,7 @@ def _facts(
         earlier_run=row.earlier_run if row else None,
         backfill=run.lane is not None,
         upstream=_upstream(task.upstream if task else (), states),
-        pool=pool,
-        pool_slots=ti.pool_slots if ti else 1,
-        pool_use=house.use(budgets.POOL, pool, house.pools[pool]),
-        dag_use=house.use(budgets.DAG_TASKS, dag_id, busy) or Use(0, 1),
-        task_use=None if limit is None else Use(busy[task_id], limit),
-        executors=Use(sum(sum(users.values()) for users in house.dags.values()), house.capacity or 2**31),
+        **_room(house, dag_id, task_id, task, pool, ti.pool_slots if ti else 1),
     )
 
 

@@ -13,6 +13,10 @@ from typing import Any
 
 import msgspec
 
+# Nearly every DAG file imports these: what the zygote holds, no callback needs to import while people wait for it.
+import engine.authoring.bash
+import engine.authoring.dag
+import engine.authoring.python  # noqa: F401
 from alerting import notice
 from alerting.events import AlertEvent
 from engine.authoring import airflow_names

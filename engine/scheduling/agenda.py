@@ -53,9 +53,9 @@ class Agenda:
         """Whether to look also for what hardly ever is there."""
         return time.monotonic() >= self._next_long_look
 
-    def seconds_to_look_at_waits(self) -> float:
-        """Until ready tasks that wait for too long are to be looked for; at most 0 where that is now."""
-        return self._next_look_at_waits - time.monotonic()
+    def seconds_to_look_at_waits(self, turn: Turn) -> float:
+        """From the turn's beginning until ready tasks that wait for too long are to be looked for; at most 0 if now."""
+        return self._next_look_at_waits - turn.began
 
     def follow(self, turn: Turn, *, swept: bool) -> None:
         """What follows from a turn that has committed."""
@@ -65,15 +65,15 @@ class Agenda:
         if turn.looked_at_waits:
             over = turn.next_wait_over
             soonest = _WAITS_SECONDS if over is None else max(0.0, (over - turn.now).total_seconds())
-            self._next_look_at_waits = now + min(_WAITS_SECONDS, soonest)
+            self._next_look_at_waits = turn.began + min(_WAITS_SECONDS, soonest)
         if turn.looked_long:
             self._next_long_look = now + _LONG_LOOK_SECONDS
         if swept:
             self._next_sweep = now + self._heartbeat_seconds
         # What is due after the next sweep is found by it.
-        self._timers += [timer for timer in self._ahead(turn, now) if timer < now + self._heartbeat_seconds]
+        self._timers += [timer for timer in self._ahead(turn) if timer < now + self._heartbeat_seconds]
 
-    def _ahead(self, turn: Turn, now: float) -> Iterable[float]:
+    def _ahead(self, turn: Turn) -> Iterable[float]:
         retries = [change.retry_at for change in turn.changes.tasks if change.retry_at]
         deadlines_ahead = [change.deadline for change in turn.changes.runs if not change.end_date]
         timeouts = [*turn.next_deadlines, *deadlines_ahead, turn.next_wait_over]
@@ -81,4 +81,4 @@ class Agenda:
             wait = timedelta(seconds=self._queued_timeout_seconds)
             timeouts.append(turn.now + wait)  # the sweep of this turn did not see them
         due = [moment for moment in [*retries, turn.next_run, *timeouts] if moment]
-        return [now + max(0.0, (moment - turn.now).total_seconds()) for moment in due]
+        return [turn.began + max(0.0, (moment - turn.now).total_seconds()) for moment in due]

@@ -35,12 +35,13 @@ from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.processes import Identity
 from engine.metastore.shipments import place_detail, shipment_requests
 from engine.metastore.store import Store, Tx
-from engine.metastore.wakeups import Listener
+from engine.metastore.wakeups import ALERTS, ANYTHING, Listener
 from engine.metrics import Metrics
 from engine.running.answers import answer
 from engine.running.messages import Ended, Question, QuestionAnswer, TriggerAsk
 from engine.scheduling.admission import sign_on
 from engine.scheduling.agenda import Agenda
+from engine.scheduling.instants import poll_until
 from engine.scheduling.meter import Meter
 from engine.scheduling.outages import Outages, first_line
 from engine.scheduling.standing import Standing
@@ -126,8 +127,7 @@ class Scheduler:
             poller.register(fd, select.POLLIN | (select.POLLOUT if writing else 0))
         polls = [moment] if (moment := self._listener.next_poll) is not None else []
         # A signal may have set the flags just before poll(); the wake-up socket makes it return at once then.
-        patience = max(0.0, self._agenda.next_time(*polls) - time.monotonic())
-        ready = {fd for fd, _ in poller.poll(patience * 1000)}
+        ready = poll_until(poller, self._agenda.next_time(*polls))
         if ready.intersection(self._listener.filenos()) or self._listener.poll():
             self._listener.drain()
             self._agenda.look = self._agenda.sweep = True
@@ -137,6 +137,8 @@ class Scheduler:
 
     def _collect(self) -> list[Report]:
         began = time.monotonic()
+        if self._executor.replace_dead():
+            self._agenda.look = True  # what waits may be claimed again
         reports = self._executor.collect()
         self._collect_seconds = time.monotonic() - began
         return reports
@@ -162,6 +164,7 @@ class Scheduler:
             else:
                 self._endure(error)
             return
+        self._tell(turn)
         unjudged = [one for one in ended if one.token in turn.changes.unjudged]
         if len(unjudged) < len(ended):
             self._executor.confirm([one.token for one in ended if one not in unjudged])
@@ -184,6 +187,7 @@ class Scheduler:
             self._agenda.look = True
             self._endure(error)
             return
+        self._tell(turn)
         if turn.orders:
             self._executor.submit(turn.orders)
         self._after(turn, swept=False, doubts=0)
@@ -210,6 +214,7 @@ class Scheduler:
                 if self._store.is_passing(error):
                     return False  # the database's trouble, not the report's: it stays as it is
                 continue
+            self._tell(turn)
             if turn.changes.unjudged:
                 return False
             self._executor.confirm([report.token])
@@ -232,11 +237,15 @@ class Scheduler:
         time.sleep(_TROUBLE_SECONDS)
         self._outages.still_at()
 
-    def _after(self, turn: Turn, *, swept: bool, doubts: int) -> None:
-        """What follows the commit: wake others, remember what is due, measure."""
+    def _tell(self, turn: Turn) -> None:
+        """Wake who delivers, before whatever else follows the commit: people wait for it."""
         changes = turn.changes
         if changes.announced:
-            self._store.wake("notifier")
+            self._store.wake("notifier", ALERTS if changes.alerts == changes.announced else ANYTHING)
+
+    def _after(self, turn: Turn, *, swept: bool, doubts: int) -> None:
+        """What follows the commit: remember what is due, measure."""
+        changes = turn.changes
         if swept:
             self._work.dead.clear()
             self._work.others = turn.others

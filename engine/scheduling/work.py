@@ -197,7 +197,7 @@ class Work:
         timeout = self._settings.scheduler.task_queued_timeout
         if not timeout:
             return 0
-        if (left := self._agenda.seconds_to_look_at_waits()) > 0:
+        if (left := self._agenda.seconds_to_look_at_waits(turn)) > 0:
             turn.next_wait_over = tx.now + timedelta(seconds=left)
             return 0
         at_work, changes = self._outages.seconds_at_work(), Changes()

@@ -113,7 +113,9 @@ for way in {ways!r}:
 """
 
 
-def source(folder: Path, memory_group: Path, told_by: Collection[str] = CHANNELS) -> str:
+def source(
+    folder: Path, memory_group: Path, told_by: Collection[str] = CHANNELS, run_seconds: float = RUN_SECONDS
+) -> str:
     """The DAG file. Its tasks and callbacks write into `folder`; `memory_group` has little memory."""
     return _SOURCE.format(
         folder=str(folder),
@@ -123,7 +125,7 @@ def source(folder: Path, memory_group: Path, told_by: Collection[str] = CHANNELS
         python=require("python3"),
         pool=POOL,
         ways=[way.name for way in WAYS],
-        run_seconds=RUN_SECONDS,
+        run_seconds=run_seconds,
     )
 
 
@@ -145,13 +147,13 @@ route:
 """
 
 
-def settings(mail_port: int) -> Mapping[str, str]:
+def settings(mail_port: int, queued_seconds: float = QUEUED_SECONDS) -> Mapping[str, str]:
     """The environment of scheduler and notifier."""
     return {
         "WINDSOCK__SMTP__SMTP_HOST": "127.0.0.1",
         "WINDSOCK__SMTP__SMTP_PORT": str(mail_port),
         "WINDSOCK__SMTP__SMTP_MAIL_FROM": "windsock@example.com",
-        "WINDSOCK__SCHEDULER__TASK_QUEUED_TIMEOUT": str(QUEUED_SECONDS),
+        "WINDSOCK__SCHEDULER__TASK_QUEUED_TIMEOUT": str(queued_seconds),
     }
 
 
@@ -159,7 +161,7 @@ def dag_id(way: Way, retries: int) -> str:
     return f"{way.name}-{retries}"
 
 
-def ended_at(store: Store, folder: Path, way: Way, run_id: str) -> float:
+def ended_at(store: Store, folder: Path, way: Way, run_id: str, queued_seconds: float = QUEUED_SECONDS) -> float:
     """When it ended (seconds since 1970): as the dying process wrote it, else as the metastore has it.
 
     What waited for too long ended when its time was up, and so did the run.
@@ -168,7 +170,7 @@ def ended_at(store: Store, folder: Path, way: Way, run_id: str) -> float:
     if note.exists():
         return float(note.read_text().strip().replace(",", "."))
     end = _moment(store, way, run_id)
-    return (end + timedelta(seconds=QUEUED_SECONDS) if way.name == "queued" else end).timestamp()
+    return (end + timedelta(seconds=queued_seconds) if way.name == "queued" else end).timestamp()
 
 
 def _moment(store: Store, way: Way, run_id: str) -> datetime:

@@ -51,7 +51,8 @@ def test_an_attempt_that_waited_too_long_is_charged_and_has_failed(crowded: Stag
     }
     assert {change.task_id: change.try_number for change in changes.ended} == {"last": 1, "again": 1}
     assert [(row.cause, row.owner, row.hostname) for row in crowded.attempts()] == [("queued", "", "")] * 2
-    said = "waited longer for a slot than scheduler.task_queued_timeout of 60 s"
+    why = "it needs 2 slots of the pool 'narrow', which has 1 in all. Make it larger: windsock pools set narrow SLOTS"
+    said = f"waited longer for a slot than scheduler.task_queued_timeout of 60 s: {why}"
     assert [row.error for row in crowded.attempts()] == [said] * 2
     assert crowded.used() == {("dag_runs", "dag"): 1}, "neither pool nor DAG has a task"
     assert expire(crowded).tasks == []

@@ -59,7 +59,7 @@ def test_a_wake_up_before_the_wait_is_not_lost(local: Store) -> None:
 def test_many_wake_ups_are_one(local: Store) -> None:
     with closing(Listener(local, "scheduler")) as listener:
         for _ in range(300):
-            wakeups._wake_local(local.run_dir, "scheduler")
+            wakeups._wake_local(local.run_dir, "scheduler", wakeups.ANYTHING)
         assert listener.wait(SOON)
         assert not listener.wait(0)
 
@@ -68,6 +68,23 @@ def test_a_waiter_hears_only_its_topic(local: Store) -> None:
     with closing(Listener(local, "notifier")) as listener:
         local.wake("scheduler")
         assert not listener.wait(0.05)
+
+
+def test_a_wake_up_on_this_machine_says_what_it_is_about(local: Store) -> None:
+    with closing(Listener(local, "notifier")) as listener:
+        for news in ([wakeups.ALERTS], [wakeups.ALERTS, wakeups.ANYTHING]):
+            for each in news:
+                wakeups._wake_local(local.run_dir, "notifier", each)
+            assert listener.wait(SOON)
+            assert listener.take_news() == set(news)
+            assert listener.take_news() == set()
+
+
+def test_a_wake_up_through_the_database_may_be_about_anything(server_store: Store) -> None:
+    with closing(Listener(server_store, "notifier")) as listener:
+        server_store.wake("notifier", wakeups.ALERTS)
+        assert listener.wait(SOON)
+        assert listener.take_news() == {wakeups.ANYTHING}
 
 
 def test_every_waiter_of_a_topic_is_woken(local: Store) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from alerting.clock import database_now
 from engine.metastore import processes
 from engine.metastore.pausing import set_paused
 from engine.metastore.processes import Identity, identify
 from engine.metastore.states import ProcessKind
-from engine.metastore.tables import DagSchedule, DagVersion
+from engine.metastore.tables import DagSchedule, DagVersion, TaskInstance
 from engine.metastore.why import decide
-from engine.metastore.why_facts import facts_of_run
+from engine.metastore.why_facts import facts_of_ready, facts_of_run
 from tests.contract.metastore.stage import FAILURE, SUCCESS, Stage, bash
 
 
@@ -145,3 +146,44 @@ def test_what_the_time_limit_of_its_run_skipped_says_so(stage: Stage) -> None:
     stage.trigger("dag")
     stage.expire()
     assert why(stage, "b").endswith("as skipped, because its run went on for longer than its dagrun_timeout")
+
+
+@pytest.mark.usefixtures("scheduler")
+def test_a_scheduler_that_ends_a_long_wait_finds_the_same_reason_in_fewer_statements(stage: Stage) -> None:
+    stage.pool("gpu", 1)
+    stage.pool("small", 1)
+    waits = (bash("b", pool="gpu"), bash("c", pool="nope"), bash("d", pool="small", pool_slots=2))
+    stage.dag("dag", bash("a", pool="gpu", priority_weight=9), *waits)
+    stage.dag("narrow", bash("x", priority_weight=8), bash("y"), max_active_tasks=1)
+    stage.dag("limited", bash("t", max_active_tis_per_dag=1, priority_weight=7), max_active_runs=2)
+    stage.dag("more", bash("m"), bash("n"))
+    stage.trigger("dag")
+    stage.trigger("narrow")
+    stage.trigger("limited", "run", "other")
+    assert len(stage.claim()) == 3
+    stage.trigger("more")
+    assert len(stage.claim(slots=1)) == 1
+    found = {(row.dag_id, row.task_id): _as_a_scheduler(stage, row) for row in _ready(stage)}
+    assert {key: told.partition(":")[0] for key, told in found.items()} == {
+        ("dag", "b"): "pool_full",
+        ("dag", "c"): "pool_missing",
+        ("dag", "d"): "pool_too_small",
+        ("narrow", "y"): "dag_full",
+        ("limited", "t"): "task_full",
+        ("more", "n"): "parallelism",
+    }
+    run_ids = {(row.dag_id, row.task_id): row.run_id for row in _ready(stage)}
+    assert found == {(dag, task): why(stage, task, run_ids[dag, task], dag) for dag, task in found}
+
+
+def _ready(stage: Stage) -> list[Any]:
+    with stage.store.read() as connection:
+        return list(connection.execute(select(TaskInstance).where(TaskInstance.state == "scheduled")))
+
+
+def _as_a_scheduler(stage: Stage, row: Any) -> str:
+    with stage.store.read() as connection:
+        version = stage.runs.get(connection, [row.run_pk])[row.run_pk].version
+        task = stage.graphs.get(connection, row.dag_id, version).tasks[row.task_id]
+        answer = decide(facts_of_ready(connection, row, task, database_now(connection)))
+    return f"{answer.reason}: {answer.sentence}"

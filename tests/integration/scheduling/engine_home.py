@@ -140,7 +140,8 @@ class Home:
 
     @property
     def supervisor(self) -> int:
-        """Pid of the newest supervisor."""
+        """Pid of the newest supervisor. For a moment after the death of one there is none."""
+        wait_until(lambda: self.alive(ProcessKind.SUPERVISOR), "a supervisor")
         return self.alive(ProcessKind.SUPERVISOR)[-1]
 
     def everything(self) -> list[psutil.Process]:

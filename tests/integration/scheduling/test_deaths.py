@@ -14,9 +14,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy import select
 
 from engine.linux import children_of, start_mark
 from engine.metastore.states import ProcessKind
+from engine.metastore.tables import Process
 from tests.integration.scheduling.engine_home import Home, kill, open_files
 from tests.servers.processes import wait_until
 
@@ -318,6 +320,21 @@ def test_a_killed_file_zygote_takes_only_its_attempts_along(home: Home) -> None:
     wait_until(lambda: start_mark(pid) is None, "the end of the task's process")
     (home.folder / "gate").touch()
     assert home.wait("other", other) == "success"
+
+
+def test_what_a_supervisor_held_is_written_before_its_successor_starts(home: Home) -> None:
+    home.add("d", "BashOperator(task_id='t', bash_command='sleep 1000')")
+    home.scheduler()
+    run_id = home.trigger("d")
+    wait_until(lambda: home.running("d") == 1, "the task")
+    kill(home.supervisor)
+    assert home.wait("d", run_id) == "failed"
+    home.add("after", "BashOperator(task_id='t', bash_command='true')")
+    assert home.finish("after") == "success"
+    with home.store.read() as connection:
+        began = select(Process.started_at).where(Process.kind == ProcessKind.SUPERVISOR, Process.ended_at.is_(None))
+        successor = connection.execute(began).scalar_one()
+    assert home.last("d").end_date < successor, "people wait for the mail of the lost attempt"
 
 
 def test_a_lost_attempt_is_retried_where_the_task_has_retries(home: Home) -> None:
