@@ -104,7 +104,7 @@ def _of_house(results: Mapping[str, Any]) -> Iterator[Bound]:
     sqlite, postgresql = _on(rows, "sqlite"), _on(rows, "postgresql")
     asked = postgresql["statements_per_second"] / postgresql["speakers"] if postgresql else None
     yield Bound("idle statements per second and process, PostgreSQL", 2, "/s", asked)
-    yield Bound("idle memory of the core (PSS)", 150, "MiB", _figure(sqlite, "pss_mib"))
+    yield Bound("idle memory of the core (PSS)", 150, "MiB", _figure(sqlite, "core_pss_mib"))
     yield Bound("idle processor time", 0.01, "of a core", _figure(sqlite, "cpu_share"))
     yield Bound("standalone from start to healthy", 2, "s", _figure(sqlite, "healthy_seconds"))
 

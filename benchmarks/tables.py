@@ -153,7 +153,8 @@ def _turns(results: Mapping[str, Any]) -> Table:
 
 
 def _house(results: Mapping[str, Any]) -> Table:
-    head = ["standalone on", "healthy s", "processes", "idle PSS MiB", "idle CPU %", "idle statements/s"]
+    memory = ["core PSS MiB", "with exporters", "at most"]
+    head = ["standalone on", "healthy s", "processes", *memory, "idle CPU %", "idle statements/s"]
     return "The house when nothing happens", [
         head,
         *(
@@ -161,7 +162,9 @@ def _house(results: Mapping[str, Any]) -> Table:
                 row["database"],
                 f"{row['healthy_seconds']:.2f}",
                 str(row["processes"]),
+                f"{row['core_pss_mib']:.0f}",
                 f"{row['pss_mib']:.0f}",
+                f"{row['highest_pss_mib']:.0f}",
                 f"{row['cpu_share'] * 100:.2f}",
                 _or_dash(row["statements_per_second"], ".1f"),
             ]

@@ -97,6 +97,13 @@ class Core(Section, frozen=True):
     killed_task_cleanup_time: Annotated[
         SecondsOrNone, About("Seconds between SIGTERM and SIGKILL for a task that is stopped.")
     ] = 5.0
+    zygote_idle_seconds: Annotated[
+        Seconds,
+        About(
+            "Seconds without an attempt after which the process that forks attempts is let go, and without a callback "
+            "after which the one that forks those is. The next one waits for another to start: a tenth of a second."
+        ),
+    ] = 30.0
     default_timezone: Annotated[str, About("Time zone of dates in DAG files that name none.", form="timezone")] = "UTC"
     default_task_retries: Annotated[CountOrNone, About("Retries of a task that sets none.")] = 0
     dags_are_paused_at_creation: Annotated[bool, About("Start new DAGs paused.")] = False

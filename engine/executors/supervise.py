@@ -162,6 +162,7 @@ def main(argv: list[str]) -> int:
         grace_seconds=settings.core.killed_task_cleanup_time,
         survive=lambda: MetastoreSurvivor(settings, owner),
         max_log_bytes=settings.logging.max_task_log_bytes,
+        rest_after=settings.core.zygote_idle_seconds,
     )
     supervisor.run()
     return 0

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, get_args
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, exists, select
 
 from engine.authoring.serialized import CallbackKind
+from engine.metastore.states import RunState
 from engine.metastore.tables import Base, CallbackRequest, Dag, DagRun, DagVersion
 
 REQUEST: Final = Base.metadata.tables[CallbackRequest.__tablename__]
@@ -44,13 +45,17 @@ class CallbackEntry:
 _FORESEEN: Final = (
     select(DagVersion.dag_id)
     .join(Dag, (Dag.dag_id == DagVersion.dag_id) & (Dag.version == DagVersion.version))
-    .where(Dag.is_active.is_(True), DagVersion.data.contains('"callbacks":["', autoescape=True))
+    .where(
+        Dag.is_active.is_(True),
+        exists().where(DagRun.dag_id == Dag.dag_id, DagRun.state.in_((RunState.QUEUED, RunState.RUNNING))),
+        DagVersion.data.contains('"callbacks":["', autoescape=True),
+    )
     .limit(1)
 )
 
 
 def are_foreseen(connection: Connection) -> bool:
-    """Whether a DAG that is there, or a task of it, has callbacks. Reads the DAGs: ask now and then."""
+    """Whether a DAG that has a run under way, or a task of it, has callbacks. Reads those DAGs: ask now and then."""
     return connection.execute(_FORESEEN).first() is not None
 
 

@@ -1,8 +1,10 @@
 """The parse processes: at most so many at once, each with a hard time limit, forked by one slim server.
 
+The server is there while files are parsed, and a little longer: the next file to be parsed starts it again.
+
 A process that hangs says where and ends itself (faulthandler's watchdog, which needs no cooperation of Python code);
-should even that fail, it is killed a second later. When the server dies, :meth:`ParsePool.collect` starts a new one
-and tries the files that were being parsed again, one at a time; a file under which it dies again is at fault.
+should even that fail, it is killed a second later. When the server dies, :meth:`ParsePool.collect` has a new one
+try the files that were being parsed, one at a time; a file under which it dies again is at fault.
 """
 
 from __future__ import annotations
@@ -23,11 +25,13 @@ import msgspec
 from engine.authoring.defaults import Defaults
 from engine.authoring.faults import Fault
 from engine.parsing.orders import ParseOrder, ParseReport, decode_report, encode_order
-from engine.running.zygote import Exited, Forked, Refused, Untouchable, ZygoteClient, ZygoteDied
+from engine.running.on_demand import ZygoteOnDemand
+from engine.running.zygote import Exited, Forked, Refused, Untouchable, ZygoteDied
 
 log = logging.getLogger(__name__)
 
 MAX_OUTPUT: Final = 65_536
+REST_SECONDS: Final = 2.0  # without a file to parse, after which the server is let go
 _SHORTEST_LIFE_SECONDS: Final = 0.5  # a server that cannot live must not be started in a tight loop
 _MAX_TRACE: Final = 32_768
 _MERCY_SECONDS: Final = 1.0  # how much longer than the limit a process may take to say where it hangs
@@ -66,7 +70,14 @@ class Job:
 class ParsePool:
     """Start files with :meth:`start`, wait on the selector given, take results with :meth:`collect`."""
 
-    def __init__(self, size: int, timeout: float, defaults: Defaults, selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self,
+        size: int,
+        timeout: float,
+        defaults: Defaults,
+        selector: selectors.BaseSelector,
+        rest_after: float = REST_SECONDS,
+    ) -> None:
         self._size = size
         self._timeout = timeout
         self._defaults = defaults
@@ -75,13 +86,30 @@ class ParsePool:
         self._next_id = 0
         self._suspects: deque[tuple[str, str]] = deque()  # path and DAG folder of what ran when the server died
         self._on_trial = False
-        self._server = self._start_server()
+        self._unstarted: list[Finished] = []  # no server could be started for them
+        self._server = ZygoteOnDemand("engine.parsing.child:parse", rest_after)
+        self._server_fds: list[int] = []
+        self._server_started = 0.0
+        self._wake_server()  # while the processor looks for files it imports what they need
 
-    def _start_server(self) -> ZygoteClient:
-        self._server_started = time.monotonic()
-        server = ZygoteClient.start("engine.parsing.child:parse")
-        self._selector.register(server.fileno(), selectors.EVENT_READ, None)
-        return server
+    def _wake_server(self) -> None:
+        if not self._server_fds:
+            self._server_started = time.monotonic()
+            self._server.wake()
+            self._server_fds = self._server.filenos()
+            for fd in self._server_fds:
+                self._selector.register(fd, selectors.EVENT_READ, None)
+
+    def _forget_server(self) -> None:
+        """It is gone, and its socket closed."""
+        for fd in self._server_fds:
+            self._selector.unregister(fd)
+        self._server_fds = []
+
+    @property
+    def server_pid(self) -> int | None:
+        """None while nothing is to be parsed."""
+        return self._server.pid
 
     @property
     def has_room(self) -> bool:
@@ -94,7 +122,7 @@ class ParsePool:
 
     @property
     def is_idle(self) -> bool:
-        return not self._jobs and not self._suspects
+        return not (self._jobs or self._suspects or self._unstarted)
 
     @property
     def running(self) -> dict[str, Job]:
@@ -109,6 +137,12 @@ class ParsePool:
 
     def start(self, path: str, dags_folder: str) -> None:
         """Fork a process for one file."""
+        try:
+            self._wake_server()
+        except OSError as error:
+            report = ParseReport([], [_refused(error.strerror or str(error))], 0.0)
+            self._unstarted.append(Finished(path, report, ""))
+            return
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(read_fd, False)
         self._next_id += 1
@@ -122,12 +156,11 @@ class ParsePool:
 
     def collect(self) -> list[Finished]:
         """What has finished; kills what is overdue. Does not wait."""
-        self._server.flush()
         try:
             events = self._server.read_events()
         except ZygoteDied:
             return self._replace_server()
-        finished = []
+        finished, self._unstarted = self._unstarted, []
         for event in events:
             if isinstance(event, Forked):
                 self._jobs[event.job_id].pid = event.pid
@@ -136,6 +169,8 @@ class ParsePool:
         self._kill_overdue()
         if self._on_trial or self._suspects:
             self._try_next()
+        if self._server.rest(busy=not self.is_idle):
+            self._forget_server()
         return finished
 
     def _kill_overdue(self) -> None:
@@ -166,7 +201,7 @@ class ParsePool:
         report = None if timed_out else _report(_contents(job.report_fd))
         if report is None:
             if isinstance(event, Refused):
-                fault = _refused(event)
+                fault = _refused(event.error)
             else:
                 fault = self._hang(job.path, trace) if timed_out else crash(job.path, event, trace)
             report = ParseReport([], [fault], seconds)
@@ -189,11 +224,9 @@ class ParsePool:
         return Fault(summary, remedy, line, trace or summary)
 
     def _replace_server(self) -> list[Finished]:
-        log.error("The process that forks parse processes (pid %s) died; a new one is started.", self._server.pid)
-        self._selector.unregister(self._server.fileno())
-        self._server.close()
+        log.error("The process that forks parse processes died; the next file to be parsed starts a new one.")
+        self._forget_server()
         time.sleep(max(0.0, self._server_started + _SHORTEST_LIFE_SECONDS - time.monotonic()))
-        self._server = self._start_server()
         jobs, self._jobs = list(self._jobs.values()), {}
         for job in jobs:
             self._release(job)
@@ -216,8 +249,8 @@ class ParsePool:
 
     def close(self) -> None:
         """End all processes."""
-        self._selector.unregister(self._server.fileno())
         self._server.close()
+        self._forget_server()
         for job in self._jobs.values():
             self._release(job)
             job.close()
@@ -254,8 +287,8 @@ def _contents(fd: int, limit: int | None = None) -> bytes:
     return os.pread(fd, size if limit is None else min(size, limit), 0)
 
 
-def _refused(event: Refused) -> Fault:
-    summary = f"No process could be made to import it: {event.error}."
+def _refused(error: str) -> Fault:
+    summary = f"No process could be made to import it: {error}."
     return Fault(
         summary, "Free memory or processes on this machine; the file is parsed again by itself.", None, summary
     )

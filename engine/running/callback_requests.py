@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import select
@@ -77,7 +78,7 @@ _CONCURRENCY: Final = 4
 _MOST_ATTEMPTS: Final = 5  # a callback that kills its notifier each time must end
 _DEADLY: Final = "its process ended the notifier each time"
 _POLL_SECONDS: Final = 2.0
-_FORESEE_SECONDS: Final = 30.0  # between two looks for DAGs that have callbacks, while there is no zygote for them
+_FORESEE_SECONDS: Final = 5.0  # between two looks for runs that may call back
 _SPARE_SECONDS: Final = 30.0  # by which a lease is longer than waiting and running may take
 FAREWELL_SECONDS: Final = 5.0  # `windsock up` grants the notifier thirty, and the messages under way may take ten
 _UNSAFE: Final = re.compile(r"[^0-9A-Za-z]+")
@@ -111,6 +112,7 @@ class Rules:
 
     timeout_seconds: float
     retries: Retries = field(default=Retries(0, 1.0))
+    rest_after: float = math.inf  # seconds without a callback, and without a run that may ask for one
 
 
 class CallbackRunner:
@@ -149,7 +151,7 @@ class CallbackRunner:
         self._look = True  # for requests, in the next turn
         self._next_look = 0.0  # monotonic
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._zygote = ZygoteOnDemand("engine.running.callbacks:main")
+        self._zygote = ZygoteOnDemand("engine.running.callbacks:main", rules.rest_after)
         self._next_foresight = 0.0  # monotonic
 
     def nudge(self) -> None:
@@ -211,17 +213,19 @@ class CallbackRunner:
                 raise
 
     def _foresee(self) -> None:
-        """Have a zygote where a DAG has callbacks, so that the first one does not wait for its imports."""
-        if self._zygote.pid is not None or time.monotonic() < self._next_foresight:
+        """Have a zygote while a run may call back, so that the first callback does not wait for its imports."""
+        if time.monotonic() < self._next_foresight:
             return
         self._next_foresight = time.monotonic() + _FORESEE_SECONDS
         with self._store.read() as connection:
             foreseen = are_foreseen(connection)
-        if foreseen:
-            try:
-                self._zygote.wake()
-            except OSError as error:  # the first callback tries again, and says so
-                log.warning("no zygote for callbacks can be started: %s", error)
+        if not foreseen:
+            self._zygote.rest(busy=bool(self._running))
+            return
+        try:
+            self._zygote.wake()
+        except OSError as error:  # the first callback tries again, and says so
+            log.warning("no zygote for callbacks can be started: %s", error)
 
     def _may_be_due(self) -> bool:
         """Something was written, a slot came free, or nobody has looked for a while."""

@@ -125,6 +125,10 @@ class FileZygotes:
         taken, zygote.waiting = zygote.waiting, []
         return taken
 
+    def __bool__(self) -> bool:
+        """Whether there is any: they are children of the first-level zygote."""
+        return bool(self._zygotes or self._retired)
+
     def names(self) -> list[str]:
         """The files that have a zygote."""
         return list(self._zygotes)

@@ -129,6 +129,7 @@ def run(settings: Settings) -> int:
         rules=Rules(
             settings.core.callback_timeout,
             Retries(settings.core.callback_retries, settings.core.callback_retry_delay),
+            settings.core.zygote_idle_seconds,
         ),
         dags_folder=str(settings.core.dags_folder),
         base_url=settings.webserver.url,

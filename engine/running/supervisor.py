@@ -7,7 +7,8 @@ states and, while its scheduler lives, has no connection to the metastore.
 When somebody dies.
 
 * An attempt: its zygote reaps it and says with which status; the status has the last word over what the code reported.
-* A zygote: the kernel kills its attempts with it. They are reported as killed, and the zygote is started anew.
+* A zygote: the kernel kills its attempts with it. They are reported as killed, and the next attempt starts
+  another zygote, as it does where nothing has run for a while and the zygote was let go.
 * The supervisor: its zygotes end, and with them the attempts. Its scheduler sees the hang-up and rescues the rows.
 * The scheduler: the supervisor sees the hang-up and opens the metastore itself (:mod:`engine.running.deputy`). It gives
   back what never reached it, writes the ends that the scheduler had not confirmed and those of what still runs, answers
@@ -18,8 +19,10 @@ When somebody dies.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import logging
+import math
 import os
 import select
 import signal
@@ -63,6 +66,7 @@ from engine.running.messages import (
     RunsAsk,
     TriggerAsk,
 )
+from engine.running.on_demand import ZygoteOnDemand
 from engine.running.oom import OomWatch
 from engine.running.output import LARGEST_LOG, AttemptLog
 from engine.running.plain import PlainCommand, PlainShell
@@ -83,6 +87,7 @@ from engine.running.zygote import (
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_SECONDS: Final = 1.0
+_OUT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE)
 
 
 class Supervisor:
@@ -98,6 +103,7 @@ class Supervisor:
         grace_seconds: float,
         survive: Callable[[], Survivor],
         max_log_bytes: int = LARGEST_LOG,
+        rest_after: float = math.inf,
     ) -> None:
         self._upstream: Stream | None = upstream
         self._log_folder = log_folder
@@ -111,7 +117,7 @@ class Supervisor:
         self._jobs = itertools.count(1)
         self._attempts: dict[str, Attempt] = {}
         self._by_job: dict[tuple[ZygoteClient, int], str] = {}
-        self._base = ZygoteClient.start("engine.running.attempt:main")
+        self._base = ZygoteOnDemand("engine.running.attempt:main", rest_after)
         self._import_timeout = import_timeout
         self._files = FileZygotes(import_timeout)
         self._scratch = Scratch()
@@ -155,7 +161,8 @@ class Supervisor:
             watch(self._upstream.fileno(), self._hear_scheduler, writing=self._upstream.wants_to_write)
         if self._deputy:
             watch(self._deputy.fileno(), self._hear_deputy)
-        for zygote in [self._base, *self._files.clients()]:
+        base = self._base.client
+        for zygote in [*([base] if base else []), *self._files.clients()]:
             watch(zygote.fileno(), lambda z=zygote: self._hear_zygote(z), writing=zygote.wants_to_write)  # type: ignore[misc]
         for channel, fileloc in self._files.channels():
             watch(channel.fileno(), lambda f=fileloc: self._hear_import(f))  # type: ignore[misc]
@@ -249,7 +256,7 @@ class Supervisor:
         try:
             attempt, log_fd, channel_fd = self._open(order, has_channel=plain is None)
         except OSError as error:  # out of files: this attempt fails, the others go on
-            self._ended.append(Ended(order.token, _no_files(error)))
+            self._ended.append(Ended(order.token, _not_begun(error)))
             return
         self._attempts[order.token] = attempt
         context = order.context
@@ -262,7 +269,7 @@ class Supervisor:
             elif channel_fd is not None:
                 self._start(attempt, log_fd, channel_fd)
         except OSError as error:
-            self._finish(attempt, _no_files(error))
+            self._finish(attempt, _not_begun(error))
         finally:
             os.close(log_fd)
             if channel_fd is not None:
@@ -270,13 +277,14 @@ class Supervisor:
 
     def _start(self, attempt: Attempt, log_fd: int, channel_fd: int) -> None:
         order = attempt.order
-        zygote = self._base if order.kind == "bash" and not order.needs_file else self._files.ready(order.fileloc)
+        base = self._base.wake()
+        zygote = base if order.kind == "bash" and not order.needs_file else self._files.ready(order.fileloc)
         if zygote == "threads":
-            self._fork(attempt, self._base, log_fd, channel_fd)
+            self._fork(attempt, base, log_fd, channel_fd)
         elif isinstance(zygote, ZygoteClient):
             self._fork(attempt, zygote, log_fd, channel_fd)
         else:
-            self._files.wait(order, log_fd, channel_fd, self._base, self._jobs)
+            self._files.wait(order, log_fd, channel_fd, base, self._jobs)
 
     def _open(self, order: AttemptOrder, *, has_channel: bool) -> tuple[Attempt, int, int | None]:
         """The attempt with its log and, where its process talks to us, its channel; and the files for the process."""
@@ -291,8 +299,9 @@ class Supervisor:
 
     def _spawn(self, attempt: Attempt, plain: PlainCommand, log_fd: int) -> None:
         job_id, folder = next(self._jobs), self._scratch.path(attempt.order.token)
-        self._base.spawn(SpawnJob(job_id, plain.program, plain.argv, plain.env, folder), log_fd)
-        self._own(attempt, self._base, job_id)
+        base = self._base.wake()
+        base.spawn(SpawnJob(job_id, plain.program, plain.argv, plain.env, folder), log_fd)
+        self._own(attempt, base, job_id)
 
     def _own(self, attempt: Attempt, zygote: ZygoteClient, job_id: int) -> None:
         attempt.zygote, attempt.job_id = zygote, job_id
@@ -310,8 +319,8 @@ class Supervisor:
             match message:
                 case Imported(threads=threads):
                     for token, log_fd, channel_fd in self._files.waiting(fileloc):
-                        zygote = self._base if threads else self._files.client(fileloc)
                         if attempt := self._attempts.get(token):
+                            zygote = self._base.wake() if threads else self._files.client(fileloc)
                             self._fork_waiting(attempt, zygote, log_fd, channel_fd)
                         os.close(log_fd)
                         os.close(channel_fd)
@@ -322,7 +331,7 @@ class Supervisor:
         try:
             self._fork(attempt, zygote, log_fd, channel_fd)
         except OSError as error:
-            self._finish(attempt, _no_files(error))
+            self._finish(attempt, _not_begun(error))
 
     def _fail_waiting(self, fileloc: str, outcome: Outcome) -> None:
         for token, log_fd, channel_fd in self._files.waiting(fileloc):
@@ -388,6 +397,7 @@ class Supervisor:
                 self._clean(litter)
             self._files.evict_idle(now)
             self._files.release_retired({attempt.zygote for attempt in self._attempts.values() if attempt.zygote})
+            self._base.rest(busy=bool(self._attempts or self._files) or self._cleaning is not None)
         for zygote in self._files.overdue(now):
             sentence = f"{zygote.fileloc} did not finish importing within {self._import_timeout:g} s"
             self._fail_waiting(zygote.fileloc, Outcome(Cause.IMPORT, error=sentence))
@@ -431,7 +441,7 @@ class Supervisor:
         try:
             events = zygote.read_events()
         except ZygoteDied:
-            if zygote is self._base:
+            if zygote is self._base.client:
                 self._replace_base()
             else:
                 self._files.hang_up(zygote)  # the first-level zygote reaps it and says how it ended
@@ -464,7 +474,7 @@ class Supervisor:
             attempt = self._attempts[token]
             self._hear_attempt(attempt)  # its last message may have arrived together with its death
             self._finish(attempt, self._end_of(attempt, end) if isinstance(end, Exited) else end)
-        elif zygote is self._base and job_id == self._cleaning:
+        elif zygote is self._base.client and job_id == self._cleaning:
             self._cleaning = None
         elif file_zygote := self._files.owner_of(job_id):
             self._bury_file_zygote(file_zygote, end)
@@ -497,15 +507,14 @@ class Supervisor:
             self._finish(attempt, attempt.ending or killed)
 
     def _replace_base(self) -> None:
-        log.error("the zygote died; starting another")
+        log.error("the zygote died; the next attempt starts another")
         # File zygotes that have hung up too: nobody is left to say how they ended.
-        for client in dict.fromkeys([*(client for client, _ in self._by_job), self._base]):
+        for client in dict.fromkeys([*(client for client, _ in self._by_job), self._base.wake()]):
             self._bury_attempts_of(client)
         for fileloc in self._files.names():
             self._fail_waiting(fileloc, Outcome(Cause.START, error="the zygote died before it could start"))
         self._files.close()
         self._base.close()
-        self._base = ZygoteClient.start("engine.running.attempt:main")
         self._cleaning = None
 
     def _presentable(self, outcome: Outcome) -> Outcome:
@@ -537,5 +546,6 @@ def _tell(attempt: Attempt, answer: messages.Answer) -> None:
         attempt.channel.send(answer)
 
 
-def _no_files(error: OSError) -> Outcome:
-    return Outcome(Cause.START, error=f"no files could be opened for it: {error.strerror}")
+def _not_begun(error: OSError) -> Outcome:
+    missing = "no files could be opened for it" if error.errno in _OUT_OF_FILES else "no process could be made"
+    return Outcome(Cause.START, error=f"{missing}: {error.strerror}")

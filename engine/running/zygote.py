@@ -148,7 +148,10 @@ class ZygoteClient:
 
     @classmethod
     def start(cls, entry: str) -> ZygoteClient:
-        """Start a first-level zygote in a fresh interpreter. `entry` is ``module:function``, a :data:`Handler`."""
+        """Start a first-level zygote in a fresh interpreter. `entry` is ``module:function``, a :data:`Handler`.
+
+        Raises OSError where none can be started.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             command = [
@@ -160,7 +163,11 @@ class ZygoteClient:
                 str(file_limit.usual()),
                 entry,
             ]
-            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            try:
+                process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            except OSError:
+                ours.close()
+                raise
         return cls(ours, process)
 
     @property
@@ -524,6 +531,7 @@ def main(argv: list[str]) -> None:
     with socket.socket(fileno=int(fd)) as sock:
         sock.set_inheritable(False)
         serve(sock, handler)
+    os._exit(0)  # its owner waits, and to take an interpreter down takes longer than anything that it leaves
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from engine.stack.component import Component
 
 # What the commands import when they run. Named as text: this is below them in the order of layers.
 _COMMAND: Final = "engine.cli.main"
+_DIRECT: Final = "engine.cli.direct"
 _SERVED: Final = (
     "engine.cli.services",
     "engine.cli.processing",
@@ -43,7 +44,7 @@ def prepare(called_for: Sequence[str] = ()) -> bool:
     False where that fails, which each component will say itself when it is started.
     """
     try:
-        for name in (_COMMAND, *_SERVED, *called_for):
+        for name in (_COMMAND, _DIRECT, *_SERVED, *called_for):
             import_module(name)
     except Exception:
         traceback.print_exc()
@@ -100,8 +101,10 @@ def _redirect(log: int) -> None:
 
 def _run(words: Sequence[str]) -> int:
     """The command's exit status."""
-    command: Any = import_module(_COMMAND).cli
     try:
+        if serve := import_module(_DIRECT).serving(words):
+            return int(serve())
+        command: Any = import_module(_COMMAND).cli
         command.main(args=list(words), prog_name="windsock")
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)

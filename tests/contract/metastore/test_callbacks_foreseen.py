@@ -1,4 +1,4 @@
-"""Whether some DAG has callbacks, so that a process for them can be there before the first one, on every database."""
+"""Whether a run may call back, so that a process for them can be there before the first one, on every database."""
 
 from __future__ import annotations
 
@@ -20,24 +20,40 @@ def foreseen(stage: Stage) -> bool:
 @pytest.mark.parametrize("whose", ["task", "dag"])
 def test_callbacks_of_a_dag_or_of_its_tasks_are_foreseen(stage: Stage, whose: str) -> None:
     stage.dag("plain", bash("t"))
-    assert not foreseen(stage)
     callbacks = {"callbacks": ("sla_miss",)}
     stage.dag("other", bash("t", **(callbacks if whose == "task" else {})), **(callbacks if whose == "dag" else {}))
+    stage.trigger("plain")
+    assert not foreseen(stage)
+    stage.trigger("other")
     assert foreseen(stage)
 
 
 def test_a_dag_that_is_gone_calls_nobody_back(stage: Stage) -> None:
     stage.dag("gone", bash("t", callbacks=("on_failure",)))
+    stage.trigger("gone")
+    assert foreseen(stage)
     stage.store.run(lambda tx: tx.connection.execute(update(Dag).values(is_active=False)))
     assert not foreseen(stage)
 
 
 def test_the_callbacks_of_an_earlier_version_do_not_count(stage: Stage) -> None:
     stage.dag("changed", bash("t", callbacks=("on_failure",)))
+    stage.trigger("changed")
+    assert foreseen(stage)
     stage.new_version("changed", bash("t"))
     assert not foreseen(stage)
 
 
 def test_what_only_reads_like_callbacks_is_not_foreseen(stage: Stage) -> None:
     stage.dag("plain", bash("t"), description=TEXT, doc_md=TEXT)
+    stage.trigger("plain")
+    assert not foreseen(stage)
+
+
+def test_nothing_is_foreseen_before_a_run_begins_and_after_it_has_ended(stage: Stage) -> None:
+    stage.dag("d", bash("t", callbacks=("on_failure",)))
+    assert not foreseen(stage)
+    stage.trigger("d")
+    assert foreseen(stage)
+    stage.play()
     assert not foreseen(stage)

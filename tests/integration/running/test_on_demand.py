@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from engine.linux import start_mark
 from engine.running.on_demand import ZygoteOnDemand
 from engine.running.zygote import Event, Exited, ZygoteDied
 from tests.servers.processes import wait_until
@@ -72,3 +73,24 @@ def test_its_death_is_told_once_and_the_next_job_brings_another(make: Make) -> N
     assert (zygote.pid, zygote.read_events()) == (None, [])
     zygote.fork(1, b"0")
     assert until_exited(zygote).exit_code == 0
+
+
+def test_it_is_let_go_when_nobody_has_needed_it_and_a_later_job_wakes_another() -> None:
+    zygote = ZygoteOnDemand("tests.integration.running.handlers:sleep", rest_after=0)
+    zygote.fork(1, b"0")
+    first = pid_of(zygote)
+    assert not zygote.rest(busy=True)
+    until_exited(zygote)
+    assert zygote.rest(busy=False)
+    assert (zygote.pid, zygote.filenos(), start_mark(first)) == (None, [], None)
+    assert not zygote.rest(busy=False)
+    zygote.fork(2, b"0")
+    assert until_exited(zygote).exit_code == 0
+    zygote.close()
+
+
+def test_it_stays_while_it_may_still_be_needed(make: Make) -> None:
+    zygote = make()
+    zygote.wake()
+    assert not zygote.rest(busy=False)
+    assert start_mark(pid_of(zygote))
