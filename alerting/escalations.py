@@ -19,7 +19,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, or_, select, update
 
 from alerting.cleaning import shorten
-from alerting.database import BATCH, insert_new
+from alerting.database import batches, insert_new
 from alerting.events import AlertEvent
 from alerting.kinds import KINDS
 from alerting.outbox import DeliveryState, Lease
@@ -53,8 +53,8 @@ def start(connection: Connection, now: datetime, plan: Plan, channels: Collectio
         .order_by(_d.id)
     )
     due = [(row.id, now + after[row.receiver] + FIRST_TRY) for row in connection.execute(query)]
-    for begin in range(0, len(due), BATCH):
-        _note(connection, due[begin : begin + BATCH])
+    for batch in batches(due):
+        _note(connection, batch)
     return len(due)
 
 

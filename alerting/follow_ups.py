@@ -23,7 +23,7 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, 
 
 from alerting import escalations, groups, mailings, numbers, outbox, silences, throttle
 from alerting.cleaning import shorten
-from alerting.database import BATCH, insert_new
+from alerting.database import batches, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.groups import Draft
 from alerting.kinds import WITH_END
@@ -278,8 +278,8 @@ def _note_what_was_heard(connection: Connection, now: datetime, steps: Sequence[
 
 
 def _rows_of(connection: Connection, event_ids: Sequence[int]) -> Iterator[Any]:
-    for start in range(0, len(event_ids), BATCH):
-        part = _d.event_id.in_(event_ids[start : start + BATCH])
+    for batch in batches(event_ids):
+        part = _d.event_id.in_(batch)
         columns = (_d.id, _d.event_id, _d.channel, _d.address, _d.receiver, _d.turn, _d.note, _d.created_at)
         yield from connection.execute(select(*columns).where(part).order_by(_d.id)).all()
 
@@ -414,8 +414,8 @@ def _lock(connection: Connection, event_ids: Sequence[int]) -> None:
 
     On PostgreSQL this lets others write deliveries of the event, which lock it for its key alone.
     """
-    for start in range(0, len(event_ids), BATCH):
-        part = _e.id.in_(event_ids[start : start + BATCH])
+    for batch in batches(event_ids):
+        part = _e.id.in_(batch)
         connection.execute(select(_e.id).where(part).order_by(_e.id).with_for_update(key_share=True)).all()
 
 

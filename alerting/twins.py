@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 from sqlalchemy import Connection, Select, or_, select
 
-from alerting.database import BATCH
+from alerting.database import batches
 from alerting.events import AlertEvent, decode
 from alerting.kinds import KINDS, EventKind
 from alerting.routes import Suppressed, SuppressedBy, Target, hold
@@ -234,10 +234,8 @@ def _is_about(subject: str, pattern: str, labels: Mapping[str, str]) -> bool:
 
 def _deliveries(connection: Connection, event_ids: Sequence[int]) -> dict[int, list[_Delivery]]:
     found: dict[int, list[_Delivery]] = {}
-    for start in range(0, len(event_ids), BATCH):
-        query = select(_d.event_id, _d.channel, _d.address, _d.state, _d.held_by).where(
-            _d.event_id.in_(event_ids[start : start + BATCH])
-        )
+    for batch in batches(event_ids):
+        query = select(_d.event_id, _d.channel, _d.address, _d.state, _d.held_by).where(_d.event_id.in_(batch))
         for row in connection.execute(query):
             found.setdefault(row.event_id, []).append(_Delivery(*row))
     return found

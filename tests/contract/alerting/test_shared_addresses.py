@@ -11,16 +11,16 @@ import pytest
 from sqlalchemy import Engine
 
 from alerting import follow_ups, groups, outbox
+from alerting.channels import Refusal
 from alerting.config import read
 from alerting.events import AlertEvent
 from alerting.follow_ups import Told
 from alerting.kinds import EventKind
-from alerting.outbox import Entry, Lease, Refusal
+from alerting.outbox import Entry, Lease
 from alerting.routes import Origin, Plan
-from tests.contract.alerting.conftest import NOW
+from tests.contract.alerting.conftest import MINUTE, NOW, buried, followed
 
 EventMaker = Callable[..., AlertEvent]
-MINUTE = timedelta(minutes=1)
 LATER = NOW + MINUTE
 HOUR = timedelta(hours=1)
 
@@ -76,22 +76,6 @@ def tasks_of(lease: Lease) -> tuple[str, ...]:
     return tuple(sorted(event.task_id or "" for event in (lease.event, *lease.others) if event))
 
 
-def buried(engine: Engine, plan: Plan, now: datetime = LATER, channel: str = "email") -> Told:
-    """All that is due dies."""
-    told = Told()
-    leases = leased(engine, now, channel)
-    with engine.begin() as connection:
-        for lease in leases:
-            assert outbox.bury(connection, lease, "550 no such user")
-            told += follow_ups.fall_back(connection, now, plan, [lease.id])
-    return told
-
-
-def followed(engine: Engine, plan: Plan, now: datetime) -> Told | None:
-    with engine.begin() as connection:
-        return follow_ups.follow_up(connection, now, plan)
-
-
 def history(engine: Engine) -> list[Entry]:
     with engine.begin() as connection:
         return sorted(outbox.listing(connection), key=lambda entry: entry.delivery_id or 0)
@@ -115,7 +99,7 @@ def test_the_fallback_of_the_second_receiver_is_told_when_the_mail_dies(engine: 
         ("all", ("lead@x.org",)),
         ("oncall", ("ops@x.org",)),
     ]
-    assert buried(engine, plan) == Told((Origin.FALLBACK,), ("email",))
+    assert buried(engine, plan, LATER) == Told((Origin.FALLBACK,), ("email",))
     assert delivered(engine, plan) == [(("boss@x.org",), ("t1",))]
 
 
@@ -140,7 +124,7 @@ def test_two_receivers_of_one_room_with_their_own_fallbacks_have_a_message_each(
     plan = two_routes("{channels: room, repeat_interval: 1h}", "{channels: room, fallback: boss}")
     recorded(engine, plan, an_event(1))
     assert [(entry.receiver, entry.channel) for entry in history(engine)] == [("all", "room"), ("oncall", "room")]
-    assert buried(engine, plan, channel="room") == Told((Origin.FALLBACK,), ("email",))
+    assert buried(engine, plan, LATER, "room") == Told((Origin.FALLBACK,), ("email",))
 
 
 def test_an_address_that_refuses_for_good_falls_back_for_both_receivers(engine: Engine, an_event: EventMaker) -> None:
@@ -195,7 +179,7 @@ APART = [(("a@x.org", "b@x.org"), ("t1", "t2")), (("c@x.org",), ("t2",))]
 def test_a_fallback_does_not_tell_whose_list_was_taken_apart_again(engine: Engine, an_event: EventMaker) -> None:
     recorded(engine, TEAM, an_event(1, emails=()), an_event(2, emails=("c@x.org",)))
     assert delivered(engine, TEAM) == APART
-    assert buried(engine, TEAM, channel="room") == Told()
+    assert buried(engine, TEAM, LATER, "room") == Told()
     dead = [entry for entry in history(engine) if entry.state == "dead"]
     told = {entry.delivery_id: entry for entry in history(engine) if entry.channel == "email"}
     assert [(entry.task_id, len(entry.heard_before)) for entry in dead] == [("t1", 1), ("t2", 2)]
@@ -216,7 +200,7 @@ def test_a_fallback_tells_the_rest_of_a_list_and_each_person_in_one_mail(engine:
     recorded(engine, plan, an_event(1, emails=()), an_event(9, emails=()))
     assert delivered(engine, plan) == [(("a@x.org", "b@x.org"), ("t1",))]
     plan = a_plan(text.replace("b@x.org]", "b@x.org, c@x.org]"))
-    assert buried(engine, plan, channel="room") == Told((Origin.FALLBACK,) * 2, ("email",) * 2)
+    assert buried(engine, plan, LATER, "room") == Told((Origin.FALLBACK,) * 2, ("email",) * 2)
     assert delivered(engine, plan) == [(("a@x.org", "b@x.org"), ("t9",)), (("c@x.org",), ("t1", "t9"))]
     of_room = {entry.task_id: entry for entry in history(engine) if entry.channel == "room"}
     (heard,) = [entry for entry in history(engine) if entry.delivery_id in of_room["t1"].heard_before]

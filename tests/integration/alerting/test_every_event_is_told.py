@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
 from alerting import acks, digest, follow_ups, groups, outbox, silences
+from alerting.channels import Refusal
 from alerting.config import read
 from alerting.database import connect
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.matchers import parse_matcher
-from alerting.outbox import Lease, Refusal
+from alerting.outbox import Lease
 from alerting.routes import Plan
 from alerting.tables import TABLES, alert_delivery, alert_event, metadata
 
