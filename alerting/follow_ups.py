@@ -66,20 +66,39 @@ class Told:
 def schedule(connection: Connection, now: datetime, lease: Lease, plan: Plan) -> int:
     """Notes what follows a message that was delivered now; returns how many steps. In the transaction of confirm()."""
     receiver = plan.receiver(lease.receiver)
-    return escalations.restart(connection, now, lease, receiver) + _repeat(connection, now, lease, receiver)
+    return escalations.restart(connection, now, lease, receiver) + _repeat(connection, now, lease, receiver, lease.id)
 
 
 def schedule_for_dead(connection: Connection, now: datetime, lease: Lease, plan: Plan) -> int:
     """Notes what follows a message that died now, as if it were delivered; returns how many steps. With bury()."""
     receiver = plan.receiver(lease.receiver)
-    return escalations.start_for_dead(connection, now, lease, receiver) + _repeat(connection, now, lease, receiver)
+    clock = escalations.start_for_dead(connection, now, lease, receiver)
+    return clock + _repeat(connection, now, lease, receiver, lease.id)
 
 
-def _repeat(connection: Connection, now: datetime, lease: Lease, receiver: Receiver | None) -> bool:
+def schedule_for_refused(connection: Connection, now: datetime, lease: Lease, plan: Plan) -> Told:
+    """For mail addresses that refused a message for good while others took it: their rows are dead already.
+
+    The fallback is told instead of them, and what is told again to those who have it is told again to them.
+    """
+    receiver = plan.receiver(lease.receiver)
+    if receiver is None:
+        return Told()
+    event_id = select(_d.event_id).where(_d.id == lease.id).scalar_subquery()
+    chosen = (_d.event_id == event_id, _d.channel == lease.channel, _d.state == DeliveryState.DEAD.value)
+    same = (_d.receiver == lease.receiver, _d.turn == lease.turn)
+    carriers = or_(_d.wave.is_(None), _d.wave == _d.id)
+    ids = connection.execute(select(_d.id).where(*chosen, *same, carriers)).scalars().all()
+    for delivery_id in ids:
+        _repeat(connection, now, lease, receiver, delivery_id)
+    return Told() if receiver.fallback is None else fall_back(connection, now, plan, ids)
+
+
+def _repeat(connection: Connection, now: datetime, lease: Lease, receiver: Receiver | None, delivery_id: int) -> bool:
     kinds = {event.kind for event in (lease.event, *lease.others) if event is not None}
     if receiver is None or receiver.repeat_interval is None or not kinds & WITH_END:
         return False
-    _note_repetition(connection, lease.id, now + receiver.repeat_interval)
+    _note_repetition(connection, delivery_id, now + receiver.repeat_interval)
     return True
 
 
@@ -133,7 +152,7 @@ def _repetition(connection: Connection, _plan: Plan, delivery: Row[Any], receive
     turn = delivery.turn + 1
     again = Target(
         delivery.channel,
-        msgspec.json.decode(delivery.address or "[]", type=tuple[str, ...]),
+        _addresses(delivery),
         receiver=receiver.name,
         origin=Origin.REPEAT,
         note=f"It lasts, and nobody has acknowledged it: windsock alerts ack {_number(connection, delivery)}",
@@ -226,13 +245,24 @@ def fall_back(
         if receiver is None or to is None:
             continue
         reason = shorten(why or delivery.error or "", REASON_LIMIT)
-        note = f"Meant for {receiver.name}, which could not be told through {delivery.channel}: {reason}"
+        note = f"Meant for {_whom(delivery, receiver)}, which could not be told through {delivery.channel}: {reason}"
         found.append((delivery, to, _all_ways(plan, to, Origin.FALLBACK, note)))
     members = _fallen_back(connection, now, [(delivery, to) for delivery, to, _ in found])
     steps = [_Fallback(delivery, to, to_whom, members[delivery.id]) for delivery, to, to_whom in found]
     told = _tell(connection, now, plan, [step.telling for step in steps])
     _note_what_was_heard(connection, now, steps)
     return told
+
+
+def _whom(delivery: Row[Any], receiver: Receiver) -> str:
+    """Others of the receiver may have been told, where only these addresses refuse."""
+    if delivery.held_by != outbox.ADDRESSEE:
+        return receiver.name
+    return f"{', '.join(_addresses(delivery))} of {receiver.name}"
+
+
+def _addresses(delivery: Row[Any]) -> tuple[str, ...]:
+    return msgspec.json.decode(delivery.address or "[]", type=tuple[str, ...])
 
 
 def _fallen_back(
@@ -306,24 +336,11 @@ def _ways(event_id: int, target: Target) -> list[_Way]:
 
 
 def _ways_of_row(row: Any) -> list[_Way]:
-    addresses = msgspec.json.decode(row.address or "[]", type=tuple[str, ...])
-    return _ways(row.event_id, Target(row.channel, addresses, receiver=row.receiver, turn=row.turn))
+    return _ways(row.event_id, Target(row.channel, _addresses(row), receiver=row.receiver, turn=row.turn))
 
 
 def _not_a_fallback() -> Any:
     return or_(_d.origin.is_(None), _d.origin != Origin.FALLBACK.value)
-
-
-def fall_back_refused(connection: Connection, now: datetime, plan: Plan, lease: Lease) -> Told:
-    """For mail addresses that refused a message for good while others took it: their rows are dead already."""
-    receiver = plan.receiver(lease.receiver)
-    if receiver is None or receiver.fallback is None:
-        return Told()
-    event_id = select(_d.event_id).where(_d.id == lease.id).scalar_subquery()
-    chosen = (_d.event_id == event_id, _d.channel == lease.channel, _d.state == DeliveryState.DEAD.value)
-    carriers = or_(_d.wave.is_(None), _d.wave == _d.id)
-    ids = connection.execute(select(_d.id).where(*chosen, carriers)).scalars().all()
-    return fall_back(connection, now, plan, ids)
 
 
 def fall_back_from(connection: Connection, now: datetime, plan: Plan, channel: str, down_for: timedelta) -> Told | None:
