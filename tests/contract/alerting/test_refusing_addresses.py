@@ -23,6 +23,7 @@ from alerting.routes import Origin, Plan
 from alerting.tables import alert_delivery, alert_event
 from tests.contract.alerting.conftest import MINUTE, NOW, followed
 from tests.integration.alerting.running import Meter, Running, at_work, history
+from tests.servers.processes import wait_until
 
 EventMaker = Callable[..., AlertEvent]
 AFTER = timedelta(minutes=15)
@@ -174,6 +175,22 @@ def test_where_nobody_else_is_told_it_is_the_addresses_only_beside_mail_that_was
     at_the_post_office(engine, mail, an_event(2, emails=(FULL,)), plan=plan, pending=1, **others)
     assert looked(engine, timedelta(minutes=16)) == 1
     assert [about for about, _ in subjects(engine)] == [subject]
+
+
+@pytest.mark.usefixtures("patient")
+def test_it_stays_the_addresses_however_long_ago_the_others_took_it(engine: Engine, an_event: EventMaker) -> None:
+    mail = PostOffice()
+    at_the_post_office(engine, mail, an_event(1), delivered=1, pending=1)
+    taken = (alert_delivery.c.state == "delivered",)
+    with engine.begin() as connection:
+        long_ago = datetime.now(UTC) - timedelta(hours=1)
+        connection.execute(alert_delivery.update().where(*taken).values(delivered_at=long_ago))
+    of_what_waits(engine, due_at=datetime.now(UTC))
+    subject = Deliverer(engine, [mail], Renderer(lambda *_: [], str), a_plan(), poll_seconds=0.05)
+    with at_work(subject):
+        wait_until(lambda: [row.attempts for row in rows(engine) if row.state == "pending"] == [2], "a second attempt")
+    assert looked(engine, timedelta(minutes=16)) == 1
+    assert [about for about, _ in subjects(engine)] == [ABOUT_FULL]
 
 
 @pytest.mark.usefixtures("patient")
