@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection, select
 
-from alerting.database import BATCH, insert_new
+from alerting.database import batches, insert_new
 from alerting.errors import AlertingError
 from alerting.kinds import KINDS
 from alerting.tables import alert_ack, alert_delivery, alert_event
@@ -27,11 +27,8 @@ def acknowledge(connection: Connection, now: datetime, event_ids: Sequence[int],
     """
     if not author.strip():
         raise AlertingError("an acknowledgement needs an author: who looks after it")
-    wanted = sorted(set(event_ids))
-    return sum(
-        _acknowledge(connection, now, wanted[start : start + BATCH], author.strip()[:AUTHOR_LIMIT], comment.strip())
-        for start in range(0, len(wanted), BATCH)
-    )
+    name, words = author.strip()[:AUTHOR_LIMIT], comment.strip()
+    return sum(_acknowledge(connection, now, batch, name, words) for batch in batches(sorted(set(event_ids))))
 
 
 def _acknowledge(connection: Connection, now: datetime, wanted: Sequence[int], author: str, comment: str) -> int:

@@ -16,14 +16,12 @@ from datetime import UTC, datetime
 from typing import Final, Literal
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from alerting import outbox, watchdog
-from alerting.database import BATCH
 from alerting.errors import AlertingError
 from alerting.events import AlertEvent
 from alerting.kinds import SEVERITIES, EventKind, Severity
-from alerting.tables import alert_event
 
 VERSION: Final = "4"  # of the payload, since Alertmanager 0.13
 WATCHDOGS: Final = frozenset({"WindsockWatchdog", "Watchdog"})  # ours, and that of the kube-prometheus rules
@@ -108,21 +106,12 @@ def _numbered(connection: Connection, events: Sequence[AlertEvent]) -> list[Aler
     for number in range(2, _MOST_EPISODES + 1):
         later = {key: _at(numbered[key], number) for key in open_keys}
         signs = {key: _sign_of_later(numbered[key], later[key]) for key in open_keys}
-        known = _known(connection, list(signs.values()))
+        known = outbox.known(connection, signs.values())
         open_keys = {key for key in open_keys if signs[key] in known}
         if not open_keys:
             break
         numbered |= {key: later[key] for key in open_keys}
     return list(numbered.values())
-
-
-def _known(connection: Connection, keys: Sequence[str]) -> set[str]:
-    """Those of the keys under which an event is recorded."""
-    found: set[str] = set()
-    for start in range(0, len(keys), BATCH):
-        query = select(alert_event.c.dedup_key).where(alert_event.c.dedup_key.in_(keys[start : start + BATCH]))
-        found.update(connection.execute(query).scalars())
-    return found
 
 
 def _at(event: AlertEvent, number: int) -> AlertEvent:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from sqlalchemy import Connection, select, update
 
-from alerting.database import BATCH, insert_new
+from alerting.database import batches, insert_new
 from alerting.routes import EMAIL, Target
 from alerting.tables import alert_delivery
 
@@ -61,8 +61,8 @@ def one_mail_each(connection: Connection, members: Sequence[Member]) -> list[Mem
 def _plain_rows(connection: Connection, ids: Sequence[int]) -> dict[int, Mapping[str, Any]]:
     """Those of these deliveries that are told for the first time, and where a route led."""
     rows: dict[int, Mapping[str, Any]] = {}
-    for start in range(0, len(ids), BATCH):
-        chosen = (_d.id.in_(ids[start : start + BATCH]), _d.turn == 0, _d.note.is_(None))
+    for batch in batches(ids):
+        chosen = (_d.id.in_(batch), _d.turn == 0, _d.note.is_(None))
         query = select(alert_delivery).where(*chosen).order_by(_d.id)
         rows |= {row["id"]: row for row in connection.execute(query).mappings()}
     return rows
@@ -75,8 +75,8 @@ def _addresses(row: Mapping[str, Any]) -> Addresses:
 def _there(connection: Connection, event_ids: Sequence[int]) -> dict[tuple[int, str], int]:
     """The mail deliveries that these events have, by event and target."""
     found: dict[tuple[int, str], int] = {}
-    for start in range(0, len(event_ids), BATCH):
-        chosen = (_d.channel == EMAIL, _d.event_id.in_(event_ids[start : start + BATCH]))
+    for batch in batches(event_ids):
+        chosen = (_d.channel == EMAIL, _d.event_id.in_(batch))
         query = select(_d.event_id, _d.target, _d.id).where(*chosen)
         found |= {(row.event_id, row.target): row.id for row in connection.execute(query)}
     return found
@@ -114,8 +114,8 @@ def _take_apart(
         like_it = {name: value for name, value in rows[key].items() if name != "id"}
         added += [like_it | _to(rows[key], addresses) for addresses in others]
     statement = insert_new(connection, alert_delivery, "event_id", "channel", "target")
-    for start in range(0, len(added), BATCH):
-        connection.execute(statement.values(added[start : start + BATCH]))
+    for batch in batches(added):
+        connection.execute(statement.values(batch))
 
 
 def _target(row: Mapping[str, Any], addresses: Addresses) -> Target:

@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Row, Select, select, update
 
-from alerting.database import BATCH
+from alerting.database import batches
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.routes import Suppressed, SuppressedBy
@@ -48,8 +48,8 @@ def may_be(events: Iterable[AlertEvent | None]) -> bool:
 def reasons(connection: Connection, now: datetime, delivery_ids: Sequence[int]) -> dict[int, Suppressed]:
     """Those of these deliveries that announce an attempt which has ended, each with its reason."""
     found: dict[int, Suppressed] = {}
-    for start in range(0, len(delivery_ids), BATCH):
-        part = _overtaken(now).where(_d.id.in_(delivery_ids[start : start + BATCH]))
+    for batch in batches(delivery_ids):
+        part = _overtaken(now).where(_d.id.in_(batch))
         found |= {row.id: _reason(row) for row in connection.execute(part)}
     return found
 
@@ -73,8 +73,8 @@ def unheard(connection: Connection, now: datetime, delivery_ids: Sequence[int]) 
     Whoever has another message about the same trouble, delivered or under way, is told of its end.
     """
     found: dict[int, Suppressed] = {}
-    for start in range(0, len(delivery_ids), BATCH):
-        ends = connection.execute(_ends(delivery_ids[start : start + BATCH])).all()
+    for batch in batches(delivery_ids):
+        ends = connection.execute(_ends(batch)).all()
         troubles = _troubles(connection, now, ends) if ends else {}
         found |= {end.id: _UNHEARD for end in ends if _is_unheard(end, troubles.get(end.event_id, ()))}
     return found
@@ -88,8 +88,8 @@ def suppress(connection: Connection, found: dict[int, Suppressed]) -> None:
     for why, ids in by_reason.items():
         values: dict[str, Any] = {"state": "suppressed", "due_at": None, "token": None, "wave": None}
         values |= {"error": why.reason, "held_by": why.by.value}
-        for start in range(0, len(ids), BATCH):
-            part = _d.id.in_(ids[start : start + BATCH])
+        for batch in batches(ids):
+            part = _d.id.in_(batch)
             connection.execute(update(alert_delivery).where(part).values(values))
 
 

@@ -7,14 +7,18 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from alerting import follow_ups, outbox
 from alerting.database import connect
 from alerting.events import AlertEvent
+from alerting.follow_ups import Told
 from alerting.kinds import EventKind
+from alerting.routes import Plan
 from alerting.tables import TABLES, alert_delivery, alert_event, metadata
 
 EventMaker = Callable[..., AlertEvent]
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture(
@@ -63,3 +67,20 @@ def an_event() -> EventMaker:
         return AlertEvent(**values | changes)
 
     return make
+
+
+def buried(engine: Engine, plan: Plan, now: datetime, channel: str = "email") -> Told:
+    """All that is due through this channel dies."""
+    told = Told()
+    with engine.begin() as connection:
+        for lease in outbox.lease(connection, now, MINUTE, 100, [channel]):
+            assert outbox.bury(connection, lease, "550 no such user")
+            follow_ups.schedule_for_dead(connection, now, lease, plan)
+            told += follow_ups.fall_back(connection, now, plan, [lease.id])
+    return told
+
+
+def followed(engine: Engine, plan: Plan, now: datetime) -> Told | None:
+    """What is to follow by now is done."""
+    with engine.begin() as connection:
+        return follow_ups.follow_up(connection, now, plan)

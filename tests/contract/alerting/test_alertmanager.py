@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, event, select
 
-from alerting import alertmanager, outbox, watchdog
+from alerting import alertmanager, database, outbox, watchdog
 from alerting.alertmanager import PayloadError, Received
 from alerting.database import transact
 from alerting.events import AlertEvent, decode
@@ -79,7 +79,7 @@ def test_an_alert_becomes_an_event_that_says_what_where_since_when_and_what_to_d
 
 def test_a_body_with_very_many_alerts_is_looked_up_in_parts(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database takes only so many parameters in one statement."""
-    monkeypatch.setattr(alertmanager, "BATCH", 2)
+    monkeypatch.setattr(database, "BATCH", 2)
     many = [an_alert(fingerprint=f"{n:016x}") for n in range(5)]
     call(engine, *many)
     asked: list[int] = []

@@ -8,22 +8,20 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine, func, select
 
-from alerting import escalations, follow_ups, groups, outbox
+from alerting import escalations, groups, outbox
 from alerting.events import AlertEvent
 from alerting.follow_ups import Told
 from alerting.kinds import EventKind
 from alerting.outbox import Lease
 from alerting.routes import Origin, Plan
 from alerting.tables import alert_delivery, alert_follow_up
-from tests.contract.alerting.conftest import NOW
+from tests.contract.alerting.conftest import MINUTE, NOW, buried, followed
 from tests.contract.alerting.test_follow_ups import (
     ESCALATING,
-    MINUTE,
     a_plan,
     acknowledge,
     delivered,
     event_ids,
-    followed,
     recovery,
     rows,
     told_to,
@@ -39,15 +37,6 @@ def recorded(engine: Engine, plan: Plan, now: datetime, *events: AlertEvent) -> 
     with engine.begin() as connection:
         outbox.record(connection, events)
         return escalations.start(connection, now, plan, outbox.route(connection, now, plan).channels)
-
-
-def buried(engine: Engine, plan: Plan, now: datetime) -> None:
-    """All that is due dies."""
-    with engine.begin() as connection:
-        for lease in outbox.lease(connection, now, MINUTE, 100, ["email"]):
-            assert outbox.bury(connection, lease, "550 no such user")
-            follow_ups.schedule_for_dead(connection, now, lease, plan)
-            follow_ups.fall_back(connection, now, plan, [lease.id])
 
 
 def retried(engine: Engine, now: datetime, later: datetime) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, select
 
-from alerting import acks, follow_ups, groups, inhibitions, outbox, silences
+from alerting import acks, database, follow_ups, groups, inhibitions, outbox, silences
+from alerting.channels import Refusal
 from alerting.config import read
 from alerting.database import transact
 from alerting.deliver import Deliverer
@@ -22,16 +23,15 @@ from alerting.follow_ups import Told
 from alerting.inhibitions import Source
 from alerting.kinds import EventKind
 from alerting.matchers import DEFAULT_SEVERITY, labels_of, parse_matcher
-from alerting.outbox import Entry, Lease, Refusal
+from alerting.outbox import Entry, Lease
 from alerting.render import Renderer
 from alerting.routes import Origin, Plan, SuppressedBy
 from alerting.routing import BUILT_IN_INHIBITIONS
 from alerting.tables import alert_delivery, alert_event, alert_follow_up
-from tests.contract.alerting.conftest import NOW
+from tests.contract.alerting.conftest import MINUTE, NOW, buried, followed
 from tests.integration.alerting.running import NoMail
 
 EventMaker = Callable[..., AlertEvent]
-MINUTE = timedelta(minutes=1)
 ESCALATING = "escalate: {after: 10m, to: lead}"
 ROOM = ("ops", "lead")
 GROUPED = ("event", "dag")
@@ -65,21 +65,6 @@ def delivered(engine: Engine, plan: Plan, now: datetime) -> list[Lease]:
             assert outbox.confirm(connection, lease, now)
             follow_ups.schedule(connection, now, lease, plan)
     return leases
-
-
-def buried(engine: Engine, plan: Plan, now: datetime) -> Told:
-    """All that is due dies."""
-    told = Told()
-    with engine.begin() as connection:
-        for lease in outbox.lease(connection, now, MINUTE, 100, ["email"]):
-            assert outbox.bury(connection, lease, "550 no such user")
-            told += follow_ups.fall_back(connection, now, plan, [lease.id])
-    return told
-
-
-def followed(engine: Engine, plan: Plan, now: datetime) -> Told | None:
-    with engine.begin() as connection:
-        return follow_ups.follow_up(connection, now, plan)
 
 
 def rows(engine: Engine) -> list[Any]:
@@ -571,7 +556,7 @@ class TestFallback:
         with engine.begin() as connection:
             (lease,) = outbox.lease(connection, NOW, MINUTE, 10, ["email"])
             outbox.confirm(connection, lease, NOW, never=[Refusal(("gone@example.org",), "550 gone")])
-            assert follow_ups.fall_back_refused(connection, NOW, plan, lease).origins == (Origin.FALLBACK,)
+            assert follow_ups.schedule_for_refused(connection, NOW, lease, plan).origins == (Origin.FALLBACK,)
         assert told_to(engine) == {("ops", "delivered"): 1, ("gone", "dead"): 1, ("lead", "pending"): 1}
 
     def test_gets_what_waits_for_a_channel_that_is_down_and_the_channel_gets_it_too(
@@ -609,7 +594,7 @@ class TestFallback:
         self, engine: Engine, an_event: EventMaker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A database takes only so many parameters in one statement, and a digest may tell of thousands of alerts."""
-        monkeypatch.setattr(follow_ups, "BATCH", 4)
+        monkeypatch.setattr(database, "BATCH", 4)
         plan = a_plan("fallback: lead", route="{group_by: [dag], group_wait: 0s}")
         recorded(engine, plan, NOW, *(an_event(n) for n in range(9)))
         with engine.begin() as connection:

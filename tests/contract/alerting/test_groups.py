@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, select, update
 
 from alerting import failing, groups, heartbeat, outbox, silences
+from alerting.channels import Refusal
 from alerting.config import read
 from alerting.database import transact
 from alerting.errors import AlertingError
@@ -21,7 +22,7 @@ from alerting.events import AlertEvent
 from alerting.groups import Wave
 from alerting.kinds import EventKind
 from alerting.matchers import parse_matcher
-from alerting.outbox import Lease, Refusal
+from alerting.outbox import Lease
 from alerting.routes import Plan
 from alerting.tables import alert_delivery, alert_group
 from tests.contract.alerting.conftest import NOW

@@ -14,12 +14,13 @@ from sqlalchemy import Connection, Engine, event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from alerting import outbox
+from alerting.channels import Refusal
 from alerting.clock import database_now
 from alerting.config import read
 from alerting.database import transact
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
-from alerting.outbox import Lease, Refusal
+from alerting.outbox import Lease, leasing, orphans, recording
 from alerting.routes import Plan
 from alerting.tables import alert_delivery, alert_event
 
@@ -88,8 +89,8 @@ class TestRecord:
         assert inserts.count("INSERT") == 3
 
     def test_swallows_no_other_error(self, engine: Engine, an_event: EventMaker, monkeypatch: Any) -> None:
-        real = outbox._event_row
-        monkeypatch.setattr(outbox, "_event_row", lambda key, event: real(key, event) | {"payload": None})
+        real = recording._event_row
+        monkeypatch.setattr(recording, "_event_row", lambda key, event: real(key, event) | {"payload": None})
         with pytest.raises(IntegrityError):
             record(engine, an_event(1))
 
@@ -234,7 +235,7 @@ class TestLease:
         route(engine)
         first = lease(engine)
         with engine.begin() as connection:
-            assert outbox._leased(connection, [first[0].id], "another token") == []
+            assert leasing._leased(connection, [first[0].id], "another token") == []
 
 
 class TestOutcomes:
@@ -344,7 +345,7 @@ class TestReplay:
     def test_gives_up_few_at_once_of_what_nobody_sends(
         self, engine: Engine, an_event: EventMaker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(outbox, "BURIED_AT_ONCE", 2)
+        monkeypatch.setattr(orphans, "BURIED_AT_ONCE", 2)
         record(engine, *(an_event(n) for n in range(3)))
         route(engine, Plan())
         for expected in (2, 1, 0):

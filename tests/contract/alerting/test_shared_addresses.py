@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from alerting import follow_ups, groups, outbox
+from alerting import acks, follow_ups, groups, outbox, silences
+from alerting.channels import Refusal
 from alerting.config import read
 from alerting.events import AlertEvent
 from alerting.follow_ups import Told
 from alerting.kinds import EventKind
-from alerting.outbox import Entry, Lease, Refusal
-from alerting.routes import Origin, Plan
-from tests.contract.alerting.conftest import NOW
+from alerting.matchers import parse_matcher
+from alerting.outbox import Entry, Lease
+from alerting.routes import Origin, Plan, SuppressedBy
+from tests.contract.alerting.conftest import MINUTE, NOW, buried, followed
 
 EventMaker = Callable[..., AlertEvent]
-MINUTE = timedelta(minutes=1)
 LATER = NOW + MINUTE
 HOUR = timedelta(hours=1)
 
@@ -76,22 +77,6 @@ def tasks_of(lease: Lease) -> tuple[str, ...]:
     return tuple(sorted(event.task_id or "" for event in (lease.event, *lease.others) if event))
 
 
-def buried(engine: Engine, plan: Plan, now: datetime = LATER, channel: str = "email") -> Told:
-    """All that is due dies."""
-    told = Told()
-    leases = leased(engine, now, channel)
-    with engine.begin() as connection:
-        for lease in leases:
-            assert outbox.bury(connection, lease, "550 no such user")
-            told += follow_ups.fall_back(connection, now, plan, [lease.id])
-    return told
-
-
-def followed(engine: Engine, plan: Plan, now: datetime) -> Told | None:
-    with engine.begin() as connection:
-        return follow_ups.follow_up(connection, now, plan)
-
-
 def history(engine: Engine) -> list[Entry]:
     with engine.begin() as connection:
         return sorted(outbox.listing(connection), key=lambda entry: entry.delivery_id or 0)
@@ -115,7 +100,7 @@ def test_the_fallback_of_the_second_receiver_is_told_when_the_mail_dies(engine: 
         ("all", ("lead@x.org",)),
         ("oncall", ("ops@x.org",)),
     ]
-    assert buried(engine, plan) == Told((Origin.FALLBACK,), ("email",))
+    assert buried(engine, plan, LATER) == Told((Origin.FALLBACK,), ("email",))
     assert delivered(engine, plan) == [(("boss@x.org",), ("t1",))]
 
 
@@ -140,7 +125,7 @@ def test_two_receivers_of_one_room_with_their_own_fallbacks_have_a_message_each(
     plan = two_routes("{channels: room, repeat_interval: 1h}", "{channels: room, fallback: boss}")
     recorded(engine, plan, an_event(1))
     assert [(entry.receiver, entry.channel) for entry in history(engine)] == [("all", "room"), ("oncall", "room")]
-    assert buried(engine, plan, channel="room") == Told((Origin.FALLBACK,), ("email",))
+    assert buried(engine, plan, LATER, "room") == Told((Origin.FALLBACK,), ("email",))
 
 
 def test_an_address_that_refuses_for_good_falls_back_for_both_receivers(engine: Engine, an_event: EventMaker) -> None:
@@ -152,7 +137,7 @@ def test_an_address_that_refuses_for_good_falls_back_for_both_receivers(engine: 
     for lease in leased(engine):
         with engine.begin() as connection:
             assert outbox.confirm(connection, lease, LATER, never=refused)
-            told += follow_ups.fall_back_refused(connection, LATER, plan, lease)
+            told += follow_ups.schedule_for_refused(connection, LATER, lease, plan)
     assert told == Told((Origin.FALLBACK,), ("email",))
     dead = [entry.receiver for entry in history(engine) if entry.state == "dead"]
     assert sorted(receiver or "" for receiver in dead) == ["all", "oncall"]
@@ -195,7 +180,7 @@ APART = [(("a@x.org", "b@x.org"), ("t1", "t2")), (("c@x.org",), ("t2",))]
 def test_a_fallback_does_not_tell_whose_list_was_taken_apart_again(engine: Engine, an_event: EventMaker) -> None:
     recorded(engine, TEAM, an_event(1, emails=()), an_event(2, emails=("c@x.org",)))
     assert delivered(engine, TEAM) == APART
-    assert buried(engine, TEAM, channel="room") == Told()
+    assert buried(engine, TEAM, LATER, "room") == Told()
     dead = [entry for entry in history(engine) if entry.state == "dead"]
     told = {entry.delivery_id: entry for entry in history(engine) if entry.channel == "email"}
     assert [(entry.task_id, len(entry.heard_before)) for entry in dead] == [("t1", 1), ("t2", 2)]
@@ -216,9 +201,134 @@ def test_a_fallback_tells_the_rest_of_a_list_and_each_person_in_one_mail(engine:
     recorded(engine, plan, an_event(1, emails=()), an_event(9, emails=()))
     assert delivered(engine, plan) == [(("a@x.org", "b@x.org"), ("t1",))]
     plan = a_plan(text.replace("b@x.org]", "b@x.org, c@x.org]"))
-    assert buried(engine, plan, channel="room") == Told((Origin.FALLBACK,) * 2, ("email",) * 2)
+    assert buried(engine, plan, LATER, "room") == Told((Origin.FALLBACK,) * 2, ("email",) * 2)
     assert delivered(engine, plan) == [(("a@x.org", "b@x.org"), ("t9",)), (("c@x.org",), ("t1", "t9"))]
     of_room = {entry.task_id: entry for entry in history(engine) if entry.channel == "room"}
     (heard,) = [entry for entry in history(engine) if entry.delivery_id in of_room["t1"].heard_before]
     assert (heard.task_id, heard.addresses) == ("t1", ("a@x.org", "b@x.org"))
     assert of_room["t9"].heard_before == ()
+
+
+CHAIN = """
+receivers:
+  everybody: {email: [lead@x.org, all@x.org]}
+  ops: {email: ops@x.org, STEP}
+  lead: {email: lead@x.org, escalate: {to: boss, after: 10m}}
+  boss: {email: boss@x.org}
+route:
+  receiver: everybody
+  routes:
+  - {matchers: dag=never, receiver: boss}
+  - {receiver: everybody, group_by: off, continue: true}
+  - {receiver: ops, GROUPING}
+"""
+ESCALATED = CHAIN.replace("STEP", "escalate: {to: lead, after: 10m}").replace("GROUPING", "group_by: off")
+HEARD = "not told twice by the same way, which the receiver everybody has as well"
+
+
+def after(minutes: int) -> datetime:
+    return NOW + minutes * MINUTE
+
+
+def suppressed(engine: Engine) -> list[tuple[str | None, str | None]]:
+    return [(entry.receiver, entry.error) for entry in history(engine) if entry.state == "suppressed"]
+
+
+def note_to_boss(engine: Engine, now: datetime) -> tuple[str, ...]:
+    notes = [lease.event.note for lease in leased(engine, now) if lease.event and lease.receiver == "boss"]
+    return tuple(str(note).partition(": windsock")[0] for note in notes)
+
+
+def test_an_escalation_to_whom_another_receiver_has_told_goes_on_from_there(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    plan = a_plan(ESCALATED)
+    recorded(engine, plan, an_event(1))
+    delivered(engine, plan, NOW)
+    assert followed(engine, plan, after(10)) == Told(suppressed=(SuppressedBy.HEARD,))
+    assert delivered(engine, plan, after(10)) == []
+    assert suppressed(engine) == [("lead", HEARD)]
+    assert followed(engine, plan, after(19)) is None
+    assert followed(engine, plan, after(20)) == Told((Origin.ESCALATION,), ("email",))
+    assert note_to_boss(engine, after(20)) == (
+        "lead has heard of it by way of everybody, and nobody has acknowledged it",
+    )
+    assert followed(engine, plan, after(1000)) is None
+
+
+def test_it_says_that_nobody_was_told_where_the_other_receivers_mail_died(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan(ESCALATED)
+    recorded(engine, plan, an_event(1))
+    buried(engine, plan, NOW)
+    followed(engine, plan, after(10))
+    followed(engine, plan, after(20))
+    assert note_to_boss(engine, after(20)) == (
+        "lead could not be told through email (550 no such user), and nobody has acknowledged it",
+    )
+
+
+@pytest.mark.parametrize("stop", ["acknowledged", "over"])
+def test_what_is_acknowledged_or_over_by_then_ends_there(engine: Engine, an_event: EventMaker, stop: str) -> None:
+    plan = a_plan(ESCALATED)
+    recorded(engine, plan, an_event(1))
+    delivered(engine, plan, NOW)
+    followed(engine, plan, after(10))
+    if stop == "over":
+        recorded(engine, plan, recovery(an_event), now=after(15))
+    else:
+        alert = history(engine)[0].event_id
+        with engine.begin() as connection:
+            acks.acknowledge(connection, after(15), [alert], "alice", "")
+    assert followed(engine, plan, after(20)) == Told()
+
+
+def test_what_is_silenced_then_ends_there_and_says_so(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan(ESCALATED)
+    recorded(engine, plan, an_event(1))
+    delivered(engine, plan, NOW)
+    with engine.begin() as connection:
+        until = {"starts_at": NOW, "ends_at": after(15)}
+        silences.add(connection, NOW, [parse_matcher("task=t1")], author="alice", comment="known", **until)
+    assert followed(engine, plan, after(10)) == Told(suppressed=(SuppressedBy.SILENCE,))
+    assert followed(engine, plan, after(1000)) is None
+    ((receiver, error),) = suppressed(engine)
+    assert receiver == "lead"
+    assert "silence" in str(error)
+
+
+def test_a_message_about_several_goes_on_as_one(engine: Engine, an_event: EventMaker) -> None:
+    text = CHAIN.replace("STEP", "escalate: {to: lead, after: 10m}")
+    plan = a_plan(text.replace("GROUPING", "group_by: [dag], group_wait: 0s"))
+    recorded(engine, plan, an_event(1), an_event(2))
+    delivered(engine, plan)
+    assert followed(engine, plan, after(11)) == Told(suppressed=(SuppressedBy.HEARD,) * 2)
+    assert followed(engine, plan, after(21)) == Told((Origin.ESCALATION,), ("email",))
+    assert delivered(engine, plan, after(21)) == [(("boss@x.org",), ("t1", "t2"))]
+
+
+def test_a_receiver_that_has_a_message_of_its_own_has_no_second_clock(engine: Engine, an_event: EventMaker) -> None:
+    """Of lead's two addresses one has heard by way of everybody: the other one gets the message, and its clock."""
+    plan = a_plan(ESCALATED.replace("lead: {email: lead@x.org", "lead: {email: [lead@x.org, deputy@x.org]"))
+    recorded(engine, plan, an_event(1))
+    delivered(engine, plan, NOW)
+    assert followed(engine, plan, after(10)) == Told((Origin.ESCALATION,), ("email",))
+    assert delivered(engine, plan, after(10)) == [(("deputy@x.org",), ("t1",))]
+    assert suppressed(engine) == []
+    assert followed(engine, plan, after(20)) == Told((Origin.ESCALATION,), ("email",))
+    assert delivered(engine, plan, after(20)) == [(("boss@x.org",), ("t1",))]
+    assert followed(engine, plan, after(1000)) is None
+
+
+def test_a_fallback_to_whom_another_receiver_has_told_goes_on_as_well(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan(CHAIN.replace("STEP", "fallback: lead").replace("GROUPING", "group_by: off"))
+    recorded(engine, plan, an_event(1))
+    with engine.begin() as connection:
+        for lease in outbox.lease(connection, NOW, MINUTE, 100, ["email"]):
+            if lease.receiver == "everybody":
+                outbox.confirm(connection, lease, NOW)
+            else:
+                outbox.bury(connection, lease, "550 no such user")
+                assert follow_ups.fall_back(connection, NOW, plan, [lease.id]).origins == ()
+    assert suppressed(engine) == [("lead", HEARD)]
+    assert followed(engine, plan, after(10)) == Told((Origin.ESCALATION,), ("email",))
+    assert delivered(engine, plan, after(10)) == [(("boss@x.org",), ("t1",))]

@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
 from alerting import acks, digest, follow_ups, groups, outbox, silences
+from alerting.channels import Refusal
 from alerting.config import read
 from alerting.database import connect
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.matchers import parse_matcher
-from alerting.outbox import Lease, Refusal
+from alerting.outbox import Lease
 from alerting.routes import Plan
 from alerting.tables import TABLES, alert_delivery, alert_event, metadata
 
@@ -37,7 +38,7 @@ FILES: Final = (
     """
     channels: {room: 'json://127.0.0.1:9/'}
     receivers:
-      ops: {email: [a@b.org, b@b.org], channels: room, limit: {messages: 3, per: 1m}, fallback: lead,
+      ops: {email: [a@b.org, b@b.org, c@b.org], channels: room, limit: {messages: 3, per: 1m}, fallback: lead,
             escalate: {after: 2m, to: lead}, repeat_interval: 5m}
       lead: {email: lead@b.org, send_resolved: false}
     route: {receiver: ops, routes: [{matchers: task=t1, receiver: lead, continue: true}, {matchers: 'task=~"t[23]"'}]}
@@ -118,10 +119,10 @@ class World:
                     later, never = self._refusals(lease, outcome)
                     outbox.confirm(connection, lease, self.now, later=later, never=never)
                     follow_ups.schedule(connection, self.now, lease, self.plan)
-                    follow_ups.fall_back_refused(connection, self.now, self.plan, lease)
+                    follow_ups.schedule_for_refused(connection, self.now, lease, self.plan)
 
     def _refusals(self, lease: Lease, outcome: str) -> tuple[list[Refusal], list[Refusal]]:
-        if outcome == "accept" or len(lease.addresses) < 2:
+        if outcome == "accept" or len(lease.addresses) < 3:
             return [], []
         return [Refusal(lease.addresses[:1], "451")], [Refusal(lease.addresses[1:2], "550")]
 

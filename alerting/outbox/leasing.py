@@ -1,0 +1,209 @@
+"""Leasing: who may send a delivery, for how long, and what he is given to send."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, case, select, update
+
+from alerting import groups, numbers, overtaken
+from alerting.events import AlertEvent, decode
+from alerting.numbers import Number
+from alerting.outbox.deliveries import ADDRESSEE, DeliveryState
+from alerting.tables import alert_delivery, alert_event
+
+_d, _e = alert_delivery.c, alert_event.c
+_HOLDER: Final = 18  # characters of a token that name the holder
+_TOKEN: Final = 36
+LEASE_RAN_OUT: Final = "no outcome before the lease ran out: the deliverer died, or the receiver did not answer"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to send one delivery until the lease runs out. ``event`` is None where its record cannot be read."""
+
+    id: int
+    token: str
+    channel: str
+    addresses: tuple[str, ...]
+    attempts: int  # this one included
+    give_up_at: datetime
+    event: AlertEvent | None
+    error: str | None = None  # of the attempt before
+    refused: bool = False  # that one failed because of its addresses alone
+    receiver: str | None = None  # of alerting.yml
+    turn: int = 0  # how often the same was told here before
+    wave: int | None = None  # where one message tells of several events
+    number: str = ""  # of its line, as people write it
+    others: tuple[AlertEvent, ...] = ()  # of the wave
+
+
+def lease(
+    connection: Connection,
+    now: datetime,
+    lease_for: timedelta,
+    limit: int,
+    channels: Sequence[str],
+    holder: str = "",
+    *,
+    set_aside: list[int] | None = None,
+) -> list[Lease]:
+    """Takes up to ``limit`` due deliveries of these channels, longest due first, each for ``lease_for``.
+
+    ``holder`` names the deliverer, for :func:`end_leases_of`; its first 18 characters count. ``set_aside`` gets the
+    ids of those that were overtaken by events, and of the ends of what nobody hears of for that: they are suppressed,
+    and others taken in their place.
+
+    1. Lock candidates: pending ones that are due, and those being sent whose lease has run out.
+    2. Give them one new token, count the attempt, and move due_at to the end of the lease, where they still are due.
+    3. Read back what carries the token: that is what this caller owns, also where step 1 could not lock.
+    4. Suppress what is not true any more, and begin again for as many.
+    """
+    leases: list[Lease] = []
+    late: list[int] = []
+    while len(leases) < limit:
+        taken = _take(connection, now, lease_for, limit - len(leases), channels, holder)
+        doubtful = [lease for lease in taken if overtaken.may_be((lease.event, *lease.others))]
+        gone = _set_aside(connection, now, channels, doubtful) if doubtful else []
+        if not gone:
+            leases += taken
+            break
+        late += gone
+        leases += _leased(connection, [lease.id for lease in taken], taken[0].token)
+    if set_aside is not None:
+        set_aside += late
+    return leases
+
+
+def _set_aside(connection: Connection, now: datetime, channels: Sequence[str], leases: Sequence[Lease]) -> list[int]:
+    """Suppresses what was overtaken, in these leases and among all that is due, and ends of what nobody hears of.
+
+    Returns their ids. A message of which a part is left goes on with it: where the row that carries it goes, the next
+    one carries it.
+    """
+    members = {lease.id: _ids_of(connection, lease) for lease in leases}
+    ids = [member for part in members.values() for member in part]
+    found = overtaken.reasons(connection, now, ids)
+    if found:
+        found |= overtaken.due(connection, now, channels)
+        overtaken.suppress(connection, found)
+    ends = overtaken.unheard(connection, now, [member for member in ids if member not in found])
+    overtaken.suppress(connection, ends)
+    found |= ends
+    for lease in leases:
+        left = [member for member in members[lease.id] if member not in found]
+        if lease.id in found and left:
+            groups.carry_on(connection, now, left)
+    return sorted(found)
+
+
+def _ids_of(connection: Connection, lease: Lease) -> list[int]:
+    """The row that carries the message, which is first, and those that wait for it."""
+    if lease.wave is None:
+        return [lease.id]
+    others = select(_d.id).where(_d.wave == lease.wave, _d.id != lease.id).order_by(_d.id)
+    return [lease.id, *connection.execute(others).scalars()]
+
+
+def _take(
+    connection: Connection, now: datetime, lease_for: timedelta, limit: int, channels: Sequence[str], holder: str
+) -> list[Lease]:
+    """Steps 1 to 3 of :func:`lease`."""
+    candidates = (
+        select(_d.id)
+        .where(_d.channel.in_(channels), _d.due_at <= now)
+        .order_by(_d.due_at, _d.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    ids = sorted(connection.execute(candidates).scalars())
+    if not ids:
+        return []
+    token = f"{holder[:_HOLDER]}{uuid.uuid4().hex}"[:_TOKEN]
+    ran_out = case((_d.state == DeliveryState.SENDING, LEASE_RAN_OUT), else_=_d.error)
+    connection.execute(
+        update(alert_delivery)
+        .where(_d.id.in_(ids), _d.due_at <= now)
+        # MySQL assigns from left to right: the error is worked out before the state changes.
+        .ordered_values(
+            (_d.error, ran_out),
+            (_d.state, DeliveryState.SENDING.value),
+            (_d.token, token),
+            (_d.attempts, _d.attempts + 1),
+            (_d.due_at, now + lease_for),
+        )
+    )
+    return _leased(connection, ids, token)
+
+
+def end_leases_of(connection: Connection, now: datetime, holder: str) -> int:
+    """A deliverer is known to be dead: what it held is due now and not only when its leases run out."""
+    held = (_d.state == DeliveryState.SENDING, _d.due_at > now, _d.token.startswith(holder[:_HOLDER], autoescape=True))
+    return connection.execute(update(alert_delivery).where(*held).values(due_at=now)).rowcount
+
+
+_ending: Final = alert_event.alias("ending")
+_TOLD: Final = (
+    *(_e.payload, _ending.c.occurred_at.label("over_at")),
+    *(_d.event_id, _d.receiver, _d.turn, _d.note, _d.origin),
+)
+_LEASED: Final = (
+    *(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error, _d.held_by, _d.wave),
+    *(*_TOLD, numbers.line().label("line")),
+)
+
+
+def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Lease]:
+    query = (
+        select(*_LEASED)
+        .join(alert_event, _e.id == _d.event_id)
+        .outerjoin(_ending, _ending.c.id == _e.ended_by)
+        .where(_d.id.in_(ids), _d.token == token)
+        .order_by(_d.id)
+    )
+    return [
+        Lease(
+            id=row.id,
+            token=token,
+            channel=row.channel,
+            addresses=msgspec.json.decode(row.address or "[]", type=tuple[str, ...]),
+            attempts=row.attempts,
+            give_up_at=row.give_up_at,
+            event=_told(row),
+            error=row.error,
+            refused=row.held_by == ADDRESSEE,
+            receiver=row.receiver,
+            turn=row.turn,
+            wave=row.wave,
+            number=str(Number(row.event_id, row.line)),
+            others=() if row.wave is None else _others(connection, row.id),
+        )
+        for row in connection.execute(query).all()
+    ]
+
+
+def _others(connection: Connection, wave: int) -> tuple[AlertEvent, ...]:
+    query = (
+        select(*_TOLD)
+        .join(alert_event, _e.id == _d.event_id)
+        .outerjoin(_ending, _ending.c.id == _e.ended_by)
+        .where(_d.wave == wave, _d.id != wave)
+        .order_by(_d.id)
+    )
+    return tuple(event for row in connection.execute(query) if (event := _told(row)) is not None)
+
+
+def _told(row: Any) -> AlertEvent | None:
+    """The event as this delivery tells it: also that it was over before anybody was told."""
+    event = decode(row.payload)
+    if event is None:
+        return None
+    told_as = None if row.note is None or row.origin is None else f"{row.origin} to {row.receiver}"
+    return msgspec.structs.replace(
+        event, number=row.event_id, note=row.note, turn=row.turn, told_as=told_as, over_at=row.over_at
+    )

@@ -1,0 +1,140 @@
+"""Reading the outbox: what is not finished, what was told, and how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Select, func, select
+
+from alerting import numbers
+from alerting.events import AlertEvent, decode
+from alerting.numbers import Number
+from alerting.outbox.deliveries import OPEN
+from alerting.tables import alert_ack, alert_delivery, alert_event
+
+_d, _e, _a = alert_delivery.c, alert_event.c, alert_ack.c
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What is not finished yet."""
+
+    count: int = 0
+    oldest: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the history: an event and one of its deliveries, or the event alone until it is routed."""
+
+    event_id: int
+    delivery_id: int | None
+    kind: str
+    dag_id: str | None
+    run_id: str | None
+    task_id: str | None
+    try_number: int | None
+    occurred_at: datetime
+    channel: str | None
+    state: str  # a DeliveryState, or "recorded"
+    attempts: int
+    due_at: datetime | None
+    delivered_at: datetime | None
+    error: str | None
+    receiver: str | None = None
+    origin: str | None = None  # an Origin, where no route led to this receiver
+    number: str | None = None  # of this line, as people write it; None for an event alone
+    addresses: tuple[str, ...] = ()  # of mail
+    wave: int | None = None  # where one message tells of several events
+    fell_back_to: str | None = None  # the receiver that was to hear of it instead
+    heard_before: tuple[int, ...] = ()  # deliveries for which that receiver was not told once more
+    acked_by: str | None = None
+    acked_at: datetime | None = None
+    ack_comment: str | None = None
+
+
+def next_due(connection: Connection, channels: Sequence[str]) -> dict[str, datetime]:
+    """For each channel with open deliveries, the moment at which the first of them may be taken."""
+    query = (
+        select(_d.channel, func.min(_d.due_at))
+        .where(_d.channel.in_(channels), _d.due_at.is_not(None))
+        .group_by(_d.channel)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def backlog(connection: Connection) -> Backlog:
+    """How much is recorded or routed and not finished, and when the oldest of it happened."""
+    unrouted = select(func.count(), func.min(_e.occurred_at)).where(_e.routed_at.is_(None))
+    unfinished = (
+        select(func.count(), func.min(_e.occurred_at))
+        .join(alert_delivery, _e.id == _d.event_id)
+        .where(_d.state.in_(OPEN))
+    )
+    rows = [connection.execute(query).one() for query in (unrouted, unfinished)]
+    return Backlog(sum(row[0] for row in rows), min((row[1] for row in rows if row[1]), default=None))
+
+
+def listing(connection: Connection, *, limit: int = 50, also: Sequence[ColumnElement[bool]] = ()) -> list[Entry]:
+    """Deliveries, newest event first; ``also`` are conditions on events and deliveries."""
+    return _read(connection, _entries().where(*also).order_by(_e.id.desc(), _d.id).limit(limit))
+
+
+def _entries() -> Select[Any]:
+    return select(
+        _e.id.label("event_id"),
+        _d.id.label("delivery_id"),
+        *(_e.kind, _e.dag_id, _e.run_id, _e.task_id, _e.try_number, _e.occurred_at),
+        _d.channel,
+        func.coalesce(_d.state, "recorded").label("state"),
+        func.coalesce(_d.attempts, 0).label("attempts"),
+        *(_d.due_at, _d.delivered_at, _d.error, _d.receiver, _d.origin),
+        *(numbers.line().label("line"), _d.address, _d.wave, _d.fell_back_to, _d.heard_before),
+        _a.author.label("acked_by"),
+        _a.acked_at,
+        _a.comment.label("ack_comment"),
+    ).select_from(
+        alert_event.outerjoin(alert_delivery, _e.id == _d.event_id).outerjoin(alert_ack, _a.event_id == _e.id)
+    )
+
+
+def _read(connection: Connection, query: Select[Any]) -> list[Entry]:
+    return [_entry(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    line, address, heard = row.pop("line"), row.pop("address"), row.pop("heard_before")
+    return Entry(
+        **row,
+        number=None if row["delivery_id"] is None else str(Number(row["event_id"], line)),
+        addresses=msgspec.json.decode(address or "[]", type=tuple[str, ...]),
+        heard_before=msgspec.json.decode(heard or "[]", type=tuple[int, ...]),
+    )
+
+
+def message_of(connection: Connection, delivery_id: int) -> list[Entry]:
+    """All events of the message that a delivery belongs to, the one that carries it first."""
+    wave = connection.execute(select(_d.wave).where(_d.id == delivery_id)).scalar()
+    chosen = _d.id == delivery_id if wave is None else _d.wave == wave
+    return _read(connection, _entries().where(chosen).order_by(_d.id))
+
+
+def events_of(connection: Connection, delivery_id: int) -> list[AlertEvent]:
+    """The events of that message, those that this version can read."""
+    wave = connection.execute(select(_d.wave).where(_d.id == delivery_id)).scalar()
+    chosen = _d.id == delivery_id if wave is None else _d.wave == wave
+    query = select(_e.id, _e.payload).join(alert_delivery, _e.id == _d.event_id).where(chosen).order_by(_d.id)
+    events = ((row.id, decode(row.payload)) for row in connection.execute(query))
+    return [msgspec.structs.replace(event, number=key) for key, event in events if event is not None]
+
+
+def counts(connection: Connection, about: Sequence[ColumnElement[bool]] = ()) -> list[tuple[str, str, int]]:
+    """How many deliveries there are by channel and state; ``about`` are conditions on their events."""
+    query = select(_d.channel, _d.state, func.count()).group_by(_d.channel, _d.state).order_by(_d.channel, _d.state)
+    if about:
+        query = query.join(alert_event, _e.id == _d.event_id).where(*about)
+    return [(row[0], row[1], row[2]) for row in connection.execute(query)]
