@@ -13,7 +13,7 @@ from typing import Final, assert_never
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from alerting import escalations, failing, follow_ups, groups, outbox, throttle
+from alerting import escalations, failing, follow_ups, groups, outbox, patience, throttle
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
 from alerting.database import Result, transact
 from alerting.errors import AlertingError
@@ -35,6 +35,7 @@ FLUSH_BATCH: Final = 50  # waves in one turn: what was recorded meanwhile is to 
 FEW: Final = 4  # messages that are leased while they are routed
 POLL_SECONDS: Final = 2.0  # without a wake-up; with one, nothing waits for it
 GAUGE_SECONDS: Final = 10.0
+HOLD_SECONDS: Final = 60.0  # then a channel's rate is asked again: a clock, or the file, may have changed
 CLOSING_SECONDS: Final = 10.0
 DATABASE_PAUSE_SECONDS: Final = 1.0
 HARD_LIMIT: Final = 0.75  # of the lease: later than this, somebody else might send it too
@@ -96,7 +97,11 @@ class Deliverer:
             self._lanes[name].close(0.0)  # its threads end after the message that each has under way
         for lane in fresh.values():
             lane.start()
+        before = {name: self._rate(name) for name in kept}
         self._lanes, self._plan = kept | fresh, plan
+        for name, rate in before.items():
+            if rate != self._rate(name):
+                kept[name].let_go()
         self._names = tuple(self._lanes)
 
     def run(self, wait: Callable[[float], bool], stop: threading.Event) -> None:
@@ -252,6 +257,8 @@ class Deliverer:
         """True where there may be more: what was recorded meanwhile is to be routed, too."""
 
         def fall_back(connection: Connection, now: datetime) -> Told | None:
+            if failing.has_accepted(connection, channel, now - down_for):  # another deliverer reaches it
+                return patience.fall_back_late(connection, now, self._plan, [channel], untried=True)
             return follow_ups.fall_back_from(connection, now, self._plan, channel, down_for)
 
         told = transact(self._engine, fall_back)
@@ -280,7 +287,7 @@ class Deliverer:
             outcome = self._send(lane, lease, leased_at)
             self._settle(lane, worker, lease, outcome)
         if pause is not None:
-            lane.hold(pause.total_seconds())
+            lane.hold(min(pause.total_seconds(), HOLD_SECONDS))
         return bool(leases) and not offered  # whoever offered it has seen what else is due, and nudged for it
 
     def _give_back(self, lease: Lease) -> None:
@@ -300,12 +307,12 @@ class Deliverer:
 
         def lease_one(connection: Connection, now: datetime) -> tuple[list[Lease], int, datetime, timedelta | None]:
             overtaken: list[int] = []
+            if rate and (pause := throttle.pause(connection, now, channel, rate)) is not None:
+                return [], 0, now, pause
             leases = outbox.lease(connection, now, self._lease_for, 1, [channel], self._holder, set_aside=overtaken)
-            pause = throttle.pause(connection, now, channel, rate) if leases and rate else None
-            if pause is None:
-                return leases, len(overtaken), now, None
-            outbox.release(connection, leases[0], now)
-            return [], len(overtaken), now, pause
+            if rate and leases:
+                throttle.count(connection, now, channel, rate)
+            return leases, len(overtaken), now, None
 
         try:
             leases, overtaken, now, pause = transact(self._engine, lease_one)
@@ -488,11 +495,15 @@ class Deliverer:
             connection: Connection, now: datetime
         ) -> tuple[list[tuple[int, str]], Told, outbox.Backlog, int, datetime]:
             outbox.explain_orphans(connection, now, self._names)
+            for channel in self._names:
+                if (rate := self._rate(channel)) is not None:
+                    patience.excuse(connection, now, channel, rate, self._plan.give_up_after)
             if self._plan.failing_after is not None:
                 failing.look(connection, now, self._plan.failing_after, self._names)
             buried = outbox.bury_orphans(connection, now, self._names)
             ids = [delivery_id for delivery_id, _ in buried]
             told = follow_ups.fall_back(connection, now, self._plan, ids) if ids else Told()
+            told += patience.fall_back_late(connection, now, self._plan, self._names) or Told()
             if self._plan.failing_after is not None:
                 for channel in sorted({channel for _, channel in buried}):
                     failing.gave_up(connection, now, channel, "nothing here sends through it")
@@ -525,9 +536,14 @@ def _require_channels(plan: Plan, channels: Sequence[Channel]) -> None:
 
 
 def _heard_of(lane: Lane, worker: Worker, outcome: Retry | Permanent) -> None:
-    """A refusal shows that the receiver answers; what never left this machine shows nothing."""
+    """A refusal shows that the receiver answers; what never left this machine shows nothing.
+
+    One that is busy answers, but tells nobody anything.
+    """
     if outcome.failure in (Failure.CONFIG, Failure.INTERNAL, Failure.TIMEOUT):
         lane.untouched(worker)
+    elif outcome.failure is Failure.BUSY:
+        lane.put_off(worker)
     else:
         lane.succeeded(worker)
 

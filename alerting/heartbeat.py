@@ -69,7 +69,8 @@ _opener: Final = urllib.request.build_opener(_NoRedirects)
 def oldest_untold(connection: Connection) -> datetime | None:
     """Since when somebody has not been told of what he should be told of; None where nobody waits.
 
-    What waits on purpose, in its group, does not count; nor do annotations in Grafana, which nobody waits for.
+    What waits on purpose, in its group or for its channel's rate, does not count; nor do annotations in Grafana, which
+    nobody waits for.
     """
     unrouted = select(func.min(_e.occurred_at)).where(_e.routed_at.is_(None))
     is_open = _d.state.in_((DeliveryState.PENDING, DeliveryState.SENDING))

@@ -132,6 +132,12 @@ class Lane:
             self._held_until = time.monotonic() + seconds
             self._want(1)
 
+    def let_go(self) -> None:
+        """What it was held for does not hold any more."""
+        with self._changed:
+            self._held_until = 0.0
+            self._changed.notify_all()
+
     def close(self, patience_seconds: float) -> None:
         """Ends the threads after the message that each has under way; does not wait longer than it is told to."""
         with self._changed:
@@ -162,6 +168,12 @@ class Lane:
                 self.breaker.withdraw()
                 self._changed.notify_all()
 
+    def put_off(self, worker: Worker) -> None:
+        """The receiver answered that it cannot take this message now: where it was down, it is so still."""
+        with self._changed:
+            if self.breaker.is_open and not worker.written_off:
+                self._fail(None)
+
     def failed(self, worker: Worker, after_seconds: float | None) -> float:
         """The receiver could not be talked to. Returns the seconds until it is tried again."""
         with self._changed:
@@ -187,7 +199,8 @@ class Lane:
         pause = self.breaker.failure(time.monotonic(), after_seconds)
         if self.breaker.is_open and not was_open:
             self._open_since = time.monotonic()
-            log.warning("receiver %s is down; one message at a time is tried until it is back", self.name)
+            found = "is down" if after_seconds is None else f"is not to be tried for {after_seconds:.0f} s"
+            log.warning("receiver %s %s; one message at a time is tried until it is back", self.name, found)
         self._want(1)
         return pause
 

@@ -53,8 +53,12 @@ class Breaker:
         self.failures, self.probing = 0, False
 
     def failure(self, now: float, after_seconds: float | None = None) -> float:
-        """The receiver could not be talked to. Returns the seconds until the channel is tried again."""
-        self.failures, self.probing = self.failures + 1, False
+        """The receiver could not be talked to. Returns the seconds until the channel is tried again.
+
+        One that says when to come back means every message: it opens the breaker at once.
+        """
+        asked = FAILURES_TO_OPEN if after_seconds is not None else 0
+        self.failures, self.probing = max(self.failures + 1, asked), False
         ceiling = min(LONGEST_PROBE_SECONDS, FIRST_SECONDS * 2 ** min(self.failures - 1, 30))
         pause = after_seconds if after_seconds is not None else random.uniform(ceiling / 2, ceiling)  # noqa: S311
         self.opens_at = now + pause

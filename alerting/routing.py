@@ -54,7 +54,7 @@ class Escalation:
 
 @dataclass(frozen=True)
 class Fallback:
-    """Where a receiver cannot be told, this one is: when a message dies, or a channel has been down for ``after``."""
+    """Where a receiver cannot be told, this one is: when a message dies, or is not taken for ``after``."""
 
     to: str
     after: timedelta = timedelta(minutes=5)

@@ -34,9 +34,7 @@ def take(
     known = lock(connection, now, names)
     allowed = dict(wanted)
     for name in names:
-        start, told = known[name]
-        if now - start >= limits[name].per:
-            start, told = now, 0
+        start, told = _window(known[name], now, limits[name])
         allowed[name] = max(0, min(wanted[name], limits[name].messages - told))
         values = {"window_start": start, "messages": told + allowed[name]}
         connection.execute(update(alert_pace).where(_p.receiver == name).values(values))
@@ -49,12 +47,41 @@ def take_one(connection: Connection, now: datetime, receiver: str, limit: Limit)
 
 
 def pause(connection: Connection, now: datetime, channel: str, rate: Limit) -> timedelta | None:
-    """None: one more message may go through this channel, and is counted. Else how long it has to wait."""
+    """None: one more message may go through this channel; :func:`count` it. Else how long it has to wait.
+
+    Asked before a message is leased, so that what has to wait keeps its place. The count stays locked until then.
+    """
     key = f"{_CHANNEL}{channel}"
-    if take_one(connection, now, key, rate):
+    known = lock(connection, now, [key])[key]
+    start, sent = _window(known, now, rate)
+    if sent < rate.messages:
         return None
-    start: datetime = connection.execute(select(_p.window_start).where(_p.receiver == key)).scalar_one()
+    if start != known[0]:
+        connection.execute(update(alert_pace).where(_p.receiver == key).values(window_start=start))
     return start + rate.per - now
+
+
+def count(connection: Connection, now: datetime, channel: str, rate: Limit) -> None:
+    """One more message goes through this channel. In the transaction of :func:`pause`."""
+    take_one(connection, now, f"{_CHANNEL}{channel}", rate)
+
+
+def held_until(connection: Connection, now: datetime, channel: str, rate: Limit) -> datetime | None:
+    """When this channel may be used again; None where it may be used now."""
+    query = select(_p.window_start, _p.messages).where(_p.receiver == f"{_CHANNEL}{channel}")
+    known = connection.execute(query).one_or_none()
+    start, sent = (now, 0) if known is None else _window((known.window_start, known.messages), now, rate)
+    return start + rate.per if sent >= rate.messages else None
+
+
+def _window(known: tuple[datetime, int], now: datetime, limit: Limit) -> tuple[datetime, int]:
+    """When the window of now began, and what was told in it.
+
+    One that begins in the future is of a clock that was set back since: it begins now, and nobody waits for longer than
+    a window.
+    """
+    start, told = known
+    return (now, 0) if now - start >= limit.per else (min(start, now), told)
 
 
 def lock(connection: Connection, now: datetime, names: list[str]) -> dict[str, tuple[datetime, int]]:

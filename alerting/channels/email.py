@@ -24,12 +24,17 @@ from alerting.routes import EMAIL
 
 AUTH_RETRY_SECONDS: Final = 60.0  # somebody has to correct a setting first
 SERVICE_CLOSING: Final = 421
+TOO_LARGE: Final = 552
 REASON_LIMIT: Final = 500
 # The default host name looks itself up in the DNS, which can take seconds where there is none.
 _OUR_NAME: Final = socket.gethostname() or "localhost"
 
 
 Refused = dict[str, tuple[int, bytes]]
+
+
+class BeyondAscii(smtplib.SMTPException):
+    """The user name or the password has letters that the client cannot send."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class Email:
             if self._config.starttls and not self._config.ssl:
                 client.starttls(context=ssl.create_default_context())
             if self._config.user:
-                client.login(self._config.user, self._config.password)
+                self._sign_in(client)
             sender = parseaddr(self._config.mail_from)[1]
             return client.send_message(mail, from_addr=sender, to_addrs=list(recipients))
         finally:
@@ -104,6 +109,12 @@ class Email:
             with contextlib.suppress(smtplib.SMTPException, OSError):
                 client.quit()
             client.close()
+
+    def _sign_in(self, client: smtplib.SMTP) -> None:
+        try:
+            client.login(self._config.user, self._config.password)
+        except UnicodeError:  # its words hold a piece of the password
+            raise BeyondAscii from None
 
     def _connect(self) -> smtplib.SMTP:
         c = self._config
@@ -130,6 +141,16 @@ class Email:
                 return self._misconfigured(
                     f"{where} does not accept the user name and password ({self._answer_of(error)}): check "
                     "WINDSOCK__SMTP__SMTP_USER and WINDSOCK__SMTP__SMTP_PASSWORD"
+                )
+            case BeyondAscii():
+                return self._misconfigured(
+                    "the user name and the password of mail can have letters of ASCII alone: give "
+                    "WINDSOCK__SMTP__SMTP_USER and WINDSOCK__SMTP__SMTP_PASSWORD others"
+                )
+            case smtplib.SMTPSenderRefused(smtp_code=code) if code >= 500 and code != TOO_LARGE:
+                return self._misconfigured(
+                    f"{where} takes no mail from {one_line(self._config.mail_from)} ({self._answer_of(error)}): check "
+                    "WINDSOCK__SMTP__SMTP_MAIL_FROM, WINDSOCK__SMTP__SMTP_USER and WINDSOCK__SMTP__SMTP_PASSWORD"
                 )
             case smtplib.SMTPNotSupportedError():
                 return self._unsupported(where, error)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 REASON_LIMIT: Final = 300
 LONGEST_WAIT_SECONDS: Final = 3_600.0
+MOST_READ_BYTES: Final = 65_536  # of an answer, which says in its first words what it has to say
+_READ_AT_ONCE_BYTES: Final = 8_192
 ROUTING_FILE: Final = "alerting.yml"
 CHANGED_URL: Final = " (with a changed URL: --to its new name)"
 _BUSY: Final = {408, 409, 425, 429}
@@ -74,7 +76,7 @@ def send(post: Post, plugin: Any, redact: Callable[[str], str], place: str) -> O
 
     plugin.throttle()
     try:
-        response = requests.request(
+        with requests.request(
             post.method,
             post.url,
             data=post.body,
@@ -84,13 +86,14 @@ def send(post: Post, plugin: Any, redact: Callable[[str], str], place: str) -> O
             verify=plugin.verify_certificate,
             timeout=plugin.request_timeout,
             allow_redirects=plugin.redirects,
-        )
+            stream=True,
+        ) as response:
+            answer = _answer(response)
     except requests.Timeout:
         return Retry(Failure.TIMEOUT, "no answer in time", channel_down=True)
     except requests.RequestException as error:
         reason = shorten(redact(str(_innermost(error))), REASON_LIMIT)
         return Retry(Failure.UNREACHABLE, reason or "no connection", channel_down=True)
-    answer = _answer(response)
     if not 200 <= answer.status < 300:
         told = answer.body[: REASON_LIMIT * 4].decode("utf-8", "replace")
         reason = shorten(redact(f"error {answer.status}: {told}").rstrip(" :"), REASON_LIMIT)
@@ -100,7 +103,17 @@ def send(post: Post, plugin: Any, redact: Callable[[str], str], place: str) -> O
 
 def _answer(response: Response) -> Answer:
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return Answer(response.status_code, headers, response.content)
+    return Answer(response.status_code, headers, _beginning(response))
+
+
+def _beginning(response: Response) -> bytes:
+    """Of the body: whoever sends without end is not listened to for ever."""
+    body = b""
+    for part in response.iter_content(_READ_AT_ONCE_BYTES):
+        body += part
+        if len(body) >= MOST_READ_BYTES:
+            break
+    return body
 
 
 def by_status(status: int, reason: str, place: str, after_seconds: float | None = None) -> Outcome:
@@ -109,6 +122,8 @@ def by_status(status: int, reason: str, place: str, after_seconds: float | None 
         case 401 | 403 | 404 | 410:
             return refused(reason, place)
         case 429:
+            return Retry(Failure.BUSY, reason, after_seconds, channel_down=True)
+        case 503 if after_seconds is not None:  # it is the service that asks for time, whatever the message
             return Retry(Failure.BUSY, reason, after_seconds, channel_down=True)
         case _ if status >= 500 or status in _BUSY:
             return Retry(Failure.BUSY, reason, after_seconds)

@@ -203,6 +203,41 @@ def test_a_wrong_password_is_retried_slowly_and_never_shown(serve: Serve, messag
     assert "wrong-password" not in outcome.reason
 
 
+@pytest.mark.parametrize("secret", [{"password": "geheimß"}, {"user": "jürgen", "password": PASSWORD}])
+def test_a_sign_in_beyond_ascii_is_waited_out_and_no_letter_of_it_shown(
+    serve: Serve, message: Message, secret: dict[str, str]
+) -> None:
+    port = serve(Mailbox(), authenticator=authenticator, auth_require_tls=False)
+    outcome = channel(port, **({"user": "windsock"} | secret)).send(message)
+    assert isinstance(outcome, Retry)
+    assert (outcome.failure, outcome.channel_down, outcome.after_seconds) == (Failure.AUTH, True, 60)
+    assert "letters of ASCII alone" in outcome.reason
+    assert "ß" not in outcome.reason
+    assert "\\xdf" not in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("553 sender address rejected", Failure.AUTH),
+        ("530 authentication required", Failure.AUTH),
+        ("552 message too large", Failure.REJECTED),
+        ("451 later", Failure.BUSY),
+    ],
+)
+def test_a_server_that_takes_no_mail_from_us_is_waited_for_until_the_settings_are_right(
+    serve: Serve, message: Message, answer: str, expected: Failure
+) -> None:
+    class Refusing(Mailbox):
+        async def handle_MAIL(self, *_: object) -> str:  # noqa: N802
+            return answer
+
+    outcome = channel(serve(Refusing())).send(message)
+    assert isinstance(outcome, Retry | Permanent)
+    assert outcome.failure is expected
+    assert ("WINDSOCK__SMTP__SMTP_MAIL_FROM" in outcome.reason) is (expected is Failure.AUTH)
+
+
 def test_a_password_that_the_server_repeats_is_masked(serve: Serve, message: Message) -> None:
     outcome = channel(serve(Mailbox(data=f"554 bad {PASSWORD}")), password=PASSWORD).send(message)
     assert isinstance(outcome, Permanent)

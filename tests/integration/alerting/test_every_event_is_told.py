@@ -2,7 +2,7 @@
 
 A turned clock and the verbs themselves, in the order and with the outcomes that chance gives: refusals for now and for
 good, single addresses that refuse, deliverers that die before sending and between acceptance and confirmation, clocks
-that jump, silences, acknowledgements, changes of the file.
+that jump, a channel with a rate, channels that are down, silences, acknowledgements, changes of the file.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Final
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 
-from alerting import acks, digest, follow_ups, groups, outbox, silences
+from alerting import acks, digest, escalations, follow_ups, groups, outbox, patience, silences, throttle
 from alerting.channels import Refusal
 from alerting.config import read
 from alerting.database import connect
@@ -28,6 +28,7 @@ from alerting.kinds import EventKind
 from alerting.matchers import parse_matcher
 from alerting.outbox import Lease
 from alerting.routes import Plan
+from alerting.routing import Limit
 from alerting.tables import TABLES, alert_delivery, alert_event, metadata
 
 START: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -36,7 +37,7 @@ CHANNELS: Final = ("email", "room")
 FILES: Final = (
     "route: {receiver: task-email}",
     """
-    channels: {room: 'json://127.0.0.1:9/'}
+    channels: {room: {url: 'json://127.0.0.1:9/', rate: {messages: 2, per: 1m}}}
     receivers:
       ops: {email: [a@b.org, b@b.org, c@b.org], channels: room, limit: {messages: 3, per: 1m}, fallback: lead,
             escalate: {after: 2m, to: lead}, repeat_interval: 5m}
@@ -85,16 +86,42 @@ class World:
     def turn(self) -> None:
         """What a deliverer does between two looks at its channels."""
         with self.engine.begin() as connection:
-            outbox.route(connection, self.now, self.plan, 5)
+            routed = outbox.route(connection, self.now, self.plan, 5)
+            escalations.start(connection, self.now, self.plan, routed.channels)
         with self.engine.begin() as connection:
-            groups.flush(connection, self.now, self.plan)
+            wave = groups.flush(connection, self.now, self.plan)
+            escalations.start(connection, self.now, self.plan, wave.channels if wave is not None else ())
         with self.engine.begin() as connection:
             follow_ups.follow_up(connection, self.now, self.plan)
             outbox.bury_orphans(connection, self.now, CHANNELS)
+        with self.engine.begin() as connection:
+            for channel in CHANNELS:
+                if (rate := self._rate(channel)) is not None:
+                    patience.excuse(connection, self.now, channel, rate, self.plan.give_up_after)
+            patience.fall_back_late(connection, self.now, self.plan, CHANNELS)
+
+    def down(self, channel: str) -> None:
+        """A deliverer has not reached this channel for longer than any receiver lets it wait."""
+        with self.engine.begin() as connection:
+            follow_ups.fall_back_from(connection, self.now, self.plan, channel, timedelta(minutes=10))
+
+    def _rate(self, channel: str) -> Limit | None:
+        known = None if self.plan.routing is None else self.plan.routing.channel(channel)
+        return None if known is None else known.rate
+
+    def _is_free(self, connection: Connection, channel: str) -> bool:
+        rate = self._rate(channel)
+        pause = None if rate is None else throttle.pause(connection, self.now, channel, rate)
+        assert rate is None or pause is None or timedelta(0) < pause <= rate.per
+        return pause is None
 
     def deliver(self, outcome: str) -> None:
         with self.engine.begin() as connection:
-            leases = outbox.lease(connection, self.now, LEASE, 1, CHANNELS)
+            free = [channel for channel in CHANNELS if self._is_free(connection, channel)]
+            leases = outbox.lease(connection, self.now, LEASE, 1, free)
+            for lease in leases:
+                if (rate := self._rate(lease.channel)) is not None:
+                    throttle.count(connection, self.now, lease.channel, rate)
         for lease in leases:
             self._settle(lease, outcome)
 
@@ -114,6 +141,7 @@ class World:
                     outbox.retry(connection, lease, self.now + timedelta(seconds=10), "503")
                 case "never":
                     if outbox.bury(connection, lease, "550"):
+                        follow_ups.schedule_for_dead(connection, self.now, lease, self.plan)
                         follow_ups.fall_back(connection, self.now, self.plan, [lease.id])
                 case _:
                     later, never = self._refusals(lease, outcome)
@@ -164,6 +192,7 @@ actions = st.one_of(
     st.tuples(st.just("jump"), st.sampled_from([-3600, -60, 3600])),
     st.tuples(st.just("silence"), st.sampled_from(["t1", "t2"])),
     st.tuples(st.just("acknowledge")),
+    st.tuples(st.just("down"), st.sampled_from(CHANNELS)),
     st.tuples(st.just("reload"), st.integers(0, len(PLANS) - 1)),
 )
 
@@ -215,6 +244,8 @@ def take(world: World, step: tuple[object, ...]) -> None:
             world.silence(task)
         case ("acknowledge",):
             world.acknowledge()
+        case ("down", str(channel)):
+            world.down(channel)
         case ("reload", int(number)):
             world.plan = PLANS[number]
         case _:

@@ -35,6 +35,8 @@ FOLLOW_UPS = "integration/alerting/test_follow_ups.py"
 HERE = "integration/alerting/test_fault_matrix.py"
 OUTBOX = "contract/alerting/test_outbox.py"
 PROMISE = "integration/alerting/test_every_event_is_told.py"
+PATIENCE = "integration/alerting/test_patience.py"
+THROTTLE = "contract/alerting/test_throttle.py"
 
 MATRIX: dict[str, tuple[tuple[str, str], ...]] = {
     "kill -9 before sending, after it, while confirming": (
@@ -55,8 +57,14 @@ MATRIX: dict[str, tuple[tuple[str, str], ...]] = {
         (EMAIL, "test_the_servers_code_decides_whether_to_retry"),
         (EMAIL, "test_when_all_recipients_are_refused_their_codes_decide"),
     ),
-    "429 with Retry-After": ((DELIVER, "test_a_receiver_that_asks_for_time_gets_it"),),
-    "500 again and again": ((HERE, "test_a_webhook_that_fails_many_times_is_told_with_one_key_until_it_accepts"),),
+    "429 with Retry-After": (
+        (DELIVER, "test_a_receiver_that_asks_for_time_gets_it"),
+        (PATIENCE, "test_who_says_when_to_come_back_is_asked_nothing_before"),
+    ),
+    "500 again and again": (
+        (HERE, "test_a_webhook_that_fails_many_times_is_told_with_one_key_until_it_accepts"),
+        (PATIENCE, "test_what_a_service_refuses_for_now_again_and_again_is_told_to_the_fallback"),
+    ),
     "TLS": (
         (HERE, "test_a_webhook_whose_certificate_nobody_vouches_for_is_told_nothing_and_tried_again"),
         (EMAIL, "test_a_certificate_that_nobody_vouches_for_is_not_trusted"),
@@ -67,9 +75,13 @@ MATRIX: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "an answer that never ends": (
         (HERE, "test_an_answer_that_drips_for_ever_holds_up_neither_the_message_nor_others"),
+        (PATIENCE, "test_no_more_is_read_of_an_answer_than_it_takes_to_understand_it"),
     ),
     "a redirect into the own network": ((HERE, "test_a_redirect_is_not_followed"),),
-    "the clock jumps": ((PROMISE, "test_every_event_ends_told_dead_or_suppressed_and_nothing_is_told_twice"),),
+    "the clock jumps": (
+        (PROMISE, "test_every_event_ends_told_dead_or_suppressed_and_nothing_is_told_twice"),
+        (THROTTLE, "test_a_clock_that_was_set_back_holds_a_channel_for_no_longer_than_a_window"),
+    ),
     "several deliverers": (
         (DELIVER, "test_several_deliverers_at_once_tell_everything_once"),
         ("contract/alerting/test_deliverers.py", "test_everything_is_told_once_by_either"),

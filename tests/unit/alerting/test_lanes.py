@@ -68,3 +68,13 @@ def test_a_lane_whose_receiver_failed_has_nothing_to_spare() -> None:
     assert desk.lane.spare == 0
     desk.opened.set()
     desk.lane.close(10)
+
+
+def test_a_lane_that_is_put_off_is_no_better_than_it_was() -> None:
+    lane = Desk().lane
+    lane.put_off(Worker())
+    assert lane.breaker.failures == 0
+    lane.failed(Worker(), 60.0)
+    lane.put_off(Worker())
+    assert lane.breaker.is_open
+    assert lane.down_for > 0

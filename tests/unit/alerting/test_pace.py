@@ -58,3 +58,11 @@ def test_breaker_lets_the_next_probe_through_when_there_was_nothing_to_try() -> 
     breaker.admit(5.0)
     breaker.withdraw()
     assert breaker.admit(5.0)
+
+
+def test_breaker_opens_at_once_for_who_says_when_to_come_back() -> None:
+    breaker = Breaker()
+    assert breaker.failure(0.0, after_seconds=3600.0) == 3600.0
+    assert breaker.is_open
+    assert not breaker.admit(3599.0)
+    assert breaker.admit(3600.0)

@@ -1,0 +1,181 @@
+"""What waits for a channel on purpose is no alarm, and what it does not take is told to others: on every database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, update
+
+from alerting import failing, heartbeat, outbox, patience, throttle
+from alerting.channels import Channel, Delivered, Message
+from alerting.config import read
+from alerting.database import transact
+from alerting.deliver import Deliverer
+from alerting.events import AlertEvent
+from alerting.follow_ups import Told
+from alerting.outbox import Lease
+from alerting.render import Renderer
+from alerting.routes import Origin, Plan
+from alerting.routing import Limit
+from alerting.tables import alert_delivery
+from tests.contract.alerting.conftest import MINUTE, NOW
+from tests.contract.alerting.test_follow_ups import recorded, rows
+from tests.integration.alerting.running import NoMail
+
+EventMaker = Callable[..., AlertEvent]
+HOUR = timedelta(hours=1)
+RATE = Limit(1, HOUR)
+FAILING_AFTER = timedelta(minutes=15)
+PLAN = Plan(
+    routing=read(
+        """
+        channels: {room: 'json://127.0.0.1:9/'}
+        receivers:
+          ops: {channels: room, fallback: {to: lead, after: 5m}}
+          lead: {email: lead@example.org}
+        route: {receiver: ops}
+        """,
+        Path("alerting.yml"),
+        {},
+    )
+)
+
+
+def leased(engine: Engine, now: datetime, limit: int = 1) -> list[Lease]:
+    with engine.begin() as connection:
+        return outbox.lease(connection, now, MINUTE, limit, ["room"])
+
+
+def tried(engine: Engine, now: datetime, again_at: datetime) -> None:
+    """The room answers 503 to what is due first."""
+    (lease,) = leased(engine, now)
+    with engine.begin() as connection:
+        assert outbox.retry(connection, lease, again_at, "error 503")
+
+
+def filled(engine: Engine, now: datetime) -> None:
+    """The room has had what it may for now."""
+    with engine.begin() as connection:
+        assert throttle.pause(connection, now, "room", RATE) is None
+        throttle.count(connection, now, "room", RATE)
+
+
+def excused(engine: Engine, now: datetime) -> int:
+    with engine.begin() as connection:
+        return patience.excuse(connection, now, "room", RATE, PLAN.give_up_after)
+
+
+def alarms(engine: Engine, now: datetime) -> int:
+    with engine.begin() as connection:
+        return failing.look(connection, now, FAILING_AFTER, ["room"])
+
+
+def fallen_back(engine: Engine, now: datetime, **options: Any) -> Told | None:
+    with engine.begin() as connection:
+        return patience.fall_back_late(connection, now, PLAN, ["room"], **options)
+
+
+def test_what_waits_for_the_rate_sets_off_no_alarm_and_is_not_given_up_for_it(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    recorded(engine, PLAN, NOW, an_event(1), an_event(2))
+    filled(engine, NOW)
+    later = NOW + 16 * MINUTE
+    assert [excused(engine, later) for _ in range(2)] == [2, 0]
+    assert alarms(engine, later) == 0
+    with engine.begin() as connection:
+        assert heartbeat.oldest_untold(connection) == NOW + HOUR
+    (lease,) = leased(engine, NOW + HOUR)
+    assert lease.give_up_at == NOW + HOUR + PLAN.give_up_after
+
+
+def test_what_nobody_sends_though_the_rate_allows_it_is_an_alarm(engine: Engine, an_event: EventMaker) -> None:
+    recorded(engine, PLAN, NOW, an_event(1))
+    assert excused(engine, NOW) == 0
+    filled(engine, NOW)
+    assert excused(engine, NOW) == 1
+    assert excused(engine, NOW + HOUR) == 0
+    assert [alarms(engine, NOW + HOUR + minutes * MINUTE) for minutes in (14, 15)] == [0, 1]
+
+
+def test_what_was_tried_keeps_its_age_while_the_rate_holds_the_channel(engine: Engine, an_event: EventMaker) -> None:
+    recorded(engine, PLAN, NOW, an_event(1))
+    filled(engine, NOW)
+    tried(engine, NOW, NOW + MINUTE)
+    assert excused(engine, NOW + 2 * MINUTE) == 0
+    assert alarms(engine, NOW + 16 * MINUTE) == 1
+
+
+def test_what_is_not_taken_for_too_long_is_told_to_the_fallback_once_and_stays_pending(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    recorded(engine, PLAN, NOW, an_event(1), an_event(2))
+    tried(engine, NOW, NOW + HOUR)
+    assert fallen_back(engine, NOW + 5 * MINUTE - timedelta(seconds=1)) is None
+    assert fallen_back(engine, NOW + 5 * MINUTE) == Told((Origin.FALLBACK,), ("email",))
+    assert fallen_back(engine, NOW + 6 * MINUTE) is None
+    first, second, told = rows(engine)
+    assert (first.state, first.fell_back_to, second.fell_back_to) == ("pending", "lead", None)
+    assert (
+        told.note == "Meant for ops, which could not be told through room: it has not taken it for 5m; it is tried on"
+    )
+
+
+def test_what_was_not_tried_falls_back_by_its_age_only_where_the_channel_is_down_here(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    recorded(engine, PLAN, NOW, an_event(1))
+    assert fallen_back(engine, NOW + 5 * MINUTE) is None
+    assert fallen_back(engine, NOW + 5 * MINUTE, untried=True) == Told((Origin.FALLBACK,), ("email",))
+
+
+class Room:
+    """Where this deliverer sends nothing."""
+
+    name = "room"
+    concurrency = 1
+
+    def send(self, message: Message) -> Delivered:
+        raise AssertionError("this test sends nothing")
+
+
+@pytest.fixture
+def cut_off(engine: Engine) -> Deliverer:
+    """A deliverer that does not reach the room."""
+    channels: list[Channel] = [Room(), NoMail()]
+    return Deliverer(engine, channels, Renderer(lambda *_: [], str), PLAN)
+
+
+def record_now(engine: Engine, *events: AlertEvent) -> None:
+    with engine.begin() as connection:
+        outbox.record(connection, events)
+    transact(engine, lambda connection, now: outbox.route(connection, now, PLAN))
+
+
+def test_who_does_not_reach_a_channel_leaves_its_messages_to_a_deliverer_that_does(
+    engine: Engine, an_event: EventMaker, cut_off: Deliverer
+) -> None:
+    record_now(engine, an_event(1))
+
+    def accept(connection: Any, now: datetime) -> bool:
+        (lease,) = outbox.lease(connection, now, MINUTE, 1, ["room"])
+        return outbox.confirm(connection, lease, now)
+
+    assert transact(engine, accept)
+    record_now(engine, an_event(2))
+    assert not cut_off._fall_back_from("room", HOUR)
+    with engine.begin() as connection:  # the other one has not come to it for too long
+        waiting = alert_delivery.c.state == "pending"
+        connection.execute(update(alert_delivery).where(waiting).values(waiting_since=NOW))
+    assert cut_off._fall_back_from("room", HOUR)
+
+
+def test_where_nobody_reaches_a_channel_its_messages_fall_back_at_once(
+    engine: Engine, an_event: EventMaker, cut_off: Deliverer
+) -> None:
+    record_now(engine, an_event(1))
+    assert cut_off._fall_back_from("room", HOUR)
