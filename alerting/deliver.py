@@ -237,7 +237,8 @@ class Deliverer:
         if told is not None:
             self._heed(told)
             return 0.0
-        next_due, now = transact(self._engine, lambda connection, now: (follow_ups.next_due(connection), now))
+        plan = self._plan
+        next_due, now = transact(self._engine, lambda connection, now: (follow_ups.next_due(connection, plan), now))
         wait = self._poll_seconds if next_due is None else max(0.0, (next_due - now).total_seconds())
         self._follow_ups_due = time.monotonic() + min(wait, self._poll_seconds)
         return min(wait, self._poll_seconds)

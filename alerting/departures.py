@@ -16,9 +16,9 @@ from sqlalchemy import Connection, select, update
 from alerting import groups
 from alerting.database import batches
 from alerting.outbox import DeliveryState
-from alerting.tables import alert_delivery, alert_event, alert_follow_up
+from alerting.tables import alert_delivery, alert_event
 
-_d, _e, _f = alert_delivery.c, alert_event.c, alert_follow_up.c
+_d, _e = alert_delivery.c, alert_event.c
 _OPEN: Final = (DeliveryState.PENDING, DeliveryState.SENDING)
 
 
@@ -62,13 +62,11 @@ def _staying(connection: Connection, carrier: Any, leaving: set[int]) -> list[in
 
 def _go_on(connection: Connection, carrier: Any, left: Sequence[int]) -> None:
     if carrier.state in _OPEN:
-        groups.carry_on(connection, carrier.due_at, left)
+        groups.carry_on(connection, carrier.due_at, carrier.id, left)
         tried = {"attempts": carrier.attempts, "error": carrier.error, "held_by": carrier.held_by}
         connection.execute(update(alert_delivery).where(_d.id == left[0]).values(tried))
     else:
         for part in batches(left):
             connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(wave=None))
         groups.form_wave(connection, left)
-    has = connection.execute(select(_f.origin).where(_f.delivery_id == left[0])).scalars().all()
-    moved = update(alert_follow_up).where(_f.delivery_id == carrier.id, _f.origin.not_in(has))
-    connection.execute(moved.values(delivery_id=left[0]))
+        groups.inherit_follow_ups(connection, carrier.id, left[0])

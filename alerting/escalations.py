@@ -26,7 +26,7 @@ from alerting.kinds import KINDS
 from alerting.outbox import DeliveryState, Lease
 from alerting.routes import Origin, Plan
 from alerting.routing import Receiver
-from alerting.spans import span
+from alerting.spans import rough_span
 from alerting.tables import alert_delivery, alert_event, alert_follow_up
 
 REASON_LIMIT: Final = 200
@@ -87,7 +87,7 @@ def start_for_heard(connection: Connection, now: datetime, plan: Plan, delivery_
     _note(connection, [(delivery_id, now + _patience(plan)[name])])
 
 
-def reason(delivery: Row[Any], receiver: Receiver, after: timedelta) -> str:
+def reason(delivery: Row[Any], receiver: Receiver, now: datetime) -> str:
     """Why it goes on to somebody else, in words; ``delivery`` is the one by which the receiver heard of it, if at all.
 
     That may be another receiver's.
@@ -97,12 +97,13 @@ def reason(delivery: Row[Any], receiver: Receiver, after: timedelta) -> str:
         case DeliveryState.DELIVERED if delivery.receiver != receiver.name:
             return f"{receiver.name} has heard of it by way of {delivery.receiver}"
         case DeliveryState.DELIVERED:
-            return f"{receiver.name} was told {span(after)} ago"
+            return f"{receiver.name} was told {rough_span(now - delivery.delivered_at)} ago"
         case DeliveryState.DEAD:
             return f"{receiver.name} could not be told through {delivery.channel} ({error})"
         case _:
             waits = f"{error}; it is tried on" if error else "it waits for that channel"
-            return f"{receiver.name} could not be told through {delivery.channel} for {span(after)} ({waits})"
+            for_so_long = rough_span(now - (delivery.waiting_since or delivery.created_at))
+            return f"{receiver.name} could not be told through {delivery.channel} for {for_so_long} ({waits})"
 
 
 def _patience(plan: Plan) -> dict[str, timedelta]:

@@ -19,9 +19,20 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, or_, select, update
 
-from alerting import escalations, groups, heard, mailings, numbers, outbox, silences, throttle
+from alerting import (
+    escalations,
+    groups,
+    heard,
+    mailings,
+    numbers,
+    outbox,
+    repetitions,
+    revivals,
+    silences,
+    throttle,
+)
 from alerting.cleaning import shorten
 from alerting.database import batches, insert_new
 from alerting.events import AlertEvent, decode
@@ -34,6 +45,7 @@ from alerting.spans import span
 from alerting.tables import alert_ack, alert_delivery, alert_event, alert_follow_up
 
 MOST_AT_ONCE: Final = 50  # follow-ups, or messages that fall back, in one transaction
+KEPT_FOR: Final = timedelta(days=1)  # what is due and no file asks for
 REASON_LIMIT: Final = 200
 _a, _d, _e, _f = alert_ack.c, alert_delivery.c, alert_event.c, alert_follow_up.c
 
@@ -107,21 +119,39 @@ def _note_repetition(connection: Connection, delivery_id: int, due_at: datetime)
     connection.execute(insert_new(connection, alert_follow_up, "delivery_id", "origin").values(row))
 
 
-def next_due(connection: Connection) -> datetime | None:
-    """When the next follow-up of any message is due."""
-    due: datetime | None = connection.execute(select(func.min(_f.due_at))).scalar()
+def next_due(connection: Connection, plan: Plan) -> datetime | None:
+    """When the next follow-up is due that this plan asks for."""
+    query = select(_f.due_at).where(_asked_for(plan)).order_by(_f.due_at).limit(1)
+    due: datetime | None = connection.execute(query).scalar()
     return due
+
+
+def _asked_for(plan: Plan) -> ColumnElement[bool]:
+    """The steps of receivers that escalate, or repeat, by this file.
+
+    A deliverer may have an older file than others, or a newer one, and take nothing from those who know what to do.
+    """
+    receivers = () if plan.routing is None else plan.routing.receivers.values()
+    told = select(_d.receiver).where(_d.id == _f.delivery_id).scalar_subquery()
+    escalating = sorted(receiver.name for receiver in receivers if receiver.escalate is not None)
+    repeating = sorted(receiver.name for receiver in receivers if receiver.repeat_interval is not None)
+    return or_(
+        and_(_f.origin == Origin.ESCALATION.value, told.in_(escalating)),
+        and_(_f.origin == Origin.REPEAT.value, told.in_(repeating)),
+    )
 
 
 def follow_up(connection: Connection, now: datetime, plan: Plan) -> Told | None:
     """Does what is due; None where nothing is.
 
-    1. Lock follow-ups that are due, longest first; those that another deliverer has locked are passed over.
+    1. Lock follow-ups that are due, longest first, where this plan asks for them or nobody took them for KEPT_FOR;
+       those that another deliverer has locked are passed over.
     2. Delete them: the claim is theirs who commits.
     3. For each, lock the events of its message, so that the end of one is routed either before or after this.
     4. Leave out what is acknowledged or over, and tell the rest as one message.
     """
-    query = select(_f.id, _f.delivery_id, _f.origin).where(_f.due_at <= now).order_by(_f.due_at, _f.id)
+    chosen = (_f.due_at <= now, or_(_asked_for(plan), _f.due_at <= now - KEPT_FOR))
+    query = select(_f.id, _f.delivery_id, _f.origin).where(*chosen).order_by(_f.due_at, _f.id)
     due = connection.execute(query.limit(MOST_AT_ONCE).with_for_update(skip_locked=True)).all()
     if not due:
         return None
@@ -133,32 +163,37 @@ def follow_up(connection: Connection, now: datetime, plan: Plan) -> Told | None:
         if receiver is None:
             continue  # the file changed, and nobody says any more what is to follow
         step = _escalation if row.origin == Origin.ESCALATION else _repetition
-        tellings.append(step(connection, plan, delivery, receiver))
+        tellings.append(step(connection, now, plan, delivery, receiver))
     return _tell(connection, now, plan, [telling for telling in tellings if telling is not None])
 
 
-def _escalation(connection: Connection, plan: Plan, delivery: Row[Any], receiver: Receiver) -> Telling | None:
+def _escalation(
+    connection: Connection, now: datetime, plan: Plan, delivery: Row[Any], receiver: Receiver
+) -> Telling | None:
     to = None if receiver.escalate is None else plan.receiver(receiver.escalate.to)
     if receiver.escalate is None or to is None:
         return None
     events = _open(connection, delivery, escalations.TROUBLES)
-    why = escalations.reason(heard.teller(connection, delivery), receiver, receiver.escalate.after)
+    why = escalations.reason(heard.teller(connection, delivery), receiver, now)
     note = f"{why}, and nobody has acknowledged it: windsock alerts ack {_number(connection, delivery)}"
     return Telling(to, events, _all_ways(plan, to, Origin.ESCALATION, note))
 
 
-def _repetition(connection: Connection, _plan: Plan, delivery: Row[Any], receiver: Receiver) -> Telling:
+def _repetition(
+    connection: Connection, _now: datetime, plan: Plan, delivery: Row[Any], receiver: Receiver
+) -> Telling | None:
+    if receiver.repeat_interval is None:
+        return None
     events = _newest(connection, _open(connection, delivery, WITH_END))
-    turn = delivery.turn + 1
-    again = Target(
-        delivery.channel,
-        heard.addresses_of(delivery),
-        receiver=receiver.name,
-        origin=Origin.REPEAT,
-        note=f"It lasts, and nobody has acknowledged it: windsock alerts ack {_number(connection, delivery)}",
-        turn=turn,
-    )
-    return Telling(receiver, events, lambda _: (again,), receiver.repeat_interval)
+    note = f"It lasts, and nobody has acknowledged it: windsock alerts ack {_number(connection, delivery)}"
+    rows: dict[int, list[Row[Any]]] = {}
+    for row in heard.rows_of(connection, [event_id for event_id, _ in events]):
+        rows.setdefault(row.event_id, []).append(row)
+    again = {
+        event.dedup_key: repetitions.targets(event, delivery, receiver, plan, rows[event_id], note)
+        for event_id, event in events
+    }
+    return Telling(receiver, events, lambda event: again[event.dedup_key], receiver.repeat_interval)
 
 
 def _number(connection: Connection, delivery: Row[Any]) -> str:
@@ -351,7 +386,7 @@ def _tell(connection: Connection, now: datetime, plan: Plan, tellings: Sequence[
         for place, (telling, drafts) in enumerate(zip(tellings, drafted, strict=True))
     ]
     drafts = [draft for part in drafted for draft in part]
-    outbox.add(connection, now, drafts, plan.give_up_after)
+    revivals.revive(connection, outbox.add(connection, now, drafts, plan.give_up_after))
     channels: list[str] = []
     for telling, part in zip(tellings, drafted, strict=True):
         for (channel, target), event_ids in _messages(part, held=False).items():
@@ -402,7 +437,8 @@ def _new(connection: Connection, drafted: Sequence[Sequence[Draft]]) -> list[lis
     """
     event_ids = sorted({draft.event_id for drafts in drafted for draft in drafts})
     _lock(connection, event_ids)
-    known = {way for row in heard.rows_of(connection, event_ids) for way in heard.ways_of_row(row)}
+    before = (row for row in heard.rows_of(connection, event_ids) if not revivals.is_untold(row))
+    known = {way for row in before for way in heard.ways_of_row(row)}
     kept: list[list[Draft]] = []
     for drafts in drafted:
         new: list[Draft] = []

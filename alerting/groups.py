@@ -29,14 +29,14 @@ from alerting.mailings import Member
 from alerting.matchers import labels_of
 from alerting.routes import Group, Plan, Suppressed, SuppressedBy, Target, silence_of
 from alerting.routing import Limit, Routing
-from alerting.tables import alert_delivery, alert_event, alert_group
+from alerting.tables import alert_delivery, alert_event, alert_follow_up, alert_group
 
 WAVE_MOST: Final = 2_000  # deliveries in one wave: bounds memory, and keeps a message in a size that can be sent
 IDLE_KEPT: Final = timedelta(days=1)
 _STORM: Final = (("digest", "more than the receiver's limit"),)
 _MOST_ROUNDS: Final = 5
 _WAITING: Final = "waiting"
-_d, _g, _e = alert_delivery.c, alert_group.c, alert_event.c
+_d, _g, _e, _f = alert_delivery.c, alert_group.c, alert_event.c, alert_follow_up.c
 
 
 @dataclass(frozen=True)
@@ -309,12 +309,20 @@ def form_wave(connection: Connection, ids: Sequence[int]) -> None:
         connection.execute(update(alert_delivery).where(*open_ones).values(state=_WAITING, due_at=None))
 
 
-def carry_on(connection: Connection, now: datetime, ids: Sequence[int]) -> None:
+def carry_on(connection: Connection, now: datetime, carrier_id: int, ids: Sequence[int]) -> None:
     """These rows, which waited for one that is no part of their message any more, are a message that is due."""
     for part in batches(ids):
         connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(wave=None))
     connection.execute(update(alert_delivery).where(_d.id == ids[0]).values(state="pending", due_at=now))
     form_wave(connection, ids)
+    inherit_follow_ups(connection, carrier_id, ids[0])
+
+
+def inherit_follow_ups(connection: Connection, carrier_id: int, heir_id: int) -> None:
+    """What is to follow a message follows it still, now that another row carries it."""
+    has = connection.execute(select(_f.origin).where(_f.delivery_id == heir_id)).scalars().all()
+    moved = update(alert_follow_up).where(_f.delivery_id == carrier_id, _f.origin.not_in(has))
+    connection.execute(moved.values(delivery_id=heir_id))
 
 
 def next_due(connection: Connection) -> datetime | None:

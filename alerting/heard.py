@@ -61,7 +61,8 @@ def rows_of(connection: Connection, event_ids: Sequence[int]) -> Iterator[Any]:
     for batch in batches(event_ids):
         part = _d.event_id.in_(batch)
         columns = (_d.id, _d.event_id, _d.channel, _d.address, _d.receiver, _d.turn, _d.note, _d.created_at)
-        yield from connection.execute(select(*columns).where(part).order_by(_d.id)).all()
+        query = select(*columns, _d.state, _d.held_by).where(part)
+        yield from connection.execute(query.order_by(_d.id)).all()
 
 
 def untold(connection: Connection, drafts: Sequence[Draft]) -> list[Draft]:

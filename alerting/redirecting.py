@@ -15,8 +15,9 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
 
 from alerting import groups, numbers
-from alerting.database import insert_new
+from alerting.database import batches, insert_new
 from alerting.events import AlertEvent, decode
+from alerting.recoveries import TOLD
 from alerting.routes import EMAIL, GRAFANA, Plan, Target, ways
 from alerting.routing import Receiver
 from alerting.tables import alert_delivery, alert_event
@@ -54,11 +55,11 @@ class Correction:
 def correct(connection: Connection, plan: Plan, ids: Iterable[int] | None = None) -> list[Correction]:
     """Gives dead mails, these or all, the addresses that their receivers have in alerting.yml now.
 
-    Who has been told of the same by another delivery is left out.
+    Who has been told of the same by another delivery, or is about to be, is left out.
     """
     chosen = (_d.state == _DEAD, _d.channel == EMAIL, _d.receiver.is_not(None), *_named(ids))
     messages: dict[int, list[Row[Any]]] = {}
-    for row in connection.execute(_rows(*chosen)).all():
+    for row in _locked(connection, *chosen):
         messages.setdefault(row.wave or row.id, []).append(row)
     found = (_correct(connection, plan, message) for message in messages.values())
     return [correction for correction in found if correction is not None]
@@ -77,11 +78,11 @@ def _correct(connection: Connection, plan: Plan, message: Rows) -> Correction | 
     added = tuple(
         address
         for address in receiver.emails
-        if address not in old and not all(address in _people(others.get(row.event_id, ())) for row in message)
+        if address not in old and not all(address in _told_people(others, row.event_id) for row in message)
     )
     new = kept + added
     number = str(numbers.of_delivery(connection, message[0].id))
-    targets = [Target(EMAIL, new, turn=row.turn) for row in message]
+    targets = [Target(EMAIL, new, receiver=row.receiver, turn=row.turn) for row in message]
     if not new or any(_is_there(others, row, target) for row, target in zip(message, targets, strict=True)):
         return Correction(number, receiver.name, old, ())
     for row, target in zip(message, targets, strict=True):
@@ -106,23 +107,28 @@ def redirect(
     """Sends what is dead, these or all, to all ways of this receiver instead; returns how many deliveries that makes.
 
     With them goes what waits for a channel that is none of ``known`` any more. A way by which the receiver has been, or
-    is to be, told of the same is left out. More dead deliveries of an alert than the receiver has ways stay dead.
+    is to be, told of the same is left out. One that is dead or suppressed has told nobody, and is told now. More dead
+    deliveries of an alert than the receiver has ways stay dead.
     """
     orphaned = and_(_d.state == _PENDING, _d.channel.not_in([*known, EMAIL, GRAFANA]))
-    chosen = connection.execute(_rows(or_(_d.state == _DEAD, orphaned), _d.channel != GRAFANA, *_named(ids))).all()
+    chosen = _locked(connection, or_(_d.state == _DEAD, orphaned), _d.channel != GRAFANA, *_named(ids))
     waves = {row.wave for row in chosen if row.wave is not None}
-    waiting = connection.execute(_rows(_d.state == "waiting", _d.wave.in_(waves))).all() if waves else []
+    waiting = _locked(connection, _d.state == "waiting", _d.wave.in_(waves)) if waves else []
     by_event: dict[int, list[Row[Any]]] = {}
     for row in sorted([*chosen, *waiting], key=lambda row: row.id):
         by_event.setdefault(row.event_id, []).append(row)
+    silent = _silent(connection, receiver, [row for rows in by_event.values() for row in rows])
     others = _others(connection, [row for rows in by_event.values() for row in rows])
     fresh = {"receiver": receiver.name, "state": _PENDING, "due_at": now, "attempts": 0, "waiting_since": now}
-    fresh |= {"give_up_at": now + give_up_after, "error": None, "held_by": None, "origin": None, "note": None}
+    fresh |= {"give_up_at": now + give_up_after, "error": None, "origin": None, "note": None}
+    fresh |= {"held_by": None, "fell_back_at": None, "fell_back_to": None, "heard_before": None}
     moved: dict[_Message, list[int]] = {}
     for event_id, rows in by_event.items():
         event = decode(rows[0].payload)
         targets = [] if event is None else _untold(event, receiver, plan, others.get(event_id, ()))
-        for place, target in _assigned(rows, targets):
+        for place, target in _assigned(rows, silent.get(event_id, ()), targets):
+            if place is not None and place.wave is not None:
+                waves.add(place.wave)
             key = _write(connection, event_id, place, fresh | _to(target), now)
             moved.setdefault((rows[0].wave, target.channel, target.address), []).append(key)
     _form_messages(connection, waves, moved)
@@ -130,7 +136,8 @@ def redirect(
 
 
 def _untold(event: AlertEvent, receiver: Receiver, plan: Plan, others: Rows) -> list[Target]:
-    people, channels = _people(others), {row.channel for row in others}
+    told = [row for row in others if row.state in TOLD]
+    people, channels = _people(told), {row.channel for row in told}
     found = []
     for target in ways(event, receiver, plan):
         addresses = tuple(address for address in target.addresses if address not in people)
@@ -139,14 +146,18 @@ def _untold(event: AlertEvent, receiver: Receiver, plan: Plan, others: Rows) -> 
     return found
 
 
-def _assigned(rows: Rows, targets: Sequence[Target]) -> list[tuple[Row[Any] | None, Target]]:
-    """Each target with the row that it had before, or else with one that is free; None where there is none."""
+def _assigned(rows: Rows, silent: Rows, targets: Sequence[Target]) -> list[tuple[Row[Any] | None, Target]]:
+    """Each target with the row that it had before, or else with one that is free; None where there is none.
+
+    Those that are ``silent`` are free for their own targets only.
+    """
     free = list(rows)
     assigned: list[tuple[Row[Any] | None, Target]] = []
     for target in targets:
-        own = next((row for row in free if (row.channel, row.address) == (target.channel, target.address)), None)
+        there = [row for row in (*silent, *free) if (row.channel, row.address) == (target.channel, target.address)]
+        own = min(there, key=lambda row: row.receiver != target.receiver, default=None)  # another receiver may share it
         if own is not None:
-            free.remove(own)
+            free = [row for row in free if row.id != own.id]
             assigned.append((own, replace(target, turn=own.turn)))
     placed = {(target.channel, target.address) for _, target in assigned}
     for target in targets:
@@ -182,8 +193,17 @@ def _form_messages(connection: Connection, waves: Iterable[int], moved: Mapping[
 
 
 def _rows(*conditions: ColumnElement[bool]) -> Any:
-    columns = (_d.id, _d.event_id, _d.channel, _d.address, _d.receiver, _d.state, _d.turn, _d.wave, _e.payload)
-    return select(*columns).join(alert_event, _e.id == _d.event_id).where(*conditions).order_by(_d.id)
+    columns = (_d.id, _d.event_id, _d.channel, _d.target, _d.address, _d.receiver, _d.state, _d.turn, _d.wave)
+    return select(*columns, _e.payload).join(alert_event, _e.id == _d.event_id).where(*conditions).order_by(_d.id)
+
+
+def _locked(connection: Connection, *conditions: ColumnElement[bool]) -> list[Row[Any]]:
+    """Nobody sends these, or sends them elsewhere, before this transaction has ended."""
+    query = select(_d.id).where(*conditions).order_by(_d.id).with_for_update()
+    found: list[Row[Any]] = []
+    for part in batches(connection.execute(query).scalars().all()):
+        found += connection.execute(_rows(_d.id.in_(part))).all()
+    return found
 
 
 def _named(ids: Iterable[int] | None) -> tuple[ColumnElement[bool], ...]:
@@ -193,6 +213,18 @@ def _named(ids: Iterable[int] | None) -> tuple[ColumnElement[bool], ...]:
     named = list(ids)
     waves = select(_d.wave).where(_d.id.in_(named), _d.wave.is_not(None)).scalar_subquery()
     return (or_(_d.id.in_(named), _d.wave.in_(waves)),)
+
+
+def _silent(connection: Connection, receiver: Receiver, rows: Rows) -> dict[int, list[Row[Any]]]:
+    """By event, this receiver's deliveries beside these rows that are dead or suppressed."""
+    own = {row.id for row in rows}
+    found: dict[int, list[Row[Any]]] = {}
+    for part in batches(sorted({row.event_id for row in rows})):
+        chosen = (_d.event_id.in_(part), _d.receiver == receiver.name, _d.state.in_((_DEAD, "suppressed")))
+        for row in _locked(connection, *chosen):
+            if row.id not in own:
+                found.setdefault(row.event_id, []).append(row)
+    return found
 
 
 def _others(connection: Connection, rows: Rows) -> dict[int, list[Row[Any]]]:
@@ -206,8 +238,11 @@ def _others(connection: Connection, rows: Rows) -> dict[int, list[Row[Any]]]:
 
 
 def _is_there(others: Mapping[int, Rows], row: Row[Any], target: Target) -> bool:
-    there = ((other.channel, other.address, other.turn) for other in others.get(row.event_id, ()))
-    return (target.channel, target.address, target.turn) in there
+    return (target.channel, target.digest) in {(other.channel, other.target) for other in others.get(row.event_id, ())}
+
+
+def _told_people(others: Mapping[int, Rows], event_id: int) -> set[str]:
+    return _people([row for row in others.get(event_id, ()) if row.state in TOLD])
 
 
 def _people(rows: Rows) -> set[str]:

@@ -17,3 +17,9 @@ def span(length: timedelta) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts) or "0s"
+
+
+def rough_span(length: timedelta) -> str:
+    """What has passed, as people say it: ``9h 4m 7s`` is ``9h4m``, and a clock that was set back makes it ``0s``."""
+    seconds = max(0, int(length.total_seconds()))
+    return span(timedelta(seconds=seconds - seconds % 60 if seconds >= 60 else seconds))

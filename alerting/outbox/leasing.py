@@ -98,7 +98,7 @@ def _set_aside(connection: Connection, now: datetime, channels: Sequence[str], l
     for lease in leases:
         left = [member for member in members[lease.id] if member not in found]
         if lease.id in found and left:
-            groups.carry_on(connection, now, left)
+            groups.carry_on(connection, now, lease.id, left)
     return sorted(found)
 
 

@@ -29,6 +29,8 @@ def confirm(
 ) -> bool:
     """The receiver has accepted it. False where it is confirmed already, and nothing is changed.
 
+    Nor where it goes elsewhere meanwhile, by replay(): they have not accepted it there.
+
     That counts also after the lease: what was accepted is not to be sent again, whoever holds it now or gave it up. The
     holder's token is taken away, so his outcome changes nothing.
 
@@ -36,7 +38,8 @@ def confirm(
     so that those who have it are not written to again and those who have not are not forgotten. The row that was
     accepted names those who have it: only they hear of its end.
     """
-    guard = (_d.id == lease.id, _d.channel == lease.channel, _d.state != DeliveryState.DELIVERED)
+    there = (_d.channel == lease.channel, _d.address == Target(lease.channel, lease.addresses).address)
+    guard = (_d.id == lease.id, *there, _d.state != DeliveryState.DELIVERED)
     delivered = {"state": DeliveryState.DELIVERED.value, "token": None, "due_at": None, "error": None, "held_by": None}
     if later or never:
         delivered["address"] = _of_those_who_have_it(lease, [*later, *never])

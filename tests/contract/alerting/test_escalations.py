@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, func, select
 
-from alerting import escalations, groups, outbox
+from alerting import escalations, groups, outbox, silences
+from alerting.config import read
 from alerting.events import AlertEvent
 from alerting.follow_ups import Told
 from alerting.kinds import EventKind
+from alerting.matchers import parse_matcher
 from alerting.outbox import Lease
-from alerting.routes import Origin, Plan
+from alerting.routes import Origin, Plan, SuppressedBy
 from alerting.tables import alert_delivery, alert_follow_up
 from tests.contract.alerting.conftest import MINUTE, NOW, buried, followed
 from tests.contract.alerting.test_follow_ups import (
@@ -103,7 +106,7 @@ def test_what_waits_for_a_channel_that_is_away_goes_on(engine: Engine, an_event:
             select(alert_delivery.c.note).where(alert_delivery.c.origin == Origin.ESCALATION.value)
         ).scalars()
     assert note == (
-        f"ops could not be told through email for 10m ({waits}), and nobody has acknowledged it: "
+        f"ops could not be told through email for 11m ({waits}), and nobody has acknowledged it: "
         f"windsock alerts ack {event_ids(engine)[0]}"
     )
     delivered(engine, plan, NOW + timedelta(hours=1))
@@ -120,6 +123,66 @@ def test_whoever_was_reached_late_has_all_the_time_to_answer(engine: Engine, an_
     assert followed(engine, plan, NOW + 17 * MINUTE) is None
     assert followed(engine, plan, NOW + 18 * MINUTE) == TO_LEAD
     assert note_of(delivered(engine, plan, NOW + 18 * MINUTE)).startswith("ops was told 10m ago, and nobody")
+
+
+def test_what_comes_late_says_how_long_ago_it_was(engine: Engine, an_event: EventMaker) -> None:
+    """No notifier lived over night, and nobody is to believe that it was ten minutes ago."""
+    plan = a_plan(ESCALATING)
+    recorded(engine, plan, NOW, an_event(1))
+    delivered(engine, plan, NOW)
+    followed(engine, plan, NOW + timedelta(hours=9, seconds=7))
+    leases = delivered(engine, plan, NOW + timedelta(hours=9, seconds=7))
+    assert note_of(leases).startswith("ops was told 9h ago, and nobody")
+
+
+MUTED = """
+receivers:
+  ops: {email: ops@example.org, escalate: {after: 10m, to: lead}}
+  lead: {email: lead@example.org}
+mute_windows: {always: {windows: [{dates: [2026-01-01..2027-01-01]}]}}
+route:
+  receiver: ops
+  routes: [{matchers: dag=daily, receiver: ops, continue: true}, {matchers: dag=daily, receiver: lead, mute: always}]
+"""
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["alone", "grouped"])
+def test_whoever_was_held_back_by_a_mute_window_is_told_in_the_line_that_says_so(
+    engine: Engine, an_event: EventMaker, *, grouped: bool
+) -> None:
+    text = MUTED.replace("receiver: ops,", "receiver: ops, group_by: [dag], group_wait: 0s,") if grouped else MUTED
+    plan = Plan(routing=read(text, Path("alerting.yml"), {}))
+    recorded(engine, plan, NOW, an_event(1), an_event(2))
+    with engine.begin() as connection:
+        groups.flush(connection, NOW, plan)
+    delivered(engine, plan, NOW)
+    assert told_to(engine) == {("ops", "delivered"): 2, ("lead", "suppressed"): 2}
+    lines = [row.id for row in rows(engine)]
+    messages = 1 if grouped else 2
+    told = Told((Origin.ESCALATION,) * messages, ("email",) * messages)
+    assert followed(engine, plan, NOW + 10 * MINUTE) == told
+    leases = delivered(engine, plan, NOW + 10 * MINUTE)
+    assert sorted(event.task_id or "" for lease in leases for event in (lease.event, *lease.others) if event) == [
+        "t1",
+        "t2",
+    ]
+    assert {event.note for lease in leases for event in (lease.event, *lease.others) if event} != {None}
+    assert [row.id for row in rows(engine)] == lines
+    assert told_to(engine) == {("ops", "delivered"): 2, ("lead", "delivered"): 2}
+    assert {(row.error, row.held_by) for row in rows(engine)} == {(None, None)}
+
+
+def test_whoever_is_held_back_still_has_one_line_that_says_so(engine: Engine, an_event: EventMaker) -> None:
+    plan = Plan(routing=read(MUTED, Path("alerting.yml"), {}))
+    recorded(engine, plan, NOW, an_event(1))
+    delivered(engine, plan, NOW)
+    with engine.begin() as connection:
+        silences.add(
+            connection, NOW, [parse_matcher("dag=daily")],
+            author="alice", comment="", starts_at=NOW, ends_at=NOW + timedelta(hours=1),
+        )  # fmt: skip
+    assert followed(engine, plan, NOW + 10 * MINUTE) == Told((), (), (SuppressedBy.SILENCE,))
+    assert told_to(engine) == {("ops", "delivered"): 1, ("lead", "suppressed"): 1}
 
 
 def test_the_chain_goes_on_where_nobody_can_be_told(engine: Engine, an_event: EventMaker) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, event, select, update
 
 from alerting import acks, database, follow_ups, groups, inhibitions, outbox, silences
 from alerting.channels import Refusal
@@ -28,12 +29,14 @@ from alerting.render import Renderer
 from alerting.routes import Origin, Plan, SuppressedBy
 from alerting.routing import BUILT_IN_INHIBITIONS
 from alerting.tables import alert_delivery, alert_event, alert_follow_up
+from alerting.told import fallback
 from tests.contract.alerting.conftest import MINUTE, NOW, buried, followed
 from tests.integration.alerting.running import NoMail
 
 EventMaker = Callable[..., AlertEvent]
 ESCALATING = "escalate: {after: 10m, to: lead}"
 ROOM = ("ops", "lead")
+HELD_BY = {"silence": SuppressedBy.SILENCE.value, "inhibition": SuppressedBy.INHIBITED.value}
 GROUPED = ("event", "dag")
 BY_ADDRESS = "SELECT alert_delivery.id, alert_delivery.event_id, alert_delivery.channel, alert_delivery.address"
 BY_RUN = "inhibit: [{source_matchers: event=run_failed, target_matchers: event=task_failed, equal: [dag, run]}]"
@@ -142,7 +145,7 @@ class TestEscalation:
         assert followed(engine, plan, later) is None
         assert len(delivered(engine, plan, later)) == 1
         with engine.begin() as connection:
-            assert follow_ups.next_due(connection) == later + 10 * MINUTE
+            assert follow_ups.next_due(connection, plan) == later + 10 * MINUTE
         assert followed(engine, plan, later + 9 * MINUTE) is None
         assert followed(engine, plan, later + 10 * MINUTE) == Told((Origin.ESCALATION,), ("email",))
         assert followed(engine, plan, later + 10 * MINUTE) is None
@@ -233,12 +236,31 @@ class TestEscalation:
         assert followed(engine, plan, NOW + 10 * MINUTE) == Told((), (), (SuppressedBy.SILENCE,))
         assert told_to(engine) == {("ops", "delivered"): 1, ("lead", "suppressed"): 1}
 
-    def test_of_a_file_that_is_gone_is_forgotten(self, engine: Engine, an_event: EventMaker) -> None:
+    @pytest.mark.parametrize("has", ["no file", "another file", "a file that does not escalate"])
+    def test_is_left_to_those_who_have_the_file_that_says_so(
+        self, engine: Engine, an_event: EventMaker, has: str
+    ) -> None:
         plan = a_plan(ESCALATING)
         recorded(engine, plan, NOW, an_event(1))
         delivered(engine, plan, NOW)
-        assert followed(engine, Plan(), NOW + 10 * MINUTE) == Told()
-        assert followed(engine, plan, NOW + 10 * MINUTE) is None
+        renamed = "receivers: {team: {email: ops@example.org}}\nroute: {receiver: team}"
+        older = {"no file": Plan(), "another file": Plan(routing=read(renamed, Path("alerting.yml"), {}))}
+        other = older.get(has, a_plan())
+        assert followed(engine, other, NOW + 10 * MINUTE) is None
+        with engine.begin() as connection:
+            assert follow_ups.next_due(connection, other) is None
+        assert followed(engine, plan, NOW + 11 * MINUTE) == Told((Origin.ESCALATION,), ("email",))
+
+    def test_that_no_file_asks_for_any_more_is_forgotten_after_a_day(
+        self, engine: Engine, an_event: EventMaker
+    ) -> None:
+        plan = a_plan(ESCALATING)
+        recorded(engine, plan, NOW, an_event(1))
+        delivered(engine, plan, NOW)
+        due_at = NOW + 10 * MINUTE
+        assert followed(engine, a_plan(), due_at + timedelta(hours=23)) is None
+        assert followed(engine, a_plan(), due_at + timedelta(hours=24)) == Told()
+        assert followed(engine, plan, due_at + timedelta(hours=24)) is None
 
     def test_beyond_the_limit_of_the_next_receiver_waits_in_its_digest(
         self, engine: Engine, an_event: EventMaker
@@ -291,6 +313,47 @@ class TestRepeating:
         recorded(engine, plan, NOW, recovery(an_event))
         assert followed(engine, plan, NOW + timedelta(hours=12)) == Told()
         assert followed(engine, plan, NOW + timedelta(days=2)) is None
+
+    def test_goes_to_where_its_receiver_is_now(self, engine: Engine, an_event: EventMaker) -> None:
+        plan = a_plan("repeat_interval: 4h")
+        recorded(engine, plan, NOW, an_event(1))
+        delivered(engine, plan, NOW)
+        moved = a_plan("repeat_interval: 4h, channels: [room]", top="channels: {room: json://localhost/x}")
+        text = "[new@example.org, gone@example.org]"
+        ops = moved.receiver("ops")
+        assert moved.routing is not None
+        assert ops is not None
+        receivers = dict(moved.routing.receivers) | {"ops": replace(ops, emails=tuple(text.strip("[]").split(", ")))}
+        moved = replace(moved, routing=replace(moved.routing, receivers=receivers))
+        assert followed(engine, moved, NOW + timedelta(hours=4)) == Told((Origin.REPEAT,) * 2, ("email", "room"))
+        told = [(row.channel, row.address) for row in rows(engine)[1:]]
+        assert told == [("email", '["new@example.org","gone@example.org"]'), ("room", "")]
+
+    def test_that_was_switched_off_does_not_come(self, engine: Engine, an_event: EventMaker) -> None:
+        plan = a_plan("repeat_interval: 4h")
+        recorded(engine, plan, NOW, an_event(1))
+        delivered(engine, plan, NOW)
+        assert followed(engine, a_plan(lead="repeat_interval: 4h"), NOW + timedelta(hours=4)) is None
+        assert len(rows(engine)) == 1
+
+    def test_leaves_a_way_of_its_receiver_that_is_told_again_later_to_that_time(
+        self, engine: Engine, an_event: EventMaker
+    ) -> None:
+        """The room was away and was told two hours after the mail: neither waits for the other, nor comes twice."""
+        plan = a_plan("repeat_interval: 4h, channels: [room]", top="channels: {room: json://localhost/x}")
+        recorded(engine, plan, NOW, an_event(1))
+        told: list[tuple[int, str, int]] = []
+        for hour in range(0, 11, 2):
+            now = NOW + timedelta(hours=hour)
+            followed(engine, plan, now)
+            with engine.begin() as connection:
+                for lease in outbox.lease(connection, now, MINUTE, 10, ["email", "room"] if hour >= 2 else ["email"]):
+                    assert outbox.confirm(connection, lease, now)
+                    follow_ups.schedule(connection, now, lease, plan)
+                    told.append((hour, lease.channel, lease.turn))
+        assert told == [
+            (0, "email", 0), (2, "room", 0), (4, "email", 1), (6, "room", 1), (8, "email", 2), (10, "room", 2),
+        ]  # fmt: skip
 
     def test_stops_when_somebody_acknowledges(self, engine: Engine, an_event: EventMaker) -> None:
         plan = a_plan("repeat_interval: 4h")
@@ -527,6 +590,43 @@ class TestFallback:
         dead, lead = history(engine)
         assert (dead.fell_back_to, dead.heard_before) == ("lead", (lead.delivery_id,))
         assert lead.fell_back_to is None
+
+    @pytest.mark.parametrize("held_by", ["mute window", "silence", "inhibition"])
+    def test_is_told_what_was_kept_from_it_for_a_time(self, engine: Engine, an_event: EventMaker, held_by: str) -> None:
+        """Nobody else was told; and its line, which said why it was not, is the message."""
+        mute = ", mute: always" if held_by == "mute window" else ""
+        text = f"""
+receivers: {{ops: {{email: ops@example.org, fallback: lead}}, lead: {{email: lead@example.org}}}}
+mute_windows: {{always: {{windows: [{{dates: [2026-01-01..2027-01-01]}}]}}}}
+route: {{receiver: ops, routes: [{{receiver: ops, continue: true}}, {{receiver: lead{mute}}}]}}
+"""
+        plan = Plan(routing=read(text, Path("alerting.yml"), {}))
+        recorded(engine, plan, NOW, an_event(1))
+        if not mute:  # it was held back before; what holds it back is over
+            why = {"state": "suppressed", "due_at": None, "error": "held", "held_by": HELD_BY[held_by]}
+            of_lead = alert_delivery.c.receiver == "lead"
+            with engine.begin() as connection:
+                connection.execute(update(alert_delivery).where(of_lead).values(**why))
+        assert buried(engine, plan, NOW) == Told((Origin.FALLBACK,), ("email",))
+        dead, lead = history(engine)
+        assert (lead.receiver, lead.state, lead.origin, lead.error) == ("lead", "pending", "fallback", None)
+        assert list(fallback(dead, [dead, lead])) == [f"its fallback lead: {lead.number} (pending)"]
+
+    @pytest.mark.parametrize("held_by", ["unwanted", "told_itself", "failing_channel"])
+    def test_is_not_told_what_it_does_not_want_or_knows_or_cannot_be_told(
+        self, engine: Engine, an_event: EventMaker, held_by: str
+    ) -> None:
+        text = (
+            "receivers: {ops: {email: ops@example.org, fallback: lead}, lead: {email: lead@example.org}}\n"
+            "route: {receiver: ops, routes: [{receiver: ops, continue: true}, {receiver: lead}]}"
+        )
+        plan = Plan(routing=read(text, Path("alerting.yml"), {}))
+        recorded(engine, plan, NOW, an_event(1))
+        why = {"state": "suppressed", "due_at": None, "error": "held", "held_by": held_by}
+        with engine.begin() as connection:
+            connection.execute(update(alert_delivery).where(alert_delivery.c.receiver == "lead").values(**why))
+        assert buried(engine, plan, NOW) == Told()
+        assert told_to(engine) == {("ops", "dead"): 1, ("lead", "suppressed"): 1}
 
     def test_that_has_heard_of_a_part_of_a_message_is_told_the_rest(self, engine: Engine, an_event: EventMaker) -> None:
         text = (

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from alerting import groups, outbox
+from alerting import escalations, groups, outbox
 from alerting.config import read
 from alerting.events import AlertEvent
 from alerting.groups import Wave
 from alerting.kinds import EventKind
 from alerting.outbox import Lease
 from alerting.overtaken import STALE_AFTER
-from alerting.routes import Plan, SuppressedBy
+from alerting.routes import Origin, Plan, SuppressedBy
 from alerting.tables import alert_delivery
-from tests.contract.alerting.conftest import NOW
+from tests.contract.alerting.conftest import NOW, followed
 
 EventMaker = Callable[..., AlertEvent]
 MINUTE = timedelta(minutes=1)
@@ -150,6 +150,28 @@ def test_a_message_about_several_goes_on_with_what_is_still_true(
             assert outbox.confirm(connection, lease, LATER)
     states = [row.state for row in rows(engine) if row.channel]
     assert (states.count("delivered"), states.count("suppressed")) == (len(left), len(overtaken))
+
+
+def test_an_escalation_of_a_message_goes_on_where_the_row_that_carries_it_is_overtaken(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    text = GROUPED.replace("ops@example.org", "ops@example.org, escalate: {after: 10m, to: lead}")
+    text = text.replace("receivers: {", "receivers: {lead: {email: lead@example.org}, ")
+    text = text.replace("group_by", "routes: [{matchers: dag=nowhere, receiver: lead}], group_by")
+    plan = Plan(routing=read(text, Path("alerting.yml"), {}))
+    told(engine, an_event(1, kind=EventKind.TASK_RETRY, max_tries=3), an_event(2), plan=plan)
+    with engine.begin() as connection:
+        wave = groups.flush(connection, LATER, plan)
+        assert wave is not None
+        assert escalations.start(connection, LATER, plan, wave.channels) == 1
+    told(engine, a_recovery(an_event), plan=plan)
+    (lease,) = leased(engine, at=LATER + MINUTE)
+    with engine.begin() as connection:
+        assert outbox.retry(connection, lease, LATER + 60 * MINUTE, "mail is away")
+    assert [row.state for row in rows(engine)][:2] == ["suppressed", "pending"]
+    goes_on = followed(engine, plan, LATER + 11 * MINUTE)
+    assert goes_on is not None
+    assert goes_on.origins == (Origin.ESCALATION,)
 
 
 def a_recovery(an_event: EventMaker, n: int = 1, attempt: int | None = 2) -> AlertEvent:

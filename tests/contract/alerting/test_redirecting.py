@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Engine
+import pytest
+from sqlalchemy import Engine, event, select
 
 from alerting import groups, outbox, redirecting
 from alerting.config import read
@@ -14,6 +15,7 @@ from alerting.events import AlertEvent
 from alerting.outbox import Entry, Lease
 from alerting.routes import Plan
 from alerting.tables import alert_delivery
+from tests.contract.alerting.conftest import buried
 
 EventMaker = Callable[..., AlertEvent]
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -64,6 +66,10 @@ def redirected(engine: Engine, to: str, text: str = FILE) -> int:
     assert receiver is not None
     with engine.begin() as connection:
         return redirecting.redirect(connection, NOW + MINUTE, DAY, receiver, plan, ["room"])
+
+
+def states_of(engine: Engine) -> set[tuple[str | None, str | None, str]]:
+    return {(entry.receiver, entry.channel, entry.state) for entry in entries(engine)}
 
 
 def entries(engine: Engine) -> list[Entry]:
@@ -140,6 +146,117 @@ def test_another_receiver_gets_one_message_about_several_by_each_way(engine: Eng
         with engine.begin() as connection:
             assert outbox.confirm(connection, lease, NOW)
     assert {entry.state for entry in entries(engine)} == {"delivered"}
+
+
+def test_what_was_kept_from_a_receiver_or_died_there_was_not_told_there(engine: Engine, an_event: EventMaker) -> None:
+    """One line of it stays what it was, and the other becomes the message."""
+    text = FILE.replace("routes:\n", "routes:\n    - {matchers: dag=~.*, receiver: ops, continue: true}\n")
+    muted = text + "    - {matchers: dag=~.*, receiver: lead, mute: always}\n"
+    muted += "mute_windows: {always: {windows: [{dates: [2026-01-01..2027-01-01]}]}}\n"
+    dead(engine, muted, an_event(1))
+    assert states_of(engine) == {
+        ("ops", "email", "dead"),
+        ("lead", "email", "suppressed"),
+        ("lead", "room", "suppressed"),
+    }
+    assert redirected(engine, "lead", muted) == 2
+    told = {(lease.channel, lease.addresses, lease.receiver) for lease in leased(engine)}
+    assert told == {("email", ("lead@example.org",), "lead"), ("room", (), "lead")}
+    assert states_of(engine) == {("ops", "email", "dead"), ("lead", "email", "sending"), ("lead", "room", "sending")}
+
+
+def test_a_line_that_is_named_goes_to_a_receiver_whose_own_message_died(engine: Engine, an_event: EventMaker) -> None:
+    text = FILE.replace("routes:\n", "routes:\n    - {matchers: dag=~.*, receiver: lead, continue: true}\n")
+    text += "    - {matchers: dag=~.*, receiver: ops, group_by: [dag], group_wait: 0s}\n"
+    dead(engine, text, an_event(1), an_event(2))
+    of_ops = [entry.delivery_id for entry in entries(engine) if entry.receiver == "ops"]
+    plan = a_plan(text)
+    receiver = plan.receiver("lead")
+    assert receiver is not None
+    with engine.begin() as connection:
+        ids = [key for key in of_ops if key is not None]
+        assert redirecting.redirect(connection, NOW + MINUTE, DAY, receiver, plan, ["room"], ids[:1]) == 4
+    assert {(lease.channel, lease.receiver) for lease in leased(engine)} == {("email", "lead"), ("room", "lead")}
+
+
+def test_two_dead_messages_to_one_address_are_one_to_the_receiver_that_has_it(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    """Each had it for a fallback of its own. The other one stays dead."""
+    text = FILE.replace("[gone@example.org, boss@example.org]}", "lead@example.org, fallback: room}")
+    text = text.replace("routes:\n", "routes:\n    - {matchers: dag=~.*, receiver: ops, continue: true}\n")
+    text = text.replace(", channels: [room]}", ", repeat_interval: 1h}\n  room: {channels: [room]}")
+    text += "    - {matchers: dag=~.*, receiver: lead}\n"
+    dead(engine, text, an_event(1))
+    assert states_of(engine) == {("ops", "email", "dead"), ("lead", "email", "dead")}
+    assert redirected(engine, "lead", text) == 1
+    assert states_of(engine) == {("ops", "email", "dead"), ("lead", "email", "pending")}
+
+
+def test_whoever_it_goes_to_has_a_fallback_as_if_it_were_new(engine: Engine, an_event: EventMaker) -> None:
+    text = FILE.replace("boss@example.org]", "boss@example.org], fallback: lead")
+    text = text.replace(
+        "route:\n", "  boss: {email: head@example.org, fallback: last}\n  last: {channels: [room]}\nroute:\n"
+    )
+    text += "    - {matchers: dag=never, receiver: boss}\n"
+    plan = a_plan(text)
+    with engine.begin() as connection:
+        outbox.record(connection, [an_event(1)])
+        outbox.route(connection, NOW, plan)
+    buried(engine, plan, NOW)
+    buried(engine, plan, NOW, "room")
+    buried(engine, plan, NOW)
+    assert redirected(engine, "boss", text) == 1
+    first = entries(engine)[0]
+    assert (first.receiver, first.fell_back_to, first.heard_before) == ("boss", None, ())
+    buried(engine, plan, NOW + MINUTE)
+    assert entries(engine)[0].fell_back_to == "last"
+
+
+def test_a_mail_that_the_old_address_took_late_is_not_taken_for_one_to_the_new_address(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    """The first deliverer had stalled; the second was refused; then the address was corrected."""
+    with engine.begin() as connection:
+        outbox.record(connection, [an_event(1)])
+        outbox.route(connection, NOW, a_plan())
+        (stalled,) = outbox.lease(connection, NOW, MINUTE, 1, ["email"])
+    (second,) = leased(engine)
+    with engine.begin() as connection:
+        assert outbox.bury(connection, second, "550 no such user")
+    corrected(engine, FILE.replace("gone@", "oncall@"))
+    with engine.begin() as connection:
+        assert not outbox.confirm(connection, stalled, NOW + MINUTE)
+    (lease,) = leased(engine)
+    assert lease.addresses == ("boss@example.org", "oncall@example.org")
+
+
+@pytest.mark.parametrize("verb", ["correct", "redirect"])
+def test_what_is_sent_elsewhere_is_locked_before_it_is_looked_at(
+    engine: Engine, an_event: EventMaker, verb: str
+) -> None:
+    """Or it could be replayed and leased in between, and would go to one place and be told to have gone to another."""
+    if engine.dialect.name == "sqlite":
+        pytest.skip("has one writer at a time")
+    dead(engine, FILE, an_event(1))
+    free: list[int] = []
+
+    def look(_c: object, _k: object, statement: str, *_: object) -> None:
+        if statement.startswith("UPDATE alert_delivery"):
+            query = select(alert_delivery.c.id).where(alert_delivery.c.state == "dead")
+            with engine.connect() as another:
+                free.append(len(another.execute(query.with_for_update(skip_locked=True)).all()))
+
+    event.listen(engine, "before_cursor_execute", look)
+    try:
+        if verb == "correct":
+            corrected(engine, FILE.replace("gone@", "oncall@"))
+        else:
+            redirected(engine, "lead")
+    finally:
+        event.remove(engine, "before_cursor_execute", look)
+    assert free
+    assert set(free) == {0}
 
 
 def test_what_waits_for_a_channel_that_is_gone_goes_along(engine: Engine, an_event: EventMaker) -> None:

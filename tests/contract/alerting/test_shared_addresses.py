@@ -154,6 +154,16 @@ def test_each_of_two_receivers_repeats_by_its_own_interval(engine: Engine, an_ev
     assert mails == [1, 2, 1, 2]
 
 
+def test_an_address_that_another_receiver_repeats_has_no_repetition_of_the_first(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    plan = two_routes(BOTH.replace("]", "], repeat_interval: 1h"), "{email: ops@x.org, repeat_interval: 1h}")
+    recorded(engine, plan, an_event(1))
+    first = delivered(engine, plan, NOW)
+    assert followed(engine, plan, NOW + HOUR) is not None
+    assert delivered(engine, plan, NOW + HOUR) == first
+
+
 TAKEN_APART = """
 channels: {room: "json://localhost/x"}
 receivers:
