@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from alerting import addressees
-from alerting.document import meant
+from alerting.cleaning import one_line
+from alerting.document import meant, shown
 from alerting.duties import covers
 from alerting.events import AlertEvent
 from alerting.kinds import KINDS, EventKind, Kind, Severity
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 EMAIL: Final = "email"
 GRAFANA: Final = "grafana"
+ROUTING: Final = "routing"  # no channel: what could not be routed is dead under this name
 # What a run_failed event carries as its cause where its tasks' own failures say it all.
 CAUSED_BY_TASKS: Final = "task_failures"
 
@@ -174,7 +176,7 @@ def _of_one_receiver(
     if name in known:
         return ways(event, known[name], plan) or Suppressed(_why_nobody(event, known[name]))
     hint = meant(name, known).lstrip(",; ")
-    missing = f"there is no receiver {name} in alerting.yml{hint and f' ({hint})'}"
+    missing = f"there is no receiver {one_line(shown(name))} in alerting.yml{hint and f' ({hint})'}"
     if event.kind is EventKind.TEST:
         return Suppressed(missing)
     return _instead_of(missing, match(msgspec.structs.replace(event, receiver=None), plan, silences))
