@@ -133,10 +133,11 @@ _TOLD_BY_TASKS: Final = Suppressed("each task that failed has an alert of its ow
 
 def match(event: AlertEvent, plan: Plan, silences: Sequence[Silence] = ()) -> tuple[Target, ...] | Suppressed:
     """The targets of one event, mail first where the settings decide, else in the order of the routes."""
-    if event.receiver is not None:
-        return _of_one_receiver(event, plan, event.receiver, silences)
     routing = plan.routing
-    targets = _by_settings(event, plan) if routing is None else _by_file(event, plan, routing)
+    if event.receiver is not None:
+        targets = _of_one_receiver(event, plan, event.receiver, silences)
+    else:
+        targets = _by_settings(event, plan) if routing is None else _by_file(event, plan, routing)
     if isinstance(targets, Suppressed) or event.kind is EventKind.TEST:
         return targets
     if event.kind is EventKind.DELIVERY_FAILING:
