@@ -114,6 +114,7 @@ class _Reading:
             self.document.problems = self.document.problems or [(1, "the file is empty; it must have a route")]
             return None
         top = self.document.fields(root, _TOP)
+        self.document.said(top, "inhibit")
         channels = self._channels(top.get("channels"))
         receivers = self._receivers(top.get("receivers"), channels)
         every_room = tuple(room for rooms in channels.values() for room in rooms)
@@ -410,6 +411,7 @@ class _Reading:
     def _route(self, part: Part, parent: Route, above: tuple[Matcher, ...], names: _Names, depth: int) -> Route:
         given = self.document.fields(part, _ROUTE)
         self.document.filled(given, "matchers")
+        self.document.said(given, "mute", "group_by")
         self.routes += 1
         if depth > _DEEPEST or self.routes > MOST_ROUTES:
             if self.routes <= MOST_ROUTES + 1:

@@ -175,6 +175,12 @@ class Document:
             if key in given and not self.items(given[key]):
                 self.complain(given[key], "is empty; say what belongs here, or leave it out")
 
+    def said(self, given: Mapping[str, Part], *keys: str) -> None:
+        """Complains of these keys where they are written and nothing is, not even ``[]``, which means something."""
+        for key in keys:
+            if key in given and _is_null(given[key].node):
+                self.complain(given[key], "is empty; write [] where that is meant, or leave it out")
+
 
 def is_url(text: str) -> bool:
     """Whether this may be a URL, and so hold a secret."""
