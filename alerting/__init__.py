@@ -59,12 +59,12 @@ So every event ends as delivered, dead or suppressed, each visible in ``outbox.l
 
 Modules, in the order of the flow: ``events`` (on ``kinds``), ``outbox`` (on ``tables``, ``database``, ``clock``),
 ``routes`` (on ``routing``, ``duties``, ``matchers``, ``calendar``, ``silences``), ``recoveries``, ``inhibitions``,
-``overtaken``, ``groups`` (on ``throttle``, ``mailings``), ``follow_ups`` (on ``spans``), ``acks``, ``render`` (on
-``words``, ``digest``, ``cleaning``, ``templating``, ``chart``), ``channels`` (``email``, ``grafana``, ``chat`` on
-``http`` and ``services``), ``deliver`` (on ``lanes``, ``pace``, ``meters``), which notices when a channel fails
-(``failing``, on ``troubles``). ``config`` reads the file (on ``document``), ``reload`` watches it, ``secrets`` finds
-what nobody may see of it, ``reach`` asks whether anybody answers. ``history`` looks back. ``preview`` shows a message
-without sending it, if need be of ``samples``.
+``overtaken``, ``groups`` (on ``throttle``, ``mailings``), ``follow_ups`` (on ``heard``, ``escalations``, ``spans``),
+``acks``, ``render`` (on ``words``, ``digest``, ``cleaning``, ``templating``, ``chart``), ``channels`` (``email``,
+``grafana``, ``chat`` on ``http`` and ``services``), ``deliver`` (on ``lanes``, ``pace``, ``meters``), which notices
+when a channel fails (``failing``, on ``troubles``). ``config`` reads the file (on ``document``), ``reload`` watches it,
+``secrets`` finds what nobody may see of it, ``reach`` asks whether anybody answers. ``history`` looks back. ``preview``
+shows a message without sending it, if need be of ``samples``.
 
 ``notice`` makes events in DAG files (``from alerting import notify``); where there is no notifier, as in Airflow,
 ``standalone`` delivers them. From outside come alerts of Prometheus (``alertmanager``, and ``watchdog`` for the one

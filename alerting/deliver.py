@@ -372,7 +372,8 @@ class Deliverer:
         if lease.event is None:
             return Permanent(Failure.INTERNAL, "this version cannot read the event; upgrade, then replay")
         if leased_at > lease.give_up_at:
-            return Permanent(Failure.TIMEOUT, _given_up(lease.attempts - 1, lease.error or lane.last_reason))
+            reason = _given_up(lease.attempts - 1, lease.error or lane.last_reason)
+            return Permanent(Failure.TIMEOUT, reason, addressee=lease.refused)
         try:
             return self._discreet(lane.channel.send(self._rendered(lease, lease.event)))
         except Exception as error:
@@ -415,17 +416,23 @@ class Deliverer:
                 assert_never(outcome)
 
     def _confirm(self, lane: Lane, lease: Lease, outcome: Delivered) -> None:
-        def confirm(connection: Connection, now: datetime) -> tuple[bool, datetime, Told]:
-            ours = outbox.confirm(connection, lease, now, later=outcome.later, never=outcome.never)
-            if not ours:
-                return False, now, Told()
-            follow_ups.schedule(connection, now, lease, self._plan)
-            if self._tells_deaths_of(lease):
-                failing.refused(connection, now, lane.name, _reasons(outcome.never))
-            fell_back = follow_ups.fall_back_refused(connection, now, self._plan, lease) if outcome.never else Told()
-            return True, now, fell_back
+        pause = timedelta(seconds=backoff(lease.attempts))  # of those who did not take it, and of nobody else
 
-        ours, accepted_at, fell_back = self._write(confirm)
+        def confirm(connection: Connection, now: datetime) -> tuple[bool, datetime, Told, Delivered]:
+            refused = _in_time(outcome, lease, now + pause)
+            ours = outbox.confirm(
+                connection, lease, now, later=refused.later, never=refused.never, again_at=now + pause
+            )
+            if not ours:
+                return False, now, Told(), refused
+            follow_ups.schedule(connection, now, lease, self._plan)
+            if not refused.never:
+                return True, now, Told(), refused
+            if self._tells_deaths_of(lease):
+                failing.refused(connection, now, lane.name, _reasons(refused.never))
+            return True, now, follow_ups.schedule_for_refused(connection, now, lease, self._plan), refused
+
+        ours, accepted_at, fell_back, refused = self._write(confirm)
         if not ours:
             log.warning(
                 "alert %s to %s was accepted twice, since its lease ran out in between", lease.number, lane.name
@@ -433,8 +440,10 @@ class Deliverer:
             return
         self._heed(fell_back)
         self._meter.incr("alerts.delivered", 1 + len(lease.others), channel=lane.name)
-        if outcome.never:
-            self._meter.incr("alerts.dead", len(outcome.never), channel=lane.name)
+        if refused.later:
+            lane.nudge_after(pause.total_seconds())
+        if refused.never:
+            self._meter.incr("alerts.dead", len(refused.never), channel=lane.name)
         self._time(lane, lease, accepted_at, DeliveryState.DELIVERED)
 
     def _time(self, lane: Lane, lease: Lease, now: datetime, outcome: DeliveryState) -> None:
@@ -449,11 +458,14 @@ class Deliverer:
         def retry(connection: Connection, now: datetime) -> bool:
             if now + pause > lease.give_up_at:
                 return False
-            outbox.retry(connection, lease, now + pause, outcome.reason)
+            by_addressees = self._concerns_addresses(connection, now, lease, outcome)
+            outbox.retry(connection, lease, now + pause, outcome.reason, by_addressees=by_addressees)
             return True
 
-        if outcome.reason != lane.last_reason:
+        said_before = lease.error if outcome.addressee else lane.last_reason
+        if not outcome.addressee:
             lane.last_reason = outcome.reason
+        if outcome.reason != said_before:
             log.warning("alert %s to %s failed, will retry: %s", lease.number, lane.name, outcome.reason)
         if self._write(retry):
             self._meter.incr("alerts.attempt_failures", channel=lane.name, reason=outcome.failure.value)
@@ -485,7 +497,7 @@ class Deliverer:
         """A fault of our own says nothing of the channel, and what refuses an address nothing of the others."""
         if outcome.failure is Failure.INTERNAL or not self._tells_deaths_of(lease):
             return
-        if isinstance(outcome, Permanent) and self._concerns_addresses(connection, now, lease, outcome):
+        if self._concerns_addresses(connection, now, lease, outcome):
             failing.refused(connection, now, lease.channel, dict.fromkeys(lease.addresses, reason))
         else:
             failing.gave_up(connection, now, lease.channel, reason)
@@ -493,12 +505,19 @@ class Deliverer:
     def _tells_deaths_of(self, lease: Lease) -> bool:
         return self._plan.failing_after is not None and not failing.is_about_delivery(lease.event)
 
-    def _concerns_addresses(self, connection: Connection, now: datetime, lease: Lease, outcome: Permanent) -> bool:
-        """Whether it is these addresses, or this message to them, that is refused, and not whatever is sent."""
-        if not lease.addresses or outcome.addressee or self._plan.failing_after is None:
+    def _concerns_addresses(
+        self, connection: Connection, now: datetime, lease: Lease, outcome: Retry | Permanent
+    ) -> bool:
+        """Whether it is these addresses, or this message to them, that is refused, and not whatever is sent.
+
+        A server that takes nothing for now may say so of each address, so that counts only beside mail that it took.
+        """
+        is_permanent = isinstance(outcome, Permanent)
+        is_known = outcome.addressee and (is_permanent or lease.refused)
+        if is_known or not lease.addresses or self._plan.failing_after is None:
             return outcome.addressee
-        of_late = now - self._plan.failing_after
-        return outcome.failure is Failure.REJECTED and failing.has_accepted(connection, lease.channel, of_late)
+        may_be = outcome.addressee or (is_permanent and outcome.failure is Failure.REJECTED)
+        return may_be and failing.has_accepted(connection, lease.channel, now - self._plan.failing_after)
 
     def _write(self, verb: Callable[[Connection, datetime], Result]) -> Result:
         """Writes an outcome down. While the lease lasts nobody else can, so a database that is away is waited for."""
@@ -562,6 +581,14 @@ def _heard_of(lane: Lane, worker: Worker, outcome: Retry | Permanent) -> None:
         lane.untouched(worker)
     else:
         lane.succeeded(worker)
+
+
+def _in_time(outcome: Delivered, lease: Lease, again_at: datetime) -> Delivered:
+    """Of those who did not take it for now, whom there is no time to ask again will never have it."""
+    if again_at <= lease.give_up_at:
+        return outcome
+    late = (replace(refusal, reason=_given_up(lease.attempts, refusal.reason)) for refusal in outcome.later)
+    return Delivered(never=(*outcome.never, *late))
 
 
 def _reasons(refusals: Sequence[Refusal]) -> dict[str, str]:

@@ -46,7 +46,7 @@ def _locked(connection: Connection, event_ids: Sequence[int]) -> list[Any]:
     found: list[Any] = []
     for part in batches(sorted(event_ids)):
         connection.execute(select(_e.id).where(_e.id.in_(part)).order_by(_e.id).with_for_update()).all()
-        columns = (_d.id, _d.wave, _d.state, _d.due_at, _d.attempts, _d.error)
+        columns = (_d.id, _d.wave, _d.state, _d.due_at, _d.attempts, _d.error, _d.held_by)
         query = select(*columns).where(_d.event_id.in_(part)).order_by(_d.id).with_for_update()
         found += connection.execute(query).all()
     return found
@@ -63,7 +63,7 @@ def _staying(connection: Connection, carrier: Any, leaving: set[int]) -> list[in
 def _go_on(connection: Connection, carrier: Any, left: Sequence[int]) -> None:
     if carrier.state in _OPEN:
         groups.carry_on(connection, carrier.due_at, left)
-        tried = {"attempts": carrier.attempts, "error": carrier.error}
+        tried = {"attempts": carrier.attempts, "error": carrier.error, "held_by": carrier.held_by}
         connection.execute(update(alert_delivery).where(_d.id == left[0]).values(tried))
     else:
         for part in batches(left):

@@ -4,7 +4,8 @@
    a channel that is away escalates too: nobody acknowledges what nobody got. It runs for FIRST_TRY longer than the file
    says, so that nobody is told of what is only just being sent.
 2. It starts again when the message is delivered: :func:`restart`. Who was reached late has all the time to answer.
-3. A message that dies needs no such patience: :func:`start_for_dead`. It may be older than the file that now says with
+3. Who has heard of it by way of another receiver is not told once more, and has a clock: :func:`start_for_heard`.
+4. A message that dies needs no such patience: :func:`start_for_dead`. It may be older than the file that now says with
    whom to go on, and has a clock all the same.
 
 What was escalated is not escalated again: whoever was told has a delivery of the event, and gets no other.
@@ -80,10 +81,21 @@ def start_for_dead(connection: Connection, now: datetime, lease: Lease, receiver
     return True
 
 
+def start_for_heard(connection: Connection, now: datetime, plan: Plan, delivery_id: int) -> None:
+    """Its receiver is not told of it now, since others have told the same people: the clock of this one starts."""
+    name = connection.execute(select(_d.receiver).where(_d.id == delivery_id)).scalar_one()
+    _note(connection, [(delivery_id, now + _patience(plan)[name])])
+
+
 def reason(delivery: Row[Any], receiver: Receiver, after: timedelta) -> str:
-    """Why it goes on to somebody else, in words."""
+    """Why it goes on to somebody else, in words; ``delivery`` is the one by which the receiver heard of it, if at all.
+
+    That may be another receiver's.
+    """
     error = shorten(delivery.error or "", REASON_LIMIT)
     match delivery.state:
+        case DeliveryState.DELIVERED if delivery.receiver != receiver.name:
+            return f"{receiver.name} has heard of it by way of {delivery.receiver}"
         case DeliveryState.DELIVERED:
             return f"{receiver.name} was told {span(after)} ago"
         case DeliveryState.DEAD:

@@ -7,8 +7,8 @@ about the failing pager.
 
 What could not be routed is told under the name of a channel that does not exist, until it is replayed.
 
-A mail address that refuses for good is a trouble of its own, which mail tells to everybody else. It is over when that
-address has taken a message.
+A mail address that refuses what mail would take, for good or for as long as would make a channel fail, is a trouble of
+its own, which mail tells to everybody else. It is over when that address has taken a message, and none waits for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, select
 
 from alerting import addressees, outbox, troubles
 from alerting.events import AlertEvent
@@ -73,19 +73,21 @@ def look(connection: Connection, now: datetime, failing_after: timedelta, channe
     waiting = _long_waiting(connection, now - failing_after)
     failing = troubles.since(connection, [EventKind.DELIVERY_FAILING])
     told = 0
-    for channel, oldest in sorted(waiting.items()):
-        if (EventKind.DELIVERY_FAILING, troubles.key_of(channel)) not in failing:
+    for subject, oldest in sorted(waiting.items()):
+        if (EventKind.DELIVERY_FAILING, troubles.key_of(subject)) not in failing:
             waited = number_of(max(1, round((now - oldest).total_seconds() / 60)), "minute")
-            told += _fails(connection, now, channel, f"A message has waited for {channel} for {waited}.")
+            told += _fails(connection, now, subject, f"A message has waited for {subject} for {waited}.")
+    still = {troubles.key_of(subject) for subject in waiting}
     for (_, subject), since in sorted(failing.items()):
         channel, address = addressees.parts(subject)
+        if subject in still:
+            continue
         if address is not None:
             if _has_reached(connection, channel, address, max(since, now - LOOK_BACK)):
                 told += _recovered(connection, now, subject, f"{address} takes messages again. ")
-        elif channel in waiting or (channel == ROUTING and _has_dead(connection, channel)):
-            continue
         elif channel == ROUTING:
-            told += _recovered(connection, now, channel, "No alert is left that could not be routed. ")
+            if not _has_dead(connection, channel):
+                told += _recovered(connection, now, channel, "No alert is left that could not be routed. ")
         elif channel not in channels and not _is_waited_for(connection, channel):
             told += _recovered(connection, now, channel, f"{channel} is no longer in the settings. ")
         elif has_accepted(connection, channel, since):
@@ -94,14 +96,23 @@ def look(connection: Connection, now: datetime, failing_after: timedelta, channe
 
 
 def _long_waiting(connection: Connection, before: datetime) -> dict[str, datetime]:
-    """Channels with a message that was to be sent before that moment, and the oldest of them."""
+    """Channels with a message that was to be sent before that moment, and the oldest of them.
+
+    Where its addresses alone do not take it, these instead of the channel.
+    """
+    addresses = case((_d.held_by == outbox.ADDRESSEE, _d.address), else_="")
     query = (
-        select(_d.channel, func.min(_d.waiting_since))
+        select(_d.channel, addresses.label("addresses"), func.min(_d.waiting_since).label("oldest"))
         .join(alert_event, _e.id == _d.event_id)
         .where(_d.state.in_(("pending", "sending")), _d.waiting_since <= before, _e.kind.not_in(_ABOUT_DELIVERY))
-        .group_by(_d.channel)
+        .group_by(_d.channel, "addresses")
     )
-    return {row[0]: row[1] for row in connection.execute(query)}
+    found: dict[str, datetime] = {}
+    for row in connection.execute(query):
+        refusing = msgspec.json.decode(row.addresses or "[]", type=tuple[str, ...])
+        for subject in [addressees.subject_of(row.channel, address) for address in refusing] or [row.channel]:
+            found[subject] = min(row.oldest, found.get(subject, row.oldest))
+    return found
 
 
 def _has_dead(connection: Connection, channel: str) -> bool:
@@ -116,15 +127,10 @@ def has_accepted(connection: Connection, channel: str, since: datetime) -> bool:
 
 
 def _has_reached(connection: Connection, channel: str, address: str, since: datetime) -> bool:
-    """Whether this address has taken a message; a row that was accepted may name some that refused."""
-    alone = msgspec.json.encode((address,)).decode()
-    other = alert_delivery.alias()
-    o = other.c
-    refusal = (o.event_id == _d.event_id, o.channel == _d.channel, o.address == alone, o.state != "delivered")
+    """Whether this address has taken a message since then."""
     accepted = (_d.channel == channel, _d.state == "delivered", _d.delivered_at > since)
-    names = _d.address.contains(alone[1:-1], autoescape=True)
-    query = select(_d.id).where(*accepted, names, ~select(o.id).where(*refusal).exists())
-    return connection.execute(query.limit(1)).first() is not None
+    names = _d.address.contains(msgspec.json.encode(address).decode(), autoescape=True)
+    return connection.execute(select(_d.id).where(*accepted, names).limit(1)).first() is not None
 
 
 def _is_waited_for(connection: Connection, channel: str) -> bool:

@@ -13,7 +13,7 @@ fall back again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
@@ -21,7 +21,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, or_, select, update
 
-from alerting import escalations, groups, mailings, numbers, outbox, silences, throttle
+from alerting import escalations, groups, heard, mailings, numbers, outbox, silences, throttle
 from alerting.cleaning import shorten
 from alerting.database import batches, insert_new
 from alerting.events import AlertEvent, decode
@@ -66,20 +66,39 @@ class Told:
 def schedule(connection: Connection, now: datetime, lease: Lease, plan: Plan) -> int:
     """Notes what follows a message that was delivered now; returns how many steps. In the transaction of confirm()."""
     receiver = plan.receiver(lease.receiver)
-    return escalations.restart(connection, now, lease, receiver) + _repeat(connection, now, lease, receiver)
+    return escalations.restart(connection, now, lease, receiver) + _repeat(connection, now, lease, receiver, lease.id)
 
 
 def schedule_for_dead(connection: Connection, now: datetime, lease: Lease, plan: Plan) -> int:
     """Notes what follows a message that died now, as if it were delivered; returns how many steps. With bury()."""
     receiver = plan.receiver(lease.receiver)
-    return escalations.start_for_dead(connection, now, lease, receiver) + _repeat(connection, now, lease, receiver)
+    clock = escalations.start_for_dead(connection, now, lease, receiver)
+    return clock + _repeat(connection, now, lease, receiver, lease.id)
 
 
-def _repeat(connection: Connection, now: datetime, lease: Lease, receiver: Receiver | None) -> bool:
+def schedule_for_refused(connection: Connection, now: datetime, lease: Lease, plan: Plan) -> Told:
+    """For mail addresses that refused a message for good while others took it: their rows are dead already.
+
+    The fallback is told instead of them, and what is told again to those who have it is told again to them.
+    """
+    receiver = plan.receiver(lease.receiver)
+    if receiver is None:
+        return Told()
+    event_id = select(_d.event_id).where(_d.id == lease.id).scalar_subquery()
+    chosen = (_d.event_id == event_id, _d.channel == lease.channel, _d.state == DeliveryState.DEAD.value)
+    same = (_d.receiver == lease.receiver, _d.turn == lease.turn)
+    carriers = or_(_d.wave.is_(None), _d.wave == _d.id)
+    ids = connection.execute(select(_d.id).where(*chosen, *same, carriers)).scalars().all()
+    for delivery_id in ids:
+        _repeat(connection, now, lease, receiver, delivery_id)
+    return Told() if receiver.fallback is None else fall_back(connection, now, plan, ids)
+
+
+def _repeat(connection: Connection, now: datetime, lease: Lease, receiver: Receiver | None, delivery_id: int) -> bool:
     kinds = {event.kind for event in (lease.event, *lease.others) if event is not None}
     if receiver is None or receiver.repeat_interval is None or not kinds & WITH_END:
         return False
-    _note_repetition(connection, lease.id, now + receiver.repeat_interval)
+    _note_repetition(connection, delivery_id, now + receiver.repeat_interval)
     return True
 
 
@@ -123,7 +142,7 @@ def _escalation(connection: Connection, plan: Plan, delivery: Row[Any], receiver
     if receiver.escalate is None or to is None:
         return None
     events = _open(connection, delivery, escalations.TROUBLES)
-    why = escalations.reason(delivery, receiver, receiver.escalate.after)
+    why = escalations.reason(heard.teller(connection, delivery), receiver, receiver.escalate.after)
     note = f"{why}, and nobody has acknowledged it: windsock alerts ack {_number(connection, delivery)}"
     return Telling(to, events, _all_ways(plan, to, Origin.ESCALATION, note))
 
@@ -133,7 +152,7 @@ def _repetition(connection: Connection, _plan: Plan, delivery: Row[Any], receive
     turn = delivery.turn + 1
     again = Target(
         delivery.channel,
-        msgspec.json.decode(delivery.address or "[]", type=tuple[str, ...]),
+        heard.addresses_of(delivery),
         receiver=receiver.name,
         origin=Origin.REPEAT,
         note=f"It lasts, and nobody has acknowledged it: windsock alerts ack {_number(connection, delivery)}",
@@ -226,13 +245,20 @@ def fall_back(
         if receiver is None or to is None:
             continue
         reason = shorten(why or delivery.error or "", REASON_LIMIT)
-        note = f"Meant for {receiver.name}, which could not be told through {delivery.channel}: {reason}"
+        note = f"Meant for {_whom(delivery, receiver)}, which could not be told through {delivery.channel}: {reason}"
         found.append((delivery, to, _all_ways(plan, to, Origin.FALLBACK, note)))
     members = _fallen_back(connection, now, [(delivery, to) for delivery, to, _ in found])
     steps = [_Fallback(delivery, to, to_whom, members[delivery.id]) for delivery, to, to_whom in found]
     told = _tell(connection, now, plan, [step.telling for step in steps])
     _note_what_was_heard(connection, now, steps)
     return told
+
+
+def _whom(delivery: Row[Any], receiver: Receiver) -> str:
+    """Others of the receiver may have been told, where only these addresses refuse."""
+    if delivery.held_by != outbox.ADDRESSEE:
+        return receiver.name
+    return f"{', '.join(heard.addresses_of(delivery))} of {receiver.name}"
 
 
 def _fallen_back(
@@ -260,70 +286,25 @@ def _of_messages(deliveries: Sequence[Any]) -> ColumnElement[bool]:
 
 def _note_what_was_heard(connection: Connection, now: datetime, steps: Sequence[_Fallback]) -> None:
     """Keeps with each row for which deliveries its fallback was not told once more."""
-    wanted: dict[_Way, list[tuple[int, str | None]]] = {}
+    wanted: dict[heard.Way, list[tuple[int, str | None]]] = {}
     for step in steps:
         row_ids = {member.id: member.delivery_id for member in step.members}
         for draft in _drafts_of(step.telling):
-            for way in _ways(draft.event_id, draft.target):
+            for way in heard.ways_to(draft.event_id, draft.target):
                 wanted.setdefault(way, []).append((row_ids[draft.event_id], draft.target.note))
-    heard: dict[int, dict[int, None]] = {}
-    for row in _rows_of(connection, sorted({way.event_id for way in wanted})):
-        for row_id, note in (asked for way in _ways_of_row(row) for asked in wanted.get(way, ())):
+    known: dict[int, dict[int, None]] = {}
+    for row in heard.rows_of(connection, sorted({way.event_id for way in wanted})):
+        for row_id, note in (asked for way in heard.ways_of_row(row) for asked in wanted.get(way, ())):
             if not (row.created_at == now and row.note == note):  # else it was written for this row
-                heard.setdefault(row_id, {})[row.id] = None
-    if heard:
-        values = [{"row": row_id, "ids": msgspec.json.encode(list(ids)).decode()} for row_id, ids in heard.items()]
+                known.setdefault(row_id, {})[row.id] = None
+    if known:
+        values = [{"row": row_id, "ids": msgspec.json.encode(list(ids)).decode()} for row_id, ids in known.items()]
         noted = update(alert_delivery).where(_d.id == bindparam("row")).values(heard_before=bindparam("ids"))
         connection.execute(noted, values)
 
 
-def _rows_of(connection: Connection, event_ids: Sequence[int]) -> Iterator[Any]:
-    for batch in batches(event_ids):
-        part = _d.event_id.in_(batch)
-        columns = (_d.id, _d.event_id, _d.channel, _d.address, _d.receiver, _d.turn, _d.note, _d.created_at)
-        yield from connection.execute(select(*columns).where(part).order_by(_d.id)).all()
-
-
-@dataclass(frozen=True)
-class _Way:
-    """By which somebody hears of an event: a channel, or one mail address, and which time it is.
-
-    The first time it counts whoever was told that way. A repetition is its receiver's own: where two receivers have one
-    address, the one that repeats more often does not end the repetitions of the other.
-    """
-
-    event_id: int
-    channel: str
-    address: str  # "" where the channel itself knows where to send
-    turn: int
-    repeated_for: str | None
-
-
-def _ways(event_id: int, target: Target) -> list[_Way]:
-    repeated_for = target.receiver if target.turn else None
-    addresses = target.addresses or ("",)
-    return [_Way(event_id, target.channel, address, target.turn, repeated_for) for address in addresses]
-
-
-def _ways_of_row(row: Any) -> list[_Way]:
-    addresses = msgspec.json.decode(row.address or "[]", type=tuple[str, ...])
-    return _ways(row.event_id, Target(row.channel, addresses, receiver=row.receiver, turn=row.turn))
-
-
 def _not_a_fallback() -> Any:
     return or_(_d.origin.is_(None), _d.origin != Origin.FALLBACK.value)
-
-
-def fall_back_refused(connection: Connection, now: datetime, plan: Plan, lease: Lease) -> Told:
-    """For mail addresses that refused a message for good while others took it: their rows are dead already."""
-    receiver = plan.receiver(lease.receiver)
-    if receiver is None or receiver.fallback is None:
-        return Told()
-    event_id = select(_d.event_id).where(_d.id == lease.id).scalar_subquery()
-    chosen = (_d.event_id == event_id, _d.channel == lease.channel, _d.state == DeliveryState.DEAD.value)
-    carriers = or_(_d.wave.is_(None), _d.wave == _d.id)
-    ids = connection.execute(select(_d.id).where(*chosen, carriers)).scalars().all()
-    return fall_back(connection, now, plan, ids)
 
 
 def fall_back_from(connection: Connection, now: datetime, plan: Plan, channel: str, down_for: timedelta) -> Told | None:
@@ -358,9 +339,10 @@ def _tell(connection: Connection, now: datetime, plan: Plan, tellings: Sequence[
 
     Each counts against its receiver's limit like any other message; beyond it, it waits in the receiver's digest.
     """
-    drafted = _new(connection, [_drafts_of(telling) for telling in tellings])
+    asked = [_drafts_of(telling) for telling in tellings]
+    drafted = _new(connection, asked)
     if not any(drafted):
-        return Told()
+        return _clocks_of_heard(connection, now, plan, tellings, asked)
     silenced = silences.active(connection, now)
     drafted = [[_unless_silenced(draft, plan, silenced) for draft in drafts] for drafts in drafted]
     late = _late(connection, now, tellings, drafted)
@@ -380,7 +362,32 @@ def _tell(connection: Connection, now: datetime, plan: Plan, tellings: Sequence[
             _try_again_later(connection, now + telling.again_after, part)
     escalations.start(connection, now, plan, channels)
     origins = tuple(origin for part in drafted for origin in _origins(part))
-    return Told(origins, tuple(channels), tuple(draft.target.held.by for draft in drafts if draft.target.held))
+    told = Told(origins, tuple(channels), tuple(draft.target.held.by for draft in drafts if draft.target.held))
+    return told + _clocks_of_heard(connection, now, plan, tellings, asked)
+
+
+def _clocks_of_heard(
+    connection: Connection, now: datetime, plan: Plan, tellings: Sequence[Telling], asked: Sequence[Sequence[Draft]]
+) -> Told:
+    """Who is not told since somebody else has the same address is to answer for it all the same."""
+    drafts = [
+        draft
+        for telling, part in zip(tellings, asked, strict=True)
+        if telling.receiver.escalate is not None
+        for draft in part
+    ]
+    untold = heard.untold(connection, drafts)
+    if not untold:
+        return Told()
+    silenced = silences.active(connection, now)
+    held = [_unless_silenced(draft, plan, silenced) for draft in untold]
+    outbox.add(connection, now, held, plan.give_up_after)
+    loud = [draft for draft in held if draft.target.held and draft.target.held.by is SuppressedBy.HEARD]
+    for (channel, target), event_ids in _messages(loud, held=True).items():
+        carrier = outbox.unite(connection, channel, target, event_ids, DeliveryState.SUPPRESSED)
+        if carrier is not None:
+            escalations.start_for_heard(connection, now, plan, carrier)
+    return Told(suppressed=tuple(draft.target.held.by for draft in held if draft.target.held))
 
 
 def _drafts_of(telling: Telling) -> list[Draft]:
@@ -395,12 +402,12 @@ def _new(connection: Connection, drafted: Sequence[Sequence[Draft]]) -> list[lis
     """
     event_ids = sorted({draft.event_id for drafts in drafted for draft in drafts})
     _lock(connection, event_ids)
-    known = {way for row in _rows_of(connection, event_ids) for way in _ways_of_row(row)}
+    known = {way for row in heard.rows_of(connection, event_ids) for way in heard.ways_of_row(row)}
     kept: list[list[Draft]] = []
     for drafts in drafted:
         new: list[Draft] = []
         for draft in drafts:
-            fresh = [way for way in _ways(draft.event_id, draft.target) if way not in known]
+            fresh = [way for way in heard.ways_to(draft.event_id, draft.target) if way not in known]
             known.update(fresh)
             if fresh:
                 addresses = tuple(dict.fromkeys(way.address for way in fresh if way.address))

@@ -117,7 +117,7 @@ def redirect(
         by_event.setdefault(row.event_id, []).append(row)
     others = _others(connection, [row for rows in by_event.values() for row in rows])
     fresh = {"receiver": receiver.name, "state": _PENDING, "due_at": now, "attempts": 0, "waiting_since": now}
-    fresh |= {"give_up_at": now + give_up_after, "error": None, "origin": None, "note": None}
+    fresh |= {"give_up_at": now + give_up_after, "error": None, "held_by": None, "origin": None, "note": None}
     moved: dict[_Message, list[int]] = {}
     for event_id, rows in by_event.items():
         event = decode(rows[0].payload)

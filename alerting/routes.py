@@ -65,6 +65,7 @@ class SuppressedBy(StrEnum):
     UNWANTED = "unwanted"  # the end of a trouble, for a receiver with ``send_resolved: false``
     FAILING_CHANNEL = "failing_channel"  # the event is about the channel that would tell it
     TOLD_ITSELF = "told_itself"  # an alert of Prometheus about what Windsock told there by itself: see twins
+    HEARD = "heard"  # an escalation or a fallback to whom another receiver has told of it by the same way
     OVERTAKEN = "overtaken"  # it announces an attempt that has ended meanwhile, or ends what was not told for that
 
 

@@ -161,7 +161,9 @@ alert_delivery = Table(
     Column("fell_back_at", UtcDateTime),  # when it went to the fallback receiver, too
     Column("fell_back_to", String(64)),  # the name of that receiver
     Column("heard_before", LongText),  # ids (JSON list) of deliveries for which the fallback was not told once more
-    Column("held_by", String(16)),  # what suppressed it: a SuppressedBy; error has the words
+    # What suppressed it: a SuppressedBy; or "addressee", where its addresses refuse what the channel would take. The
+    # words are in error.
+    Column("held_by", String(16)),
     UniqueConstraint("event_id", "channel", "target", name="uq_alert_delivery_target"),
     CheckConstraint(
         "(state IN ('pending', 'sending')) = (due_at IS NOT NULL)", name="ck_alert_delivery_due_while_open"

@@ -16,13 +16,14 @@ nothing is left out either, since it is the notifier that decides.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 from sqlalchemy import Connection, Select, or_, select
 
+from alerting import addressees
 from alerting.database import batches
 from alerting.events import AlertEvent, decode
 from alerting.kinds import KINDS, EventKind
@@ -39,18 +40,21 @@ class Twin:
     """What of Windsock's own an alert is about.
 
     ``subject`` is that of the own event, ``{label}`` standing for the alert's labels and a ``*`` at the end for any
-    rest; where it is empty, DAG and task must be the alert's, as far as it names them. ``lead`` is how much earlier
-    than the alert the own event may have happened: the alert's hold, and some.
+    rest, and ``also`` is another one; without them, DAG and task must be the alert's, as far as it names them. ``lead``
+    is how much earlier than the alert the own event may have happened: the alert's hold, and some.
     """
 
     kinds: tuple[EventKind, ...]
     subject: str = ""
+    also: str = ""
     cause: str = ""
     lead: timedelta = timedelta(minutes=5)
 
 
 _COMPONENT: Final = timedelta(minutes=10)
 _CHANNEL: Final = Twin((EventKind.DELIVERY_FAILING,), subject="{channel}", lead=timedelta(hours=1))
+# What dies, or waits for so long that a channel would have been told of, may be for one address that fails alone.
+_CHANNEL_OR_ADDRESS: Final = replace(_CHANNEL, also="{channel} to *")
 TWINS: Final[Mapping[str, Twin]] = {
     "WindsockRunFailed": Twin((EventKind.RUN_FAILED, EventKind.TASK_FAILED)),
     "WindsockTaskFailures": Twin((EventKind.TASK_FAILED,)),
@@ -68,9 +72,9 @@ TWINS: Final[Mapping[str, Twin]] = {
         (EventKind.COMPONENT_DOWN,), subject="log-shipper on *", lead=_COMPONENT
     ),
     "WindsockProcessSilent": Twin((EventKind.COMPONENT_DOWN,), subject="{component} on {hostname}", lead=_COMPONENT),
-    "WindsockAlertsDead": _CHANNEL,
+    "WindsockAlertsDead": _CHANNEL_OR_ADDRESS,
     "WindsockAlertsDelayed": _CHANNEL,
-    "WindsockAlertsStuck": _CHANNEL,
+    "WindsockAlertsStuck": _CHANNEL_OR_ADDRESS,
     "WindsockDeliveryFails": _CHANNEL,
 }
 NO_TWIN: Final[Mapping[str, str]] = {
@@ -203,13 +207,20 @@ def _tellers(target: Target, own: Sequence[_Event], recent: Sequence[_Event], kn
     tellers: list[_Event] = []
     for row in own:
         instead = failed.get((_INSTEAD.get(row.kind), row.dag_id, row.run_id))
-        if row.id in told:
+        if row.id in told or row.id in known.told_at(_expected(row, target)):
             tellers.append(row)
         elif instead is not None and known.is_inhibited(row):
             tellers.append(instead)
         else:
             return ()
     return tellers
+
+
+def _expected(row: _Event, target: Target) -> Target:
+    """Who is to have heard of this: an address is not told that it fails itself, and the others are enough."""
+    _, failing = addressees.parts(_subject(row)) if row.kind == EventKind.DELIVERY_FAILING else ("", None)
+    others = tuple(address for address in target.addresses if address != failing)
+    return replace(target, addresses=others) if others else target
 
 
 def _matches(row: _Event, twin: Twin, event: AlertEvent) -> bool:
@@ -222,7 +233,8 @@ def _matches(row: _Event, twin: Twin, event: AlertEvent) -> bool:
         return True  # it may be about the same, so it must be told, too
     if twin.cause and own.cause != twin.cause:
         return False
-    return not twin.subject or _is_about(own.subject or "", twin.subject, dict(event.labels))
+    patterns = [pattern for pattern in (twin.subject, twin.also) if pattern]
+    return not patterns or any(_is_about(own.subject or "", pattern, dict(event.labels)) for pattern in patterns)
 
 
 def _is_about(subject: str, pattern: str, labels: Mapping[str, str]) -> bool:

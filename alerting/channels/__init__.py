@@ -189,12 +189,16 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Retry:
-    """Not accepted now. ``channel_down``: the next message would fare no better, so do not try each."""
+    """Not accepted now. ``channel_down``: the next message would fare no better, so do not try each.
+
+    ``addressee``: it is these addresses that do not take it, and others may well be reached.
+    """
 
     failure: Failure
     reason: str
     after_seconds: float | None = None  # what the receiver asked for, where it did
     channel_down: bool = False
+    addressee: bool = False
 
 
 @dataclass(frozen=True)

@@ -69,11 +69,25 @@ class Email:
             return Permanent(Failure.CONFIG, reason, addressee=True)
         mail = compose(message, usable, self._config.mail_from)
         try:
-            refused = self._hand_over(mail, usable)
+            refused = self._hand_over_to_all(mail, usable)
         except (smtplib.SMTPException, OSError, UnicodeError) as error:
             return self._failed(error)
         unusable = tuple(address for address in message.recipients if address not in usable)
         return self._delivered(refused, unusable)
+
+    def _hand_over_to_all(self, mail: EmailMessage, recipients: tuple[str, ...]) -> Refused:
+        """A server that hangs up at one recipient (421) is asked again for the others: nobody has the mail yet."""
+        try:
+            return self._hand_over(mail, recipients)
+        except smtplib.SMTPRecipientsRefused as error:
+            refused: Refused = error.recipients
+            others = tuple(address for address in recipients if address not in refused)
+            if not others:
+                raise
+        try:
+            return refused | self._hand_over(mail, others)
+        except smtplib.SMTPRecipientsRefused as error:
+            raise smtplib.SMTPRecipientsRefused(refused | error.recipients) from None
 
     def _hand_over(self, mail: EmailMessage, recipients: tuple[str, ...]) -> Refused:
         """Returns the recipients that were refused while others were not."""
@@ -147,7 +161,7 @@ class Email:
         if all(code >= 500 for code, _ in refused.values()):
             told = f"every recipient was refused: {shorten(reasons, REASON_LIMIT)}"
             return Permanent(Failure.REJECTED, told, addressee=True)
-        return Retry(Failure.BUSY, f"no recipient was taken: {shorten(reasons, REASON_LIMIT)}")
+        return Retry(Failure.BUSY, f"no recipient was taken: {shorten(reasons, REASON_LIMIT)}", addressee=True)
 
     def _answered(self, error: smtplib.SMTPResponseException) -> Outcome:
         reason = self._answer_of(error)

@@ -31,6 +31,8 @@ class DeliveryState(StrEnum):
 
 
 OPEN: Final = (DeliveryState.PENDING, DeliveryState.SENDING)
+# held_by of a delivery that its channel would take and its addresses alone refuse: nothing is wrong with the channel.
+ADDRESSEE: Final = "addressee"
 
 
 def add(

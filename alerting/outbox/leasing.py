@@ -14,7 +14,7 @@ from sqlalchemy import Connection, case, select, update
 from alerting import groups, numbers, overtaken
 from alerting.events import AlertEvent, decode
 from alerting.numbers import Number
-from alerting.outbox.deliveries import DeliveryState
+from alerting.outbox.deliveries import ADDRESSEE, DeliveryState
 from alerting.tables import alert_delivery, alert_event
 
 _d, _e = alert_delivery.c, alert_event.c
@@ -35,6 +35,7 @@ class Lease:
     give_up_at: datetime
     event: AlertEvent | None
     error: str | None = None  # of the attempt before
+    refused: bool = False  # that one failed because of its addresses alone
     receiver: str | None = None  # of alerting.yml
     turn: int = 0  # how often the same was told here before
     wave: int | None = None  # where one message tells of several events
@@ -152,7 +153,7 @@ _TOLD: Final = (
     *(_d.event_id, _d.receiver, _d.turn, _d.note, _d.origin),
 )
 _LEASED: Final = (
-    *(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error, _d.wave),
+    *(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error, _d.held_by, _d.wave),
     *(*_TOLD, numbers.line().label("line")),
 )
 
@@ -175,6 +176,7 @@ def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Leas
             give_up_at=row.give_up_at,
             event=_told(row),
             error=row.error,
+            refused=row.held_by == ADDRESSEE,
             receiver=row.receiver,
             turn=row.turn,
             wave=row.wave,

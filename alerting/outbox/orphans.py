@@ -34,7 +34,7 @@ def explain_orphans(connection: Connection, now: datetime, channels: Sequence[st
     statement = (
         update(alert_delivery)
         .where(_d.state.in_(OPEN), _d.channel.not_in(channels), _d.due_at <= now, news)
-        .values(error=reason, state=DeliveryState.PENDING.value, token=None)
+        .values(error=reason, state=DeliveryState.PENDING.value, token=None, held_by=None)
     )
     return connection.execute(statement).rowcount
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, update
 
 from alerting.channels import Refusal
 from alerting.database import batches, insert_new
-from alerting.outbox.deliveries import DeliveryState, row_of, unite
+from alerting.outbox.deliveries import ADDRESSEE, DeliveryState, row_of, unite
 from alerting.outbox.leasing import Lease
 from alerting.routes import Target
 from alerting.tables import alert_delivery
@@ -25,25 +25,34 @@ def confirm(
     *,
     later: Sequence[Refusal] = (),
     never: Sequence[Refusal] = (),
+    again_at: datetime | None = None,
 ) -> bool:
     """The receiver has accepted it. False where it is confirmed already, and nothing is changed.
 
     That counts also after the lease: what was accepted is not to be sent again, whoever holds it now or gave it up. The
     holder's token is taken away, so his outcome changes nothing.
 
-    Mail addresses that refused while others accepted live on in rows of their own, pending or dead, so that those who
-    have it are not written to again and those who have not are not forgotten.
+    Mail addresses that refused while others accepted live on in rows of their own, dead or to be tried ``again_at``,
+    so that those who have it are not written to again and those who have not are not forgotten. The row that was
+    accepted names those who have it: only they hear of its end.
     """
     guard = (_d.id == lease.id, _d.channel == lease.channel, _d.state != DeliveryState.DELIVERED)
-    delivered = {"state": DeliveryState.DELIVERED.value, "token": None, "due_at": None, "error": None}
+    delivered = {"state": DeliveryState.DELIVERED.value, "token": None, "due_at": None, "error": None, "held_by": None}
+    if later or never:
+        delivered["address"] = _of_those_who_have_it(lease, [*later, *never])
     if connection.execute(update(alert_delivery).where(*guard).values(delivered_at=now, **delivered)).rowcount != 1:
         return False
     for refusal in later:
-        _keep_refused(connection, lease, refusal, DeliveryState.PENDING, now)
+        _keep_refused(connection, lease, refusal, DeliveryState.PENDING, again_at or now)
     for refusal in never:
         _keep_refused(connection, lease, refusal, DeliveryState.DEAD, None)
     _settle_others(connection, lease, delivered_at=now, **delivered)
     return True
+
+
+def _of_those_who_have_it(lease: Lease, refusals: Sequence[Refusal]) -> str:
+    refused = {address for refusal in refusals for address in refusal.addresses}
+    return Target(lease.channel, tuple(address for address in lease.addresses if address not in refused)).address
 
 
 def _keep_refused(
@@ -54,7 +63,7 @@ def _keep_refused(
         Target(lease.channel, refusal.addresses, receiver=lease.receiver, turn=lease.turn),
         *(state, due_at, refusal.reason),
     )
-    row |= {"attempts": lease.attempts, "give_up_at": lease.give_up_at}
+    row |= {"attempts": lease.attempts, "give_up_at": lease.give_up_at, "held_by": ADDRESSEE}
     members = (_d.id == lease.id,) if lease.wave is None else (_d.wave == lease.wave,)
     origins = connection.execute(
         select(*(_d.event_id, _d.created_at, _d.waiting_since), *(_d.receiver, _d.group_id, _d.origin, _d.note))
@@ -76,9 +85,13 @@ def _settle_others(connection: Connection, lease: Lease, **values: Any) -> None:
         connection.execute(update(alert_delivery).where(*others).values(**values))
 
 
-def retry(connection: Connection, lease: Lease, due_at: datetime, error: str) -> bool:
-    """It failed and is tried again at ``due_at``. False where the lease was lost."""
-    return _settle(connection, lease, DeliveryState.PENDING, due_at=due_at, error=error)
+def retry(connection: Connection, lease: Lease, due_at: datetime, error: str, *, by_addressees: bool = False) -> bool:
+    """It failed and is tried again at ``due_at``; ``by_addressees``: its addresses alone refuse it.
+
+    False where the lease was lost.
+    """
+    held_by = ADDRESSEE if by_addressees else None
+    return _settle(connection, lease, DeliveryState.PENDING, due_at=due_at, error=error, held_by=held_by)
 
 
 def release(connection: Connection, lease: Lease, now: datetime) -> bool:

@@ -40,7 +40,7 @@ def replay(
     if ids is not None:
         chosen &= _d.id.in_(_with_their_waves(connection, ids))
     values: dict[str, Any] = {"state": "pending", "due_at": now, "attempts": 0}
-    values |= {"waiting_since": now, "give_up_at": now + give_up_after}
+    values |= {"waiting_since": now, "give_up_at": now + give_up_after, "held_by": None}
     if to is not None:
         chosen &= _d.id.in_(_movable(connection, chosen, to))
         values["channel"] = to

@@ -23,7 +23,7 @@ SIGNALS: tuple[Signal, ...] = (
     counter(
         "alerts.suppressed",
         "Alerts that somebody was not told of, by reason: nobody, silence, mute_window, inhibited, unwanted, "
-        "failing_channel, told_itself, overtaken",
+        "failing_channel, told_itself, heard, overtaken",
         WINDSOCK,
         labels=(Label.REASON,),
     ),

@@ -556,7 +556,7 @@ class TestFallback:
         with engine.begin() as connection:
             (lease,) = outbox.lease(connection, NOW, MINUTE, 10, ["email"])
             outbox.confirm(connection, lease, NOW, never=[Refusal(("gone@example.org",), "550 gone")])
-            assert follow_ups.fall_back_refused(connection, NOW, plan, lease).origins == (Origin.FALLBACK,)
+            assert follow_ups.schedule_for_refused(connection, NOW, lease, plan).origins == (Origin.FALLBACK,)
         assert told_to(engine) == {("ops", "delivered"): 1, ("gone", "dead"): 1, ("lead", "pending"): 1}
 
     def test_gets_what_waits_for_a_channel_that_is_down_and_the_channel_gets_it_too(

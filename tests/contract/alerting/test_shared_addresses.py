@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from alerting import follow_ups, groups, outbox
+from alerting import acks, follow_ups, groups, outbox, silences
 from alerting.channels import Refusal
 from alerting.config import read
 from alerting.events import AlertEvent
 from alerting.follow_ups import Told
 from alerting.kinds import EventKind
+from alerting.matchers import parse_matcher
 from alerting.outbox import Entry, Lease
-from alerting.routes import Origin, Plan
+from alerting.routes import Origin, Plan, SuppressedBy
 from tests.contract.alerting.conftest import MINUTE, NOW, buried, followed
 
 EventMaker = Callable[..., AlertEvent]
@@ -136,7 +137,7 @@ def test_an_address_that_refuses_for_good_falls_back_for_both_receivers(engine: 
     for lease in leased(engine):
         with engine.begin() as connection:
             assert outbox.confirm(connection, lease, LATER, never=refused)
-            told += follow_ups.fall_back_refused(connection, LATER, plan, lease)
+            told += follow_ups.schedule_for_refused(connection, LATER, lease, plan)
     assert told == Told((Origin.FALLBACK,), ("email",))
     dead = [entry.receiver for entry in history(engine) if entry.state == "dead"]
     assert sorted(receiver or "" for receiver in dead) == ["all", "oncall"]
@@ -206,3 +207,128 @@ def test_a_fallback_tells_the_rest_of_a_list_and_each_person_in_one_mail(engine:
     (heard,) = [entry for entry in history(engine) if entry.delivery_id in of_room["t1"].heard_before]
     assert (heard.task_id, heard.addresses) == ("t1", ("a@x.org", "b@x.org"))
     assert of_room["t9"].heard_before == ()
+
+
+CHAIN = """
+receivers:
+  everybody: {email: [lead@x.org, all@x.org]}
+  ops: {email: ops@x.org, STEP}
+  lead: {email: lead@x.org, escalate: {to: boss, after: 10m}}
+  boss: {email: boss@x.org}
+route:
+  receiver: everybody
+  routes:
+  - {matchers: dag=never, receiver: boss}
+  - {receiver: everybody, group_by: off, continue: true}
+  - {receiver: ops, GROUPING}
+"""
+ESCALATED = CHAIN.replace("STEP", "escalate: {to: lead, after: 10m}").replace("GROUPING", "group_by: off")
+HEARD = "not told twice by the same way, which the receiver everybody has as well"
+
+
+def after(minutes: int) -> datetime:
+    return NOW + minutes * MINUTE
+
+
+def suppressed(engine: Engine) -> list[tuple[str | None, str | None]]:
+    return [(entry.receiver, entry.error) for entry in history(engine) if entry.state == "suppressed"]
+
+
+def note_to_boss(engine: Engine, now: datetime) -> tuple[str, ...]:
+    notes = [lease.event.note for lease in leased(engine, now) if lease.event and lease.receiver == "boss"]
+    return tuple(str(note).partition(": windsock")[0] for note in notes)
+
+
+def test_an_escalation_to_whom_another_receiver_has_told_goes_on_from_there(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    plan = a_plan(ESCALATED)
+    recorded(engine, plan, an_event(1))
+    delivered(engine, plan, NOW)
+    assert followed(engine, plan, after(10)) == Told(suppressed=(SuppressedBy.HEARD,))
+    assert delivered(engine, plan, after(10)) == []
+    assert suppressed(engine) == [("lead", HEARD)]
+    assert followed(engine, plan, after(19)) is None
+    assert followed(engine, plan, after(20)) == Told((Origin.ESCALATION,), ("email",))
+    assert note_to_boss(engine, after(20)) == (
+        "lead has heard of it by way of everybody, and nobody has acknowledged it",
+    )
+    assert followed(engine, plan, after(1000)) is None
+
+
+def test_it_says_that_nobody_was_told_where_the_other_receivers_mail_died(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan(ESCALATED)
+    recorded(engine, plan, an_event(1))
+    buried(engine, plan, NOW)
+    followed(engine, plan, after(10))
+    followed(engine, plan, after(20))
+    assert note_to_boss(engine, after(20)) == (
+        "lead could not be told through email (550 no such user), and nobody has acknowledged it",
+    )
+
+
+@pytest.mark.parametrize("stop", ["acknowledged", "over"])
+def test_what_is_acknowledged_or_over_by_then_ends_there(engine: Engine, an_event: EventMaker, stop: str) -> None:
+    plan = a_plan(ESCALATED)
+    recorded(engine, plan, an_event(1))
+    delivered(engine, plan, NOW)
+    followed(engine, plan, after(10))
+    if stop == "over":
+        recorded(engine, plan, recovery(an_event), now=after(15))
+    else:
+        alert = history(engine)[0].event_id
+        with engine.begin() as connection:
+            acks.acknowledge(connection, after(15), [alert], "alice", "")
+    assert followed(engine, plan, after(20)) == Told()
+
+
+def test_what_is_silenced_then_ends_there_and_says_so(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan(ESCALATED)
+    recorded(engine, plan, an_event(1))
+    delivered(engine, plan, NOW)
+    with engine.begin() as connection:
+        until = {"starts_at": NOW, "ends_at": after(15)}
+        silences.add(connection, NOW, [parse_matcher("task=t1")], author="alice", comment="known", **until)
+    assert followed(engine, plan, after(10)) == Told(suppressed=(SuppressedBy.SILENCE,))
+    assert followed(engine, plan, after(1000)) is None
+    ((receiver, error),) = suppressed(engine)
+    assert receiver == "lead"
+    assert "silence" in str(error)
+
+
+def test_a_message_about_several_goes_on_as_one(engine: Engine, an_event: EventMaker) -> None:
+    text = CHAIN.replace("STEP", "escalate: {to: lead, after: 10m}")
+    plan = a_plan(text.replace("GROUPING", "group_by: [dag], group_wait: 0s"))
+    recorded(engine, plan, an_event(1), an_event(2))
+    delivered(engine, plan)
+    assert followed(engine, plan, after(11)) == Told(suppressed=(SuppressedBy.HEARD,) * 2)
+    assert followed(engine, plan, after(21)) == Told((Origin.ESCALATION,), ("email",))
+    assert delivered(engine, plan, after(21)) == [(("boss@x.org",), ("t1", "t2"))]
+
+
+def test_a_receiver_that_has_a_message_of_its_own_has_no_second_clock(engine: Engine, an_event: EventMaker) -> None:
+    """Of lead's two addresses one has heard by way of everybody: the other one gets the message, and its clock."""
+    plan = a_plan(ESCALATED.replace("lead: {email: lead@x.org", "lead: {email: [lead@x.org, deputy@x.org]"))
+    recorded(engine, plan, an_event(1))
+    delivered(engine, plan, NOW)
+    assert followed(engine, plan, after(10)) == Told((Origin.ESCALATION,), ("email",))
+    assert delivered(engine, plan, after(10)) == [(("deputy@x.org",), ("t1",))]
+    assert suppressed(engine) == []
+    assert followed(engine, plan, after(20)) == Told((Origin.ESCALATION,), ("email",))
+    assert delivered(engine, plan, after(20)) == [(("boss@x.org",), ("t1",))]
+    assert followed(engine, plan, after(1000)) is None
+
+
+def test_a_fallback_to_whom_another_receiver_has_told_goes_on_as_well(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan(CHAIN.replace("STEP", "fallback: lead").replace("GROUPING", "group_by: off"))
+    recorded(engine, plan, an_event(1))
+    with engine.begin() as connection:
+        for lease in outbox.lease(connection, NOW, MINUTE, 100, ["email"]):
+            if lease.receiver == "everybody":
+                outbox.confirm(connection, lease, NOW)
+            else:
+                outbox.bury(connection, lease, "550 no such user")
+                assert follow_ups.fall_back(connection, NOW, plan, [lease.id]).origins == ()
+    assert suppressed(engine) == [("lead", HEARD)]
+    assert followed(engine, plan, after(10)) == Told((Origin.ESCALATION,), ("email",))
+    assert delivered(engine, plan, after(10)) == [(("boss@x.org",), ("t1",))]

@@ -237,6 +237,49 @@ def test_troubles_of_the_house_are_known_by_what_they_are_about(
     assert [state for state, _ in fates(engine, name)] == ["delivered", "suppressed"]
 
 
+LEAD_FAILS = AlertEvent(kind=EventKind.DELIVERY_FAILING, occurred_at=NOW, subject="email to lead@example.org")
+
+
+@pytest.mark.parametrize(
+    ("name", "fate"),
+    [
+        ("WindsockAlertsDead", "suppressed"),
+        ("WindsockAlertsStuck", "suppressed"),
+        ("WindsockAlertsDelayed", "pending"),  # it comes before Windsock has told that mail itself is late
+        ("WindsockDeliveryFails", "pending"),
+    ],
+)
+def test_what_an_address_did_not_take_is_told_once(engine: Engine, name: str, fate: str) -> None:
+    """Of the receiver's two addresses one fails, and only the other one hears of that: nobody else is to hear of it."""
+    routed(engine, NOW, LEAD_FAILS)
+    assert [lease.addresses for lease in leased(engine, NOW)] == [("ops@example.org",)]
+    accepted(engine, NOW + MINUTE)
+    routed(engine, NOW + MINUTE, an_alert(name, at=NOW + MINUTE, dag_id=None, labels={"channel": "email"}))
+    ((state, why),) = fates(engine, name)
+    assert state == fate
+    if fate == "suppressed":
+        assert str(why).startswith("Windsock itself told of this: ")
+        assert "(email to lead@example.org), alert " in str(why)
+
+
+def test_an_address_does_not_stand_for_another_channel_nor_for_mail_that_fails(engine: Engine) -> None:
+    routed(engine, NOW, LEAD_FAILS)
+    accepted(engine, NOW)
+    of_pager = an_alert("WindsockAlertsDead", dag_id=None, labels={"channel": "pager"}, episode="pager")
+    routed(engine, NOW, AlertEvent(kind=EventKind.DELIVERY_FAILING, occurred_at=NOW, subject="email"))  # nobody hears
+    of_mail = an_alert("WindsockAlertsDead", dag_id=None, labels={"channel": "email"}, episode="mail")
+    routed(engine, NOW, of_pager, of_mail)
+    assert [state for state, _ in fates(engine, "WindsockAlertsDead")] == ["pending", "pending"]
+
+
+def test_to_whom_nobody_told_that_its_address_fails_the_alert_is_told(engine: Engine) -> None:
+    lead = Plan(routing=read("receivers: {a: {email: lead@example.org}}\nroute: {receiver: a}", Path("a.yml"), {}))
+    routed(engine, NOW, LEAD_FAILS)
+    accepted(engine, NOW)
+    routed(engine, NOW, an_alert("WindsockAlertsDead", dag_id=None, labels={"channel": "email"}), plan=lead)
+    assert [state for state, _ in fates(engine, "WindsockAlertsDead")] == ["pending"]
+
+
 def test_every_broken_file_must_be_told_before_the_alert_about_all_of_them_is_left_out(engine: Engine) -> None:
     def broken(path: str, **changes: Any) -> AlertEvent:
         return AlertEvent(kind=EventKind.DAG_BROKEN, occurred_at=NOW, subject=path, **changes)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from aiosmtpd.smtp import AuthResult
 
-from alerting.channels import Delivered, Failure, Message, Permanent, Retry
+from alerting.channels import Delivered, Failure, Message, Permanent, Refusal, Retry
 from alerting.channels.email import Email, SmtpConfig, mail_channels
 from tests.integration.alerting.mailbox import Mailbox
 from tests.servers.processes import free_port
@@ -72,6 +72,26 @@ def test_refused_recipients_are_told_apart_from_those_who_accepted(serve: Serve,
     assert mailbox.mails[0][0] == ["alice@example.org"]
 
 
+def test_where_the_server_hangs_up_at_one_recipient_the_others_are_told(serve: Serve, message: Message) -> None:
+    mailbox = Mailbox(rcpt={"alice@example.org": "421 too many for alice", "carol@example.org": "550 unknown"})
+    recipients = ("alice@example.org", "bob@example.org", "carol@example.org")
+    outcome = channel(serve(mailbox)).send(replace(message, recipients=recipients))
+    assert outcome == Delivered(
+        later=(Refusal(("alice@example.org",), "421 too many for alice"),),
+        never=(Refusal(("carol@example.org",), "550 unknown"),),
+    )
+    assert [people for people, _ in mailbox.mails] == [["bob@example.org"]]
+
+
+def test_where_the_server_hangs_up_at_one_and_refuses_the_others_all_are_tried_again(
+    serve: Serve, message: Message
+) -> None:
+    mailbox = Mailbox(rcpt={"alice@example.org": "421 closing", "bob@example.org": "550 unknown"})
+    outcome = channel(serve(mailbox)).send(replace(message, recipients=("alice@example.org", "bob@example.org")))
+    reasons = "alice@example.org: 421 closing; bob@example.org: 550 unknown"
+    assert outcome == Retry(Failure.BUSY, f"no recipient was taken: {reasons}", addressee=True)
+
+
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
@@ -86,6 +106,7 @@ def test_when_all_recipients_are_refused_their_codes_decide(
     mailbox = Mailbox(rcpt=dict(zip(message.recipients, answers, strict=True)))
     outcome = channel(serve(mailbox)).send(message)
     assert isinstance(outcome, expected)
+    assert outcome.addressee
     assert not getattr(outcome, "channel_down", False)
 
 

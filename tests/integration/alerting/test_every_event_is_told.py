@@ -38,7 +38,7 @@ FILES: Final = (
     """
     channels: {room: 'json://127.0.0.1:9/'}
     receivers:
-      ops: {email: [a@b.org, b@b.org], channels: room, limit: {messages: 3, per: 1m}, fallback: lead,
+      ops: {email: [a@b.org, b@b.org, c@b.org], channels: room, limit: {messages: 3, per: 1m}, fallback: lead,
             escalate: {after: 2m, to: lead}, repeat_interval: 5m}
       lead: {email: lead@b.org, send_resolved: false}
     route: {receiver: ops, routes: [{matchers: task=t1, receiver: lead, continue: true}, {matchers: 'task=~"t[23]"'}]}
@@ -119,10 +119,10 @@ class World:
                     later, never = self._refusals(lease, outcome)
                     outbox.confirm(connection, lease, self.now, later=later, never=never)
                     follow_ups.schedule(connection, self.now, lease, self.plan)
-                    follow_ups.fall_back_refused(connection, self.now, self.plan, lease)
+                    follow_ups.schedule_for_refused(connection, self.now, lease, self.plan)
 
     def _refusals(self, lease: Lease, outcome: str) -> tuple[list[Refusal], list[Refusal]]:
-        if outcome == "accept" or len(lease.addresses) < 2:
+        if outcome == "accept" or len(lease.addresses) < 3:
             return [], []
         return [Refusal(lease.addresses[:1], "451")], [Refusal(lease.addresses[1:2], "550")]
 
