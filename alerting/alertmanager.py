@@ -31,6 +31,8 @@ _NAME_LIMIT: Final = 250
 _TEXT_LIMIT: Final = 10_000
 _URL_LIMIT: Final = 2_000
 _MOST_LABELS: Final = 64
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 _MOST_EPISODES: Final = 100
 
 
@@ -132,23 +134,42 @@ def _sign_of_later(event: AlertEvent, later: AlertEvent) -> str:
 def event_of(alert: Alert, now: datetime) -> AlertEvent:
     """The event of one alert. It happened at the latest now, whatever the sender's clock says."""
     fires = alert.status == "firing"
-    ended_at = None if fires or alert.ends_at is None else min(_aware(alert.ends_at), now)
+    starts_at = _plausible(alert.starts_at)
+    ended_at = None if fires or alert.ends_at is None else min(_plausible(_aware(alert.ends_at)), now)
     return AlertEvent(
         kind=EventKind.PROMETHEUS_FIRING if fires else EventKind.PROMETHEUS_RESOLVED,
-        occurred_at=ended_at or min(alert.starts_at, now),
-        started_at=alert.starts_at,
+        occurred_at=ended_at or min(starts_at, now),
+        started_at=starts_at,
         ended_at=ended_at,
         subject=alert.name[:_NAME_LIMIT],
         dag_id=_named(alert, "dag_id"),
         task_id=_named(alert, "task_id"),
         pool=_named(alert, "pool_name"),
-        severity=_SEVERITY_OF.get(alert.labels.get("severity", "").lower()) if fires else "info",
+        severity=severity_of(alert.labels) if fires else "info",
         summary=_summary(alert, fires),
         error=(alert.annotations.get("description", "")[:_TEXT_LIMIT] or None) if fires else None,
         url=_url(alert.generator_url),
         labels=(*sorted(alert.labels.items())[:_MOST_LABELS], *_links(alert)),
         episode=alert.fingerprint or repr(sorted(alert.labels.items())),
     )
+
+
+def severity_of(labels: Mapping[str, str]) -> Severity | None:
+    """What the label of Prometheus means here; None where it says nothing of the kind."""
+    return _SEVERITY_OF.get(labels.get("severity", "").lower())
+
+
+def described_by(labels: Mapping[str, str]) -> dict[str, str]:
+    """What these labels of Prometheus say in the labels of alerting.yml, as ``event_of`` has it."""
+    names = {"subject": "alertname", "dag": "dag_id", "task": "task_id", "pool": "pool_name"}
+    found = {ours: labels[theirs] for ours, theirs in names.items() if labels.get(theirs)}
+    severity = severity_of(labels)
+    return found if severity is None else found | {"severity": severity}
+
+
+def _plausible(moment: datetime) -> datetime:
+    """The zero time of Go, and whatever else is at the ends of the calendar, leaves no room to calculate with."""
+    return min(max(moment, _EARLIEST), _LATEST)
 
 
 def _named(alert: Alert, label: str) -> str | None:

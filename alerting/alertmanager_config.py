@@ -126,17 +126,22 @@ def _comes_by(at: _Mapping, route: Route) -> bool:
     """Whether any alert of Prometheus can take this route."""
     for matcher in route.matchers:
         if not _may_accept(matcher):
-            at.complain(f"line {route.line}: {matcher} accepts no alert of Prometheus, so this route is left out")
+            at.complain(f"line {route.line}: {matcher} accepts {_what_not(matcher)}, so this route is left out")
             return False
     return True
+
+
+def _what_not(matcher: Matcher) -> str:
+    ends = matcher.label == "event" and matcher.takes(EventKind.PROMETHEUS_RESOLVED.value) is not matcher.negative
+    return "ends only, which are told to whoever was told of the beginning" if ends else "no alert of Prometheus"
 
 
 def _may_accept(matcher: Matcher) -> bool:
     if _name(matcher.label):
         return True
-    own = (EventKind.PROMETHEUS_FIRING.value, EventKind.PROMETHEUS_RESOLVED.value)
-    values = own if matcher.label == "event" else ("",)
-    return any(matcher.takes(value) is not matcher.negative for value in values)
+    # No route is asked for an end: it is told to those who were told of the beginning, here and there.
+    value = EventKind.PROMETHEUS_FIRING.value if matcher.label == "event" else ""
+    return matcher.takes(value) is not matcher.negative
 
 
 def _matcher(matcher: Matcher) -> str | None:

@@ -18,6 +18,8 @@ from alerting.document import meant
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _TIMES: Final = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
 _DAY: Final = timedelta(days=1)
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 2199
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,9 @@ def parse_dates(text: str) -> Dates:
     except ValueError as error:
         msg = f"{text!r} is no date; write 2026-12-24, or 2026-12-24..2027-01-02 with both days included"
         raise ValueError(msg) from error
+    if dates.first.year < _FIRST_YEAR or dates.last.year > _LAST_YEAR:
+        msg = f"{text!r}: a date lies in the years {_FIRST_YEAR} to {_LAST_YEAR}"
+        raise ValueError(msg)
     if dates.last < dates.first:
         msg = f"{text!r}: the last day comes before the first"
         raise ValueError(msg)

@@ -22,6 +22,11 @@ def clean(text: str) -> str:
     return _CONTROL.sub("", text.replace("\r", "\n").replace("\u2028", "\n").replace("\u2029", "\n"))
 
 
+def storable(text: str) -> str:
+    """Without what a database refuses: NUL, and the lone surrogates that stand in for bytes that are not UTF-8."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "�")
+
+
 def one_line(text: str) -> str:
     """Clean and on one line: fit for a header or a title."""
     return " ".join(clean(text).split())

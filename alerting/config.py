@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,13 +16,13 @@ from typing import Final
 from alerting.addressees import is_address
 from alerting.calendar import WHOLE_DAY, Calendar, Window, parse_dates, parse_days, parse_times, parse_zone
 from alerting.channels.chat import check_url, of_room
-from alerting.document import Document, Part
+from alerting.document import Document, Part, is_url, shown
 from alerting.errors import AlertingError, ReceiverError
 from alerting.inhibitions import source_kinds, target_kinds
 from alerting.kinds import SEVERITIES, EventKind, Severity
 from alerting.matchers import DEFAULT_SEVERITY, LABELS, Matcher, contradictory, implied, is_label
 from alerting.matchers import parse_matcher as parse
-from alerting.routes import EMAIL, GRAFANA
+from alerting.routes import EMAIL, GRAFANA, ROUTING
 from alerting.routing import (
     BUILT_IN,
     BUILT_IN_INHIBITIONS,
@@ -41,6 +41,7 @@ from alerting.secrets import FROM_ENVIRONMENT
 
 MOST_ROUTES: Final = 1_000
 _DEEPEST: Final = 16
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TOP: Final = ("channels", "receivers", "route", "mute_windows", "severity", "inhibit", "fallback")
 _CHANNEL: Final = ("url", "hmac_secret", "rate", "concurrency")
@@ -87,7 +88,12 @@ def load(path: Path, environ: Mapping[str, str] | None = os.environ, unset: list
 def read(text: str, path: Path, environ: Mapping[str, str] | None, unset: list[str] | None = None) -> Routing:
     """As ``load``; ``path`` is for the errors."""
     reading = _Reading(environ, unset)
-    routing = reading.routing(text)
+    try:
+        routing = reading.routing(text)
+    except Exception as error:
+        # Whatever stands in a file must end nobody who reads it. What the error says may repeat a secret.
+        what = f"it cannot be understood (unexpected {type(error).__name__}); undo what was changed last"
+        raise ConfigError(path, [*reading.document.problems, (1, what)]) from error
     if routing is None or reading.document.problems:
         raise ConfigError(path, reading.document.problems)
     return routing
@@ -108,6 +114,7 @@ class _Reading:
             self.document.problems = self.document.problems or [(1, "the file is empty; it must have a route")]
             return None
         top = self.document.fields(root, _TOP)
+        self.document.said(top, "inhibit")
         channels = self._channels(top.get("channels"))
         receivers = self._receivers(top.get("receivers"), channels)
         every_room = tuple(room for rooms in channels.values() for room in rooms)
@@ -131,6 +138,9 @@ class _Reading:
         named = self._named(part)
         for name, item in named.items():
             given = self.document.fields(item, _CHANNEL) if item.is_mapping else {"url": item}
+            if name == ROUTING:
+                self.document.complain(item, "this name is taken; use another")
+                continue
             if name in (EMAIL, GRAFANA):
                 if "url" in given:
                     what = "this name is taken; use another, or give it rate or concurrency and no URL"
@@ -138,6 +148,7 @@ class _Reading:
                     continue
             elif "url" not in given:
                 self.document.complain(item, "it needs a url")
+                found[name] = ()  # who names it is not wrong
                 continue
             found[name] = self._rooms(name, given)
             taken = [room.name for room in found[name][1:] if room.name in named or not _NAME.fullmatch(room.name)]
@@ -181,6 +192,10 @@ class _Reading:
 
     def _from_environment(self, part: Part, reference: str) -> str:
         name = reference.removeprefix(FROM_ENVIRONMENT)
+        if not _VARIABLE.fullmatch(name):
+            what = "after env: comes the name of an environment variable: letters, digits and _"
+            self.document.complain(part, what)
+            return ""
         value = "" if self.environ is None else self.environ.get(name, "")
         if value or self.environ is None:
             return value
@@ -202,6 +217,7 @@ class _Reading:
 
     def _receiver(self, name: str, part: Part, channels: Mapping[str, Sequence[NamedChannel]]) -> Receiver:
         given = self.document.fields(part, _RECEIVER)
+        self.document.filled(given, "email", "channels")
         emails = self.document.items(given["email"]) if "email" in given else []
         ways = self.document.items(given["channels"]) if "channels" in given else []
         named = [self.document.one_of(way, (*channels, GRAFANA), "channel") for way in ways]
@@ -298,6 +314,7 @@ class _Reading:
 
     def _inhibition(self, part: Part) -> Inhibition | None:
         given = self.document.fields(part, _INHIBIT)
+        self.document.filled(given, *_INHIBIT)
         for key in ("source_matchers", "target_matchers"):
             if key not in given:
                 self.document.complain(part, f"it needs {key}")
@@ -326,13 +343,16 @@ class _Reading:
         if "messages" in given and (messages := self.document.count(given["messages"])) is not None:
             limit = replace(limit, messages=messages)
         if "per" in given and (per := self.document.span(given["per"])) is not None:
+            if not per:
+                self.document.complain(given["per"], "must be longer than that")
             limit = replace(limit, per=per)
         return limit
 
     def _address(self, part: Part) -> str:
         address = self.document.text(part)
         if address and not is_address(address):
-            self.document.complain(part, f"{address!r} is no mail address")
+            hint = "; a URL belongs under channels" if is_url(address) else ""
+            self.document.complain(part, f"{shown(address)!r} is no mail address{hint}")
         return address
 
     def _named(self, part: Part | None) -> dict[str, Part]:
@@ -358,6 +378,7 @@ class _Reading:
 
     def _window(self, part: Part) -> Window:
         given = self.document.fields(part, _WINDOW)
+        self.document.filled(given, *_WINDOW)
         if not given:
             self.document.complain(part, "it needs days, dates or times")
         items = {key: self.document.items(given[key]) if key in given else [] for key in _WINDOW}
@@ -389,6 +410,8 @@ class _Reading:
 
     def _route(self, part: Part, parent: Route, above: tuple[Matcher, ...], names: _Names, depth: int) -> Route:
         given = self.document.fields(part, _ROUTE)
+        self.document.filled(given, "matchers")
+        self.document.said(given, "mute", "group_by")
         self.routes += 1
         if depth > _DEEPEST or self.routes > MOST_ROUTES:
             if self.routes <= MOST_ROUTES + 1:
@@ -462,9 +485,7 @@ class _Reading:
     def _complain_of_unused(self, root: Route, part: Part | None, receivers: Mapping[str, Receiver]) -> None:
         if part is None:
             return
-        used = {route.receiver for route in _all_routes(root)}
-        for receiver in receivers.values():
-            used |= {following.to for following in (receiver.escalate, receiver.fallback) if following is not None}
+        used = _reached([route.receiver for route in _all_routes(root)], receivers)
         for name, item in self._named_again(part, receivers).items():
             if name not in used:
                 self.document.complain(item, "no route leads to this receiver; name it in one, or remove it")
@@ -481,6 +502,20 @@ class _Names:
 def _names_of(way: str, channels: Mapping[str, Sequence[NamedChannel]]) -> Iterator[str]:
     """The channels that a receiver means by this name."""
     yield from (room.name for room in channels[way]) if way in channels else (way,)
+
+
+def _reached(names: Iterable[str], receivers: Mapping[str, Receiver]) -> set[str]:
+    """These receivers, and whom one of them escalates or falls back to, and so on."""
+    found: set[str] = set()
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name in found:
+            continue
+        found.add(name)
+        receiver = receivers[name]
+        todo += [following.to for following in (receiver.escalate, receiver.fallback) if following is not None]
+    return found
 
 
 def _all_routes(route: Route) -> Iterator[Route]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final, assert_never
 
 from sqlalchemy import Connection, Engine
@@ -24,7 +25,7 @@ from alerting.meters import Meter, NoMeter
 from alerting.outbox import DeliveryState, Lease
 from alerting.pace import backoff
 from alerting.render import Renderer
-from alerting.routes import Plan, SuppressedBy
+from alerting.routes import ROUTING, Plan, SuppressedBy
 from alerting.routing import Limit
 from alerting.words import number_of
 
@@ -124,14 +125,66 @@ class Deliverer:
         for lane in self._lanes.values():
             lane.replace_stuck()
         try:
-            return min(self._route(), self._flush(), self._follow_up(), self._fall_back())
+            return min(map(self._tried, (self._route, self._flush, self._follow_up, self._fall_back)))
         except SQLAlchemyError as error:
             log.warning("the outbox cannot be read, trying again: %s", _first_line(error))
             return DATABASE_PAUSE_SECONDS
 
+    def _tried(self, step: Callable[[], float]) -> float:
+        """What one step cannot do holds up no other one, and does not end the deliverer."""
+        try:
+            return step()
+        except Exception as error:
+            if not outbox.is_at_fault(error):
+                raise
+            log.error("%s fails, trying again: %s", step.__name__.strip("_"), outbox.place_of(error))
+            return DATABASE_PAUSE_SECONDS
+
     def _route(self) -> float:
         """record (by others) → route; the lanes go on with lease → render → send → confirm | retry | bury."""
-        routed, leases, overtaken, due, now = transact(self._engine, self._route_batch)
+        try:
+            batch = transact(self._engine, self._route_batch)
+        except Exception as error:
+            if not outbox.is_at_fault(error):
+                raise
+            log.error("alerts cannot be routed together, so each is routed alone: %s", outbox.place_of(error))
+            return self._route_each()
+        return self._take_on(*batch)
+
+    def _route_each(self) -> float:
+        """Whatever one event raises, the others are routed, and that one is dead with its reason."""
+        for event_id in transact(self._engine, lambda connection, _: outbox.unrouted(connection, ROUTE_BATCH)):
+            try:
+                batch = transact(self._engine, partial(self._route_batch, only=event_id))
+            except Exception as error:
+                if not outbox.is_at_fault(error):
+                    raise
+                self._set_aside(event_id, f"it cannot be routed: unexpected {outbox.place_of(error)}")
+            else:
+                self._take_on(*batch)
+        return DATABASE_PAUSE_SECONDS
+
+    def _set_aside(self, event_id: int, reason: str) -> None:
+        def set_aside(connection: Connection, now: datetime) -> bool:
+            if not outbox.set_aside(connection, now, event_id, reason):
+                return False
+            if self._plan.failing_after is not None:
+                failing.unroutable(connection, now, event_id, reason)
+            return True
+
+        if transact(self._engine, set_aside):
+            self._meter.incr("alerts.dead", channel=ROUTING)
+            log.error("alert %d is dead: %s", event_id, reason)
+
+    def _take_on(
+        self,
+        routed: outbox.Routed,
+        leases: list[Lease],
+        overtaken: int,
+        due: dict[str, datetime],
+        now: datetime,
+    ) -> float:
+        """Counts what was routed and wakes the lanes that have work; returns how long to wait for more."""
         self._count_overtaken(overtaken)
         for lease in leases:
             self._lanes[lease.channel].offer(lease, now)
@@ -150,9 +203,9 @@ class Deliverer:
         return min(self._poll_seconds, next_due)
 
     def _route_batch(
-        self, connection: Connection, now: datetime
+        self, connection: Connection, now: datetime, only: int | None = None
     ) -> tuple[outbox.Routed, list[Lease], int, dict[str, datetime], datetime]:
-        routed = outbox.route(connection, now, self._plan, ROUTE_BATCH)
+        routed = outbox.route(connection, now, self._plan, ROUTE_BATCH, only)
         escalations.start(connection, now, self._plan, routed.channels)
         if not set(routed.channels) <= set(self._names):
             outbox.explain_orphans(connection, now, self._names)

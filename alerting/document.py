@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, TypeVar
 
 import yaml
 
+from alerting.cleaning import shorten
+
 Value = TypeVar("Value")
 
-_SPAN: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+LONGEST: Final = timedelta(days=3_650)  # longer ones, added to a moment, would leave the calendar
+MOST: Final = 1_000_000
+_LONGEST_SHOWN: Final = 80
+_SPAN: Final = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")
+_URL_HERE: Final = "; this is a URL: put it under channels, and write its name here"
+_NO_KEY: Final = "a key must be a text; is this a placeholder, such as {{ NAME }}, that nothing was put in for?"
 _YES: Final = {"true", "yes", "on"}
 _NO: Final = {"false", "no", "off"}
 
@@ -51,7 +58,13 @@ class Document:
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             what = " ".join(str(getattr(error, "problem", None) or error).split())
-            self.problems.append((mark.line + 1 if mark else 1, f"this is not YAML: {what}"))
+            self.problems.append((mark.line + 1 if mark else 1, f"this is not YAML: {shown(what)}"))
+            return None
+        except RecursionError:
+            self.problems.append((1, "this is not YAML for people: its parts are too deep inside each other"))
+            return None
+        except (ValueError, OverflowError) as error:  # an escape such as "\UFFFFFFFF"
+            self.problems.append((1, f"this is not YAML: {shown(str(error))}"))
             return None
         return None if node is None else Part(node, "")
 
@@ -63,18 +76,22 @@ class Document:
         found = self.named(part)
         for key in [key for key in found if key not in known]:
             unknown = found.pop(key)
-            self.problems.append((self._key_line(part, key), f"{unknown.path}: unknown key{meant(key, known)}"))
+            what = f"{unknown.path}: unknown key{meant(key, known)}"
+            self.problems.append((self._key_line(part, key), what))
         return found
 
     def named(self, part: Part) -> dict[str, Part]:
-        """A mapping's parts by key, whatever the keys are; a key that comes twice is complained of."""
+        """A mapping's parts by key, whatever the keys are; one that comes twice, or is no text, is complained of."""
         if not isinstance(part.node, yaml.MappingNode):
             self.complain(part, "must be a mapping (key: value)")
             return {}
         found: dict[str, Part] = {}
         for key, value in part.node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else ""
-            child = Part(value, f"{part.path}.{name}" if part.path else name)
+            if not isinstance(key, yaml.ScalarNode):
+                self.complain(Part(key, part.path), _NO_KEY)
+                continue
+            name = str(key.value)
+            child = Part(value, f"{part.path}.{shown(name)}" if part.path else shown(name))
             if name in found:
                 self.problems.append((key.start_mark.line + 1, f"{child.path}: comes twice"))
             found[name] = child
@@ -105,20 +122,25 @@ class Document:
     def span(self, part: Part) -> timedelta | None:
         """A length of time such as ``30s``, ``5m`` or ``1h30m``."""
         text = self.text(part)
+        if not text:
+            return None
         found = _SPAN.fullmatch(text)
-        if text and (found is None or not any(found.groups())):
-            self.complain(part, f"{text!r} is no length of time; write one such as 30s, 5m or 1h30m")
         if found is None or not any(found.groups()):
+            self.complain(part, f"{shown(text)!r} is no length of time; write one such as 30s, 5m or 1h30m")
             return None
         days, hours, minutes, seconds = (int(group or 0) for group in found.groups())
-        return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        if length <= LONGEST:
+            return length
+        self.complain(part, f"{text!r} is too long; write at most {LONGEST.days}d, which is ten years")
+        return None
 
     def count(self, part: Part) -> int | None:
         """A whole number, at least one."""
         text = self.text(part)
-        if text.isdecimal() and int(text) > 0:
+        if text.isdecimal() and len(text) <= len(str(MOST)) and 0 < int(text) <= MOST:
             return int(text)
-        self.complain(part, "must be a whole number above zero")
+        self.complain(part, f"must be a whole number above zero, and at most {MOST:,}")
         return None
 
     def flag(self, part: Part) -> bool:
@@ -132,7 +154,7 @@ class Document:
         name = self.text(part)
         if not name or name in known:
             return name or None
-        self.complain(part, f"there is no {what} {name!r}{meant(name, known)}")
+        self.complain(part, f"there is no {what} {shown(name)!r}{_URL_HERE if is_url(name) else meant(name, known)}")
         return None
 
     def parsed(self, part: Part, parse: Callable[[str], Value]) -> Value | None:
@@ -143,8 +165,32 @@ class Document:
         try:
             return parse(text)
         except ValueError as error:
-            self.complain(part, str(error))
+            what = f"{shown(text)!r} is not understood" if is_url(text) else str(error)
+            self.complain(part, what)
             return None
+
+    def filled(self, given: Mapping[str, Part], *keys: str) -> None:
+        """Complains of these keys where they are written and nothing is: what is empty must not count as everything."""
+        for key in keys:
+            if key in given and not self.items(given[key]):
+                self.complain(given[key], "is empty; say what belongs here, or leave it out")
+
+    def said(self, given: Mapping[str, Part], *keys: str) -> None:
+        """Complains of these keys where they are written and nothing is, not even ``[]``, which means something."""
+        for key in keys:
+            if key in given and _is_null(given[key].node):
+                self.complain(given[key], "is empty; write [] where that is meant, or leave it out")
+
+
+def is_url(text: str) -> bool:
+    """Whether this may be a URL, and so hold a secret."""
+    return "://" in text
+
+
+def shown(text: str) -> str:
+    """As it may stand in a log and on a page: of what may be a URL only the scheme, of what is long the beginning."""
+    scheme, separator, _ = text.partition("://")
+    return f"{shorten(scheme, _LONGEST_SHOWN)}://…" if separator else shorten(text, _LONGEST_SHOWN)
 
 
 def _is_null(node: yaml.Node) -> bool:
@@ -153,7 +199,7 @@ def _is_null(node: yaml.Node) -> bool:
 
 def meant(word: str, known: Iterable[str]) -> str:
     """``, did you mean x?``, or what there is where that is little, or nothing."""
-    names = sorted(known)
+    names = sorted(name for name in known if not is_url(name))
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if close:
         return f", did you mean {close[0]}?"

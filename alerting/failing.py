@@ -5,6 +5,8 @@ when it has accepted a message since then, and none waits for so long; one that 
 waits for it any more. What is told of this is no such message itself, so a failing pager cannot set off another alarm
 about the failing pager.
 
+What could not be routed is told under the name of a channel that does not exist, until it is replayed.
+
 A mail address that refuses what mail would take, for good or for as long as would make a channel fail, is a trouble of
 its own, which mail tells to everybody else. It is over when that address has taken a message, and none waits for it.
 """
@@ -21,6 +23,7 @@ from sqlalchemy import Connection, case, func, select
 from alerting import addressees, outbox, troubles
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
+from alerting.routes import ROUTING
 from alerting.tables import alert_delivery, alert_event
 from alerting.words import number_of
 
@@ -51,6 +54,17 @@ def refused(connection: Connection, now: datetime, channel: str, reasons: Mappin
     )
 
 
+def unroutable(connection: Connection, now: datetime, event_id: int, reason: str) -> bool:
+    """Nobody was told of an event, since it could not be routed; whether that is news.
+
+    In the transaction that sets it aside.
+    """
+    kind = connection.execute(select(_e.kind).where(_e.id == event_id)).scalar_one()
+    if kind in _ABOUT_DELIVERY:
+        return False
+    return _fails(connection, now, ROUTING, f"Nobody was told of alert {event_id}: {reason.rstrip('.')}.")
+
+
 def look(connection: Connection, now: datetime, failing_after: timedelta, channels: Collection[str]) -> int:
     """Tell channels for which messages wait for too long, and those that are well again; returns how many events.
 
@@ -71,6 +85,9 @@ def look(connection: Connection, now: datetime, failing_after: timedelta, channe
         if address is not None:
             if _has_reached(connection, channel, address, max(since, now - LOOK_BACK)):
                 told += _recovered(connection, now, subject, f"{address} takes messages again. ")
+        elif channel == ROUTING:
+            if not _has_dead(connection, channel):
+                told += _recovered(connection, now, channel, "No alert is left that could not be routed. ")
         elif channel not in channels and not _is_waited_for(connection, channel):
             told += _recovered(connection, now, channel, f"{channel} is no longer in the settings. ")
         elif has_accepted(connection, channel, since):
@@ -96,6 +113,11 @@ def _long_waiting(connection: Connection, before: datetime) -> dict[str, datetim
         for subject in [addressees.subject_of(row.channel, address) for address in refusing] or [row.channel]:
             found[subject] = min(row.oldest, found.get(subject, row.oldest))
     return found
+
+
+def _has_dead(connection: Connection, channel: str) -> bool:
+    query = select(_d.id).where(_d.channel == channel, _d.state == "dead")
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def has_accepted(connection: Connection, channel: str, since: datetime) -> bool:

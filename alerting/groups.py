@@ -22,6 +22,7 @@ from sqlalchemy import Connection, Row, delete, func, select, update
 
 from alerting import inhibitions, mailings, overtaken, silences, throttle
 from alerting.database import batches, insert_new
+from alerting.document import LONGEST
 from alerting.events import AlertEvent, decode
 from alerting.inhibitions import concerns
 from alerting.kinds import EventKind
@@ -206,7 +207,7 @@ def _waiting(connection: Connection, group_id: int) -> list[Member]:
 def _next_wave(group: Row[Any], now: datetime, members: int) -> datetime | None:
     if members == 0:
         return None
-    return now if members == WAVE_MOST else now + timedelta(seconds=group.interval_seconds)
+    return now if members == WAVE_MOST else now + min(LONGEST, timedelta(seconds=group.interval_seconds))
 
 
 def _held(

@@ -95,8 +95,9 @@ def parse_matcher(text: str) -> Matcher:
     if not is_label(label):
         msg = f"there is no label {label!r}{meant(label, LABELS)}"
         raise ValueError(msg)
-    _check_value(label, operator, value)
-    return Matcher(label, operator, value, _compiled(value) if operator in ("=~", "!~") else None)
+    matcher = Matcher(label, operator, value, _compiled(value) if operator in ("=~", "!~") else None)
+    _check_value(matcher)
+    return matcher
 
 
 def _operator(text: str) -> Operator:
@@ -118,12 +119,13 @@ def _unquoted(text: str) -> str:
     return text
 
 
-def _check_value(label: str, operator: Operator, value: str) -> None:
+def _check_value(matcher: Matcher) -> None:
     """Events and severities are few: one that does not exist is a mistake and not a condition that never holds."""
     known: dict[str, tuple[str, ...]] = {"event": tuple(EventKind), "severity": SEVERITIES}
-    if operator in ("=", "!=") and label in known and value not in known[label]:
-        msg = f"there is no {label} {value!r}{meant(value, known[label])}"
-        raise ValueError(msg)
+    if matcher.label not in known or any(map(matcher.takes, known[matcher.label])):
+        return
+    there_is = f"there is no {matcher.label}" if matcher.regex is None else f"no {matcher.label} matches"
+    raise ValueError(f"{there_is} {matcher.value!r}{meant(matcher.value, known[matcher.label])}")
 
 
 def _compiled(pattern: str) -> Any:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from alerting import addressees
-from alerting.document import meant
+from alerting.cleaning import one_line
+from alerting.document import meant, shown
 from alerting.duties import covers
 from alerting.events import AlertEvent
 from alerting.kinds import KINDS, EventKind, Kind, Severity
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 EMAIL: Final = "email"
 GRAFANA: Final = "grafana"
+ROUTING: Final = "routing"  # no channel: what could not be routed is dead under this name
 # What a run_failed event carries as its cause where its tasks' own failures say it all.
 CAUSED_BY_TASKS: Final = "task_failures"
 
@@ -132,10 +134,11 @@ _TOLD_BY_TASKS: Final = Suppressed("each task that failed has an alert of its ow
 
 def match(event: AlertEvent, plan: Plan, silences: Sequence[Silence] = ()) -> tuple[Target, ...] | Suppressed:
     """The targets of one event, mail first where the settings decide, else in the order of the routes."""
-    if event.receiver is not None:
-        return _of_one_receiver(event, plan, event.receiver, silences)
     routing = plan.routing
-    targets = _by_settings(event, plan) if routing is None else _by_file(event, plan, routing)
+    if event.receiver is not None:
+        targets = _of_one_receiver(event, plan, event.receiver, silences)
+    else:
+        targets = _by_settings(event, plan) if routing is None else _by_file(event, plan, routing)
     if isinstance(targets, Suppressed) or event.kind is EventKind.TEST:
         return targets
     if event.kind is EventKind.DELIVERY_FAILING:
@@ -175,7 +178,7 @@ def _of_one_receiver(
     if name in known:
         return ways(event, known[name], plan) or Suppressed(_why_nobody(event, known[name]))
     hint = meant(name, known).lstrip(",; ")
-    missing = f"there is no receiver {name} in alerting.yml{hint and f' ({hint})'}"
+    missing = f"there is no receiver {one_line(shown(name))} in alerting.yml{hint and f' ({hint})'}"
     if event.kind is EventKind.TEST:
         return Suppressed(missing)
     return _instead_of(missing, match(msgspec.structs.replace(event, receiver=None), plan, silences))

@@ -20,6 +20,7 @@ FROM_ENVIRONMENT: Final = "env:"
 _CHANNELS: Final = "channels"
 _KEY: Final = "hmac_secret"
 _KEY_OF_URL: Final = re.compile(r"[?&]hmac=([^&#\s]+)", re.IGNORECASE)
+_A_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 # In a file that is no YAML, or not any more.
 _ANY_NAME: Final = re.compile(r"env:\w+")
 _ANY_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'#,}]+")
@@ -67,7 +68,7 @@ def _texts(path: Path) -> Iterator[tuple[str, bool]]:
         return
     try:
         yield from _texts_of_channels(text)
-    except (ValueError, RecursionError):
+    except (ValueError, OverflowError, RecursionError):
         yield from ((found, False) for found in (*_ANY_NAME.findall(text), *_ANY_URL.findall(text)))
         yield from ((found, True) for found in _ANY_KEY.findall(text))
 
@@ -85,6 +86,14 @@ def _texts_of_channels(text: str) -> Iterator[tuple[str, bool]]:
     for key, value in [] if root is None else root.value:
         if key.value == _CHANNELS:
             yield from _scalars(value)
+        else:
+            yield from _misplaced(key, value)
+
+
+def _misplaced(*nodes: yaml.Node) -> Iterator[tuple[str, bool]]:
+    """URLs where none belongs: whoever put one there has a secret in it all the same."""
+    texts = (text for node in nodes for text, _ in _scalars(node))
+    yield from ((text, False) for text in texts if _A_URL.fullmatch(text.strip()))
 
 
 def _scalars(node: yaml.Node) -> Iterator[tuple[str, bool]]:

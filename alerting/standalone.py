@@ -5,7 +5,8 @@ the callback, and Airflow's log says why. With an outbox the event is a row befo
 receiver that is away loses nothing: what is left is delivered by the next callback that comes by. Where the outbox is
 Windsock's own metastore, its notifier delivers.
 
-Nobody is alive here to wait for the rest of a group, so nothing is grouped, and silences hold only with an outbox.
+Nobody is alive here to wait for the rest of a group, so nothing is grouped and no receiver's limit holds.
+Silences hold only with an outbox. What follows a message (an escalation, a repetition) waits for the next callback.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from alerting.notice import CONFIG_VARIABLE, current_mask
 from alerting.pace import backoff
 from alerting.render import Renderer
 from alerting.routes import Plan, Suppressed, Target, match
-from alerting.routing import Route, Routing
+from alerting.routing import Limit, Route, Routing
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -42,6 +43,7 @@ TRIES: Final = 3
 LONGEST_PAUSE_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 20.0  # with an outbox: then the rest is left to whoever comes next
 OTHERS_SECONDS: Final = 3.0  # for what earlier callbacks left, once the own event is told
+_NO_LIMIT: Final = Limit(sys.maxsize)
 _LOOK_SECONDS: Final = 0.02
 _TRUE: Final = {"1", "true", "yes", "on"}
 # Modules of Airflow that mask what it knows to be secret: 3.x, then 2.x.
@@ -90,8 +92,14 @@ def load_setup(config_file: Path | None, environ: Mapping[str, str]) -> Setup:
         for each in routing.channels
     ]
     channels = [*mail_channels(_smtp(environ)), *settings, *named]
-    plan = Plan(tuple(channel.name for channel in settings), routing=replace(routing, root=_ungrouped(routing.root)))
+    plan = Plan(tuple(channel.name for channel in settings), routing=_at_once(routing))
     return Setup(plan, {channel.name: channel for channel in channels}, _renderer())
+
+
+def _at_once(routing: Routing) -> Routing:
+    """Without groups and limits: what goes beyond a limit would wait for a digest, too."""
+    unlimited = {name: replace(each, limit=_NO_LIMIT) for name, each in routing.receivers.items()}
+    return replace(routing, root=_ungrouped(routing.root), receivers=unlimited)
 
 
 def _ungrouped(route: Route) -> Route:

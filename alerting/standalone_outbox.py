@@ -60,9 +60,10 @@ def standing(engine: Engine, event: AlertEvent) -> Standing:
     """Whether every receiver of an event has been told or given up, and whether anything else could be sent now."""
     own = _e.dedup_key == event.dedup_key
     unfinished = (DeliveryState.PENDING, DeliveryState.SENDING)
+    untold = (*unfinished, DeliveryState.WAITING)
     both = alert_event.join(alert_delivery, _e.id == _d.event_id)
     unrouted = select(func.count()).where(own, _e.routed_at.is_(None))
-    unsent = select(func.count()).select_from(both).where(own, _d.state.in_(unfinished))
+    unsent = select(func.count()).select_from(both).where(own, _d.state.in_(untold))
     with engine.connect() as connection:
         if any(connection.execute(query).scalar() for query in (unrouted, unsent)):
             return Standing.OPEN

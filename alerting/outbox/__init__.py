@@ -6,7 +6,7 @@ that somebody else has locked are passed over where the database can do that; wh
 deliverers apart.
 
 A room per job, in the order of a delivery's life: ``recording``, ``routing`` (on ``deliveries``, the rows and their
-states), ``leasing``, ``outcomes``, ``orphans``, ``replaying``; ``reading`` looks at all of it.
+states, and ``setting_aside``), ``leasing``, ``outcomes``, ``orphans``, ``replaying``; ``reading`` looks at all of it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from alerting.outbox.reading import Backlog, Entry, backlog, counts, events_of, 
 from alerting.outbox.recording import known, record
 from alerting.outbox.replaying import any_dead, replay
 from alerting.outbox.routing import Routed, route
+from alerting.outbox.setting_aside import is_at_fault, place_of, set_aside, unrouted
 
 __all__ = [
     "ADDRESSEE",
@@ -41,15 +42,19 @@ __all__ = [
     "end_leases_of",
     "events_of",
     "explain_orphans",
+    "is_at_fault",
     "known",
     "lease",
     "listing",
     "message_of",
     "next_due",
+    "place_of",
     "record",
     "release",
     "replay",
     "retry",
     "route",
+    "set_aside",
     "unite",
+    "unrouted",
 ]

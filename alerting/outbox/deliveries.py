@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, select
 
 from alerting import groups
+from alerting.cleaning import storable
 from alerting.database import batches, insert_new
 from alerting.groups import Draft
 from alerting.routes import Target
@@ -59,7 +60,8 @@ def _delivery_row(draft: Draft, now: datetime, give_up_after: timedelta, ids: di
         row = row_of(target, DeliveryState.PENDING, now, None)
     age = {"created_at": now, "waiting_since": row["due_at"], "give_up_at": now + give_up_after}
     common = {"event_id": draft.event_id, "attempts": 0, **age}
-    why = {"receiver": target.receiver, "origin": target.origin and target.origin.value, "note": target.note}
+    note = None if target.note is None else storable(target.note)
+    why = {"receiver": target.receiver, "origin": target.origin and target.origin.value, "note": note}
     return common | row | why | {"group_id": group_id}
 
 
@@ -70,7 +72,7 @@ def row_of(target: Target, state: DeliveryState, due_at: datetime | None, error:
         "address": target.address,
         "state": state.value,
         "due_at": due_at,
-        "error": error,
+        "error": None if error is None else storable(error),
         "held_by": None,
         "turn": target.turn,
     }

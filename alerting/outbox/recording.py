@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, func, select
 
+from alerting.cleaning import storable
 from alerting.database import batches, insert_new
 from alerting.events import AlertEvent
 from alerting.tables import alert_event
@@ -59,7 +60,7 @@ def _event_row(key: str, event: AlertEvent) -> dict[str, Any]:
 
 def _id(value: str | None) -> str | None:
     """The column is for searching, the payload keeps the whole."""
-    return None if value is None else _writable(value)[:250].replace("\0", "�")
+    return None if value is None else storable(value)[:250]
 
 
 def _encode(event: AlertEvent) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, select, update
 
 from alerting import groups
 from alerting.outbox.deliveries import DeliveryState
+from alerting.outbox.setting_aside import route_again
 from alerting.routes import EMAIL, GRAFANA
 from alerting.tables import alert_delivery
 
@@ -27,13 +28,17 @@ def replay(
     """Makes dead deliveries pending again, these or all; returns how many.
 
     With `to`, those of chat receivers go to that receiver, unless it was to be told of the same event already; and with
-    them what waits for a receiver that is none of `receivers` any more.
+    them what waits for a receiver that is none of `receivers` any more. Without it, what could not be routed is to be
+    routed anew.
     """
+    if ids is not None:
+        ids = list(ids)
+    routed_anew = route_again(connection, ids) if to is None else 0
     chosen = _d.state == DeliveryState.DEAD
     if to is not None:
         chosen |= (_d.state == DeliveryState.PENDING) & _d.channel.not_in([*receivers, to, EMAIL, GRAFANA])
     if ids is not None:
-        chosen &= _d.id.in_(_with_their_waves(connection, list(ids)))
+        chosen &= _d.id.in_(_with_their_waves(connection, ids))
     values: dict[str, Any] = {"state": "pending", "due_at": now, "attempts": 0}
     values |= {"waiting_since": now, "give_up_at": now + give_up_after, "held_by": None}
     if to is not None:
@@ -46,7 +51,7 @@ def replay(
     count = connection.execute(update(alert_delivery).where(chosen).values(**values)).rowcount
     for members in waves.values():
         groups.form_wave(connection, members)
-    return count
+    return count + routed_anew
 
 
 def any_dead(connection: Connection, ids: Sequence[int]) -> bool:
@@ -55,7 +60,7 @@ def any_dead(connection: Connection, ids: Sequence[int]) -> bool:
     return bool(ids) and connection.execute(query).first() is not None
 
 
-def _with_their_waves(connection: Connection, ids: list[int]) -> list[int]:
+def _with_their_waves(connection: Connection, ids: Sequence[int]) -> list[int]:
     """One message is replayed as a whole, whichever of its deliveries is named."""
     waves = select(_d.wave).where(_d.id.in_(ids), _d.wave.is_not(None))
     others = connection.execute(select(_d.id).where(_d.wave.in_(connection.execute(waves).scalars().all())))

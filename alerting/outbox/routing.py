@@ -29,8 +29,8 @@ class Routed:
     suppressed: tuple[SuppressedBy, ...] = ()  # why some are not told
 
 
-def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500) -> Routed:
-    """Turns up to ``limit`` recorded events, oldest first, into deliveries.
+def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500, only: int | None = None) -> Routed:
+    """Turns up to ``limit`` recorded events, oldest first, or ``only`` this one, into deliveries.
 
     1. Lock events that nobody has routed; those that another deliverer has locked are passed over.
     2. Ask the plan, the silences, the inhibitions and the twins who is to be told; a suppressed row keeps the reason
@@ -46,7 +46,7 @@ def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500) -
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    found = connection.execute(query).all()
+    found = connection.execute(query if only is None else query.where(_e.id == only)).all()
     if not found:
         return Routed()
     events = [(row.id, decode(row.payload)) for row in found]

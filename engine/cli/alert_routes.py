@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from alerting.channels.email import SmtpConfig
     from alerting.events import AlertEvent
     from alerting.inhibitions import Sources
+    from alerting.kinds import Severity
     from alerting.matchers import Matcher
     from alerting.routes import Plan, Suppressed, Target
     from alerting.routing import Receiver, Routing
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
     from engine.config import Settings
     from engine.metastore.database import Tx
 
-_SPAN: Final = re.compile(r"(\d+)([smhd])")
+_SPAN: Final = re.compile(r"(\d{1,9})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_DESCRIBED: Final = ("event", "dag", "run", "task", "tag", "owner", "pool", "try", "at", "cause", "subject")
+_DESCRIBED: Final = ("event", "dag", "run", "task", "tag", "owner", "pool", "try", "at", "cause", "subject", "severity")
+_FIRST_YEAR, _LAST_YEAR = 1970, 2199
 
 
 @click.command()
@@ -49,11 +51,13 @@ def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> No
 
     \b
     windsock alerts check --event event=task_failed --event dag=daily --event tag=critical
-    KEY is one of event, dag, run, task, tag, owner, pool, try, cause, subject, label.NAME (of an alert of Prometheus),
-    and at (a time with its zone, for mute windows).
+    KEY is one of event, dag, run, task, tag, owner, pool, try, cause, subject, severity, label.NAME (of an alert of
+    Prometheus, which says its severity, dag, task, pool and subject too), and at (a time with its zone, for mute
+    windows).
     """
     from alerting.config import load as load_routing
     from alerting.task_email import losses
+    from alerting.unused import unused
 
     settings = load()
     path = file or settings.alerting.config_file
@@ -68,7 +72,7 @@ def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> No
         click.echo(f"There is no {path}: alerts go to the tasks' email= and to alerting.apprise_urls.")
         return
     click.echo(f"{path} is right: {len(routing.receivers) - 3} receivers, {_count(routing)} routes.")
-    for sentence in losses(routing):
+    for sentence in (*losses(routing), *unused(routing)):
         click.echo(f"windsock: {sentence}", err=True)
     if described:
         _show_way(routing, _event(described), tuple(settings.alerting.apprise_urls))
@@ -127,6 +131,8 @@ def _event(described: tuple[str, ...]) -> AlertEvent:
             raise Misuse(f"--event {item}: {_wrong(key, equals)}")
         given.setdefault(key, []).append(value)
     one = {key: values[-1] for key, values in given.items()}
+    labels = {key.partition(".")[2]: value for key, value in one.items() if _is_foreign(key)}
+    one = _said_by(labels) | one
     kind = one.get("event", EventKind.TASK_FAILED.value)
     if kind not in set(EventKind):
         hint = meant(kind, tuple(EventKind)) or f"; there are: {', '.join(EventKind)}"
@@ -143,9 +149,27 @@ def _event(described: tuple[str, ...]) -> AlertEvent:
         try_number=_number(one["try"]) if "try" in one else None,
         cause=one.get("cause"),
         subject=one.get("subject"),
-        labels=tuple((key.partition(".")[2], value) for key, value in one.items() if _is_foreign(key)),
+        labels=tuple(labels.items()),
+        severity=_severity(one["severity"]) if "severity" in one else None,
         emails=("the task's own email",) if has_address(EventKind(kind), one.get("cause")) else (),
     )
+
+
+def _said_by(labels: dict[str, str]) -> dict[str, str]:
+    """What Alertmanager's webhook makes of the labels of an alert of Prometheus."""
+    from alerting.alertmanager import described_by
+
+    return described_by(labels)
+
+
+def _severity(text: str) -> Severity:
+    from alerting.document import meant
+    from alerting.kinds import SEVERITIES
+
+    found = next((severity for severity in SEVERITIES if severity == text), None)
+    if found is None:
+        raise Misuse(f"--event severity={text}: there is no severity {text!r}{meant(text, SEVERITIES)}")
+    return found
 
 
 def _wrong(key: str, equals: str) -> str:
@@ -176,6 +200,8 @@ def _moment(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise Misuse(f"{text!r} is no time; write one such as 2026-12-24T03:00+01:00") from error
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise Misuse(f"{text!r}: a time lies in the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return moment.astimezone()  # without a zone: this machine's
 
 
@@ -343,10 +369,15 @@ def _matcher(text: str) -> Matcher:
 
 
 def _length(text: str) -> timedelta:
+    from alerting.document import LONGEST
+
     found = _SPAN.fullmatch(text)
     if found is None or int(found[1]) == 0:
         raise Misuse(f"--for {text!r}: write a length such as 30m, 2h or 3d")
-    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    length = timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    if length > LONGEST:
+        raise Misuse(f"--for {text!r}: write at most {LONGEST.days}d, which is ten years")
+    return length
 
 
 @silence.command("list")

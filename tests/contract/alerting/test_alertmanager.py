@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from sqlalchemy import Engine, event, select
 
 from alerting import alertmanager, database, outbox, watchdog
 from alerting.alertmanager import PayloadError, Received
+from alerting.config import read
 from alerting.database import transact
 from alerting.events import AlertEvent, decode
 from alerting.kinds import EventKind
@@ -133,6 +135,17 @@ def test_the_severity_is_that_of_the_label_where_it_is_one_that_is_known(label: 
 def test_a_sender_whose_clock_is_ahead_tells_of_nothing_in_the_future() -> None:
     payload = alertmanager.read(a_body(an_alert(startsAt=(NOW + MINUTE).isoformat())))
     assert alertmanager.event_of(payload.alerts[0], NOW).occurred_at == NOW
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59+00:00"])
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+def test_a_moment_at_the_end_of_the_calendar_is_routed_too(engine: Engine, moment: str, zone: str) -> None:
+    call(engine, an_alert("WindsockRunFailed", startsAt=moment), an_end(startsAt=moment, endsAt=moment))
+    text = f"mute_windows: {{n: {{time_zone: {zone}, windows: [{{days: [sat], times: 22:00-06:00}}]}}}}\n"
+    text += "receivers: {ops: {email: ops@example.org}}\nroute: {receiver: ops, mute: n}"
+    plan = Plan(routing=read(text, Path("alerting.yml"), {}))
+    with engine.begin() as connection:
+        assert len(outbox.route(connection, NOW, plan).kinds) == 2
 
 
 def test_only_pages_become_links() -> None:

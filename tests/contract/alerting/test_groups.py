@@ -64,6 +64,14 @@ def states(engine: Engine) -> Counter[str]:
         return Counter(connection.execute(select(alert_delivery.c.state)).scalars())
 
 
+def test_an_interval_of_an_older_file_may_lead_out_of_the_calendar(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan()
+    recorded(engine, plan, NOW, an_event(1))
+    with engine.begin() as connection:
+        connection.execute(update(alert_group).values(interval_seconds=timedelta(days=9_999_999).total_seconds()))
+    assert flushed(engine, plan, NOW + MINUTE) is not None
+
+
 def test_a_group_waits_and_is_told_in_one_message(engine: Engine, an_event: EventMaker) -> None:
     plan = a_plan()
     recorded(engine, plan, NOW, an_event(1), an_event(2))

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, event, update
@@ -17,6 +18,7 @@ from alerting.channels import Delivered, Failure, Message, Outcome, Permanent, R
 from alerting.channels.chat import receivers
 from alerting.channels.email import Email, SmtpConfig
 from alerting.clock import database_now
+from alerting.config import read
 from alerting.database import connect
 from alerting.deliver import Deliverer
 from alerting.errors import AlertingError
@@ -27,7 +29,17 @@ from alerting.render import Renderer
 from alerting.routes import Plan
 from alerting.tables import TABLES, alert_delivery, metadata
 from tests.integration.alerting.mailbox import Mailbox
-from tests.integration.alerting.running import Meter, NoMail, at_work, deliverer, history, record, running, states_of
+from tests.integration.alerting.running import (
+    Meter,
+    NoMail,
+    Running,
+    at_work,
+    deliverer,
+    history,
+    record,
+    running,
+    states_of,
+)
 from tests.servers.databases import PostgreSQL
 from tests.servers.mail import MailServer
 from tests.servers.processes import wait_until
@@ -483,6 +495,38 @@ def test_an_idle_turn_is_two_statements(outbox_engine: Engine) -> None:
     event.listen(outbox_engine, "before_cursor_execute", lambda c, k, statement, *_: statements.append(statement))
     assert subject._route() == 2.0
     assert len([statement for statement in statements if not statement.startswith("BEGIN")]) == 2
+
+
+@pytest.mark.parametrize("step", ["follow_ups.follow_up", "groups.flush", "failing.look"])
+def test_what_one_step_cannot_do_holds_up_no_other(
+    outbox_engine: Engine,
+    failure: Failing,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    step: str,
+) -> None:
+    text = "receivers: {ops: {email: ops@example.org, repeat_interval: 1h}}\n"
+    text += "route: {receiver: ops, routes: [{matchers: task=t2, group_by: [task], group_wait: 0s}]}"
+    plan = Plan(routing=read(text, Path("alerting.yml"), {}), failing_after=timedelta(minutes=15))
+    tried = threading.Event()
+
+    def fail(*_: object) -> None:
+        tried.set()
+        raise LookupError("CANARY")
+
+    monkeypatch.setattr(f"alerting.deliver.{step}", fail)
+    monkeypatch.setattr(deliver, "DATABASE_PAUSE_SECONDS", 0.05)
+    mail, world = Scripted(name="email"), Running(outbox_engine, Meter())
+    with at_work(Deliverer(outbox_engine, [mail], Renderer(lambda *_: [], str), plan), world):
+        world.record(failure(2))
+        assert tried.wait(20)
+        world.record(failure(1))
+        told = ("t1", "delivered")
+        wait_until(lambda: told in [(entry.task_id, entry.state) for entry in history(outbox_engine)], "t1 to be told")
+    (said, *_) = [record.getMessage() for record in caplog.records if "fails, trying again" in record.getMessage()]
+    assert "unexpected" not in said
+    assert "LookupError in test_deliver.py, line " in said or "LookupError in deliver.py, line " in said
+    assert "CANARY" not in caplog.text
 
 
 def test_it_leaves_no_thread_behind(outbox_engine: Engine, failure: Failing) -> None:

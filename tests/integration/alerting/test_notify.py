@@ -12,9 +12,15 @@ from typing import Any
 
 import pytest
 
-from alerting import notify, standalone
+from alerting import notify, outbox, standalone
+from alerting.config import load
+from alerting.database import transact
 from alerting.errors import AlertingError
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.notice import facts
+from alerting.routes import Plan
+from alerting.standalone_outbox import Standing, keep, open_outbox, standing
 from tests.servers.mail import MailServer
 from tests.servers.processes import free_port
 from tests.servers.webhook import Answer, WebhookServer
@@ -78,8 +84,8 @@ def context(**more: Any) -> dict[str, Any]:
     return {"ti": ti, "dag": dag, "task": task, "run_id": "r1", "exception": ValueError("no table"), **more}
 
 
-def states(outbox: Path) -> list[str]:
-    with closing(sqlite3.connect(outbox)) as connection:
+def states(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
         return [state for (state,) in connection.execute("SELECT state FROM alert_delivery ORDER BY id")]
 
 
@@ -123,20 +129,43 @@ def test_an_outbox_keeps_what_could_not_be_delivered_for_the_next_callback(
     hook: WebhookServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(standalone, "PATIENCE_SECONDS", 0.5)
-    outbox = tmp_path / "outbox.db"
+    path = tmp_path / "outbox.db"
     hook.stop()
-    notify("team", template="first", outbox=str(outbox))(context())
-    assert states(outbox) == ["pending"]
+    notify("team", template="first", outbox=str(path))(context())
+    assert states(path) == ["pending"]
     hook.start()
-    with closing(sqlite3.connect(outbox)) as connection, connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE alert_delivery SET due_at = '2026-01-01 00:00:00.000000'")
     monkeypatch.setattr(standalone, "PATIENCE_SECONDS", 20.0)
-    notify("team", template="second", outbox=str(outbox))(context())
+    notify("team", template="second", outbox=str(path))(context())
     told = sorted(request.json()["message"].partition("\n")[0] for request in hook.wait_for(2))
     assert told == ["first", "second"]
-    assert states(outbox) == ["delivered", "delivered"]
-    notify("team", template="second", outbox=str(outbox))(context())  # an Airflow that calls it twice
-    assert states(outbox) == ["delivered", "delivered"]
+    assert states(path) == ["delivered", "delivered"]
+    notify("team", template="second", outbox=str(path))(context())  # an Airflow that calls it twice
+    assert states(path) == ["delivered", "delivered"]
+
+
+def test_an_outbox_holds_nothing_back_for_a_digest_that_nobody_would_send(
+    hook: WebhookServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "alerting.yml"
+    path.write_text(path.read_text().replace("team: {", "team: {limit: {messages: 1, per: 1h}, "))
+    for number in range(3):
+        notify("team", template=f"number {number}", outbox=str(tmp_path / "outbox.db"))(context())
+    assert [request.json()["message"].partition("\n")[0][-1] for request in hook.wait_for(3)] == ["0", "1", "2"]
+    assert states(tmp_path / "outbox.db") == ["delivered"] * 3
+    assert not caplog.records
+
+
+def test_what_waits_for_others_is_not_told_yet(hook: WebhookServer, tmp_path: Path) -> None:
+    event = AlertEvent(kind=EventKind.NOTIFIED, occurred_at=datetime.now(UTC), dag_id="daily", run_id="r1")
+    engine = open_outbox(str(tmp_path / "outbox.db"))
+    assert not keep(engine, event)
+    plan = Plan(routing=load(tmp_path / "alerting.yml", {}))
+    transact(engine, lambda connection, now: outbox.route(connection, now, plan))
+    assert states(tmp_path / "outbox.db") == ["waiting"]
+    assert standing(engine, event) is Standing.OPEN
+    engine.dispose()
 
 
 @pytest.mark.parametrize(

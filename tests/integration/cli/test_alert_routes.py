@@ -118,6 +118,8 @@ def test_check_knows_the_silences(windsock: Command, alerting_yml: Path) -> None
         ("event=failed", "there is no event 'failed'"),
         ("try=first", "write a whole number"),
         ("at=noon", "'noon' is no time"),
+        ("at=0001-01-01T00:00+00:00", "a time lies in the years 1970 to 2199"),
+        ("severity=critcal", "there is no severity 'critcal', did you mean critical?"),
     ],
 )
 def test_check_says_what_is_wrong_with_a_description(
@@ -141,7 +143,17 @@ def test_a_silence_is_added_listed_and_ended(windsock: Command, store: Store) ->
     assert missing == "windsock: there is no silence 7; see: windsock alerts silence list --expired"
 
 
-@pytest.mark.parametrize("words", [["dagg=x"], ["dag=x", "--for", "soon"], ["dag=x", "--starts", "soon"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["dagg=x"],
+        ["dag=x", "--for", "soon"],
+        ["dag=x", "--for", "99999999999999d"],
+        ["dag=x", "--for", "3651d"],
+        ["dag=x", "--starts", "soon"],
+        ["dag=x", "--starts", "9999-12-31T23:59+00:00", "--for", "3d"],
+    ],
+)
 def test_a_silence_that_cannot_be_is_refused(windsock: Command, store: Store, words: list[str]) -> None:
     result = windsock("alerts", "silence", "add", *words)
     assert result.exit_code == 2
@@ -238,6 +250,26 @@ def test_check_describes_causes_subjects_and_labels_of_prometheus(windsock: Comm
     words = ("--event", "cause=lost", "--event", "subject=a", "--event", "label.team=data")
     assert 'label.team="data") → ops' in windsock("alerts", "check", *words).stdout
     assert windsock("alerts", "check", "--event", "label.=x").exit_code == 2
+
+
+def test_check_takes_of_an_alert_of_prometheus_what_its_labels_say(windsock: Command, alerting_yml: Path) -> None:
+    routes = "    - {matchers: [severity=critical, dag=etl, subject=Stuck], receiver: ops}\n"
+    alerting_yml.write_text(FILE.replace("  routes:\n", f"  routes:\n{routes}"), encoding="utf-8")
+    labels = ("label.severity=page", "label.dag_id=etl", "label.alertname=Stuck")
+    words = [part for label in labels for part in ("--event", label)]
+    told = windsock("alerts", "check", "--event", "event=prometheus_firing", *words).stdout
+    assert 'line 8 (severity="critical", dag="etl", subject="Stuck") → ops' in told
+    other = windsock("alerts", "check", "--event", "event=prometheus_firing", *words, "--event", "severity=info").stdout
+    assert "line 8" not in other
+
+
+def test_check_says_what_nothing_uses(windsock: Command, alerting_yml: Path) -> None:
+    text = FILE.replace(", mute: nights", "") + "channels: {room: 'json://127.0.0.1:9/'}\n"
+    alerting_yml.write_text(text, encoding="utf-8")
+    result = windsock("alerts", "check")
+    assert result.exit_code == 0
+    assert "windsock: no receiver names the channel room, so nothing is told there" in result.stderr
+    assert "windsock: no route names the mute window nights, so it mutes nothing" in result.stderr
 
 
 def test_check_tries_to_reach_every_receiver_and_sends_nothing(

@@ -64,6 +64,21 @@ def test_a_route_that_no_alert_of_prometheus_takes_is_left_out_and_told(matcher:
     assert "accepts no alert of Prometheus, so this route is left out" in told
 
 
+@pytest.mark.parametrize("matcher", ['event=~".*_resolved|.*_recovered"', 'event!="prometheus_firing"'], ids=str)
+def test_a_route_for_ends_alone_swallows_no_alert(matcher: str) -> None:
+    text = f"receivers: {{ops: {{email: o@x.org}}}}\nroute: {{receiver: ops, routes: [{{matchers: '{matcher}', "
+    found = of(f"{text}receiver: nobody}}]}}")
+    assert "routes" not in ours(found)
+    (told,) = found.left_out
+    assert "accepts ends only, which are told to whoever was told of the beginning, so this route is left out" in told
+
+
+def test_a_route_for_beginnings_alone_takes_every_alert_as_here() -> None:
+    found = of("route: {receiver: nobody, routes: [{matchers: event=prometheus_firing, receiver: settings}]}")
+    (child,) = ours(found)["routes"]
+    assert "matchers" not in child
+
+
 def test_ungrouped_is_each_alone_and_grouped_by_nothing_is_all_together() -> None:
     found = of("route: {receiver: nobody, group_by: off, routes: [{matchers: dag=a, group_by: []}]}")
     assert ours(found)["group_by"] == ["..."]

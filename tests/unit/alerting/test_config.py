@@ -121,12 +121,94 @@ def test_a_route_takes_from_its_parent_what_it_does_not_say() -> None:
         ("channels:\n  room: {url: 'json://x', rat: 1}\nroute: {receiver: settings}", 2, "did you mean rate?"),
         ("channels:\n  room: {url: 'json://x', concurrency: 99}\nroute: {receiver: settings}", 2, "at most 32"),
         ("channels:\n  email: {url: 'json://x'}\nroute: {receiver: settings}", 2, "this name is taken"),
+        ("channels:\n  room: {{ ROOM_URL }}\nroute: {receiver: settings}", 2,
+         "channels.room: a key must be a text; is this a placeholder, such as {{ NAME }}"),
+        ("receivers:\n  [a]: {email: a@b.org}\nroute: {receiver: settings}", 2, "a key must be a text"),
+        ("receivers:\n  a: {email: {{ MAIL }}}\nroute: {receiver: a}", 2, "receivers.a.email: must be a text"),
+        ("route:\n  receiver: settings\n  group_by: [dag]\n  group_wait: 99999999999d", 4, "is no length of time"),
+        ("route:\n  receiver: settings\n  group_by: [dag]\n  group_wait: 9999999d", 4,
+         "'9999999d' is too long; write at most 3650d, which is ten years"),
+        ("receivers:\n  a: {email: a@b.org, repeat_interval: 999999999999d}\nroute: {receiver: a}", 2, "is no length"),
+        ("receivers:\n  a:\n    email: a@b.org\n    escalate: {after: 3651d, to: settings}\nroute: {receiver: a}", 4,
+         "is too long"),
+        ("receivers:\n  a: {email: a@b.org, limit: {messages: 1, per: 0s}}\nroute: {receiver: a}", 2, "longer than"),
+        pytest.param(f"receivers:\n  a: {{email: a@b, limit: {{messages: {'9' * 5000}}}}}\nroute: {{receiver: a}}", 2,
+         "must be a whole number above zero, and at most 1,000,000", id="very many"),
+        ('receivers:\n  a: {email: "\\UFFFFFFFF"}\nroute: {receiver: a}', 1, "this is not YAML"),
+        pytest.param(f"route: {'[' * 3000}", 1, "too deep inside each other", id="deep"),
+        ("route: &r {receiver: settings, routes: [*r]}", 1, "inside each other"),
+        ("route: {receiver: settings}\nmute_windows:\n  n:\n    windows: [{dates: 2026-12-24..9999-12-31}]", 4,
+         "a date lies in the years 1970 to 2199"),
+        ("route: {receiver: settings}\nmute_windows:\n  n:\n    windows: [{dates: []}]", 4, ".dates: is empty"),
+        ("route: {receiver: settings}\nmute_windows:\n  n:\n    windows:\n      - days:", 5, ".days: is empty"),
+        ("route:\n  receiver: settings\n  routes:\n    - matchers:\n      receiver: nobody", 4, ".matchers: is empty"),
+        ("route: {receiver: settings}\ninhibit:\n  - {source_matchers: dag=a, target_matchers: dag=b, equal: }", 3,
+         ".equal: is empty"),
+        ("route: {receiver: settings}\ninhibit:", 2, "inhibit: is empty; write [] where that is meant"),
+        ("route:\n  receiver: settings\n  mute:", 3, "route.mute: is empty; write [] where that is meant"),
+        ("route:\n  receiver: settings\n  group_by:", 3, "route.group_by: is empty; write [] where that is meant"),
+        ("receivers:\n  a: {email: a@b.org, channels: }\nroute: {receiver: a}", 2, ".channels: is empty"),
+        ("route:\n  receiver: settings\n  routes:\n    - matchers: event=~'task_fialed|run_faild'", 4,
+         "no event matches"),
+        ("route:\n  receiver: settings\n  routes:\n    - matchers: severity=~critcal", 4, "did you mean critical?"),
+        ("receivers:\n  a: {email: a@b, fallback: b}\n  b: {email: a@b, fallback: a}\nroute: {receiver: nobody}",
+         3, "receivers.b: no route leads to this receiver"),
+        ("channels:\n  routing: json://x\nroute: {receiver: settings}", 2, "this name is taken"),
         ("route: [", 1, "this is not YAML"),
         ("", 1, "the file is empty"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_line_and_what_was_perhaps_meant(text: str, line: int, told: str) -> None:
     assert any(f"line {line}: " in complaint and told in complaint for complaint in complaints(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "receivers: {ops: {channels: ['slack://TokenA/TokenB/CANARY']}}\nroute: {receiver: ops}",
+        "receivers: {ops: {email: 'mailtos://user:CANARY@host'}}\nroute: {receiver: ops}",
+        "receivers: {ops: {email: a@b.org, fallback: 'json://CANARY'}}\nroute: {receiver: ops}",
+        "receivers: {ops: {email: a@b.org, repeat_interval: 'json://CANARY'}}\nroute: {receiver: ops}",
+        "channels: {room: {'jsons://CANARY:x@h': 1}}\nroute: {receiver: settings}",
+        "channels: {'slack://a/CANARY': 'json://h/x'}\nreceivers: {ops: {channels: rom}}\nroute: {receiver: ops}",
+        "channels: {room: 'env:slack://a/CANARY'}\nroute: {receiver: settings}",
+        "channels: {room: 'env:CANARY/SECRET'}\nroute: {receiver: settings}",
+        "channels:\n  room: slack://TokenA/CANARY: x: y\nroute: {receiver: settings}",
+        "channels: ['slack://a/CANARY']\nroute: {receiver: settings}",
+        "route: {receiver: 'jsons://user:CANARY@h/'}",
+        "route: {receiver: settings, routes: [{matchers: 'jsons://user:CANARY@h/'}]}",
+        "route: {receiver: settings, mute: 'jsons://user:CANARY@h/'}",
+        "route: {receiver: settings}\nmute_windows: {n: {windows: [{dates: 'jsons://user:CANARY@h/'}]}}",
+        "fallback: 'jsons://user:CANARY@h/'\nroute: {receiver: settings}",
+    ],
+)
+def test_a_url_in_a_wrong_place_is_not_repeated(text: str) -> None:
+    assert not [complaint for complaint in complaints(text) if "CANARY" in complaint]
+
+
+def test_a_url_in_place_of_a_name_is_told_where_it_belongs() -> None:
+    (complaint,) = complaints("receivers: {ops: {channels: ['slack://a/b/c']}}\nroute: {receiver: ops}")
+    assert complaint.endswith(
+        "there is no channel 'slack://…'; this is a URL: put it under channels, and write its name here"
+    )
+
+
+def test_a_receiver_that_only_the_default_fallback_names_is_used() -> None:
+    assert understood("receivers: {a: {email: a@b.org}}\nfallback: a\nroute: {receiver: settings}")
+
+
+def test_an_empty_list_that_says_something_is_understood() -> None:
+    text = "route: {receiver: settings, group_by: [], routes: [{matchers: dag=a, mute: []}]}\ninhibit: []"
+    assert understood(text).inhibitions == ()
+
+
+def test_whatever_reading_raises_is_a_mistake_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise LookupError("CANARY")
+
+    monkeypatch.setattr("alerting.config.contradictory", fail)
+    (complaint,) = complaints(MINIMAL)
+    assert complaint.endswith("it cannot be understood (unexpected LookupError); undo what was changed last")
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ MISTAKES = {
         "receivers.ops.escalate",
         "escalates in a circle (ops → lead → ops)",
     ),
+    "a placeholder": ("'json://127.0.0.1:9/room'", "{{ ROOM_URL }}", 1, "channels.room: a key must", "{{ NAME }}"),
+    "an endless length": ("{channels: room}", "{channels: room, repeat_interval: 9999999d}", 3, "receivers.ops", "too"),
     "a receiver that cannot be": ("json://127", "jsn://127", 1, "channels.room", "did you mean json://?"),
     "a variable that is not set": (
         "'json://127.0.0.1:9/room'",
@@ -73,6 +75,18 @@ def test_a_mistake_leaves_the_old_configuration_in_force_and_names_line_key_and_
     (logged,) = [record.getMessage() for record in caplog.records if f"line {line}: {key}" in record.getMessage()]
     assert told in logged
     assert logged.endswith("; what was read before stays in force")
+
+
+@pytest.mark.parametrize(
+    "wrong", ["channels: {a: {{ URL }}}", 'a: "\\UFFFFFFFF"', f"route: {'[' * 3000}"], ids=["key", "escape", "deep"]
+)
+def test_a_file_that_is_wrong_at_the_start_ends_nobody(tmp_path: Path, wrong: str) -> None:
+    path = tmp_path / "alerting.yml"
+    path.write_text(wrong, encoding="utf-8")
+    watch = Watch(path, {}, NoMeter())
+    assert watch.routing is None
+    path.write_text(GOOD, encoding="utf-8")
+    assert watch.refresh(force=True)
 
 
 def test_a_channel_that_did_not_change_is_the_same_object_and_one_of_the_settings_is_none_of_the_files(

@@ -58,6 +58,17 @@ def test_what_the_settings_name_is_a_receiver_too() -> None:
     assert target == Target("slack-1", receiver="settings")
 
 
+def test_a_silence_holds_a_notice_to_one_receiver_too_and_no_test() -> None:
+    plan = a_plan(OPS + "route: {receiver: team, routes: [{matchers: dag=x, receiver: ops}]}")
+    silence = Silence(1, (parse_matcher("dag=d"),), "me", "moved", SUNDAY, SUNDAY + timedelta(hours=1))
+    (held,) = told(plan, an_event(EventKind.NOTIFIED, receiver="ops"), (silence,))
+    assert held.held is not None
+    assert held.held.by is SuppressedBy.SILENCE
+    (elsewhere,) = told(plan, an_event(EventKind.NOTIFIED, receiver="ops", dag_id="x"), (silence,))
+    (test,) = told(plan, an_event(EventKind.TEST, receiver="ops"), (silence,))
+    assert (elsewhere.held, test.held) == (None, None)
+
+
 def test_two_routes_to_one_address_make_one_delivery() -> None:
     plan = a_plan(
         OPS.replace("team@", "ops@")

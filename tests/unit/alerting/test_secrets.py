@@ -44,6 +44,18 @@ def test_what_is_no_channel_is_no_secret(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "receivers: {ops: {channels: ['slack://a/b/c#room']}}",
+        "route: {receiver: 'slack://a/b/c#room'}",
+        "'slack://a/b/c#room': {}",
+    ],
+)
+def test_a_url_is_a_secret_wherever_it_was_put(tmp_path: Path, text: str) -> None:
+    assert found(tmp_path, text) == Secrets(urls={"slack://a/b/c#room"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "channels:\n  a: env:ROOM_URL\n  b: {url: 'json://h/literal', hmac_secret: \"k\"}\nroute: [",
         "- channels: {a: env:ROOM_URL, b: json://h/literal, hmac_secret: k}",
     ],
@@ -64,8 +76,9 @@ def test_a_file_that_is_wrong_gives_what_can_be_found(tmp_path: Path, text: str)
         "channels: &all {again: *all}",
         "\x00",
         "[" * 5_000,
+        'a: "\\UFFFFFFFF"',
     ],
-    ids=["empty", "nothing", "number", "odd key", "odd root", "endless", "zero", "deep"],
+    ids=["empty", "nothing", "number", "odd key", "odd root", "endless", "zero", "deep", "no character"],
 )
 def test_no_file_stops_a_process(tmp_path: Path, text: str) -> None:
     assert found(tmp_path, text) == Secrets()

@@ -1,0 +1,147 @@
+"""An event that cannot be routed holds up no other one, is not lost, and people are told of it: on every database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError, StatementError
+
+from alerting import failing, outbox
+from alerting.channels import Delivered, Message
+from alerting.config import read
+from alerting.deliver import Deliverer
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
+from alerting.render import Renderer
+from alerting.routes import ROUTING, Plan
+from alerting.routing import Grouping
+from tests.contract.alerting.conftest import MINUTE, NOW
+from tests.integration.alerting.running import Meter, Running, at_work, history, record
+
+EventMaker = Callable[..., AlertEvent]
+FILE = """\
+receivers: {ops: {email: ops@example.org}}
+route: {receiver: ops, routes: [{matchers: dag=poisoned, receiver: ops, group_by: [dag]}]}
+"""
+
+
+class Mail:
+    name = "email"
+    concurrency = 1
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+
+    def send(self, message: Message) -> Delivered:
+        self.got.append(message.text)
+        return Delivered()
+
+
+def mended() -> Plan:
+    return Plan(routing=read(FILE, Path("alerting.yml"), {}), failing_after=15 * MINUTE)
+
+
+def a_plan() -> Plan:
+    """What is routed to the group of one DAG raises OverflowError: no moment lies so far ahead."""
+    plan = mended()
+    assert plan.routing is not None
+    (child,) = plan.routing.root.routes
+    root = replace(plan.routing.root, routes=(replace(child, grouping=Grouping(("dag",), timedelta.max)),))
+    return replace(plan, routing=replace(plan.routing, root=root))
+
+
+def aside(engine: Engine) -> list[outbox.Entry]:
+    return [entry for entry in history(engine) if entry.channel == ROUTING]
+
+
+def set_aside(engine: Engine, event: AlertEvent) -> None:
+    record(engine, event)
+    with engine.begin() as connection:
+        (key,) = outbox.unrouted(connection, 10)
+        assert outbox.set_aside(connection, NOW, key, "it cannot be routed")
+        assert failing.unroutable(connection, NOW, key, "it cannot be routed")
+
+
+def test_what_one_event_raises_is_dead_with_its_reason_and_the_others_are_told(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    record(engine, an_event(1), an_event(2, dag_id="poisoned"), an_event(3))
+    mail, world = Mail(), Running(engine, Meter())
+    deliverer = Deliverer(engine, [mail], Renderer(lambda *_: [], str), a_plan(), meter=world.meter, poll_seconds=0.1)
+    with at_work(deliverer, world):
+        world.until(delivered=3, dead=1)
+    (dead,) = aside(engine)
+    assert (dead.dag_id, dead.state) == ("poisoned", "dead")
+    assert dead.error is not None
+    assert dead.error.startswith("it cannot be routed: unexpected OverflowError in groups.py, line ")
+    assert world.meter.counts[f"alerts.dead,channel={ROUTING}"] == 1
+    (told,) = [text for text in mail.got if "Nobody was told of alert" in text]
+    assert f"alert {dead.event_id}: it cannot be routed" in told
+
+
+def test_what_was_set_aside_is_routed_anew_by_a_replay(engine: Engine, an_event: EventMaker) -> None:
+    set_aside(engine, an_event(1, dag_id="poisoned"))
+    ids = [entry.delivery_id or 0 for entry in aside(engine)]
+    with engine.begin() as connection:
+        assert outbox.replay(connection, NOW + MINUTE, timedelta(days=1), [*ids, 0]) == 1
+        assert outbox.replay(connection, NOW + MINUTE, timedelta(days=1)) == 0
+        assert outbox.route(connection, NOW + MINUTE, mended()).kinds
+    assert not aside(engine)
+    assert ("ops", "waiting") in [(entry.receiver, entry.state) for entry in history(engine)]
+
+
+def test_the_trouble_lasts_until_nothing_is_left_that_could_not_be_routed(engine: Engine, an_event: EventMaker) -> None:
+    set_aside(engine, an_event(1))
+    with engine.begin() as connection:
+        assert failing.look(connection, NOW + timedelta(days=1), 15 * MINUTE, ["email"]) == 0
+        outbox.replay(connection, NOW, timedelta(days=1))
+        outbox.route(connection, NOW, mended())
+        assert failing.look(connection, NOW, 15 * MINUTE, ["email"]) == 1
+    assert EventKind.DELIVERY_RECOVERED in [entry.kind for entry in history(engine)]
+
+
+def test_that_the_news_of_a_trouble_cannot_be_routed_is_no_news(engine: Engine) -> None:
+    record(engine, AlertEvent(kind=EventKind.DELIVERY_FAILING, occurred_at=NOW, subject="chat"))
+    with engine.begin() as connection:
+        (key,) = outbox.unrouted(connection, 10)
+        outbox.set_aside(connection, NOW, key, "it cannot be routed")
+        assert not failing.unroutable(connection, NOW, key, "it cannot be routed")
+        assert outbox.unrouted(connection, 10) == []
+
+
+def test_what_somebody_else_has_routed_meanwhile_is_not_set_aside(engine: Engine, an_event: EventMaker) -> None:
+    record(engine, an_event(1))
+    with engine.begin() as connection:
+        (key,) = outbox.unrouted(connection, 10)
+        outbox.route(connection, NOW, mended())
+        assert not outbox.set_aside(connection, NOW, key, "it cannot be routed")
+    assert not aside(engine)
+
+
+def test_a_receivers_name_may_hold_what_no_database_takes(engine: Engine, an_event: EventMaker) -> None:
+    record(engine, an_event(1, kind=EventKind.NOTIFIED, receiver="ops\0\udcff"), an_event(2))
+    with engine.begin() as connection:
+        assert len(outbox.route(connection, NOW, mended()).kinds) == 2
+    assert [entry.state for entry in history(engine)] == ["pending", "pending"]
+
+
+@pytest.mark.parametrize(
+    ("error", "at_fault"),
+    [
+        (OverflowError("date value out of range"), True),
+        (DataError("INSERT", {}, Exception("NUL")), True),
+        (StatementError("no time zone", "INSERT", {}, TypeError()), True),
+        (OperationalError("SELECT", {}, Exception("server closed the connection")), False),
+        (DataError("INSERT", {}, Exception("gone"), connection_invalidated=True), False),
+        (SQLAlchemyError("no connection in the pool"), False),
+        (ConnectionResetError("reset by peer"), False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_a_database_that_is_away_is_no_fault_of_an_event(error: Exception, at_fault: bool) -> None:
+    assert outbox.is_at_fault(error) is at_fault
