@@ -36,7 +36,7 @@ class Shown(StrEnum):
 
 # In the order in which they ask for somebody.
 MEANINGS: Final[Mapping[Shown, str]] = {
-    Shown.DEAD: "given up: refused for good, or too old; `windsock alerts replay` sends it again",
+    Shown.DEAD: "given up: refused for good, or too old; windsock alerts replay sends it again",
     Shown.PENDING: "is to be sent, or waits for its next try",
     Shown.SENDING: "a notifier is sending it now",
     Shown.WAITING: "waits for the message of its group",

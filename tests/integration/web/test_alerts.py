@@ -276,7 +276,7 @@ def test_the_page_needs_a_handful_of_statements(
     world.process("notifier", detail={"settings": ""} | refused(Refusal(("alerting.yml, line 1: wrong",), world.now)))
     statements.clear()
     shown = look(f"/alerts{query}")
-    assert "is refused since" in shown
+    assert "has been refused since" in shown
     assert len(statements) <= 6, statements
 
 
@@ -289,14 +289,14 @@ def test_a_file_that_is_refused_is_shown_with_its_mistakes_and_since_when(
     world.process("notifier", detail=refused(Refusal((told, "line 5: <b>hunter22hunter22</b>"), since)))
     shown = look("/alerts")
     words = " ".join(re.sub(r"<[^>]+>", " ", shown).split())
-    assert f"alerting.yml is refused since {since:%Y-%m-%d %H:%M:%S} UTC 2 h ago" in words
+    assert f"alerting.yml has been refused since {since:%Y-%m-%d %H:%M:%S} UTC 2 h ago" in words
     assert "alerts go by what was read before, or by the settings" in words
     assert "there is no receiver &#39;opps&#39;, did you mean ops?" in shown
     assert "hunter22" not in shown
     assert "&lt;b&gt;" in shown
     with store.begin() as tx:
         processes.describe(tx, "notifier-1", refused(None))
-    assert "is refused" not in look("/alerts")
+    assert "refused since" not in look("/alerts")
 
 
 def test_the_number_of_a_line_leads_to_its_alert_where_the_line_is_marked(
