@@ -1,6 +1,6 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up down status test lint format generate lock bench chaos compare e2e-airflow clean distclean
+.PHONY: help up down restart status test lint format generate lock bench chaos compare e2e-airflow clean distclean
 
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
@@ -19,7 +19,11 @@ up: ## Set up and start everything on this machine
 	@$(BIN)/windsock up --detach
 
 down: ## Stop everything
-	@if [ -x $(BIN)/windsock ]; then $(BIN)/windsock down; else echo "Nothing is set up here; start with: make up"; fi
+	@if [ -x $(BIN)/windsock ]; then $(if $(filter up,$(MAKECMDGOALS)),$(BIN)/windsock restart --check && )$(BIN)/windsock down; else echo "Nothing is set up here; start with: make up"; fi
+
+restart: ## Stop everything and start it with the present settings, where these have no mistake
+	@scripts/bootstrap up
+	@$(BIN)/windsock restart
 
 status: ## Show what runs, where, and what to do about what does not
 	@if [ -x $(BIN)/windsock ]; then $(BIN)/windsock status; else echo "Nothing is set up here; start with: make up"; fi

@@ -476,11 +476,18 @@ class _Reading:
         """A route that no event reaches, since one before it takes all that it would."""
         for position, (part, route) in enumerate(zip(parts, routes, strict=True)):
             given = (*above, *route.matchers)
-            for earlier in routes[:position]:
-                if not earlier.proceed and all(implied(matcher, given) for matcher in earlier.matchers):
+            for earlier_part, earlier in zip(parts[:position], routes, strict=False):
+                if earlier.proceed or self._is_misread(earlier_part, earlier):
+                    continue
+                if all(implied(matcher, given) for matcher in earlier.matchers):
                     what = f"no event comes here: the route of line {earlier.line} takes them all"
                     self.document.complain(part, f"{what}; move this one before it, or give that one continue: true")
                     break
+
+    def _is_misread(self, part: Part, route: Route) -> bool:
+        """Whether a matcher of it is complained of: without that one, it seems to take what it would not."""
+        matchers = self.document.known(part).get("matchers")
+        return matchers is not None and len(self.document.items(matchers)) != len(route.matchers)
 
     def _complain_of_unused(self, root: Route, part: Part | None, receivers: Mapping[str, Receiver]) -> None:
         if part is None:

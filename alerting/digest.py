@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -10,7 +11,7 @@ from alerting import words
 from alerting.channels import Section
 from alerting.cleaning import shorten, shorten_lines
 from alerting.events import AlertEvent
-from alerting.kinds import KINDS, EventKind
+from alerting.kinds import KINDS, SEVERITIES, EventKind
 from alerting.words import number_of
 
 Words = Callable[[str], str]
@@ -19,7 +20,10 @@ Page = Callable[[AlertEvent], str]
 DETAILED_MOST: Final = 30  # beyond so many events each is only named
 ERROR_LIMIT: Final = 200
 CHAT_LIMIT: Final = 1_500  # Discord takes 2 000 characters in all
-SUBJECT_DAGS: Final = 3
+SUBJECT_PLACES: Final = 3
+SORTS_LIMIT: Final = 100  # characters of a subject, which has a limit of its own
+PLACE_LIMIT: Final = 60
+_ORDER: Final = {kind: place for place, kind in enumerate(KINDS)}
 
 
 def _no_page(_event: AlertEvent) -> str:
@@ -97,23 +101,36 @@ def _name(event: AlertEvent) -> str:
 
 
 def subject(events: Sequence[AlertEvent], line: Words) -> str:
-    """How many events of which sort, trouble first, and of which DAGs."""
-    dags = list(dict.fromkeys(line(event.dag_id or "") or "Windsock" for event in events))
-    more = f" and {len(dags) - SUBJECT_DAGS} more" if len(dags) > SUBJECT_DAGS else ""
-    return f"{_counted(events)}: {', '.join(dags[:SUBJECT_DAGS])}{more}"
+    """How many events of which sort, trouble first, and of which DAGs, or what else they are about."""
+    places = list(dict.fromkeys(shorten(line(_place_name(event)), PLACE_LIMIT) or "Windsock" for event in events))
+    more = f" and {len(places) - SUBJECT_PLACES} more" if len(places) > SUBJECT_PLACES else ""
+    return f"{_counted(events)}: {', '.join(places[:SUBJECT_PLACES])}{more}"
+
+
+def _place_name(event: AlertEvent) -> str:
+    """Of a DAG file its name alone: the way to it is long, and in the message."""
+    place = event.dag_id or words.where(event)
+    return place.rpartition("/")[2] if event.kind in (EventKind.DAG_BROKEN, EventKind.DAG_REPAIRED) else place
 
 
 def _counted(events: Sequence[AlertEvent]) -> str:
-    """``3 failures, 1 other alert, 2 recovered``."""
-    failed = sum(KINDS[event.kind].trouble for event in events)
-    over = [KINDS[event.kind].over for event in events if KINDS[event.kind].ends]
-    others = len(events) - failed - len(over)
-    told = [
-        number_of(failed, "failure"),
-        number_of(others, "other alert" if failed else "alert"),
-        f"{len(over)} {over[0] if len(set(over)) == 1 else 'recovered'}" if over else "",
-    ]
-    return ", ".join(part for part in told if part)
+    """``3 failures, 1 broken file, 2 recovered``; beyond SORTS_LIMIT characters the rest is ``5 others``."""
+    sorts = Counter(KINDS[event.kind].counted for event in sorted(events, key=_rank))
+    told = ""
+    rest = len(events)
+    for (one, several), count in sorts.items():
+        longer = f"{told}{', ' if told else ''}{count} {one if count == 1 else several}"
+        if len(longer) > SORTS_LIMIT:
+            break
+        told, rest = longer, rest - count
+    return f"{told}, {number_of(rest, 'other')}" if rest else told
+
+
+def _rank(event: AlertEvent) -> tuple[bool, bool, int, int]:
+    """Trouble first, the worst of it before the rest, and what is over last; then as in the table of kinds."""
+    kind = KINDS[event.kind]
+    worst_first = -SEVERITIES.index(event.severity or kind.severity)
+    return kind.ends is not None, not kind.trouble, worst_first, _ORDER[event.kind]
 
 
 def short(told: Sequence[Section], count: int, reference: str) -> list[str]:

@@ -41,26 +41,37 @@ class EventKind(StrEnum):
 class Kind:
     """``verdict`` begins a subject ("Failed: daily.load"), ``short`` stands in a digest.
 
+    ``counted`` is one of them and several, in a digest's subject: "1 failure, 2 broken files".
+
     ``mail`` and ``chat`` say who hears of it where the settings decide and not an alerting.yml: the addresses that the
     DAG file gives, and ``alerting.apprise_urls`` with Grafana.
     """
 
     verdict: str
     short: str
+    counted: tuple[str, str]
     severity: Severity
-    trouble: bool  # something is wrong now: red, and "3 failures" in a digest's subject
+    trouble: bool  # something is wrong now: red
     ends: EventKind | None = None  # the kind of event whose episode this one ends
-    over: str = ""  # of one that ends a trouble: "3 recovered" in a digest's subject
     within: EventKind | None = None  # the kind whose episode this one is a part of
     mail: bool = False
     chat: bool = False
 
 
 KINDS: Final[Mapping[EventKind, Kind]] = {
-    EventKind.TASK_FAILED: Kind(verdict="Failed", short="failed", severity="error", trouble=True, mail=True, chat=True),
+    EventKind.TASK_FAILED: Kind(
+        verdict="Failed",
+        short="failed",
+        counted=("failure", "failures"),
+        severity="error",
+        trouble=True,
+        mail=True,
+        chat=True,
+    ),
     EventKind.TASK_RETRY: Kind(
         verdict="Will retry",
         short="will retry",
+        counted=("retry", "retries"),
         severity="warning",
         trouble=False,
         within=EventKind.TASK_FAILED,
@@ -69,65 +80,113 @@ KINDS: Final[Mapping[EventKind, Kind]] = {
     EventKind.TASK_RECOVERED: Kind(
         verdict="Recovered",
         short="recovered",
+        counted=("recovered", "recovered"),
         severity="info",
         trouble=False,
         ends=EventKind.TASK_FAILED,
-        over="recovered",
     ),
     EventKind.TASK_SKIPPED: Kind(
-        verdict="Skipped by a time limit", short="skipped by a time limit", severity="warning", trouble=False
+        verdict="Skipped by a time limit",
+        short="skipped by a time limit",
+        counted=("skipped task", "skipped tasks"),
+        severity="warning",
+        trouble=False,
     ),
     EventKind.RUN_FAILED: Kind(
-        verdict="Run failed", short="run failed", severity="error", trouble=True, mail=True, chat=True
+        verdict="Run failed",
+        short="run failed",
+        counted=("failed run", "failed runs"),
+        severity="error",
+        trouble=True,
+        mail=True,
+        chat=True,
     ),
     EventKind.RUN_RECOVERED: Kind(
         verdict="Runs succeed again",
         short="runs succeed again",
+        counted=("recovered", "recovered"),
         severity="info",
         trouble=False,
         ends=EventKind.RUN_FAILED,
-        over="recovered",
     ),
     EventKind.RUN_OVERDUE: Kind(
-        verdict="Run takes too long", short="run takes too long", severity="warning", trouble=True, chat=True
+        verdict="Run takes too long",
+        short="run takes too long",
+        counted=("overdue run", "overdue runs"),
+        severity="warning",
+        trouble=True,
+        chat=True,
     ),
     EventKind.SLA_AT_RISK: Kind(
-        verdict="SLA at risk", short="SLA at risk", severity="warning", trouble=False, chat=True
+        verdict="SLA at risk",
+        short="SLA at risk",
+        counted=("SLA at risk", "SLAs at risk"),
+        severity="warning",
+        trouble=False,
+        chat=True,
     ),
     EventKind.SLA_MISSED: Kind(
-        verdict="SLA missed", short="SLA missed", severity="error", trouble=True, mail=True, chat=True
+        verdict="SLA missed",
+        short="SLA missed",
+        counted=("missed SLA", "missed SLAs"),
+        severity="error",
+        trouble=True,
+        mail=True,
+        chat=True,
     ),
     EventKind.DAG_LATE: Kind(
-        verdict="Run not created", short="run not created", severity="error", trouble=True, chat=True
+        verdict="Run not created",
+        short="run not created",
+        counted=("run not created", "runs not created"),
+        severity="error",
+        trouble=True,
+        chat=True,
     ),
     EventKind.DAG_BROKEN: Kind(
-        verdict="DAG file broken", short="DAG file broken", severity="error", trouble=True, mail=True, chat=True
+        verdict="DAG file broken",
+        short="DAG file broken",
+        counted=("broken file", "broken files"),
+        severity="error",
+        trouble=True,
+        mail=True,
+        chat=True,
     ),
     EventKind.DAG_REPAIRED: Kind(
         verdict="DAG file repaired",
         short="DAG file repaired",
+        counted=("repaired", "repaired"),
         severity="info",
         trouble=False,
         ends=EventKind.DAG_BROKEN,
-        over="repaired",
     ),
     EventKind.COMPONENT_DOWN: Kind(
-        verdict="Component down", short="component down", severity="critical", trouble=True, chat=True
+        verdict="Component down",
+        short="component down",
+        counted=("component down", "components down"),
+        severity="critical",
+        trouble=True,
+        chat=True,
     ),
     EventKind.COMPONENT_UP: Kind(
         verdict="Component up again",
         short="component up again",
+        counted=("up again", "up again"),
         severity="info",
         trouble=False,
         ends=EventKind.COMPONENT_DOWN,
-        over="up again",
     ),
     EventKind.CALLBACK_FAILED: Kind(
-        verdict="Callback failed", short="callback failed", severity="warning", trouble=True, chat=True
+        verdict="Callback failed",
+        short="callback failed",
+        counted=("failed callback", "failed callbacks"),
+        severity="warning",
+        trouble=True,
+        chat=True,
     ),
     EventKind.DELIVERY_FAILING: Kind(
         verdict="Alerts are not delivered",
         short="alerts are not delivered",
+        counted=("failing channel", "failing channels"),
         severity="critical",
         trouble=True,
         chat=True,
@@ -135,22 +194,40 @@ KINDS: Final[Mapping[EventKind, Kind]] = {
     EventKind.DELIVERY_RECOVERED: Kind(
         verdict="Alerts are delivered again",
         short="alerts are delivered again",
+        counted=("recovered", "recovered"),
         severity="info",
         trouble=False,
         ends=EventKind.DELIVERY_FAILING,
-        over="recovered",
     ),
-    EventKind.PROMETHEUS_FIRING: Kind(verdict="Alert", short="alert", severity="error", trouble=True, chat=True),
+    EventKind.PROMETHEUS_FIRING: Kind(
+        verdict="Alert", short="alert", counted=("alert", "alerts"), severity="error", trouble=True, chat=True
+    ),
     EventKind.PROMETHEUS_RESOLVED: Kind(
         verdict="Resolved",
         short="resolved",
+        counted=("resolved", "resolved"),
         severity="info",
         trouble=False,
         ends=EventKind.PROMETHEUS_FIRING,
-        over="resolved",
     ),
-    EventKind.NOTIFIED: Kind(verdict="Notice", short="notice", severity="info", trouble=False, mail=True, chat=True),
-    EventKind.TEST: Kind(verdict="Test alert", short="test", severity="info", trouble=False, mail=True, chat=True),
+    EventKind.NOTIFIED: Kind(
+        verdict="Notice",
+        short="notice",
+        counted=("notice", "notices"),
+        severity="info",
+        trouble=False,
+        mail=True,
+        chat=True,
+    ),
+    EventKind.TEST: Kind(
+        verdict="Test alert",
+        short="test",
+        counted=("test", "tests"),
+        severity="info",
+        trouble=False,
+        mail=True,
+        chat=True,
+    ),
 }
 
 # A trouble of these kinds is open until an event of another kind ends it.

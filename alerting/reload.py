@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,14 @@ log = logging.getLogger(__name__)
 BY_SETTINGS: Final = (EMAIL, GRAFANA)  # their address is there; the file says at most how hard they may be worked
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What is wrong with the file, a line for each mistake, and since when it is not in force."""
+
+    lines: tuple[str, ...]
+    since: datetime
+
+
 class Watch:
     """The file as it was last understood. ``environ`` is what ``env:NAME`` in it refers to, as it was at the start."""
 
@@ -29,6 +39,7 @@ class Watch:
         self._seen: tuple[int, int, int] | None = None
         self._channels: dict[NamedChannel, Channel] = {}
         self.routing: Routing | None = None
+        self.refusal: Refusal | None = None
         self.refresh(force=True)
 
     @property
@@ -59,7 +70,10 @@ class Watch:
             )
             for line in error.lines:
                 log.error("%s; %s", line, kept)
+            since = self.refusal.since if self.refusal else datetime.now(UTC)
+            self.refusal = Refusal(tuple(error.lines), since)
             return False
+        self.refusal = None
         self._meter.gauge("alerts.config_ok", 1)
         if routing == self.routing:
             return False

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from alerting.kinds import EventKind
 from alerting.outbox import DeliveryState, Entry
 from alerting.routes import EMAIL, Origin
+from alerting.state_words import shown
 
 Rooms: TypeAlias = Callable[[str], str]  # what may be shown of a channel's URL, by its name; "" where nothing may
 
@@ -65,7 +66,7 @@ def fallback(entry: Entry, siblings: Sequence[Entry]) -> Iterator[str]:
     instead = [one for one in siblings if one.origin == Origin.FALLBACK and one.receiver == to]
     instead = [one for one in instead if one.delivery_id not in entry.heard_before]
     before = [one for one in siblings if one.delivery_id in entry.heard_before]
-    yield from (f"its fallback {to}: {one.number} ({one.state})" for one in instead)
+    yield from (f"its fallback {to}: {one.number} ({shown(one.state, one.channel).words})" for one in instead)
     yield from (_heard(to, entry, one) for one in before)
     if not instead and not before:
         yield f"its fallback {to} has no way to be told of this"
@@ -76,4 +77,4 @@ def _heard(to: str, entry: Entry, before: Entry) -> str:
         return f"its fallback {to} would be told by the same way"
     if before.state == DeliveryState.DELIVERED:
         return f"its fallback {to} had heard of it already: {before.number}"
-    return f"its fallback {to} is not told twice: {before.number} is {before.state}"
+    return f"its fallback {to} is not told twice: {before.number} is {shown(before.state, before.channel).words}"

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, func, select
 
 from alerting import numbers
 from alerting.events import AlertEvent, decode
@@ -91,7 +91,7 @@ def _entries() -> Select[Any]:
         *(_e.kind, _e.dag_id, _e.run_id, _e.task_id, _e.try_number, _e.occurred_at),
         _d.channel,
         func.coalesce(_d.state, "recorded").label("state"),
-        func.coalesce(_d.attempts, 0).label("attempts"),
+        func.coalesce(_attempts_of_message(), _d.attempts, 0).label("attempts"),
         *(_d.due_at, _d.delivered_at, _d.error, _d.receiver, _d.origin),
         *(numbers.line().label("line"), _d.address, _d.wave, _d.fell_back_to, _d.heard_before),
         _a.author.label("acked_by"),
@@ -100,6 +100,12 @@ def _entries() -> Select[Any]:
     ).select_from(
         alert_event.outerjoin(alert_delivery, _e.id == _d.event_id).outerjoin(alert_ack, _a.event_id == _e.id)
     )
+
+
+def _attempts_of_message() -> ScalarSelect[int]:
+    """Where one message tells of several events, the row that carries it counts its attempts."""
+    carrier = alert_delivery.alias("carrier")
+    return select(carrier.c.attempts).where(carrier.c.id == _d.wave).correlate(alert_delivery).scalar_subquery()
 
 
 def _read(connection: Connection, query: Select[Any]) -> list[Entry]:
@@ -132,9 +138,7 @@ def events_of(connection: Connection, delivery_id: int) -> list[AlertEvent]:
     return [msgspec.structs.replace(event, number=key) for key, event in events if event is not None]
 
 
-def counts(connection: Connection, about: Sequence[ColumnElement[bool]] = ()) -> list[tuple[str, str, int]]:
-    """How many deliveries there are by channel and state; ``about`` are conditions on their events."""
+def counts(connection: Connection) -> list[tuple[str, str, int]]:
+    """How many deliveries there are by channel and state."""
     query = select(_d.channel, _d.state, func.count()).group_by(_d.channel, _d.state).order_by(_d.channel, _d.state)
-    if about:
-        query = query.join(alert_event, _e.id == _d.event_id).where(*about)
     return [(row[0], row[1], row[2]) for row in connection.execute(query)]

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from alerting.told import Rooms
     from engine.config import Settings
 
-STATES: Final = ("recorded", "waiting", "pending", "sending", "delivered", "dead", "suppressed")
+# As alerting.state_words has them, which is not loaded for every command.
+STATES: Final = ("dead", "pending", "sending", "waiting", "recorded", "not-told", "suppressed", "delivered")
 
 
 @click.command("list")
@@ -37,17 +38,16 @@ STATES: Final = ("recorded", "waiting", "pending", "sending", "delivered", "dead
 def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, everything: bool, output: str) -> None:
     """List alerts, newest first, and below each one who was told, or why nobody was.
 
-    What is no trouble and nobody asked to be told of, such as a retry of a task without an email, is left out unless
-    --all or --state suppressed asks for it.
+    What is no trouble and not told, such as a retry of a task without an email, is left out unless --all or
+    --state not-told asks for it.
     """
-    from alerting.history import UNTOLD, Search, search, subjects
+    from alerting.history import Search, search
 
     settings = load()
-    wanted = (*states, UNTOLD) if "suppressed" in states else states
-    sought = Search(wanted, dag_id=dag_id or "", everything=everything)
+    sought = Search(states, dag_id=dag_id or "", everything=everything)
     with open_store(settings) as store, store.read() as connection:
         found = search(connection, sought, limit)
-        about = _redacted(settings, subjects(connection, [alert.head for alert in found]))
+    about = _redacted(settings, {alert.number: alert.subject for alert in found if alert.subject})
     if output == "json":
         show([_as_json(entry, about) for alert in found for entry in alert.entries], output)
         return
@@ -61,7 +61,7 @@ def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, everyth
         "state": "state",
     }
     rows = [_row(alert, about.get(alert.number, ""), rooms) for alert in found]
-    show(rows, output, columns=columns, empty="No alerts.", below="told", least=("run_id",))
+    show(rows, output, columns=columns, empty="No alerts.", below="told", least=("run_id",), cut=("about", "run_id"))
 
 
 def _redacted(settings: Settings, subjects: dict[int, str]) -> dict[int, str]:
@@ -99,7 +99,7 @@ def tally_words(alert: Alert) -> str:
     from alerting.history import tally
 
     found = tally(alert)
-    return found[0][0] if len(found) == 1 else ", ".join(f"{count} {words}" for words, count, _ in found)
+    return found[0][0].words if len(found) == 1 else ", ".join(f"{count} {state.words}" for state, count in found)
 
 
 def _acknowledged(entry: Entry) -> Iterator[str]:
@@ -118,11 +118,11 @@ def _line(entry: Entry, alert: Alert, rooms: Rooms) -> str:
 
 
 def _outcome(entry: Entry) -> str:
-    from alerting.history import state_words
+    from alerting.history import state_of
     from alerting.told import tries
     from engine.cli.output import duration
 
-    state = state_words(entry)
+    state = state_of(entry).words
     if entry.delivered_at is not None:
         state = f"{state} {duration(entry.delivered_at - entry.occurred_at)} later"
     return f"{state} after {tries(entry.attempts)}" if _was_hard(entry) else state
@@ -197,7 +197,15 @@ def _show_whole(alert: Alert, told: dict[int, int], rooms: Rooms) -> None:
         for entry in alert.deliveries
     ]
     columns = {"number": "line", "receiver": "receiver", "way": "told by", "state": "state", "attempts": "attempts"}
-    show(rows, "table", columns=columns, empty="Nobody was told yet.", below="remarks", least=("attempts",))
+    show(rows, "table", columns=columns, empty=_nobody(alert), below="remarks", least=("attempts",))
+
+
+def _nobody(alert: Alert) -> str:
+    """Why there is no line yet."""
+    from alerting.history import state_of
+
+    state = state_of(alert.head)
+    return f"{state.words.capitalize()}: {state.meaning}."
 
 
 def _remarks(entry: Entry, alert: Alert, told: dict[int, int]) -> str:
@@ -219,7 +227,7 @@ def _show_message(alert: Alert, line: Entry, message: Sequence[Entry], subjects:
     columns = {"event_id": "alert", "kind": "what", "dag_id": "DAG", "run_id": "run", "task_id": "task"}
     if any(entry.event_id in subjects for entry in message):
         columns["subject"] = "about"
-    show(rows, "table", columns=columns, below="below", least=("run_id",))
+    show(rows, "table", columns=columns, below="below", least=("run_id",), cut=("run_id", "subject"))
 
 
 def _show_head(alert: Alert, subject: str) -> None:

@@ -213,6 +213,7 @@ def _show_way(routing: Routing, event: AlertEvent, urls: tuple[str, ...]) -> Non
     from alerting.channels.chat import receivers
     from alerting.kinds import KINDS
     from alerting.routes import Plan, Suppressed, hold, match
+    from alerting.state_words import Shown
 
     plan = Plan(tuple(channel.name for channel in receivers(urls)), routing=routing)
     if ended := KINDS[event.kind].ends:
@@ -224,7 +225,7 @@ def _show_way(routing: Routing, event: AlertEvent, urls: tuple[str, ...]) -> Non
     standing = _standing(plan)
     targets = match(event, plan, standing.silences)
     if isinstance(targets, Suppressed):
-        click.echo(f"  told to nobody: {targets.reason}")
+        click.echo(f"  {Shown.NOT_TOLD.words}: {targets.reason}")
         return
     held = _inhibited(event, plan, standing)
     for target in targets if held is None else hold(targets, held):
@@ -235,8 +236,10 @@ def _show_way(routing: Routing, event: AlertEvent, urls: tuple[str, ...]) -> Non
 
 
 def _when(held: str | None, group: Any) -> str:
+    from alerting.state_words import Shown
+
     if held is not None:
-        return f"not told, {held}"
+        return f"{Shown.SUPPRESSED.words}, {held}"
     if group is None:
         return "told at once"
     by = ", ".join(f"{name}={value}" for name, value in group.labels) or "everything together"
@@ -318,10 +321,14 @@ def _standing(plan: Plan) -> _Standing:
 def deliveries(output: str) -> None:
     """Count deliveries by channel and state."""
     from alerting.outbox import counts
+    from alerting.state_words import shown
 
     with open_store() as store, store.read() as connection:
         found = counts(connection)
-    rows = [{"channel": channel or "nobody", "state": state, "count": count} for channel, state, count in found]
+    rows = [
+        {"channel": channel or "nobody", "state": shown(state, channel).words, "count": count}
+        for channel, state, count in found
+    ]
     show(rows, output, empty="No deliveries.")
 
 

@@ -46,6 +46,8 @@ def test(receiver: str | None, emails: tuple[str, ...], timeout: float) -> None:
 
     It goes to RECEIVER of alerting.yml; without one, through everything that is configured.
     """
+    from alerting.state_words import shown
+
     settings = load()
     with open_store(settings) as store:
         _require_same_settings(store, settings)
@@ -54,7 +56,8 @@ def test(receiver: str | None, emails: tuple[str, ...], timeout: float) -> None:
         store.wake("notifier")
         entries = _await_settled(store, settings, key, timeout)
     for entry in entries:
-        click.echo(f"{entry.channel or 'nobody'}: {entry.state}{f' ({entry.error})' if entry.error else ''}")
+        state = shown(entry.state, entry.channel).words
+        click.echo(f"{entry.channel or 'nobody'}: {state}{f' ({entry.error})' if entry.error else ''}")
     if any(entry.state != "delivered" for entry in entries):
         raise Failure("the test alert was not delivered everywhere; see: windsock alerts list")
 

@@ -13,6 +13,7 @@ from engine.cli.lazy import Lazy, LazyGroup
 COMMANDS = {
     "up": Lazy("engine.cli.stack:up", "Start everything on this machine, with monitoring."),
     "down": Lazy("engine.cli.stack:down", "Stop what up started."),
+    "restart": Lazy("engine.cli.stack:restart", "Stop it, and start it with the present settings."),
     "status": Lazy("engine.cli.stack:status", "Show how each component is."),
     "standalone": Lazy("engine.cli.stack:standalone", "Start the core only, in the foreground."),
     "dags": Lazy("engine.cli.dags:dags", "List, trigger, pause DAGs; show import errors."),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from engine.cli.wrapping import Shape, widest_part, wrapped
+
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
@@ -45,21 +47,25 @@ def show(
     empty: str = "",
     below: str = "",
     least: Sequence[str] = (),
+    cut: Sequence[str] = (),
 ) -> None:
     """Show rows. JSON holds every key; the table the `columns` (key → heading), or `empty` where there are no rows.
 
     `below` is the key of a long text: it has lines of its own below its row, instead of a narrow column. `least` are
-    columns that a narrow terminal does without, the first one first.
+    columns that a narrow terminal does without, the first one first. In `cut` columns a word that is wider than its
+    column ends in an ellipsis; in others it goes on in the next line, so that it can be copied.
     """
     if output == "json":
         click.echo(json.dumps(rows, indent=2, default=_plain))
     elif not rows:
         click.echo(empty or "Nothing to show.", err=True)
     else:
-        _table(rows, columns or {key: key.replace("_", " ") for key in rows[0]}, below, least)
+        _table(rows, columns or {key: key.replace("_", " ") for key in rows[0]}, below, least, cut)
 
 
-def _table(rows: Sequence[Row], columns: Mapping[str, str], below: str, least: Sequence[str]) -> None:
+def _table(
+    rows: Sequence[Row], columns: Mapping[str, str], below: str, least: Sequence[str], cut: Sequence[str]
+) -> None:
     from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
@@ -68,10 +74,11 @@ def _table(rows: Sequence[Row], columns: Mapping[str, str], below: str, least: S
     columns = _that_fit(rows, columns, least, console.width)
     cells = [[_cell(key, row.get(key)) for key in columns] for row in rows]
     heading = [Text(text, style="bold") for text in columns.values()]
-    widths = _widths([heading, *cells], list(columns), console.width)
-    console.print(_line(heading, widths))
+    widths = _widths([heading, *cells], list(columns), console.width, cut)
+    shapes = [Shape(width, is_list=_is_state(key), cut=key in cut) for key, width in zip(columns, widths, strict=True)]
+    console.print(_line(heading, shapes))
     for row, line in zip(rows, cells, strict=True):
-        console.print(_line(line, widths))
+        console.print(_line(line, shapes))
         if below and row.get(below):
             console.print(Padding(Text(shown(row[below]), overflow="fold"), (0, 0, 0, _INDENT)))
 
@@ -87,25 +94,37 @@ def _that_fit(rows: Sequence[Row], columns: Mapping[str, str], least: Sequence[s
     return kept
 
 
-def _widths(lines: Sequence[Sequence[Text]], keys: Sequence[str], room: int) -> list[int]:
-    """As wide as the widest cell. Where there is too little room, what nobody copies or looks for first is folded."""
-    widths = [max(line[position].cell_len for line in lines) for position in range(len(keys))]
-    foldable = [position for position, key in enumerate(keys) if position and not key.endswith("state")]
-    while sum(widths) + _GAP * (len(widths) - 1) > room:
-        widest = max(foldable, key=widths.__getitem__, default=0)
-        if not foldable or widths[widest] <= _NARROWEST:
-            break
-        widths[widest] -= 1
+def _widths(lines: Sequence[Sequence[Text]], keys: Sequence[str], room: int, cut: Sequence[str]) -> list[int]:
+    """As wide as the widest cell. Where there is too little room, the widest column but the first one gives way.
+
+    First down to the longest word of each, where words are not cut; then, but for states, on to _NARROWEST.
+    """
+    places = range(1, len(keys))
+    widths = [max(line[place].cell_len for line in lines) for place in range(len(keys))]
+    words = {place: max(widest_part(line[place].plain, _is_state(keys[place])) for line in lines) for place in places}
+    whole = {place: _NARROWEST if keys[place] in cut else words[place] for place in places}
+    narrowest = {place: words[place] if _is_state(keys[place]) else _NARROWEST for place in places}
+    for floor in (whole, narrowest):
+        while sum(widths) + _GAP * (len(widths) - 1) > room:
+            giving = [place for place in places if widths[place] > floor[place]]
+            if not giving:
+                break
+            widths[max(giving, key=widths.__getitem__)] -= 1
     return widths
 
 
-def _line(cells: Sequence[Text], widths: Sequence[int]) -> Table:
+def _is_state(key: str) -> bool:
+    return key.endswith("state")
+
+
+def _line(cells: Sequence[Text], shapes: Sequence[Shape]) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     line = Table.grid(padding=(0, _GAP, 0, 0))
-    for width in widths:
-        line.add_column(width=width, overflow="fold")
-    line.add_row(*cells)
+    for shape in shapes:
+        line.add_column(width=shape.width, no_wrap=True)
+    line.add_row(*(Text(wrapped(cell.plain, shape), cell.style) for cell, shape in zip(cells, shapes, strict=True)))
     return line
 
 
@@ -113,7 +132,7 @@ def _cell(key: str, value: Any) -> Text:
     from rich.text import Text
 
     text = shown(value)
-    return Text(text, style=_style(text) if key.endswith("state") else "")
+    return Text(text, style=_style(text) if _is_state(key) else "")
 
 
 def _style(state: str) -> str:

@@ -1,4 +1,4 @@
-"""``windsock up``, ``down``, ``status``, ``standalone``."""
+"""``windsock up``, ``down``, ``restart``, ``status``, ``standalone``."""
 
 from __future__ import annotations
 
@@ -67,6 +67,36 @@ def down() -> None:
         click.echo("Windsock is stopped.")
     else:
         click.echo("Windsock is not running.")
+
+
+@click.command()
+@click.option("--check", "only_check", is_flag=True, help="Only look for mistakes in the settings and in alerting.yml.")
+def restart(only_check: bool) -> None:
+    """Stop what up started, and start it with the present settings, detached.
+
+    Nothing is stopped where windsock.toml, the environment or alerting.yml has a mistake.
+    """
+    from engine.stack.inventory import all_components
+
+    settings = _without_mistakes()
+    if only_check:
+        return
+    stop(settings.home)
+    _up(settings, all_components(settings), detach=True)
+
+
+def _without_mistakes() -> Settings:
+    """The present settings; raises Failure that says that nothing was stopped for that."""
+    from alerting.config import ConfigError as RoutingError
+    from alerting.config import load as load_routing
+    from engine.config import ConfigError
+
+    try:
+        settings = load()
+        load_routing(settings.alerting.config_file)  # its variables, too: the notifier is started with ours
+    except (ConfigError, RoutingError) as error:
+        raise Failure(f"{error}\nNothing was stopped. Correct this first") from error
+    return settings
 
 
 @click.command()
@@ -223,8 +253,7 @@ def _tell_other_settings(settings: Settings) -> None:
     state = read_state(settings.home)
     if state is not None and not matches(state.settings, settings):
         click.echo(
-            "windsock: the running stack was started with other settings than these; to use these: windsock down, "
-            "then windsock up --detach",
+            "windsock: the running stack was started with other settings than these; to use these: windsock restart",
             err=True,
         )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from alerting import silences
 from alerting.clock import database_now
+from alerting.state_words import Shown
 from engine.cli.queries import undelivered, unshipped_logs
 
 if TYPE_CHECKING:
@@ -25,11 +26,12 @@ def standing(connection: Connection, *, prompt: timedelta, with_logs: bool) -> I
 def _alerts(connection: Connection, prompt: timedelta) -> Iterator[str]:
     waiting, age, grouped, dead = undelivered(connection)
     if waiting and age > prompt:
-        yield f"Alerts that wait: {waiting}, the oldest for {age.total_seconds():.0f} s: windsock alerts list"
+        oldest = f"the oldest for {age.total_seconds():.0f} s"
+        yield f"Alerts pending: {waiting}, {oldest}: windsock alerts list --state {Shown.PENDING}"
     if grouped:
-        yield f"Alerts that wait for a message of their group: {grouped}: windsock alerts list --state waiting"
+        yield f"Alerts waiting for the message of their group: {grouped}: windsock alerts list --state {Shown.WAITING}"
     if dead:
-        yield f"Alerts given up undelivered: {dead}: windsock alerts list --state dead"
+        yield f"Alerts dead, given up undelivered: {dead}: windsock alerts list --state {Shown.DEAD}"
 
 
 def _silences(connection: Connection) -> Iterator[str]:

@@ -77,6 +77,11 @@ def heartbeat(tx: Tx, ids: Iterable[str]) -> int:
     return tx.connection.execute(statement.values(heartbeat_at=tx.now)).rowcount
 
 
+def describe(tx: Tx, process_id: str, detail: dict[str, Any]) -> None:
+    """Say anew what a process is about."""
+    tx.connection.execute(update(Process).where(Process.id == process_id).values(detail=detail))
+
+
 def end(tx: Tx, ids: Iterable[str]) -> None:
     """Say that processes have ended in good order."""
     statement = update(Process).where(Process.id.in_(sorted(ids)), Process.ended_at.is_(None))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from alerting import outbox
 from alerting.channels import Channel
@@ -19,13 +20,14 @@ from alerting.channels.email import SmtpConfig, mail_channels
 from alerting.channels.grafana import annotation_channels
 from alerting.deliver import Deliverer
 from alerting.meters import NoMeter
-from alerting.reload import Watch
+from alerting.reload import Refusal, Watch
 from alerting.routes import Plan
 from engine.config import Settings
 from engine.config.fingerprint import DELIVERY, fingerprint
 from engine.logs.redaction import Redactor
 from engine.metastore import processes
 from engine.metastore.processes import Identity, identify
+from engine.metastore.refused import refused
 from engine.metastore.states import ProcessKind
 from engine.metastore.store import Store, Tx
 from engine.metastore.wakeups import ALERTS, Listener
@@ -138,9 +140,10 @@ def run(settings: Settings) -> int:
     lookout = Lookout(settings, store, identity.id)
     _take_over(store, callbacks)
     beat_seconds = settings.scheduler.job_heartbeat_sec
+    pulse = _Pulse(identity, delivery.watch, detail)
     helpers = [
         _helper("callbacks", stop, listener.interrupt, lambda: callbacks.run(stop)),
-        _helper("heartbeat", stop, listener.interrupt, lambda: _beat(store, metrics, identity, beat_seconds, stop)),
+        _helper("heartbeat", stop, listener.interrupt, lambda: _beat(store, metrics, pulse, beat_seconds, stop)),
         _helper("watchman", stop, listener.interrupt, lambda: watchman.run(stop)),
         _helper("lookout", stop, listener.interrupt, lambda: lookout.run(stop)),
     ]
@@ -228,10 +231,30 @@ def _helper(
     return thread
 
 
-def _beat(store: Store, metrics: Metrics, identity: Identity, seconds: float, stop: threading.Event) -> None:
+class _Pulse:
+    """The notifier's row: that it lives, and what it refuses of alerting.yml, which the page of alerts shows."""
+
+    def __init__(self, identity: Identity, watch: Watch, detail: dict[str, Any]) -> None:
+        self._identity = identity
+        self._watch = watch
+        self._detail = detail
+        self._told: Refusal | None = None
+
+    def beat(self, store: Store) -> None:
+        refusal = self._watch.refusal
+        store.run(lambda tx: self._write(tx, refusal))
+        self._told = refusal
+
+    def _write(self, tx: Tx, refusal: Refusal | None) -> None:
+        processes.heartbeat(tx, [self._identity.id])
+        if refusal != self._told:
+            processes.describe(tx, self._identity.id, self._detail | refused(refusal))
+
+
+def _beat(store: Store, metrics: Metrics, pulse: _Pulse, seconds: float, stop: threading.Event) -> None:
     while not stop.wait(seconds):
         try:
-            store.run(lambda tx: processes.heartbeat(tx, [identity.id]))
+            pulse.beat(store)
         except Exception as error:
             metrics.incr("job_heartbeat_failure")
             log.warning("the heartbeat could not be written: %s", error)

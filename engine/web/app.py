@@ -77,6 +77,7 @@ def create_app(settings: Settings, store: Store) -> Starlette:
             Route("/alerts/silences", silences.add, methods=["POST"]),
             Route("/alerts/silences/expire", silences.expire, methods=["POST"]),
             Route("/alerts/{event_id:int}", alerts.alert),
+            Route("/alerts/{event_id:int}.{line:int}", alerts.alert),
             Route("/api/v1/alerts", alerts.listing),
             Route("/runbooks", runbooks.index),
             Route("/runbooks/{name}", runbooks.runbook),

@@ -11,10 +11,13 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, union_all
 
+from alerting import history
 from alerting.outbox import DeliveryState
+from alerting.reload import Refusal
 from alerting.tables import alert_delivery
 from engine.authoring.serialized import Schedule, SerializedDag, decode_dag
 from engine.metastore.marks import LAST_ATTEMPT, marked_words
+from engine.metastore.refused import notifier_detail, refusal_in
 from engine.metastore.tables import Dag, DagFile, DagRun, DagSchedule, DagVersion, Process, TaskAttempt, TaskInstance
 from engine.web.health import Pulse, take_pulses
 
@@ -35,6 +38,9 @@ class Frame:
     pulses: tuple[Pulse, ...]
     import_errors: int
     dead_alerts: int  # deliveries that were given up
+    oldest_alert: int | None
+    newest_alert: int | None
+    refusal: Refusal | None  # of alerting.yml
 
     @property
     def silent(self) -> tuple[Pulse, ...]:
@@ -69,6 +75,7 @@ class DagEntry:
     is_paused: bool
     next_run_after: datetime | None
     head: DagHead | None
+    broken: BrokenFile | None = None  # its file, where that cannot be imported now; in a list without its traceback
     recent: tuple[RunMark, ...] = ()  # oldest first
 
 
@@ -174,12 +181,24 @@ class BrokenFile:
     remedy: str | None
     since: datetime | None
     traceback: str | None
+    path_hash: str
+
+    @property
+    def url(self) -> str:
+        """Where the page of import errors tells of it."""
+        return f"/import-errors#{self.anchor}"
+
+    @property
+    def anchor(self) -> str:
+        return f"file-{self.path_hash[:16]}"
 
 
 _HAS_IMPORT_ERROR: Final = DagFile.error.is_not(None) | DagFile.error_summary.is_not(None)
 _FRAME: Final = select(
     select(func.count()).select_from(DagFile).where(_HAS_IMPORT_ERROR).scalar_subquery(),
     select(func.count()).where(alert_delivery.c.state == DeliveryState.DEAD.value).scalar_subquery(),
+    *history.ends(),
+    notifier_detail(),
 )
 _DAG_COLUMNS: Final = (
     Dag.dag_id,
@@ -189,16 +208,22 @@ _DAG_COLUMNS: Final = (
     DagSchedule.next_run_after,
     DagVersion.data,
 )
+_BROKEN_BRIEFLY: Final = (
+    *(DagFile.path_hash, DagFile.path, DagFile.error_line),
+    *(DagFile.error_summary, DagFile.error_remedy, DagFile.error_since),
+)
+_BROKEN: Final = (*_BROKEN_BRIEFLY, DagFile.error)  # with the traceback, which may be long
 _DAGS: Final = (
-    select(*_DAG_COLUMNS)
+    select(*_DAG_COLUMNS, *_BROKEN_BRIEFLY)
+    .outerjoin(DagFile, and_(DagFile.path_hash == Dag.path_hash, _HAS_IMPORT_ERROR))
     .outerjoin(DagSchedule, DagSchedule.dag_id == Dag.dag_id)
     .outerjoin(DagVersion, and_(DagVersion.dag_id == Dag.dag_id, DagVersion.version == Dag.version))
 )
 
 
 def frame(connection: Connection, threshold: timedelta, now: datetime) -> Frame:
-    import_errors, dead_alerts = connection.execute(_FRAME).one()
-    return Frame(take_pulses(connection, threshold, now), import_errors, dead_alerts)
+    errors, dead, oldest, newest, detail = connection.execute(_FRAME).one()
+    return Frame(take_pulses(connection, threshold, now), errors, dead, oldest, newest, refusal_in(detail))
 
 
 def dags(connection: Connection, search: str = "", page: int = 1) -> Page[DagEntry]:
@@ -214,14 +239,14 @@ def dags(connection: Connection, search: str = "", page: int = 1) -> Page[DagEnt
 
 
 def dag(connection: Connection, dag_id: str) -> DagEntry | None:
-    row = connection.execute(_DAGS.where(Dag.dag_id == dag_id)).one_or_none()
+    row = connection.execute(_DAGS.add_columns(DagFile.error).where(Dag.dag_id == dag_id)).one_or_none()
     return None if row is None else _dag_entry(row, ())
 
 
 def _dag_entry(row: Any, recent: Sequence[RunMark]) -> DagEntry:
-    return DagEntry(
-        row.dag_id, row.fileloc, row.is_active, row.is_paused, row.next_run_after, _head(row.data), tuple(recent)
-    )
+    broken = None if row.path_hash is None else _broken_file(row)
+    facts = (row.dag_id, row.fileloc, row.is_active, row.is_paused, row.next_run_after, _head(row.data))
+    return DagEntry(*facts, broken, tuple(recent))
 
 
 def _head(data: str | None) -> DagHead | None:
@@ -396,16 +421,16 @@ def _attempt_facts(
 
 def import_errors(connection: Connection) -> tuple[BrokenFile, ...]:
     """Files that cannot be read, by path."""
-    columns = (DagFile.path, DagFile.error_line, DagFile.error_summary, DagFile.error_remedy, DagFile.error_since)
-    rows = connection.execute(select(*columns, DagFile.error).where(_HAS_IMPORT_ERROR)).all()
+    rows = connection.execute(select(*_BROKEN).where(_HAS_IMPORT_ERROR)).all()
     found = (_broken_file(row) for row in rows)
     return tuple(sorted(found, key=lambda error: error.path))
 
 
 def _broken_file(row: Any) -> BrokenFile:
-    last_line = (row.error or "").strip().rpartition("\n")[2]
+    traceback = row._mapping.get("error")
+    last_line = (traceback or "").strip().rpartition("\n")[2]
     what = row.error_summary or last_line or "the file cannot be imported"
-    return BrokenFile(row.path, row.error_line, what, row.error_remedy, row.error_since, row.error)
+    return BrokenFile(row.path, row.error_line, what, row.error_remedy, row.error_since, traceback, row.path_hash)
 
 
 _heads: Final = msgspec.json.Decoder(DagHead)

@@ -140,7 +140,7 @@ def make_templates() -> Environment:
         cause_words=words.cause_words,
         signal_words=words.signal_words,
         kind_words=words.kind_words,
-        told_words=history.state_words,
+        told_state=history.state_of,
         receiver_words=told.receiver_of,
         way_words=told.way_of,
         remarks=told.remarks,

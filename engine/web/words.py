@@ -47,6 +47,9 @@ _CAUSES: Final = {
     Cause.ENDED: "it was ended from outside",
 }
 _KINDS: Final = {
+    EventKind.DAG_BROKEN.value: "DAG broken",
+    EventKind.DAG_REPAIRED.value: "DAG repaired",
+    EventKind.DAG_LATE.value: "DAG late",
     EventKind.SLA_MISSED.value: "SLA missed",
     EventKind.SLA_AT_RISK.value: "SLA at risk",
     EventKind.PROMETHEUS_FIRING.value: "Alert of Prometheus",

@@ -7,15 +7,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
 from alerting import groups, history, numbers, outbox
 from alerting.config import read
 from alerting.events import AlertEvent
-from alerting.history import UNTOLD, Alert, Search
+from alerting.history import Alert, Search
 from alerting.kinds import EventKind
 from alerting.numbers import Number
 from alerting.routes import Plan
+from alerting.state_words import Shown
 from alerting.tables import alert_delivery
 from tests.contract.alerting.conftest import NOW
 
@@ -71,7 +72,7 @@ class TestSearch:
             connection.execute(update(alert_delivery).where(alert_delivery.c.id == first.delivery_id).values(dead))
         (found,) = search(engine, states=("dead",))
         assert [entry.state for entry in found.deliveries] == ["dead", "pending"]
-        assert history.tally(found) == [("dead", 1, "dead"), ("pending", 1, "pending")]
+        assert history.tally(found) == [(Shown.DEAD, 1), (Shown.PENDING, 1)]
         assert tasks(search(engine, states=("pending",))) == ["t2", "t1"]
         assert search(engine, states=("sending",)) == []
         assert search(engine, states=("delivered",)) == []
@@ -92,8 +93,34 @@ class TestSearch:
         told(engine, Plan(), an_event(1, kind=EventKind.TASK_RETRY, emails=()), an_event(2, emails=()))
         assert tasks(search(engine)) == ["t2"]
         assert tasks(search(engine, everything=True)) == ["t2", "t1"]
-        assert tasks(search(engine, states=(UNTOLD,))) == ["t2", "t1"]
+        assert tasks(search(engine, states=(Shown.NOT_TOLD,))) == ["t2", "t1"]
         assert search(engine, states=("suppressed",)) == []
+
+    def test_only_what_is_in_the_window_is_sought_and_counted(self, engine: Engine, an_event: EventMaker) -> None:
+        told(engine, Plan(("room",)), an_event(1), an_event(2), an_event(3, kind=EventKind.TASK_RETRY, emails=()))
+        last, middle, first = (alert.number for alert in search(engine, everything=True))
+        held = {"state": "suppressed", "due_at": None}
+        with engine.begin() as connection:
+            connection.execute(update(alert_delivery).where(alert_delivery.c.channel == "room").values(held))
+            oldest, newest = connection.execute(select(*history.ends())).one()
+            assert (oldest, newest) == (first, last)
+            near = history.window(oldest, newest, 2)
+            assert history.counts(connection, Search(), near) == {
+                Shown.PENDING: 1, Shown.SUPPRESSED: 1, Shown.NOT_TOLD: 1
+            }  # fmt: skip
+            assert history.counts(connection, Search(kind="task_retry"), near) == {Shown.NOT_TOLD: 1}
+        for states in ((), ("suppressed",), ("pending",)):
+            assert tasks(search(engine, states=states, after_event=near.after, before_event=near.before)) == ["t2"]
+        assert near.has_older
+        rest = history.window(oldest, newest, 2, near.after + 1)
+        assert tasks(search(engine, after_event=rest.after, before_event=rest.before)) == ["t1"]
+        assert not rest.has_older
+        assert middle == near.after + 1
+
+    def test_what_is_about_no_task_has_its_subject(self, engine: Engine, an_event: EventMaker) -> None:
+        broken = AlertEvent(kind=EventKind.DAG_BROKEN, occurred_at=NOW, subject="daily.py")
+        told(engine, MAIL_AND_CHAT, broken, an_event(1))
+        assert [alert.subject for alert in search(engine)] == ["", "daily.py"]
 
 
 class TestNumbers:
@@ -124,6 +151,17 @@ class TestNumbers:
         alert = search(engine)[0]
         with engine.begin() as connection:
             assert history.together(connection, alert.deliveries) == {alert.deliveries[0].wave: 2}
+
+    def test_each_alert_in_a_message_has_the_attempts_of_the_message(
+        self, engine: Engine, an_event: EventMaker
+    ) -> None:
+        told(engine, GROUPED, an_event(1), an_event(2), an_event(3))
+        with engine.begin() as connection:
+            (lease,) = outbox.lease(connection, NOW, timedelta(minutes=1), 10, ["email"])
+            outbox.retry(connection, lease, NOW, "450 busy")
+            (lease,) = outbox.lease(connection, NOW, timedelta(minutes=1), 10, ["email"])
+            outbox.confirm(connection, lease, NOW)
+        assert [alert.deliveries[0].attempts for alert in search(engine)] == [2, 2, 2]
 
 
 @pytest.mark.parametrize(("text", "number"), [("17", Number(17)), ("17.2", Number(17, 2)), ("#17", Number(17))])

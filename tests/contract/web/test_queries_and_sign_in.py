@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from alerting.clock import database_now
+from alerting.reload import Refusal
 from engine.metastore.pausing import set_paused
+from engine.metastore.refused import refused
 from engine.metastore.states import RunType
 from engine.metastore.store import Store
 from engine.metastore.transitions.creating import create_run
@@ -91,6 +93,32 @@ def test_import_errors_are_read_and_counted(store: Store, world: World) -> None:
         frame = queries.frame(connection, timedelta(seconds=30), world.now)
     assert [(file.path, file.line, file.what, file.since) for file in found] == [("/b.py", 3, "boom", world.now)]
     assert frame.import_errors == 1
+
+
+def test_what_the_notifier_that_lives_refuses_of_its_file_is_read_back(store: Store, world: World) -> None:
+    refusal = Refusal(("alerting.yml, line 4: wrong",), world.now)
+    world.process("notifier", 40, id="before", ended_at=world.now)
+    world.process("notifier", 5, detail={"settings": "x"} | refused(refusal))
+    with store.read() as connection:
+        assert queries.frame(connection, timedelta(seconds=30), world.now).refusal == refusal
+    world.process("notifier", 1, id="newer")
+    with store.read() as connection:
+        assert queries.frame(connection, timedelta(seconds=30), world.now).refusal is None
+
+
+def test_a_dag_knows_that_its_file_is_broken(store: Store, world: World) -> None:
+    world.dag("sales")
+    world.dag("stock")
+    world.broken_file("/srv/flows/sales.py", error="Traceback\nboom", error_line=3, error_since=world.now)
+    with store.read() as connection:
+        listed = {entry.dag_id: entry.broken for entry in queries.dags(connection).entries}
+        one = queries.dag(connection, "sales")
+    assert one
+    assert one.broken
+    assert (one.broken.line, one.broken.what, one.broken.since) == (3, "boom", world.now)
+    assert listed["stock"] is None
+    assert listed["sales"]
+    assert (listed["sales"].url, listed["sales"].traceback) == (one.broken.url, None)
 
 
 def test_health_goes_by_the_databases_clock(store: Store, world: World) -> None:

@@ -88,8 +88,8 @@ def test_check_still_looks_at_the_variables_that_are_set(
     ("words", "told"),
     [
         (["dag=daily", "at=2026-11-23T12:00+01:00"], ["line 8", "email ops@example.org: told after 0 s", "dag=daily"]),
-        (["dag=daily", "at=2026-11-23T23:00+01:00"], ["not told, muted by the window nights"]),
-        (["dag=noisy"], ["line 9", "told to nobody: the route of line 9 leads to nobody"]),
+        (["dag=daily", "at=2026-11-23T23:00+01:00"], ["suppressed, muted by the window nights"]),
+        (["dag=noisy"], ["line 9", "not told: the route of line 9 leads to nobody"]),
         (["dag=other"], ["line 6 (everything else)", "APPRISE_URLS is empty"]),
     ],
 )
@@ -105,7 +105,7 @@ def test_check_shows_the_way_of_a_described_event(
 def test_check_knows_the_silences(windsock: Command, alerting_yml: Path) -> None:
     windsock("alerts", "silence", "add", "dag=daily", "--author", "alice")
     result = windsock("alerts", "check", "--event", "dag=daily", "--event", "at=2026-11-23T12:00+01:00")
-    assert "not told, silence 1 of alice" in result.stdout
+    assert "suppressed, silence 1 of alice" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_check_shows_what_an_open_trouble_inhibits(windsock: Command, alerting_y
     store.run(lambda tx: outbox.route(tx.connection, tx.now, Plan(("room",))))  # somebody is told of it
     words = ("--event", "event=dag_late", "--event", "dag=daily", "--event", "at=2026-11-23T12:00+01:00")
     told = windsock("alerts", "check", *words).stdout
-    assert "email ops@example.org: not told, inhibited by component down (scheduler on a), alert 1" in told
+    assert "email ops@example.org: suppressed, inhibited by component down (scheduler on a), alert 1" in told
 
 
 def test_check_describes_causes_subjects_and_labels_of_prometheus(windsock: Command, alerting_yml: Path) -> None:
@@ -384,5 +384,5 @@ def test_check_promises_no_mail_for_what_a_tasks_email_has_no_address_for(
     assert "email the task's own email: told after 0 s" in told.stdout
     assert 'line 8 (dag="daily") → ops: task_email reaches nobody for run_failed' in told.stderr
     lost = windsock("alerts", "check", "--event", "dag=daily", "--event", "event=callback_failed")
-    assert "told to nobody" in lost.stdout
+    assert "not told: " in lost.stdout
     assert "the task names no email for callback_failed" in lost.stdout

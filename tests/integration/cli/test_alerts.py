@@ -88,10 +88,11 @@ def test_list_leaves_out_what_is_no_trouble_and_nobody_asked_for(windsock: Comma
     assert [kind.value in quiet for kind in kinds] == [True, False, True]
     assert "not told" in quiet
     assert "about-prometheus_firing d" in quiet
-    for words in (("--all",), ("--state", "suppressed")):
+    for words in (("--all",), ("--state", "not-told")):
         everything = windsock("alerts", "list", *words).stdout
         assert all(kind.value in everything for kind in kinds)
-        assert "nobody asked" in everything
+        assert everything.count("not told; ") == 3
+    assert windsock("alerts", "list", "--state", "suppressed").stderr == "No alerts.\n"
     states = {row["state"] for row in json.loads(windsock("alerts", "list", "--all", "-o", "json").stdout)}
     assert states == {"suppressed"}  # for programs it stays what it is
 

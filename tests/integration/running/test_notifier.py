@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
+from alerting.clock import database_now
 from engine.metastore.states import ProcessKind
+from engine.web.queries import frame
 from tests.integration.scheduling.engine_home import Home
 from tests.servers.mail import MailServer
 from tests.servers.processes import wait_until
@@ -66,7 +69,16 @@ def test_a_signal_makes_it_read_alerting_yml_anew_and_a_bad_one_changes_nothing(
     home.finish("d")
     assert smtp_server.wait_for(2, 20)[1].recipients == ("ops@example.org",)
     assert "line 2: route.receiver: there is no receiver 'opps', did you mean ops?" in home.output("notifier")
+    wait_until(lambda: "did you mean ops?" in refused(home), "the page of alerts to show it", 20)
     path.unlink()
     notifier.send_signal(signal.SIGHUP)
     home.finish("d")
     assert smtp_server.wait_for(3, 20)[2].recipients == ("author@example.org",)
+    wait_until(lambda: not refused(home), "the page of alerts to show it no more", 20)
+
+
+def refused(home: Home) -> str:
+    """What the page shows of the notifier's alerting.yml."""
+    with home.store.read() as connection:
+        found = frame(connection, timedelta(seconds=30), database_now(connection)).refusal
+    return "\n".join(found.lines) if found else ""

@@ -132,10 +132,51 @@ def test_status_tells_of_alerts_that_reached_nobody_and_of_metrics_that_go_nowhe
             tx.connection, tx.now, [parse_matcher("dag=x")], author="a", comment="", starts_at=tx.now, ends_at=ends_at
         )
     told = machine.run("status", WINDSOCK__METRICS__STATSD_HOST="no-such-host.invalid")
-    assert "Alerts that wait: 1, the oldest for 12" in told.stdout
-    assert "Alerts given up undelivered: 1: windsock alerts list --state dead" in told.stdout
+    assert "Alerts pending: 1, the oldest for 12" in told.stdout
+    assert "Alerts dead, given up undelivered: 1: windsock alerts list --state dead" in told.stdout
     assert f"1 silence in force until {ends_at:%Y-%m-%d %H:%M} UTC: windsock alerts silence list" in told.stdout
     assert "does not resolve" in told.stderr
+
+
+def pids_of(machine: Machine) -> set[int]:
+    return {row["pid"] for row in machine.status().values() if row["pid"]}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("windsock.toml", "[scheduler]\nparse_procesess = 2", "parse_procesess"),
+        ("windsock.toml", "broken =", "windsock.toml"),
+        ("alerting.yml", "route:\n  receiver: setings", "line 2: route.receiver: there is no receiver 'setings'"),
+        ("alerting.yml", "channels: {r: env:NOT_SET}\nroute: {receiver: settings}", "NOT_SET is not set"),
+    ],
+)
+def test_restart_leaves_the_running_house_alone_where_it_finds_a_mistake(
+    machine: Machine, file: str, text: str, told: str
+) -> None:
+    before = pids_of(machine)
+    path = machine.home / file
+    kept = path.read_text() if path.exists() else None
+    path.write_text(text)
+    try:
+        for words in (("restart",), ("restart", "--check")):
+            refused = machine.run(*words)
+            assert refused.returncode == 1
+            assert told in refused.stderr
+            assert "Nothing was stopped. Correct this first" in refused.stderr
+    finally:
+        path.unlink() if kept is None else path.write_text(kept)
+    assert pids_of(machine) == before
+
+
+def test_restart_starts_anew_with_the_present_settings(machine: Machine) -> None:
+    assert machine.call("restart", "--check").stdout == ""
+    before = pids_of(machine)
+    again = machine.call("restart")
+    assert "Stop it with: windsock down" in again.stdout
+    after = pids_of(machine)
+    assert after
+    assert not after & before
 
 
 def test_down_leaves_no_process_whatever_became_of_the_settings(tmp_path: Path) -> None:

@@ -15,7 +15,11 @@ from alerting import alertmanager, silences
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.outbox import record
+from alerting.reload import Refusal
+from alerting.state_words import Shown
 from alerting.tables import alert_delivery, alert_event
+from engine.metastore import processes
+from engine.metastore.refused import refused
 from engine.metastore.store import Store
 from tests.contract.alerting.test_alertmanager import a_body, an_alert
 from tests.integration.web.conftest import Browser
@@ -138,7 +142,7 @@ def test_filters_by_state_and_dag(look: Look, tell: Tell) -> None:
 
 
 def chips_of(text: str) -> list[str]:
-    return re.findall(r'<a class="a-\w+"[^>]*>([^<]+)</a>', text)
+    return re.findall(r'<a class="a-[\w-]+"[^>]*>([^<]+)</a>', text)
 
 
 def test_the_numbers_by_state_count_what_is_filtered(look: Look, tell: Tell) -> None:
@@ -165,9 +169,9 @@ def test_refuses_a_state_that_there_is_not(browser: Browser) -> None:
 
 
 def test_what_was_given_up_is_counted_on_every_page(look: Look, tell: Tell) -> None:
-    assert 'title="given up"' not in look("/dags")
+    assert 'title="dead: given up"' not in look("/dags")
     tell("clean", "dead", error="410 Gone")
-    assert '<span class="count" title="given up">1</span>' in look("/dags")
+    assert '<span class="count" title="dead: given up">1</span>' in look("/dags")
 
 
 def test_one_dead_alert_is_sent_again(browser: Browser, store: Store, tell: Tell) -> None:
@@ -228,9 +232,91 @@ def test_what_nobody_asked_for_is_listed_where_it_is_asked_for(look: Look, tell:
     shown = look("/alerts")
     assert ["quiet" in row for row in rows_of(shown)] == [False, True]  # a failure that nobody hears of is worth a look
     assert "not told" in rows_of(shown)[1]
-    assert "2 nobody asked" in shown
-    assert ["nobody asked" in row for row in rows_of(look("/alerts?state=untold"))] == [True, True]
+    assert chips_of(shown) == ["2 not told", "1 suppressed"]
+    assert ["not told" in row for row in rows_of(look("/alerts?state=not-told"))] == [True, True]
     assert ["held" in row for row in rows_of(look("/alerts?state=suppressed"))] == [True]
+
+
+def test_every_state_says_what_it_means(look: Look, tell: Tell) -> None:
+    tell("quiet", "suppressed")
+    for path in ("/alerts", "/alerts/1"):
+        assert f'title="{Shown.NOT_TOLD.meaning}">not told<' in look(path)
+
+
+def test_a_page_looks_through_so_many_alerts_and_says_so(
+    look: Look, browser: Browser, tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.web.alerts.LOOKED_AT", 2)
+    for number, state in enumerate(("dead", "delivered", "delivered", "delivered", "delivered")):
+        tell(f"t{number}", state)
+    first = look("/alerts?state=dead")
+    assert "among the newest 2 alerts" in first
+    assert "No alert fits among these" in first
+    assert 'title="dead: given up">1<' in first  # whatever is looked at
+    assert chips_of(first) == ["0 dead", "2 delivered"]
+    second = look(re.findall(r'href="([^"]+before=\d+)"', first)[0].replace("&amp;", "&"))
+    assert "among the alerts 2 to 3" in second
+    third = look(re.findall(r'href="([^"]+before=\d+)"', second)[0].replace("&amp;", "&"))
+    assert [("t0" in row) for row in rows_of(third)] == [True]
+    assert "Go on with older ones" not in third
+    assert browser.get("/api/v1/alerts?state=dead").json() == {"alerts": [], "before": 4}
+    assert "among the newest" not in look("/alerts?before=3")
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?state=suppressed", "?state=not-told", "?kind=dag_broken", "?since=1h&dag=sales"]
+)
+def test_the_page_needs_a_handful_of_statements(
+    look: Look, store: Store, world: World, tell: Tell, statements: list[str], query: str
+) -> None:
+    for number in range(30):
+        tell(f"t{number}", "suppressed" if number % 2 else "delivered")
+    broken = [AlertEvent(kind=EventKind.DAG_BROKEN, occurred_at=world.now, subject=f"f{n}.py") for n in range(5)]
+    store.run(lambda tx: record(tx.connection, broken))
+    world.process("notifier", detail={"settings": ""} | refused(Refusal(("alerting.yml, line 1: wrong",), world.now)))
+    statements.clear()
+    shown = look(f"/alerts{query}")
+    assert "has been refused since" in shown
+    assert len(statements) <= 6, statements
+
+
+def test_a_file_that_is_refused_is_shown_with_its_mistakes_and_since_when(
+    look: Look, world: World, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_PASSWORD", "hunter22hunter22")
+    told = "alerting.yml, line 4: route.receiver: there is no receiver 'opps', did you mean ops?"
+    since = world.now - timedelta(hours=2)
+    world.process("notifier", detail=refused(Refusal((told, "line 5: <b>hunter22hunter22</b>"), since)))
+    shown = look("/alerts")
+    words = " ".join(re.sub(r"<[^>]+>", " ", shown).split())
+    assert f"alerting.yml has been refused since {since:%Y-%m-%d %H:%M:%S} UTC 2 h ago" in words
+    assert "alerts go by what was read before, or by the settings" in words
+    assert "there is no receiver &#39;opps&#39;, did you mean ops?" in shown
+    assert "hunter22" not in shown
+    assert "&lt;b&gt;" in shown
+    with store.begin() as tx:
+        processes.describe(tx, "notifier-1", refused(None))
+    assert "refused since" not in look("/alerts")
+
+
+def test_the_number_of_a_line_leads_to_its_alert_where_the_line_is_marked(
+    look: Look, browser: Browser, heard: None
+) -> None:
+    assert 'href="/alerts/1.2"' in look("/alerts")
+    shown = look("/alerts/1.2")
+    marked = re.findall(r'<li class="delivery marked" aria-current="true">.*?</li>', shown, re.DOTALL)
+    assert [re.findall(r'href="/alerts/([0-9.]+)"', line) for line in marked] == [["1.2"]]
+    assert "marked" not in look("/alerts/1")
+    for path in ("/alerts/1.0", "/alerts/1.4", "/alerts/2.1", f"/alerts/{'9' * 40}", f"/alerts/1.{'9' * 40}"):
+        assert browser.get(path).status_code == 404
+    assert "Alert 1 has no line 4" in browser.get("/alerts/1.4").text
+
+
+def test_a_test_offers_no_silence_for_none_would_hold_it_back(look: Look, store: Store, world: World) -> None:
+    events = [AlertEvent(kind=kind, occurred_at=world.now) for kind in (EventKind.TEST, EventKind.COMPONENT_DOWN)]
+    store.run(lambda tx: record(tx.connection, events))
+    assert "Silence what is like it" not in look("/alerts/1")
+    assert "Silence what is like it" in look("/alerts/2")
 
 
 def test_filters_by_kind_and_time(look: Look, tell: Tell) -> None:
@@ -270,7 +356,7 @@ def test_an_alert_of_prometheus_shows_its_name_labels_and_links(look: Look, stor
     assert "<h1>Alert of Prometheus: &lt;b&gt;Full&lt;/b&gt;</h1>" in shown
     assert "instance=db-1" in shown
     assert 'href="http://localhost:8080/runbooks/WindsockQueueStuck.md"' in shown
-    assert "Nobody yet: the notifier has not looked at it." in shown
+    assert "Recorded: no notifier has looked at it yet." in shown
 
 
 def test_the_message_of_an_alert_holds_no_secret(look: Look, store: Store, world: World, monkeypatch: Any) -> None:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from urllib.parse import quote
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import select, update
 
 from engine.authoring.serialized import CronSchedule
 from engine.links import attempt_url, dag_url, run_url
@@ -17,20 +17,6 @@ from tests.integration.web.world import World, daily, task
 
 Look = Callable[[str], str]
 RUN = "scheduled__2026-11-23T05:30:00+00:00"
-
-
-@pytest.fixture
-def statements(store: Store) -> Iterator[list[str]]:
-    """The statements that the metastore is sent."""
-    sent: list[str] = []
-
-    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
-        if not statement.startswith(("BEGIN", "PRAGMA")):
-            sent.append(statement)
-
-    event.listen(store.engine, "before_cursor_execute", note)
-    yield sent
-    event.remove(store.engine, "before_cursor_execute", note)
 
 
 def a_failed_run(world: World) -> tuple[int, str, str]:
@@ -140,6 +126,34 @@ class TestDag:
         text = look("/dags/gone")
         assert "No file defines this DAG any more" in text
         assert re.search(r"<button[^>]*disabled", text)
+
+    def test_says_that_its_file_is_broken_where_why_and_since_when(self, look: Look, world: World) -> None:
+        world.dag("sales")
+        world.dag("stock")
+        world.broken_file(
+            "/srv/flows/sales.py",
+            error="Traceback\nSyntaxError: <oops>",
+            error_summary="SyntaxError: '(' was never closed",
+            error_remedy="Close it.",
+            error_line=12,
+            error_since=world.now - timedelta(hours=2),
+        )
+        text = look("/dags/sales")
+        words = " ".join(re.sub(r"<[^>]+>", " ", text).split())
+        assert "The file of this DAG cannot be imported since" in words
+        assert "2 h ago" in words
+        assert "/srv/flows/sales.py , line 12: SyntaxError: &#39;(&#39; was never closed Close it." in words
+        (link,) = set(re.findall(r'href="(/import-errors#[^"]+)"', text))
+        assert f'id="{link.partition("#")[2]}"' in look("/import-errors")
+        assert "cannot be imported" not in look("/dags/stock")
+        rows = re.findall(r"<tr>.*?</tr>", look("/dags"), re.DOTALL)
+        marked = {"/dags/sales" in row: link in row for row in rows if "/dags/s" in row}
+        assert marked == {True: True, False: False}
+
+    def test_falls_back_on_the_last_line_of_the_error(self, look: Look, world: World) -> None:
+        world.dag("sales")
+        world.broken_file("/srv/flows/sales.py", error="Traceback\nKeyError: 'x'\n")
+        assert "KeyError: &#39;x&#39;</p>" in look("/dags/sales")
 
 
 class TestRun:

@@ -228,6 +228,17 @@ def test_a_route_behind_one_that_takes_all_of_its_events_is_refused(earlier: str
     assert understood(text.replace("- {", "- {continue: true, ", 1))
 
 
+@pytest.mark.parametrize("matcher", ["severity=eror", "event=task_faild", "dagg=a", "dag=~'('"])
+@pytest.mark.parametrize("others", ["", "dag=a, "])
+def test_a_matcher_that_is_wrong_is_the_only_mistake_that_is_told(matcher: str, others: str) -> None:
+    first = f"- {{matchers: [{others}{matcher}], receiver: nobody}}"
+    text = f"route:\n  receiver: settings\n  routes:\n    {first}\n    - {{matchers: dag=a}}\n    - {{matchers: dag=b}}"
+    (complaint,) = complaints(text)
+    assert "line 4: route.routes[0].matchers" in complaint
+    (still,) = complaints(f"{text}\n    - {{matchers: dag=b}}")[1:]
+    assert "line 7: route.routes[3]: no event comes here: the route of line 6 takes them all" in still
+
+
 @pytest.mark.parametrize("later", ["dag=b", "dag=~'b.*'", "task=t", "tag=y"])
 def test_a_route_that_may_be_reached_is_not_refused(later: str) -> None:
     assert understood(

@@ -40,7 +40,7 @@ def plan(engine: Engine, sought: Search) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "sought", [Search(), Search(("delivered",)), Search(("untold",))], ids=["all", "delivered", "untold"]
+    "sought", [Search(), Search(("delivered",)), Search(("not-told",))], ids=["all", "delivered", "not-told"]
 )
 def test_what_is_common_is_asked_event_by_event_from_the_newest_on(engine: Engine, sought: Search) -> None:
     steps = plan(engine, sought)

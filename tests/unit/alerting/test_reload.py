@@ -89,6 +89,23 @@ def test_a_file_that_is_wrong_at_the_start_ends_nobody(tmp_path: Path, wrong: st
     assert watch.refresh(force=True)
 
 
+def test_what_is_refused_is_known_with_since_when_until_it_is_corrected(tmp_path: Path) -> None:
+    path = tmp_path / "alerting.yml"
+    path.write_text(GOOD.replace("receiver: ops", "receiver: opps"), encoding="utf-8")
+    watch = Watch(path, {}, NoMeter())
+    first = watch.refusal
+    assert first is not None
+    assert any("line 4: route.receiver: there is no receiver 'opps'" in line for line in first.lines)
+    path.write_text("route: {}", encoding="utf-8")
+    watch.refresh(force=True)
+    assert watch.refusal is not None
+    assert watch.refusal.lines != first.lines
+    assert watch.refusal.since == first.since
+    path.write_text(GOOD, encoding="utf-8")
+    watch.refresh(force=True)
+    assert watch.refusal is None
+
+
 def test_a_channel_that_did_not_change_is_the_same_object_and_one_of_the_settings_is_none_of_the_files(
     tmp_path: Path,
 ) -> None:

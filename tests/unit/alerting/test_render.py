@@ -319,12 +319,19 @@ RESOLVED, UP, RUN_UP = EventKind.PROMETHEUS_RESOLVED, EventKind.COMPONENT_UP, Ev
         ((RESOLVED, RESOLVED), "2 resolved", GREEN),
         ((UP, UP), "2 up again", GREEN),
         ((EventKind.DAG_REPAIRED, EventKind.DAG_REPAIRED), "2 repaired", GREEN),
-        ((UP, RECOVERED), "2 recovered", GREEN),
+        ((UP, RECOVERED), "1 recovered, 1 up again", GREEN),
         ((RECOVERED, FAILED), "1 failure, 1 recovered", RED),
-        ((RESOLVED, RESOLVED, EventKind.RUN_OVERDUE), "1 failure, 2 resolved", ORANGE),
-        ((RETRY, RETRY, RECOVERED), "2 alerts, 1 recovered", ORANGE),
-        ((RETRY, FAILED), "1 failure, 1 other alert", RED),
-        ((EventKind.NOTIFIED, RECOVERED), "1 alert, 1 recovered", BLUE),
+        ((RESOLVED, RESOLVED, EventKind.RUN_OVERDUE), "1 overdue run, 2 resolved", ORANGE),
+        ((RETRY, RETRY, RECOVERED), "2 retries, 1 recovered", ORANGE),
+        ((RETRY, FAILED), "1 failure, 1 retry", RED),
+        ((EventKind.NOTIFIED, RECOVERED), "1 notice, 1 recovered", BLUE),
+        ((FAILED, EventKind.RUN_FAILED, FAILED), "2 failures, 1 failed run", RED),
+        ((EventKind.SLA_MISSED, EventKind.COMPONENT_DOWN), "1 component down, 1 missed SLA", "912018"),
+        (
+            (RETRY, FAILED, EventKind.SLA_MISSED, RECOVERED, UP),
+            "1 failure, 1 missed SLA, 1 retry, 1 recovered, 1 up again",
+            RED,
+        ),
     ],
 )
 def test_a_message_about_several_says_of_what_sort_they_are_and_has_their_colour(
@@ -337,6 +344,34 @@ def test_a_message_about_several_says_of_what_sort_they_are_and_has_their_colour
     assert message.resolved == (tone == GREEN)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "subject"),
+    [
+        ((EventKind.DAG_BROKEN, FAILED), "1 failure, 1 broken file: daily_report.py, daily_report"),
+        ((EventKind.DAG_BROKEN,) * 2, "2 broken files: daily_report.py"),
+        ((EventKind.COMPONENT_DOWN, EventKind.TEST), "1 component down, 1 test: scheduler on machine-1, Windsock"),
+        ((EventKind.PROMETHEUS_FIRING,) * 2, "2 alerts: WindsockSchedulerLoopSlow"),
+    ],
+)
+def test_a_subject_names_what_is_in_the_group_also_where_that_is_about_no_dag(
+    kinds: tuple[EventKind, ...], subject: str
+) -> None:
+    events = [samples.event(kind) for kind in kinds]
+    assert Renderer(tail, str).render_wave(events, (), "windsock alerts show 1").subject == subject
+
+
+def test_a_subject_stays_short_whatever_is_in_the_group() -> None:
+    events = [changed(kind=kind, dag_id=f"{number}{'x' * 240}") for number, kind in enumerate(EventKind)]
+    subject = Renderer(tail, str).render_wave(events, (), "windsock alerts show 1").subject
+    assert len(subject) <= 180
+    counted, _, places = subject.partition(": ")
+    assert counted.startswith("1 component down, 1 failing channel, 1 failure, 1 failed run, 1 missed SLA, ")
+    assert sum(map(int, re.findall(r"\d+", counted))) == len(events)
+    assert places.startswith("0xxx")
+    several = Renderer(tail, str).render_wave([events[0]] * 12_345, (), "windsock alerts show 1").subject
+    assert several.startswith("12345 failures: 0xxx")
+
+
 def test_what_is_over_stands_behind_the_trouble() -> None:
     (section,) = wave(RECOVERED, FAILED, EventKind.RUN_FAILED).sections
     assert [line.split(" t")[0] for line in section.lines] == ["run failed", "failed", "recovered"]
@@ -346,9 +381,13 @@ def test_several_troubles_have_each_its_page_and_one_has_a_button() -> None:
     several = wave(FAILED, FAILED, RECOVERED)
     assert [(link.label, link.url) for link in several.links] == [("Open the alerts", "https://w.example.com/alerts/")]
     assert several.html.count(">Acknowledge</a>") == 2
+    in_text = re.findall(r"^    Acknowledge: (\S+)$", several.text, re.MULTILINE)
+    assert in_text == ["https://w.example.com/alerts/0", "https://w.example.com/alerts/1"]
+    assert in_text == re.findall(r'<a href="([^"]+)"[^>]*>Acknowledge</a>', several.html)
+    assert in_text == re.findall(r"^    Acknowledge: (\S+)$", several.full, re.MULTILINE)
     one = wave(RECOVERED, FAILED)
     assert [(link.label, link.url) for link in one.links] == [("Acknowledge", "https://w.example.com/alerts/1")]
-    assert one.html.count("https://w.example.com/alerts/1") == 1
+    assert one.html.count("https://w.example.com/alerts/1") == one.text.count("https://w.example.com/alerts/1") == 1
     assert one.chat.endswith("\nhttps://w.example.com/alerts/1")
     assert wave(RECOVERED, UP).links == ()
 

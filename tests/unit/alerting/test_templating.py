@@ -47,7 +47,7 @@ def test_each_part_and_a_message_about_several_events_can_be_replaced(tmp_path: 
     assert message.title == "Failed!"
     assert message.html == "<b>PartitionMissing: orders has no partition for 2026-11-22</b>"
     wave = renderer(tmp_path).render_wave([FAILED, RETRY], TO, "x")
-    assert wave.subject == "1 failure, 1 other alert: daily_report (1)"
+    assert wave.subject == "1 failure, 1 retry: daily_report (1)"
 
 
 def test_a_page_can_build_on_ours(tmp_path: Path) -> None:
