@@ -401,11 +401,11 @@ class Deliverer:
         return replace(refusal, reason=self._renderer.redact(refusal.reason))
 
     def _rendered(self, lease: Lease, event: AlertEvent) -> Message:
+        severities = self._plan.severity
         if not lease.others:
-            return self._renderer.render(event, lease.addresses)
-        return self._renderer.render_wave(
-            (event, *lease.others), lease.addresses, f"windsock alerts show {lease.number}"
-        )
+            return self._renderer.render(event, lease.addresses, severities)
+        reference = f"windsock alerts show {lease.number}"
+        return self._renderer.render_wave((event, *lease.others), lease.addresses, reference, severities)
 
     def _settle(self, lane: Lane, worker: Worker, lease: Lease, outcome: Outcome) -> None:
         match outcome:

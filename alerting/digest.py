@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from alerting import words
 from alerting.channels import Section
 from alerting.cleaning import shorten, shorten_lines
 from alerting.events import AlertEvent
-from alerting.kinds import KINDS, SEVERITIES, EventKind
+from alerting.kinds import KINDS, SEVERITIES, EventKind, Severity
+from alerting.matchers import severity_of
 from alerting.words import number_of
 
-Words = Callable[[str], str]
+Write = Callable[[str], str]
 Page = Callable[[AlertEvent], str]
 
 DETAILED_MOST: Final = 30  # beyond so many events each is only named
 ERROR_LIMIT: Final = 200
+SAID_LIMIT: Final = 200
 CHAT_LIMIT: Final = 1_500  # Discord takes 2 000 characters in all
 SUBJECT_PLACES: Final = 3
 SORTS_LIMIT: Final = 100  # characters of a subject, which has a limit of its own
@@ -30,8 +34,17 @@ def _no_page(_event: AlertEvent) -> str:
     return ""
 
 
-def sections(events: Sequence[AlertEvent], line: Words, safe_url: Words, acknowledge: Page = _no_page) -> list[Section]:
-    """``line`` redacts a text and puts it on one line, ``safe_url`` an address. In the order in which runs first come.
+@dataclass(frozen=True)
+class Words:
+    """How what an event says is made fit for a message: ``line`` redacts a text and puts it on one line."""
+
+    line: Write
+    first_line: Write  # the same, and leaves out all lines but the first
+    url: Write
+
+
+def sections(events: Sequence[AlertEvent], write: Words, acknowledge: Page = _no_page) -> list[Section]:
+    """In the order in which runs first come.
 
     ``acknowledge`` gives the address of the page where that is done with one of several troubles, or nothing.
 
@@ -45,14 +58,14 @@ def sections(events: Sequence[AlertEvent], line: Words, safe_url: Words, acknowl
     describe = _described if detailed else _named
     told = [
         Section(
-            line(f"{dag}, run {run}" if run else dag) or "Windsock",
-            tuple(describe(members, line)),
-            safe_url(_page(members)) if detailed else "",
+            write.line(f"{dag}, run {run}" if run else dag) or "Windsock",
+            tuple(describe(members, write)),
+            write.url(_page(members)) if detailed else "",
             tuple(map(acknowledge, _in_order(members))) if detailed else (),
         )
         for (dag, run), members in runs.items()
     ]
-    return [*(Section(line(note), ()) for note in notes), *told]
+    return [*(Section(write.line(note), ()) for note in notes), *told]
 
 
 def _page(events: Sequence[AlertEvent]) -> str:
@@ -70,18 +83,30 @@ def _in_order(events: Iterable[AlertEvent]) -> list[AlertEvent]:
     return sorted(events, key=lambda event: _place(event.kind))
 
 
-def _described(events: Sequence[AlertEvent], line: Words) -> Iterable[str]:
+def _described(events: Sequence[AlertEvent], write: Words) -> Iterable[str]:
     for event in _in_order(events):
+        told = _told(event, write)
         attempt = f" (attempt {event.try_number} of {event.max_tries})" if event.try_number and event.max_tries else ""
-        error = f": {shorten(line(event.error), ERROR_LIMIT)}" if event.error else ""
+        at = words.instant(event.due_at)
+        due = f" (due at {at})" if at and at not in told else ""
         over = f" (over since {words.instant(event.over_at)})" if event.over_at else ""
-        yield f"{_verdict(event)}{line(_name(event))}{attempt}{over}{error}"
+        yield f"{_verdict(event)}{write.line(_name(event))}{attempt}{due}{over}{told and f': {told}'}"
 
 
-def _named(events: Sequence[AlertEvent], line: Words) -> Iterable[str]:
+def _told(event: AlertEvent, write: Words) -> str:
+    """What its author wrote, or one sentence; and the error, where that does not say it already."""
+    said = write.first_line(event.text or words.summary(event))
+    error = event.error or ""
+    if said and write.first_line(error).casefold() in said.casefold():
+        return shorten(said, SAID_LIMIT)
+    parts = (shorten(said.removesuffix("."), SAID_LIMIT) if error else said, shorten(write.line(error), ERROR_LIMIT))
+    return ": ".join(filter(None, parts))
+
+
+def _named(events: Sequence[AlertEvent], write: Words) -> Iterable[str]:
     by_kind: dict[EventKind, list[str]] = {}
     for event in events:
-        by_kind.setdefault(event.kind, []).append(line(_name(event)))
+        by_kind.setdefault(event.kind, []).append(write.line(_name(event)))
     for kind in sorted(by_kind, key=_place):
         names = [name for name in by_kind[kind] if name]
         yield f"{KINDS[kind].short} ({len(names)}): {', '.join(names)}" if names else KINDS[kind].short
@@ -100,11 +125,11 @@ def _name(event: AlertEvent) -> str:
     return f"{name}[{event.map_index}]" if event.map_index >= 0 else name
 
 
-def subject(events: Sequence[AlertEvent], line: Words) -> str:
+def subject(events: Sequence[AlertEvent], line: Write, severities: Mapping[EventKind, Severity]) -> str:
     """How many events of which sort, trouble first, and of which DAGs, or what else they are about."""
     places = list(dict.fromkeys(shorten(line(_place_name(event)), PLACE_LIMIT) or "Windsock" for event in events))
     more = f" and {len(places) - SUBJECT_PLACES} more" if len(places) > SUBJECT_PLACES else ""
-    return f"{_counted(events)}: {', '.join(places[:SUBJECT_PLACES])}{more}"
+    return f"{_counted(events, severities)}: {', '.join(places[:SUBJECT_PLACES])}{more}"
 
 
 def _place_name(event: AlertEvent) -> str:
@@ -113,9 +138,9 @@ def _place_name(event: AlertEvent) -> str:
     return place.rpartition("/")[2] if event.kind in (EventKind.DAG_BROKEN, EventKind.DAG_REPAIRED) else place
 
 
-def _counted(events: Sequence[AlertEvent]) -> str:
+def _counted(events: Sequence[AlertEvent], severities: Mapping[EventKind, Severity]) -> str:
     """``3 failures, 1 broken file, 2 recovered``; beyond SORTS_LIMIT characters the rest is ``5 others``."""
-    sorts = Counter(KINDS[event.kind].counted for event in sorted(events, key=_rank))
+    sorts = Counter(KINDS[event.kind].counted for event in sorted(events, key=partial(_rank, severities)))
     told = ""
     rest = len(events)
     for (one, several), count in sorts.items():
@@ -126,10 +151,10 @@ def _counted(events: Sequence[AlertEvent]) -> str:
     return f"{told}, {number_of(rest, 'other')}" if rest else told
 
 
-def _rank(event: AlertEvent) -> tuple[bool, bool, int, int]:
+def _rank(severities: Mapping[EventKind, Severity], event: AlertEvent) -> tuple[bool, bool, int, int]:
     """Trouble first, the worst of it before the rest, and what is over last; then as in the table of kinds."""
     kind = KINDS[event.kind]
-    worst_first = -SEVERITIES.index(event.severity or kind.severity)
+    worst_first = -SEVERITIES.index(severity_of(event, severities))
     return kind.ends is not None, not kind.trouble, worst_first, _ORDER[event.kind]
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
 from alerting.kinds import KINDS, EventKind, Severity
+
+BLOCKED_NAMED: Final = 12  # of the tasks behind one that failed there may be thousands
 
 
 class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -37,7 +40,8 @@ class AlertEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     error: str | None = None  # the exception's last line, or one sentence that says how it ended
     log_path: str | None = None  # relative to the log folder
     url: str | None = None  # the attempt's page; of an alert of Prometheus, the query of its rule
-    blocked: tuple[str, ...] = ()  # tasks that now will not run
+    blocked: tuple[str, ...] = ()  # tasks that now will not run: at most BLOCKED_NAMED of them
+    blocked_more: int = 0  # how many others will not
     emails: tuple[str, ...] = ()  # who asked for mail in the DAG file
     summary: str | None = None  # for kinds without a task: one sentence
     text: str | None = None  # what the author of a DAG file wants said; it may have several lines

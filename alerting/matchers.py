@@ -30,6 +30,11 @@ _FORM: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_.]*)\s*(=~|!~|!=|=)\s*(.*?)\
 Operator: TypeAlias = Literal["=", "!=", "=~", "!~"]
 
 
+def severity_of(event: AlertEvent, severity: Mapping[EventKind, Severity] = DEFAULT_SEVERITY) -> Severity:
+    """What the event itself knows, and else what ``severity`` says of its kind."""
+    return event.severity or severity.get(event.kind, DEFAULT_SEVERITY[event.kind])
+
+
 def labels_of(event: AlertEvent, severity: Mapping[EventKind, Severity] = DEFAULT_SEVERITY) -> Labels:
     """Each label and its values: one, but for tags; the empty text where there is none."""
     return {
@@ -39,7 +44,7 @@ def labels_of(event: AlertEvent, severity: Mapping[EventKind, Severity] = DEFAUL
         "tag": event.tags or ("",),
         "owner": (event.owner or "",),
         "event": (event.kind.value,),
-        "severity": (event.severity or severity.get(event.kind, DEFAULT_SEVERITY[event.kind]),),
+        "severity": (severity_of(event, severity),),
         "pool": (event.pool or "",),
         "try": ("" if event.try_number is None else str(event.try_number),),
         "cause": (event.cause or "",),

@@ -91,8 +91,12 @@ class Notify:
         return _with_text(event, render(self.template, known))
 
     def _episode(self, known: dict[str, Any]) -> str:
-        """The same for each call of this callback about one end of one attempt: told once, where an outbox knows."""
-        said = (self.receiver, self.template, known["state"], known["reason"])
+        """The same for each call of this callback about one end of one attempt: told once, where an outbox knows.
+
+        A task that begins anew has another attempt; a run has only another time.
+        """
+        life = () if known["task_id"] else (known["started_at"], known["ended_at"])
+        said = (self.receiver, self.template, known["state"], known["reason"], *life)
         return hashlib.sha256("\x1f".join(map(str, said)).encode()).hexdigest()[:16]
 
 

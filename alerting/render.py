@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote
 
 from alerting import digest, words
@@ -17,6 +17,7 @@ from alerting.chart import Sample, draw
 from alerting.cleaning import clean, defang, one_line, shorten, shorten_lines
 from alerting.events import AlertEvent
 from alerting.kinds import KINDS, SEVERITIES, EventKind, Severity
+from alerting.matchers import DEFAULT_SEVERITY, severity_of
 from alerting.templating import Made, Part, Templates
 
 ReadTail = Callable[[str, int], list[str]]
@@ -24,6 +25,7 @@ Redact = Callable[[str], str]
 ReadHistory = Callable[[AlertEvent], Sequence[Sample]]
 FindLinks = Callable[[AlertEvent], Iterable[Link]]
 FindPage = Callable[[Sequence[AlertEvent]], str]
+_Severities: TypeAlias = Mapping[EventKind, Severity]
 _Found = TypeVar("_Found")
 log = logging.getLogger(__name__)
 
@@ -118,14 +120,18 @@ class Renderer:
         """The text without secrets."""
         return self._redact(text)
 
-    def render(self, event: AlertEvent, recipients: tuple[str, ...] = ()) -> Message:
+    def render(
+        self, event: AlertEvent, recipients: tuple[str, ...] = (), severities: _Severities = DEFAULT_SEVERITY
+    ) -> Message:
         """One message; the same event gives the same keys and the same subject each time.
+
+        ``severities`` are the plan's: they colour the message, and set how loud a service is.
 
         Only a message with recipients, which is a mail, has attachments and the history of the task.
         """
         log = self._log(event, ATTACHED_LINES if recipients else self._log_lines)
         chart, picture = self._history(event) if recipients else (None, ())
-        values = self._values(event, log, chart)
+        values = self._values(event, log, chart, severity_of(event, severities))
         chat = self._made(Part.CHAT, event.kind, _for_chat(values))
         ends = KINDS[event.kind].ends is not None
         links: tuple[Link, ...] = values["links"]
@@ -158,15 +164,22 @@ class Renderer:
             attachments=(*_log_file(log), *picture) if recipients else (),
         )
 
-    def render_wave(self, events: Sequence[AlertEvent], recipients: tuple[str, ...], reference: str) -> Message:
+    def render_wave(
+        self,
+        events: Sequence[AlertEvent],
+        recipients: tuple[str, ...],
+        reference: str,
+        severities: _Severities = DEFAULT_SEVERITY,
+    ) -> Message:
         """One message about several events, which names them all; ``reference`` is the command that shows them."""
         links = tuple(self._links_of_wave(events))
         one_page = any(link.label == ACKNOWLEDGE for link in links)
-        told = digest.sections(events, self._line, self._url, _nowhere if one_page else self._acknowledge)
-        headline = shorten(digest.subject(events, self._line), SUBJECT_LIMIT)
+        acknowledge = _nowhere if one_page else self._acknowledge
+        told = digest.sections(events, digest.Words(self._line, self._first_line, self._url), acknowledge)
+        headline = shorten(digest.subject(events, self._line, severities), SUBJECT_LIMIT)
         resolved = all(KINDS[event.kind].ends for event in events)
         loud = [event for event in events if resolved or not KINDS[event.kind].ends]  # an end is no louder than trouble
-        severity = max((_severity(event) for event in loud), key=SEVERITIES.index)
+        severity = max((severity_of(event, severities) for event in loud), key=SEVERITIES.index)
         values = {
             "headline": headline,
             "severity": severity,
@@ -218,12 +231,11 @@ class Renderer:
         known = (("event", event.kind.value), ("dag", event.dag_id), ("task", event.task_id))
         return tuple(f"{name}:{self._line(value)}" for name, value in known if value)
 
-    def _values(self, event: AlertEvent, log: Sequence[str], chart: Chart | None) -> dict[str, Any]:
+    def _values(self, event: AlertEvent, log: Sequence[str], chart: Chart | None, severity: Severity) -> dict[str, Any]:
         """What a template may use; documented in docs/alerting.md."""
         # Without attempt and time of day, so that a client files all mails of one run's task as one conversation.
         day = words.instant(event.logical_date, seconds=False)
         where = self._line(words.where(event))
-        severity = _severity(event)
         resolved = KINDS[event.kind].ends is not None
         return {
             "kind": event.kind.value,
@@ -262,10 +274,10 @@ class Renderer:
                 yield Fact(name, told)
 
     def _listings(self, event: AlertEvent) -> Iterable[Listing]:
-        for title, names in words.listings(event):
+        for title, names, more in words.listings(event):
             shown = tuple(told for name in names[:NAMES_SHOWN] if (told := self._line(name)))
             if shown:
-                yield Listing(title, shown, max(0, len(names) - NAMES_SHOWN))
+                yield Listing(title, shown, more + max(0, len(names) - NAMES_SHOWN))
 
     def _links(self, event: AlertEvent) -> Iterable[Link]:
         """Each page once, and each label."""
@@ -367,6 +379,10 @@ class Renderer:
     def _line(self, text: str) -> str:
         return one_line(self._redact(text))
 
+    def _first_line(self, text: str) -> str:
+        """Of all of it redacted: a secret may have several lines."""
+        return next(filter(None, map(one_line, self._block(text).splitlines())), "")
+
 
 def _at_that_time(board: str, event: AlertEvent) -> str:
     """A board of Grafana from somewhat before the beginning to somewhat after the event."""
@@ -400,10 +416,6 @@ def _log_file(log: Sequence[str]) -> tuple[Attachment, ...]:
         return ()
     text = "\n".join(shorten_lines(list(log), ATTACHED_LIMIT))
     return (Attachment(LOG_NAME, "text/plain", f"{text}\n".encode("utf-8", "replace")),)
-
-
-def _severity(event: AlertEvent) -> Severity:
-    return event.severity or KINDS[event.kind].severity
 
 
 def _thread(event: AlertEvent) -> str:

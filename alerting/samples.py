@@ -119,8 +119,8 @@ def event(kind: EventKind) -> AlertEvent:
 def wave() -> list[AlertEvent]:
     """Several that are told in one message."""
     failed = event(EventKind.TASK_FAILED)
-    others = [EventKind.RUN_FAILED, EventKind.SLA_MISSED, EventKind.DAG_BROKEN, EventKind.COMPONENT_DOWN]
-    return [failed, *map(event, others)]
+    kinds = [EventKind.RUN_FAILED, EventKind.SLA_MISSED, EventKind.NOTIFIED, EventKind.DAG_BROKEN]
+    return [failed, *map(event, [*kinds, EventKind.COMPONENT_DOWN])]
 
 
 def mixed_wave() -> list[AlertEvent]:

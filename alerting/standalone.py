@@ -176,7 +176,7 @@ def _try(setup: Setup, event: AlertEvent, target: Target) -> str:
     channel = setup.channels.get(target.channel)
     if channel is None:
         return f"there is no channel {target.channel} here; mail needs WINDSOCK__SMTP__SMTP_HOST"
-    return _failure(channel, setup.renderer.render(event, target.addresses))
+    return _failure(channel, setup.renderer.render(event, target.addresses, setup.plan.severity))
 
 
 def _failure(channel: Channel, message: Message) -> str:

@@ -61,10 +61,15 @@ def where(event: AlertEvent) -> str:
 
 def sentence(event: AlertEvent) -> str:
     """What happened. Who recorded the event knows best, and otherwise its kind says it."""
-    labels = dict(event.labels)
-    told = event.summary or labels.get("summary") or labels.get("description") or _by_kind(event)
+    told = summary(event) or _by_kind(event)
     told = f"{told} That is over since {instant(event.over_at)}." if event.over_at else told
     return f"{event.note}. {told}" if event.note else told
+
+
+def summary(event: AlertEvent) -> str:
+    """What the event itself says in a sentence; empty where its kind says all."""
+    labels = dict(event.labels)
+    return event.summary or labels.get("summary") or labels.get("description") or ""
 
 
 def _by_kind(event: AlertEvent) -> str:
@@ -191,14 +196,14 @@ def _ended(event: AlertEvent) -> str:
     return f"{instant(ended)}, after {duration((ended - event.started_at).total_seconds())}"
 
 
-def listings(event: AlertEvent) -> list[tuple[str, tuple[str, ...]]]:
-    """Title and names, where there are any."""
+def listings(event: AlertEvent) -> list[tuple[str, tuple[str, ...], int]]:
+    """Title, names and how many more the event only counts, where there are any."""
     known = (
-        ("At risk" if event.kind is EventKind.SLA_AT_RISK else "Missed", event.missed),
-        ("Blocked by", event.blocking),
-        ("Will not run now", event.blocked),
+        ("At risk" if event.kind is EventKind.SLA_AT_RISK else "Missed", event.missed, 0),
+        ("Blocked by", event.blocking, 0),
+        ("Will not run now", event.blocked, event.blocked_more),
     )
-    return [(title, names) for title, names in known if names]
+    return [(title, names, more) for title, names, more in known if names]
 
 
 def is_of_prometheus(event: AlertEvent) -> bool:

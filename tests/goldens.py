@@ -114,7 +114,7 @@ def _shown(name: str, message: Message) -> Mapping[str, tuple[str, int, int, boo
                 "mail-digest-mixed-phone.png": (mail, 360, 520, False),
             }
         case "wave":
-            return {"mail-digest.png": (mail, 760, 560, False), "chat-digest.png": (chat, 1_180, 800, False)}
+            return {"mail-digest.png": (mail, 760, 600, False), "chat-digest.png": (chat, 1_180, 910, False)}
         case _:
             return {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from alerting.channels import Message
     from alerting.events import AlertEvent
+    from alerting.kinds import EventKind, Severity
     from alerting.numbers import Number
     from alerting.render import Renderer
     from engine.config import Settings
@@ -85,7 +86,8 @@ def _example(settings: Settings, kind: str) -> tuple[Message, dict[str, str]]:
     renderer = Renderer(
         samples.tail, redact, settings.alerting.log_lines, templates=templates, read_history=samples.history
     )
-    return renderer.render(samples.event(EventKind(kind)), _SOMEBODY), renderer.problems
+    message = renderer.render(samples.event(EventKind(kind)), _SOMEBODY, _severities(settings))
+    return message, renderer.problems
 
 
 def _recorded(settings: Settings, number: Number) -> tuple[Message, dict[str, str]]:
@@ -99,9 +101,19 @@ def _recorded(settings: Settings, number: Number) -> tuple[Message, dict[str, st
         if not events:
             raise Failure(f"this version of Windsock cannot read alert {number}")
         renderer: Renderer = make(settings, store, Redactor.from_settings(settings).redact)
+        severities = _severities(settings)
         if len(events) == 1:
-            return renderer.render(events[0], _SOMEBODY), renderer.problems
-        return renderer.render_wave(events, _SOMEBODY, f"windsock alerts show {number}"), renderer.problems
+            return renderer.render(events[0], _SOMEBODY, severities), renderer.problems
+        reference = f"windsock alerts show {number}"
+        return renderer.render_wave(events, _SOMEBODY, reference, severities), renderer.problems
+
+
+def _severities(settings: Settings) -> Mapping[EventKind, Severity]:
+    """As alerting.yml says now."""
+    from alerting import config
+    from alerting.routes import Plan
+
+    return Plan(routing=config.load(settings.alerting.config_file, None)).severity
 
 
 def _events(connection: Connection, number: Number) -> list[AlertEvent]:

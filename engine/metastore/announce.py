@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from alerting import outbox
-from alerting.events import AlertEvent
+from alerting.events import BLOCKED_NAMED, AlertEvent
 from alerting.kinds import EventKind
 from engine import links
 from engine.authoring.serialized import CallbackKind, SerializedTask
@@ -20,7 +20,7 @@ from engine.logs.paths import attempt_log_path
 from engine.metastore.callbacks import callback_key
 from engine.metastore.changes import Changes, RunChange, RunFacts, TaskChange
 from engine.metastore.database import Tx
-from engine.metastore.graphs import Graph, Graphs
+from engine.metastore.graphs import Blocked, Graph, Graphs
 from engine.metastore.recoveries import recovered_dags, recovered_tasks
 from engine.metastore.runs import Runs
 from engine.metastore.states import RunState, TaskState
@@ -55,10 +55,11 @@ class Announcer:
         events: list[AlertEvent] = []
         requests: list[dict[str, Any]] = []
         recovered = recovered_tasks(tx.connection, changes.tasks)
+        blocked = Blocked()
         for change in changes.tasks:
             run = facts[change.run_pk]
             graph = graphs.get(tx.connection, change.dag_id, run.version)
-            events += self._task_events(change, run, graph, recovered.get(change.ti_id), tx.now)
+            events += self._task_events(change, run, graph, blocked, recovered.get(change.ti_id), tx.now)
             requests += _task_callbacks(change, run, graph, tx.now)
         for ended in changes.runs:
             graph = graphs.get(tx.connection, ended.run.dag_id, ended.run.version)
@@ -74,14 +75,20 @@ class Announcer:
         return Told(len(events), len(requests))
 
     def _task_events(
-        self, change: TaskChange, run: RunFacts, graph: Graph, failed_attempt: int | None, now: datetime
+        self,
+        change: TaskChange,
+        run: RunFacts,
+        graph: Graph,
+        blocked: Blocked,
+        failed_attempt: int | None,
+        now: datetime,
     ) -> Iterable[AlertEvent]:
         """`failed_attempt` is the one after which it has now succeeded."""
         kind = _kind_of(change, recovered=failed_attempt is not None)
         if kind is None:
             return
         task = graph.tasks[change.task_id]
-        final = kind is EventKind.TASK_FAILED
+        will_not_run = blocked.by(graph, run.version, change.task_id) if kind is EventKind.TASK_FAILED else ()
         wants_mail = task.email_on_retry if kind is EventKind.TASK_RETRY else task.email_on_failure
         is_trouble = kind in (EventKind.TASK_FAILED, EventKind.TASK_RETRY)
         outcome = change.outcome if is_trouble else None
@@ -110,7 +117,8 @@ class Announcer:
             error=outcome.sentence if outcome else None,
             log_path=str(path) if change.outcome else None,
             url=self._attempt_url(change),
-            blocked=graph.blocked_by(change.task_id) if final else (),
+            blocked=will_not_run[:BLOCKED_NAMED],
+            blocked_more=len(will_not_run[BLOCKED_NAMED:]),
             emails=task.email if wants_mail else (),
             summary=_task_summary(change, kind, failed_attempt),
             episode=_anew(run) if kind is EventKind.TASK_SKIPPED else None,  # of a run begun anew, it is another one

@@ -35,7 +35,10 @@ class Graph:
     def blocked_by(self, task_id: str) -> tuple[str, ...]:
         """The tasks that will not run since `task_id` failed, whatever becomes of the others; in topological order."""
         known = {task_id: TaskState.FAILED}
+        behind = self.downstream_of([task_id])
         for task in self.dag.tasks:
+            if task.task_id not in behind:
+                continue
             seen = Counter(known[parent] for parent in task.upstream if parent in known)
             verdict = judge(
                 task.trigger_rule,
@@ -90,6 +93,19 @@ def build_graph(dag: SerializedDag) -> Graph:
 def _promised(dag: SerializedDag) -> frozenset[str]:
     whole = [""] if dag.sla_seconds is not None or dag.deadlines else []
     return frozenset([*whole, *(task.task_id for task in dag.tasks if task.sla_seconds is not None)])
+
+
+class Blocked:
+    """What failed tasks block, for one transaction: it is found once for all that have the same children."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str, tuple[str, ...]], tuple[str, ...]] = {}
+
+    def by(self, graph: Graph, version: str, task_id: str) -> tuple[str, ...]:
+        key = (graph.dag.dag_id, version, graph.children[task_id])
+        if key not in self._found:
+            self._found[key] = graph.blocked_by(task_id)
+        return self._found[key]
 
 
 class Graphs:

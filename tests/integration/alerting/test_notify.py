@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -166,6 +166,27 @@ def test_what_waits_for_others_is_not_told_yet(hook: WebhookServer, tmp_path: Pa
     assert states(tmp_path / "outbox.db") == ["waiting"]
     assert standing(engine, event) is Standing.OPEN
     engine.dispose()
+
+
+def test_a_run_that_was_cleared_and_fails_again_is_told_again(hook: WebhookServer, tmp_path: Path) -> None:
+    outbox = tmp_path / "outbox.db"
+    begun = datetime(2026, 1, 1, 6, 0, tzinfo=UTC)
+    run = SimpleNamespace(run_id="r1", state="failed", start_date=begun, end_date=begun + timedelta(hours=1))
+    callback = notify("team", outbox=str(outbox))
+    for _ in range(2):  # an Airflow that calls it twice
+        callback(context(reason="task_failure", exception=None, dag_run=run))
+    assert states(outbox) == ["delivered"]
+    again = SimpleNamespace(**vars(run) | {"end_date": begun + timedelta(days=2)})
+    callback(context(reason="task_failure", exception=None, dag_run=again))
+    assert states(outbox) == ["delivered", "delivered"]
+    assert len(hook.requests) == 2
+
+
+def test_the_severity_of_the_file_is_what_is_sent(hook: WebhookServer, tmp_path: Path) -> None:
+    path = tmp_path / "alerting.yml"
+    path.write_text("severity: {notified: critical}\n" + path.read_text())
+    notify("team")(context(exception=None))
+    assert hook.wait_for(1)[0].json()["severity"] == "critical"
 
 
 @pytest.mark.parametrize(

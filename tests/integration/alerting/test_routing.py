@@ -83,6 +83,30 @@ def test_each_receiver_gets_what_its_route_says(
     assert len(webhook_server.requests) == 1
 
 
+def test_what_is_sent_has_the_severity_of_the_file_also_after_that_is_read_again(
+    outbox_engine: Engine, failure: Failing, smtp_server: MailServer, webhook_server: WebhookServer, tmp_path: Path
+) -> None:
+    text = """
+        channels: {room: env:ROOM}
+        receivers:
+          ops: {channels: room}
+        route: {receiver: ops}
+        severity: {task_failed: info}
+        """
+    path = a_file(tmp_path / "alerting.yml", text)
+    with by_file(outbox_engine, path, smtp_server.port, {"ROOM": f"json://127.0.0.1:{webhook_server.port}/"}) as (
+        world,
+        refresh,
+    ):
+        world.record(failure(1))
+        world.until(delivered=1)
+        a_file(path, text.replace("info", "critical"))
+        assert refresh()
+        world.record(failure(2))
+        world.until(delivered=2)
+    assert [request.json()["severity"] for request in webhook_server.requests] == ["info", "critical"]
+
+
 def test_a_group_is_one_mail_that_names_all_and_one_request_with_one_key(
     outbox_engine: Engine, failure: Failing, smtp_server: MailServer, webhook_server: WebhookServer, tmp_path: Path
 ) -> None:

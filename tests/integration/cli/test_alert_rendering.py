@@ -55,6 +55,15 @@ def test_a_real_delivery_is_shown_with_its_links(windsock: Command, store: Store
     assert "Runbook: http://localhost:8080/runbooks/WindsockTaskFailures.md" in result.stdout
 
 
+def test_an_alert_has_the_severity_that_the_file_says(windsock: Command, home: Path, store: Store) -> None:
+    (home / "alerting.yml").write_text("severity: {task_failed: critical}\nroute: {receiver: nobody}\n")
+    number = str(delivered(store, EventKind.TASK_FAILED))
+    for words in ((number,), ("--kind", "task_failed")):
+        result = windsock("alerts", "render", *words, "--format", "json")
+        assert result.exit_code == 0, result.stderr
+        assert json.loads(result.stdout)["severity"] == "critical"
+
+
 def test_templates_of_ones_own_are_shown_and_what_is_wrong_with_one_is_told(windsock: Command, home: Path) -> None:
     folder = home / "alert_templates"
     folder.mkdir(parents=True)

@@ -345,7 +345,10 @@ def test_an_alert_has_a_page_with_its_deliveries_and_its_message(look: Look, tel
 
 
 def test_an_alert_that_there_is_not_is_not_found(browser: Browser) -> None:
-    assert browser.get("/alerts/17").status_code == 404
+    for number in ("17", "9" * 15, "9223372036854775808", "9" * 23, f"{'9' * 23}.1"):
+        response = browser.get(f"/alerts/{number}")
+        assert response.status_code == 404
+        assert "There is no alert of this number" in response.text
 
 
 def test_an_alert_of_prometheus_shows_its_name_labels_and_links(look: Look, store: Store, world: World) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from alerting.channels import Message
-from alerting.digest import sections
+from alerting.digest import Words, sections
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.render import Renderer
@@ -82,9 +82,11 @@ def test_of_very_many_tasks_some_are_named_and_the_rest_is_counted() -> None:
 
 
 def test_a_digest_names_what_an_event_of_several_tasks_is_about() -> None:
-    (section,) = sections([MISSED], str, str)
-    assert section.lines == (
-        "SLA missed load, publish: extract is running since 2026-11-23 00:30:02 UTC, attempt 1 of 3",
+    (section,) = sections([MISSED], Words(str, str, str))
+    (line,) = section.lines
+    assert line == (
+        "SLA missed load, publish: load and publish were not done by 2026-11-23 02:30:00 UTC: "
+        "extract is running since 2026-11-23 00:30:02 UTC, attempt 1 of 3"
     )
 
 

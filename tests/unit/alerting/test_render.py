@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,8 @@ import pytest
 from alerting import samples, words
 from alerting.channels import Link, Message, Section, fitting
 from alerting.events import AlertEvent
-from alerting.kinds import KINDS, EventKind
+from alerting.kinds import KINDS, EventKind, Severity
+from alerting.preview import FORMATS
 from alerting.render import CHAT_ERROR_LIMIT, CHAT_LOG_LIMIT, Renderer
 
 WHEN = datetime(2026, 11, 23, 2, 14, 7, tzinfo=UTC)
@@ -358,6 +360,97 @@ def test_a_subject_names_what_is_in_the_group_also_where_that_is_about_no_dag(
 ) -> None:
     events = [samples.event(kind) for kind in kinds]
     assert Renderer(tail, str).render_wave(events, (), "windsock alerts show 1").subject == subject
+
+
+def lines_of_wave(event: AlertEvent, redact: Callable[[str], str] = str) -> str:
+    """What a message about several says of this one; the same in text, HTML and chat."""
+    message = Renderer(tail, redact).render_wave([event, changed(task_id="other")], (), "windsock alerts show 1")
+    line = next(line for line in message.sections[0].lines if "other" not in line)
+    assert f"  {line}\n" in message.text
+    assert html.escape(line, quote=False) in message.html.replace("&#34;", '"').replace("&#39;", "'")
+    assert line in message.chat.replace("\u200b", "")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"kind": EventKind.NOTIFIED, "text": "\n ORDERS ARE WRONG: call <b>Anna</b>\nat once", "error": None},
+            "notice load_orders[3] (attempt 2 of 3): ORDERS ARE WRONG: call <b>Anna</b>",
+        ),
+        (
+            {"kind": EventKind.NOTIFIED, "summary": "The task failed.", "error": "ValueError: no table"},
+            "notice load_orders[3] (attempt 2 of 3): The task failed: ValueError: no table",
+        ),
+        (
+            {"kind": EventKind.SLA_MISSED, "task_id": None, "map_index": -1, "try_number": None, "error": None}
+            | {"missed": ("a", "b"), "due_at": WHEN},
+            "SLA missed a, b (due at 2026-11-23 02:14:07 UTC)",
+        ),
+        (
+            {"kind": EventKind.SLA_MISSED, "task_id": None, "map_index": -1, "try_number": None, "error": "c waits"}
+            | {"missed": ("a",), "due_at": WHEN, "summary": "a was not done by 2026-11-23 02:14:07 UTC."},
+            "SLA missed a: a was not done by 2026-11-23 02:14:07 UTC: c waits",
+        ),
+        (
+            {"kind": EventKind.RUN_FAILED, "task_id": None, "map_index": -1, "try_number": None}
+            | {"summary": "The run timed out: it took longer than 1:00:00.", "error": "run timed out: it took longer"},
+            "run failed: The run timed out: it took longer than 1:00:00.",
+        ),
+        (
+            {"kind": EventKind.DAG_LATE, "task_id": None, "map_index": -1, "try_number": None, "error": None}
+            | {"due_at": WHEN},
+            "run not created (due at 2026-11-23 02:14:07 UTC)",
+        ),
+    ],
+)
+def test_a_message_about_several_says_what_each_says(changes: dict[str, Any], line: str) -> None:
+    assert lines_of_wave(changed(**changes)) == line
+
+
+def test_what_each_of_several_says_is_short_and_has_neither_secrets_nor_commands() -> None:
+    long = lines_of_wave(changed(kind=EventKind.NOTIFIED, text="w" * 5_000, error="e" * 5_000))
+    assert len(long) < 500
+    assert "www…: eee" in long
+
+    def redact(text: str) -> str:
+        return text.replace("BEGIN\nKEY", "***")
+
+    told = lines_of_wave(changed(kind=EventKind.NOTIFIED, text="\x1b[31mBEGIN\nKEY is out", error=None), redact)
+    assert told.endswith(": *** is out")
+    pinged = changed(kind=EventKind.NOTIFIED, text="@everyone look", error=None)
+    chat = Renderer(tail, str).render_wave([pinged, pinged], (), "windsock alerts show 1").chat
+    assert "look" in chat
+    assert "@everyone" not in chat
+
+
+def test_the_severity_of_the_file_sets_the_colour_and_how_loud_a_service_is() -> None:
+    renderer = Renderer(tail, str)
+    by_file: dict[EventKind, Severity] = {EventKind.TASK_FAILED: "info"}
+    by_file |= {EventKind.TASK_RETRY: "critical", EventKind.RUN_OVERDUE: "critical"}
+    quiet, loud = renderer.render(FULL, (), by_file), renderer.render(changed(kind=EventKind.TASK_RETRY), (), by_file)
+    assert (quiet.severity, loud.severity) == ("info", "critical")
+    assert [json.loads(FORMATS["json"](told))["severity"] for told in (quiet, loud)] == ["info", "critical"]
+    assert [json.loads(FORMATS["pagerduty"](told))["payload"]["severity"] for told in (quiet, loud)] == [
+        "info",
+        "critical",
+    ]
+    assert f"background-color:#{BLUE}" in quiet.html
+    assert '"style":"accent"' in FORMATS["teams"](quiet).replace(": ", ":")
+    assert renderer.render(changed(severity="warning"), (), by_file).severity == "warning"
+    events = [FULL, changed(kind=EventKind.RUN_OVERDUE)]
+    wave = renderer.render_wave(events, (), "windsock alerts show 1", by_file)
+    assert (wave.severity, wave.subject) == ("critical", "1 overdue run, 1 failure: daily_report")
+
+
+def test_tasks_that_are_only_counted_are_among_those_that_will_not_run() -> None:
+    names = tuple(f"t{number}" for number in range(12))
+    message = render(changed(blocked=names, blocked_more=988))
+    assert "t10, t11 and 988 more" in message.text
+    assert "t10, t11 and 988 more" in " ".join(visible(message.html).split())
+    old = render(changed(blocked=tuple(f"t{number}" for number in range(1_000))))
+    assert "t10, t11 and 988 more" in old.text
 
 
 def test_a_subject_stays_short_whatever_is_in_the_group() -> None:

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.authoring.serialized import NoSchedule, SerializedDag, SerializedTask, TriggerRule
-from engine.metastore.graphs import Graph, build_graph
+from engine.metastore.graphs import Blocked, Graph, build_graph
 
 
 def graph(**upstream: str) -> Graph:
@@ -28,6 +28,24 @@ def test_a_task_alone_is_a_leaf() -> None:
 def test_a_failed_task_blocks_everything_behind_in_order_and_nothing_beside() -> None:
     assert graph(a="", b="a", beside="", c="b", d="beside c").blocked_by("a") == ("b", "c", "d")
     assert graph(a="", b="a").blocked_by("b") == ()
+
+
+def test_what_is_blocked_is_found_once_for_all_tasks_with_the_same_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    find = Graph.blocked_by
+
+    def counted(self: Graph, task_id: str) -> tuple[str, ...]:
+        asked.append(task_id)
+        return find(self, task_id)
+
+    monkeypatch.setattr(Graph, "blocked_by", counted)
+    shape = graph(a="", b="", c="a b", d="b", e="c")
+    blocked = Blocked()
+    assert [blocked.by(shape, "1", name) for name in "aabe"] == [("c", "e"), ("c", "e"), ("c", "d", "e"), ()]
+    assert asked == ["a", "b", "e"]
+    twins = graph(a="", b="", c="a b", d="c")
+    assert [blocked.by(twins, "2", name) for name in "ab"] == [("c", "d"), ("c", "d")]
+    assert asked == ["a", "b", "e", "a"]
 
 
 @pytest.mark.parametrize(
