@@ -122,6 +122,7 @@ class Changes:
     unjudged: list[str] = field(default_factory=list)  # tokens whose DAG version cannot be read; report them again
     restarts: list[int] = field(default_factory=list)  # ids of cleared task instances whose attempt has ended
     missed: list[Wave] = field(default_factory=list)  # deadlines that had passed untold before they were renewed
+    foreseen: bool = False  # a run began that may call back
     announced: int = 0  # alert events and callback requests written with them
     alerts: int = 0  # of `announced`, those that are known to be alert events
 
@@ -135,5 +136,6 @@ class Changes:
         self.unjudged += other.unjudged
         self.restarts += other.restarts
         self.missed += other.missed
+        self.foreseen = self.foreseen or other.foreseen
         self.announced += other.announced
         self.alerts += other.alerts

@@ -29,6 +29,7 @@ class Graph:
     leaves: frozenset[str]
     past: frozenset[str] = frozenset()  # tasks that depend on the run before theirs
     promised: frozenset[str] = frozenset()  # tasks with an sla, and "" where the run has one, or a deadline
+    calls_back: bool = False  # it, or a task of it, has callbacks
     whole_from: datetime | None = None  # logical dates from here on are after every task's own start_date,
     whole_until: datetime | None = None  # and up to here before every task's own end_date
 
@@ -85,6 +86,7 @@ def build_graph(dag: SerializedDag) -> Graph:
         frozenset(task_id for task_id, names in children.items() if not names),
         frozenset(task.task_id for task in dag.tasks if task.depends_on_past),
         _promised(dag),
+        bool(dag.callbacks) or any(task.callbacks for task in dag.tasks),
         max((task.start_date for task in dag.tasks if task.start_date), default=None),
         min((task.end_date for task in dag.tasks if task.end_date), default=None),
     )

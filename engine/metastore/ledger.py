@@ -41,7 +41,10 @@ class Ledger:
 
     def start_runs(self, tx: Tx, limit: int) -> Changes:
         """See :func:`starting.start_runs`."""
-        return self._announced(tx, starting.start_runs(tx, self.graphs, limit))
+        changes = starting.start_runs(tx, self.graphs, limit)
+        begun = (change.run for change in changes.runs if change.end_date is None)
+        changes.foreseen = any(self.graphs.get(tx.connection, run.dag_id, run.version).calls_back for run in begun)
+        return self._announced(tx, changes)
 
     def claim(self, tx: Tx, owner: str, slots: int, *, starting: bool = False) -> tuple[list[Claimed], Changes]:
         """See :func:`claiming.claim`."""

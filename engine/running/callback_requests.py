@@ -153,9 +153,11 @@ class CallbackRunner:
         self._wake_r, self._wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._zygote = ZygoteOnDemand("engine.running.callbacks:main", rules.rest_after)
         self._next_foresight = 0.0  # monotonic
+        self._hinted = False  # somebody says that a run may have begun that calls back
 
     def nudge(self) -> None:
-        """Look for requests now."""
+        """Look now for requests, and for runs that may call back."""
+        self._hinted = True
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_w, b"!")
 
@@ -214,7 +216,8 @@ class CallbackRunner:
 
     def _foresee(self) -> None:
         """Have a zygote while a run may call back, so that the first callback does not wait for its imports."""
-        if time.monotonic() < self._next_foresight:
+        hinted, self._hinted = self._hinted and self._zygote.client is None, False
+        if not hinted and time.monotonic() < self._next_foresight:
             return
         self._next_foresight = time.monotonic() + _FORESEE_SECONDS
         with self._store.read() as connection:

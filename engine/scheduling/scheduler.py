@@ -240,8 +240,9 @@ class Scheduler:
     def _tell(self, turn: Turn) -> None:
         """Wake who delivers, before whatever else follows the commit: people wait for it."""
         changes = turn.changes
-        if changes.announced:
-            self._store.wake("notifier", ALERTS if changes.alerts == changes.announced else ANYTHING)
+        if changes.announced or changes.foreseen:
+            alerts_alone = changes.alerts == changes.announced and not changes.foreseen
+            self._store.wake("notifier", ALERTS if alerts_alone else ANYTHING)
 
     def _after(self, turn: Turn, *, swept: bool, doubts: int) -> None:
         """What follows the commit: remember what is due, measure."""

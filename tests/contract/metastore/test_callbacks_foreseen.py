@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
+from engine.metastore.announce import Announcer
 from engine.metastore.callbacks import are_foreseen
+from engine.metastore.ledger import Ledger
 from engine.metastore.tables import Dag
 from tests.contract.metastore.stage import Stage, bash
 
@@ -26,6 +28,16 @@ def test_callbacks_of_a_dag_or_of_its_tasks_are_foreseen(stage: Stage, whose: st
     assert not foreseen(stage)
     stage.trigger("other")
     assert foreseen(stage)
+
+
+@pytest.mark.parametrize("whose", ["task", "dag", "nobody"])
+def test_the_beginning_of_a_run_says_whether_it_may_call_back(stage: Stage, whose: str) -> None:
+    callbacks = {"callbacks": ("on_failure",)}
+    stage.dag("d", bash("t", **(callbacks if whose == "task" else {})), **(callbacks if whose == "dag" else {}))
+    stage.create("d", "run")
+    ledger = Ledger(Announcer("http://windsock"))
+    assert stage.store.run(lambda tx: ledger.start_runs(tx, 10)).foreseen is (whose != "nobody")
+    assert not stage.store.run(lambda tx: ledger.start_runs(tx, 10)).foreseen
 
 
 def test_a_dag_that_is_gone_calls_nobody_back(stage: Stage) -> None:
