@@ -228,12 +228,12 @@ def describe_schedule(schedule: object) -> str:
 
 
 def _set_paused(dag_id: str, *, paused: bool) -> None:
-    from engine.metastore import by_hand
+    from engine.metastore.pausing import set_paused
 
-    settings = load()
-    with open_store(settings) as store:
+    with open_store() as store:
         find_dag(store, dag_id)
-        changed = by_hand.set_paused(store, settings.webserver.url, dag_id, paused=paused)
+        changed = store.run(lambda tx: set_paused(tx, dag_id, paused=paused))
+        store.wake("scheduler")
     word = "paused" if paused else "unpaused"
     click.echo(f"{dag_id} is {word}." if changed else f"{dag_id} was {word} already.")
 

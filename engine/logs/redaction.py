@@ -32,7 +32,9 @@ _SECRET_NAME = re.compile(
     r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH_?KEY", re.IGNORECASE
 )
 _PLACE_NAME = re.compile(r"_(FILE|PATH|DIR|HOST|PORT)$", re.IGNORECASE)
-_ORDINARY = frozenset({"false", "never", "always", "disabled", "enabled", "default", "required", "optional"})
+_ORDINARY = frozenset(
+    {"false", "never", "always", "disabled", "enabled", "default", "required", "optional", "bearer", "basic"}
+)
 # Each part excludes the slash that the next match needs, so that no character is looked at for two matches.
 _URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+@")
 # Eight characters at the least, one of them a digit: "bearer certificate" is no token. It begins with letters and not
@@ -57,9 +59,9 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """`text` with every secret masked."""
+        text = _BEARER.sub(rf"\1{MASK}", text)  # first: "bearer" may be called a secret
         if self._secrets is not None:
             text = self._secrets.sub(MASK, text)
-        text = _BEARER.sub(rf"\1{MASK}", text)
         return _URL_PASSWORD.sub(rf"\1{MASK}@", text)
 
 
@@ -94,7 +96,7 @@ def environment_secrets(environ: Mapping[str, str]) -> Iterator[str]:
     for name, value in environ.items():
         yield from _url_password(value)
         yield from _told_by_key(value)
-        if _SECRET_NAME.search(name) and not _PLACE_NAME.search(name) and value.lower() not in _ORDINARY:
+        if _says_secret(name) and value.lower() not in _ORDINARY:
             yield value
 
 
@@ -121,18 +123,22 @@ def _told_by_key(value: str) -> Iterator[str]:
             yield from _in_object({key: text})
 
 
-def _in_object(value: object) -> Iterator[str]:
+def _in_object(value: object, *, is_secret: bool = False) -> Iterator[str]:
+    """Texts and numbers under a key that says so, at any depth; Airflow's ``extra`` is JSON in a text."""
     if isinstance(value, dict):
         for key, item in value.items():
-            if isinstance(item, str) and _SECRET_NAME.search(str(key)) and item.lower() not in _ORDINARY:
-                yield item
-            elif isinstance(item, str):
-                yield from _told_by_key(item)  # Airflow's ``extra`` is JSON in a text
-            else:
-                yield from _in_object(item)
+            yield from _in_object(item, is_secret=is_secret or _says_secret(str(key)))
     elif isinstance(value, list):
         for item in value:
-            yield from _in_object(item)
+            yield from _in_object(item, is_secret=is_secret)
+    elif isinstance(value, str) and not is_secret:
+        yield from _told_by_key(value)
+    elif isinstance(value, str | int | float) and is_secret and str(value).lower() not in _ORDINARY:
+        yield str(value)
+
+
+def _says_secret(name: str) -> bool:
+    return bool(_SECRET_NAME.search(name)) and not _PLACE_NAME.search(name)
 
 
 def _printed_forms(secret: str) -> Iterator[str]:

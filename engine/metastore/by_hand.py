@@ -45,19 +45,6 @@ def clear(store: Store, base_url: str, rows: Sequence[Row[Any]]) -> None:
         perform(store, base_url, lambda ledger, tx, ids=ids: ledger.clear(tx, ids))  # type: ignore[misc]
 
 
-def set_paused(store: Store, base_url: str, dag_id: str, *, paused: bool) -> bool:
-    """Pause a DAG or let it go on; returns whether that changed anything. Raises NotFound for one that is not there."""
-    switched = []
-
-    def work(ledger: Ledger, tx: Tx) -> Changes:
-        changed, changes = ledger.set_paused(tx, dag_id, paused=paused)
-        switched.append(changed)
-        return changes
-
-    perform(store, base_url, work)
-    return switched[-1]
-
-
 def _batches(rows: Sequence[Row[Any]]) -> Iterator[list[int]]:
     batch: list[int] = []
     last = None

@@ -11,7 +11,6 @@ from engine.metastore import (
     clearing,
     deadlines,
     past,
-    pausing,
     sla,
     sla_missed,
     sla_told,
@@ -86,11 +85,6 @@ class Ledger:
         changes = deadlines.fail_run(tx, self.graphs, self.runs, run_pk)
         sla.cancel(tx, [] if changes is None else [run_pk])
         return None if changes is None else self._announced(tx, changes)
-
-    def set_paused(self, tx: Tx, dag_id: str, *, paused: bool) -> tuple[bool, Changes]:
-        """See :func:`pausing.set_paused`; deadlines that had passed before a pause are told with it."""
-        changes = Changes(missed=sla_missed.claim_missed_of_dag(tx, self.graphs, dag_id) if paused else [])
-        return pausing.set_paused(tx, dag_id, paused=paused), self._announced(tx, changes)
 
     def tell_missed(self, tx: Tx, limit: int) -> tuple[int, int]:
         """See :func:`sla_missed.claim_missed`; returns how many deadlines were due, and how much was told of them."""

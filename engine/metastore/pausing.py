@@ -31,8 +31,8 @@ def set_paused(tx: Tx, dag_id: str, *, paused: bool) -> bool:
     new = {"dag_id": dag_id, "is_paused": False}
     tx.connection.execute(tx.dialect.insert_ignore(_SCHEDULE).values(new))
     turn = update(_SCHEDULE).where(_SCHEDULE.c.dag_id == dag_id, _SCHEDULE.c.is_paused.is_(not paused))
-    values = {"is_paused": True} if paused else {"is_paused": False, "awaited_since": tx.now}
-    changed = tx.connection.execute(turn.values(values)).rowcount == 1
+    since = {"paused_at": tx.now} if paused else {"paused_at": None, "awaited_since": tx.now}
+    changed = tx.connection.execute(turn.values(is_paused=paused, **since)).rowcount == 1
     if changed and not paused:
         tx.connection.execute(_WAIT_ANEW, {"dag": dag_id, "b_now": tx.now})
     return changed

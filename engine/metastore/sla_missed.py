@@ -35,12 +35,12 @@ _DUE: Final = select(SLA.c.run_pk).where(_IS_DUE).order_by(SLA.c.due_at, SLA.c.i
 _FIRST: Final = select(func.min(SLA.c.id)).where(SLA.c.run_pk.in_(_IDS), _IS_DUE).group_by(SLA.c.run_pk)
 _STILL: Final = select(SLA.c.run_pk).where(SLA.c.id.in_(_IDS), SLA.c.state == "open").order_by(SLA.c.id)
 _DUE_OF_RUNS: Final = select(SLA).where(SLA.c.run_pk.in_(_IDS), _IS_DUE).order_by(SLA.c.run_pk, SLA.c.due_at, SLA.c.id)
-_DUE_OF_DAG: Final = select(SLA).where(SLA.c.dag_id == bindparam("dag"), _IS_DUE).order_by(SLA.c.run_pk, SLA.c.due_at)
+_OPEN_OF_RUNS: Final[Select[Any]] = select(SLA).where(SLA.c.run_pk.in_(_IDS), _IS_DUE).order_by(SLA.c.id)
 _MISS: Final = (
     update(SLA).where(SLA.c.id.in_(_IDS), SLA.c.state == "open").values(state="missed", missed_at=bindparam("b_now"))
 )
 _LEAVE: Final = update(SLA).where(SLA.c.id.in_(_IDS), SLA.c.state == "open").values(state="cancelled")
-_PAUSED: Final = select(DagSchedule.dag_id).where(
+_PAUSED: Final = select(DagSchedule.dag_id, DagSchedule.paused_at).where(
     DagSchedule.dag_id.in_(bindparam("dags", expanding=True)), DagSchedule.is_paused.is_(True)
 )
 _RUNS: Final = select(*FACT_COLUMNS, DagRun.state).where(DagRun.id.in_(_IDS)).order_by(DagRun.id)
@@ -107,22 +107,12 @@ def claim_missed_of_runs(
 ) -> list[Wave]:
     """What of these runs has passed untold, before something of them is `cleared` (run and task_id).
 
-    A scheduler that looked later would find those deadlines renewed. Those behind which an end may still be on its way
-    are left to it, except where that end does not count any more. Whoever holds a row is waited for.
+    A scheduler that looked later would find those deadlines renewed. All others are left to it: an end that was in time
+    may still be on its way. Whoever holds a row is waited for.
     """
-    found = tx.connection.execute(_waiting(tx, _DUE_OF_RUNS), {"due": tx.now, "ids": sorted(run_pks)})
-    rows = [row for row in found if row.due_at <= tx.now - GRACE or (row.run_pk, row.task_id) in cleared]
-    return _waves(tx, graphs, _miss(tx, rows))
-
-
-def claim_missed_of_dag(tx: Tx, graphs: Graphs, dag_id: str) -> list[Wave]:
-    """What of a DAG has passed untold, before it is paused: only what comes afterwards is cancelled."""
-    found = tx.connection.execute(_waiting(tx, _DUE_OF_DAG), {"due": tx.now, "dag": dag_id})
-    return _waves(tx, graphs, _miss(tx, list(found)))
-
-
-def _waiting(tx: Tx, statement: Select[Any]) -> Select[Any]:
-    return statement.with_for_update() if tx.dialect.locks_rows else statement
+    statement = _OPEN_OF_RUNS.with_for_update() if tx.dialect.locks_rows else _OPEN_OF_RUNS
+    found = tx.connection.execute(statement, {"due": tx.now, "ids": sorted(run_pks)})
+    return _waves(tx, graphs, _miss(tx, [row for row in found if (row.run_pk, row.task_id) in cleared]))
 
 
 def claim_missed(tx: Tx, graphs: Graphs, limit: int) -> tuple[list[Wave], int]:
@@ -132,7 +122,7 @@ def claim_missed(tx: Tx, graphs: Graphs, limit: int) -> tuple[list[Wave], int]:
     2. Lock the first due row of each of them: whoever has it, has the run. Nobody ever waits here, so that no two
        schedulers can wait for each other: a run that another has, or a row whose end is being written, is left to it.
     3. Lock all that is due in those runs, since a wave is one message.
-    4. What is due of a paused DAG is cancelled: whoever paused it knows.
+    4. What came due while its DAG was paused is cancelled: whoever paused it knows.
     5. The guarded UPDATE makes the rest missed. Facts and states are read behind it.
     """
     due = {"due": tx.now - GRACE}
@@ -144,16 +134,22 @@ def claim_missed(tx: Tx, graphs: Graphs, limit: int) -> tuple[list[Wave], int]:
 
 
 def _miss(tx: Tx, rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
-    """Make these open, locked rows missed, or cancelled where their DAG is paused; returns the missed."""
+    """Make these open, locked rows missed, or cancelled where their DAG was paused before; returns the missed."""
     if not rows:
         return rows
-    paused = set(tx.connection.execute(_PAUSED, {"dags": sorted({row.dag_id for row in rows})}).scalars())
-    if left := [row.id for row in rows if row.dag_id in paused]:
-        tx.connection.execute(_LEAVE, {"ids": left})
-    missed = [row for row in rows if row.dag_id not in paused]
+    found = tx.connection.execute(_PAUSED, {"dags": sorted({row.dag_id for row in rows})})
+    paused = {row.dag_id: row.paused_at for row in found}
+    left = {row.id for row in rows if row.dag_id in paused and not _passed_before(row.due_at, paused[row.dag_id])}
+    if left:
+        tx.connection.execute(_LEAVE, {"ids": sorted(left)})
+    missed = [row for row in rows if row.id not in left]
     if missed:
         tx.connection.execute(_MISS, {"ids": [row.id for row in missed], "b_now": tx.now})
     return missed
+
+
+def _passed_before(due_at: datetime, paused_at: datetime | None) -> bool:
+    return paused_at is not None and due_at <= paused_at
 
 
 def _lock_runs(tx: Tx, due: Mapping[str, datetime], limit: int) -> list[int]:

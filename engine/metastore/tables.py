@@ -113,6 +113,7 @@ class DagSchedule(Base):
     """The scheduler's side of a DAG. ``version`` is the one that the next_* columns were computed from.
 
     ``awaited_since`` is when it was first met or last unpaused: nobody waits for runs of intervals before that.
+    ``paused_at`` is when somebody paused it, where that is known.
     """
 
     __tablename__ = "dag_schedule"
@@ -124,6 +125,7 @@ class DagSchedule(Base):
     next_interval_end: Mapped[datetime | None]
     next_run_after: Mapped[datetime | None]
     awaited_since: Mapped[datetime | None]
+    paused_at: Mapped[datetime | None]
 
     # create_runs(): which DAGs are due
     __table_args__ = (Index("ix_dag_schedule_due", "next_run_after"),)

@@ -15,7 +15,10 @@ log = logging.getLogger(__name__)
 _CHUNK: Final = 65_536
 LONGEST_LINE: Final = 65_536  # bytes; a longer one is written in pieces, and is no XCom
 _KEPT: Final = 4_096  # bytes of a line that is too long which stay for its next piece: a secret may go on there
-_CUTS: Final = 8  # places tried, so that no secret is cut in two
+# Places at which it may be cut, counted from its end, and how much on either side is looked at. Steps are odd, since
+# what repeats itself mostly does so in even ones; the last places are next to each other, for secrets without a gap.
+_FAR_CUTS: Final = tuple((_KEPT + 509 * step, _KEPT) for step in range(8))
+_CUTS: Final = (*_FAR_CUTS, *((2 * _KEPT + step, 512) for step in range(48)))
 
 LARGEST_LOG: Final = 100_000_000  # bytes, unless the settings say otherwise
 
@@ -68,8 +71,8 @@ class AttemptLog:
         *lines, rest = (self._rest + data).split(b"\n")
         self._write_lines(lines)
         if len(rest) > LONGEST_LINE:
-            end = self._place_to_cut(rest)
-            self._write_lines([rest[:end]])
+            end = self._place_to_cut(rest) if self._room else len(rest)
+            self._write_lines([rest[:end]], is_piece=True)
             self._cut, rest = True, rest[end:]
         self._rest = rest
         return True
@@ -77,20 +80,21 @@ class AttemptLog:
     def _place_to_cut(self, line: bytes) -> int:
         """Where a line that is too long is cut: not inside of a secret, which nobody would recognise in halves.
 
-        Two pieces that are masked alike apart and together hold none across the cut.
+        Where the text around is masked alike in two parts and as a whole, none lies across. Between secrets without a
+        gap, each longer than the places that are tried, there is no such place: then it is cut at its end.
         """
-        whole = self._redact(_text(line))
-        for number in range(1, _CUTS + 1):
-            end = _begin_of_character(line, len(line) - number * _KEPT)
-            if self._redact(_text(line[:end])) + self._redact(_text(line[end:])) == whole:
+        for from_end, around in _CUTS:
+            end = _begin_of_character(line, len(line) - from_end)
+            before, behind = _text(line[end - around : end]), _text(line[end : end + around])
+            if self._redact(before) + self._redact(behind) == self._redact(before + behind):
                 return end
-        return len(line)  # there is nothing but secrets in its last part
+        return len(line)
 
-    def _write_lines(self, lines: list[bytes]) -> None:
-        """Write lines, of which the first may be the rest of one that was too long."""
+    def _write_lines(self, lines: list[bytes], *, is_piece: bool = False) -> None:
+        """Write lines, of which the first may be the rest of one that was too long; or a piece of one."""
         if not lines:
             return
-        self._remember_last(lines)
+        self._remember_last(lines, is_piece=is_piece)
         self._cut = False
         size = sum(map(len, lines)) + len(lines)
         if size > self._room:
@@ -100,13 +104,13 @@ class AttemptLog:
         stamp = _stamp()
         self._write("".join(f"{stamp}{self._redact(_text(line))}\n" for line in lines).encode())
 
-    def _remember_last(self, lines: list[bytes]) -> None:
+    def _remember_last(self, lines: list[bytes], *, is_piece: bool) -> None:
         for number in range(len(lines) - 1, -1, -1):
             is_rest = number == 0 and self._cut
             text = _text(lines[number])
             if text.strip():
                 self.last_line = text
-                self.last_line_is_whole = len(lines[number]) <= LONGEST_LINE and not is_rest
+                self.last_line_is_whole = len(lines[number]) <= LONGEST_LINE and not is_rest and not is_piece
             if text.strip() or is_rest:
                 break
 

@@ -7,8 +7,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from engine.links import dag_url, run_url
-from engine.metastore import by_hand, triggering
+from engine.metastore import triggering
 from engine.metastore.errors import Duplicate, NotFound, Refused
+from engine.metastore.pausing import set_paused
 from engine.web.local import local_path
 from engine.web.pages import identifier
 from engine.web.site import form_of, session_of, site_of
@@ -21,9 +22,10 @@ def pause(request: Request) -> Response:
     if paused is None:
         raise HTTPException(400, "paused must be true or false.")
     try:
-        by_hand.set_paused(store, site_of(request).settings.webserver.url, dag_id, paused=paused)
+        store.run(lambda tx: set_paused(tx, dag_id, paused=paused))
     except NotFound as error:
         raise HTTPException(404, "There is no DAG of this name.") from error
+    store.wake("scheduler")
     return RedirectResponse(local_path(form.get("back"), dag_url("", dag_id)), 303)
 
 

@@ -16,7 +16,7 @@ from engine.metastore.errors import SchemaOutdated
 from engine.metastore.store import Store
 from engine.metastore.tables import Base
 
-ALL = ["0001", "0002", "0003", "0004", "0005", "0007", "0009", "0010", "0011", "0012", "0013", "0014", "0015", "0016"]
+ALL = [f"{number:04}" for number in (*range(1, 6), 7, *range(9, 18))]
 
 
 @pytest.fixture

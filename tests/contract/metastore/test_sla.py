@@ -12,7 +12,7 @@ from sqlalchemy import delete, update
 from sqlalchemy.event import listen
 
 from engine.authoring.serialized import CronSchedule, SerializedDeadline
-from engine.metastore import backfills, by_hand, callbacks, deadlines, pausing, sla
+from engine.metastore import backfills, callbacks, deadlines, pausing, sla
 from engine.metastore.announce import Announcer
 from engine.metastore.changes import Finished
 from engine.metastore.ledger import Ledger
@@ -615,16 +615,45 @@ def test_a_clear_that_began_before_the_deadline_sees_that_it_was_missed_meanwhil
     assert [event.missed for event in turned.events()] == [("a", "b")]
 
 
-def test_a_pause_tells_what_had_passed_untold_before_it(turned: Turned) -> None:
+def test_a_pause_hides_no_deadline_that_had_passed_before_it(turned: Turned) -> None:
+    """Where no scheduler was there; one whose end is still on its way is left to the scheduler that writes it."""
     etl(turned)
     turned.scheduled("dag")
     turned.start_runs()
     turned.turn(minutes=90)
-    assert by_hand.set_paused(turned.store, "http://windsock", "dag", paused=True)
-    assert [event.missed for event in turned.events()] == [("load",)]
-    assert turned.tell_at(BEGIN + 120 * MINUTE) == 1
+    assert turned.store.run(lambda tx: pausing.set_paused(tx, "dag", paused=True))
+    assert turned.events() == []
+    assert turned.tell_at(BEGIN + 120 * MINUTE) == 2
     assert turned.states_promised() == {"load": "missed", "0": "cancelled"}
-    assert len(turned.events()) == 1
+    assert [event.missed for event in turned.events()] == [("load",)]
+
+
+def test_an_end_in_time_that_is_not_written_yet_is_told_by_neither_a_pause_nor_a_clear(turned: Turned) -> None:
+    tasks = (bash("a"), bash("load", sla_seconds=3600.0))
+    turned.dag("dag", *tasks, schedule=HOURLY)
+    turned.scheduled("dag")
+    turned.start_runs()
+    tokens = turned.begin()
+    turned.finish((tokens["a"], FAILURE))
+    turned.turn(minutes=61)
+    turned.clear("a")
+    assert turned.store.run(lambda tx: pausing.set_paused(tx, "dag", paused=True))
+    assert turned.events() == []
+    late = Finished(tokens["load"], SUCCESS, "host", ago=5 * MINUTE)
+    ledger = Ledger(Announcer("http://windsock"))
+    turned.store.run(lambda tx: ledger.finish(tx, [late]))
+    assert turned.tell() == 0
+    assert turned.states_promised() == {"load": "met"}
+
+
+def test_unpaused_a_dag_forgets_when_it_was_paused(turned: Turned) -> None:
+    etl(turned)
+    turned.scheduled("dag")
+    turned.start_runs()
+    for paused in (True, False):
+        assert turned.store.run(lambda tx, paused=paused: pausing.set_paused(tx, "dag", paused=paused))
+    assert turned.tell_at(BEGIN + 60 * MINUTE) == 1
+    assert turned.states_promised() == {"load": "missed", "0": "open"}
 
 
 def test_deadlines_that_differ_are_each_told_with_their_own_time(turned: Turned) -> None:

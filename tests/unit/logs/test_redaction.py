@@ -180,6 +180,7 @@ def _fastest(redactor: Redactor, text: str) -> float:
         json.dumps({"conn_type": "aws", "extra": json.dumps({"aws_secret_access_key": "rabbit-hole"})}),
         "aws://?aws_access_key_id=AKIA&aws_secret_access_key=rabbit-hole",
         "http://host/?__extra__=%7B%22token%22%3A+%22rabbit-hole%22%7D",
+        '{"secrets": ["x", {"any": "rabbit-hole"}]}',
     ],
 )
 def test_a_connection_in_a_variable_is_masked_however_it_is_written(value: str) -> None:
@@ -190,3 +191,10 @@ def test_a_connection_in_a_variable_is_masked_however_it_is_written(value: str) 
 @pytest.mark.parametrize("value", ["{", "{}", "[" * 100_000, "{" + '"a":{' * 100_000, "http://host/?q=never"])
 def test_a_variable_that_is_no_connection_is_no_secret(value: str) -> None:
     assert list(environment_secrets({"ORDINARY": value})) == []
+
+
+def test_the_kind_of_a_token_and_the_path_of_a_key_are_no_secrets() -> None:
+    told = {"token_type": "Bearer", "private_key_path": "/opt/keys/k.pem", "api_key": 12345678}
+    redactor = Redactor(environment_secrets({"AIRFLOW_CONN_DB": json.dumps(told)}))
+    assert redactor.redact("Authorization: Bearer eyJhbGciOi1234567890") == "Authorization: Bearer ********"
+    assert redactor.redact("read /opt/keys/k.pem with 12345678") == "read /opt/keys/k.pem with ********"

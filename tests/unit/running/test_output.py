@@ -10,7 +10,7 @@ import pytest
 from engine.logs.cleaning import presentable
 from engine.logs.redaction import Redactor
 from engine.running.callback_outcomes import end_of_output
-from engine.running.output import LONGEST_LINE, AttemptLog
+from engine.running.output import LARGEST_LOG, LONGEST_LINE, AttemptLog
 
 SECRET = "c4nary-s3cret-0123456789"
 
@@ -18,10 +18,16 @@ SECRET = "c4nary-s3cret-0123456789"
 class Printed:
     """What a process prints, and the log that comes of it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, secret: str = SECRET, limit: int = LARGEST_LOG) -> None:
         self.path = path
         ours, self.pipe = os.pipe()
-        self.log = AttemptLog(path, ours, Redactor([SECRET]).redact)
+        self.log = AttemptLog(path, ours, self.redact, limit)
+        self.redacted = 0  # characters
+        self._redactor = Redactor([secret])
+
+    def redact(self, text: str) -> str:
+        self.redacted += len(text)
+        return self._redactor.redact(text)
 
     def text(self, printed: bytes) -> str:
         """The log without stamps, one piece after the other."""
@@ -44,6 +50,31 @@ def printed(tmp_path: Path) -> Printed:
 def test_no_secret_is_cut_where_a_line_is_too_long(printed: Printed, around: int, kept: int) -> None:
     before = b"x" * (7 * 10_000 - kept + around)
     assert printed.text(before + SECRET.encode() + b"y" * 20_000 + b"\n") == f"{before.decode()}********{'y' * 20_000}"
+
+
+@pytest.mark.parametrize("length", [5, 16, 32])
+def test_secrets_without_a_gap_are_not_cut_either(tmp_path: Path, length: int) -> None:
+    secret = "0123456789abcdefghijklmnopqrstuvwxyz"[:length]
+    printed = Printed(tmp_path / "attempt.log", secret)
+    assert printed.text(b"x" * 8 + secret.encode() * 20_000 + b"\n") == "x" * 8 + "********" * 20_000
+
+
+@pytest.mark.parametrize("unit", ["x", "Bearer a1b2c3d4e5 ", SECRET])
+def test_looking_for_a_place_to_cut_costs_little(printed: Printed, unit: str) -> None:
+    text = unit * (2_000_000 // len(unit))
+    printed.text(text.encode())
+    assert printed.redacted < 8 * len(text)
+
+
+def test_beyond_the_limit_no_place_to_cut_is_looked_for(tmp_path: Path) -> None:
+    printed = Printed(tmp_path / "attempt.log", limit=10_000)
+    printed.text(b"x" * 2_000_000)
+    assert printed.redacted < 20_000  # for the first piece
+
+
+def test_a_line_of_which_a_piece_is_cut_off_is_not_whole(printed: Printed) -> None:
+    printed.text(b"v" * 60_000 + b" " * 6_003 + b"\n")
+    assert not printed.log.last_line_is_whole
 
 
 def test_a_line_that_is_too_long_is_kept_whole_in_its_pieces(printed: Printed) -> None:
