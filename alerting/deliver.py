@@ -339,10 +339,17 @@ class Deliverer:
             if lease.error == outbox.LEASE_RAN_OUT:  # it may have been accepted before
                 self._meter.incr("alerts.possible_duplicates", channel=lane.name)
             outcome = self._send(lane, lease, leased_at)
+            self._take_back(lane, outcome, leased_at)
             self._settle(lane, worker, lease, outcome)
         if pause is not None:
             lane.hold(min(pause.total_seconds(), HOLD_SECONDS))
         return bool(leases) and not offered  # whoever offered it has seen what else is due, and nudged for it
+
+    def _take_back(self, lane: Lane, outcome: Outcome, leased_at: datetime) -> None:
+        """A service that was not reached has had no message: the next try need not wait for another window."""
+        unreached = isinstance(outcome, Retry) and outcome.failure is Failure.UNREACHABLE
+        if unreached and self._rate(lane.name) is not None:
+            self._write(lambda connection, _: throttle.take_back(connection, leased_at, lane.name))
 
     def _give_back(self, lease: Lease) -> None:
         """It was leased too long ago to begin with it now, and may be leased anew."""
