@@ -309,11 +309,12 @@ class Deliverer:
 
     def _fall_back_from(self, channel: str, down_for: timedelta) -> bool:
         """True where there may be more: what was recorded meanwhile is to be routed, too."""
+        reason = self._lanes[channel].last_reason
 
         def fall_back(connection: Connection, now: datetime) -> Told | None:
             if failing.has_accepted(connection, channel, now - down_for):  # another deliverer reaches it
                 return patience.fall_back_late(connection, now, self._plan, [channel], untried=True)
-            return follow_ups.fall_back_from(connection, now, self._plan, channel, down_for)
+            return follow_ups.fall_back_from(connection, now, self._plan, channel, down_for, reason)
 
         told = transact(self._engine, fall_back)
         if told is not None:
