@@ -600,11 +600,11 @@ def _require_channels(plan: Plan, channels: Sequence[Channel]) -> None:
 def _heard_of(lane: Lane, worker: Worker, outcome: Retry | Permanent) -> None:
     """A refusal shows that the receiver answers; what never left this machine shows nothing.
 
-    One that is busy answers, but tells nobody anything.
+    One that is busy answers, but tells nobody anything. One that refuses these addresses for now may take all others.
     """
     if outcome.failure in (Failure.CONFIG, Failure.INTERNAL, Failure.TIMEOUT):
         lane.untouched(worker)
-    elif outcome.failure is Failure.BUSY:
+    elif outcome.failure is Failure.BUSY and not outcome.addressee:
         lane.put_off(worker)
     else:
         lane.succeeded(worker)
