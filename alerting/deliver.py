@@ -309,11 +309,12 @@ class Deliverer:
 
     def _fall_back_from(self, channel: str, down_for: timedelta) -> bool:
         """True where there may be more: what was recorded meanwhile is to be routed, too."""
+        reason = self._lanes[channel].last_reason
 
         def fall_back(connection: Connection, now: datetime) -> Told | None:
             if failing.has_accepted(connection, channel, now - down_for):  # another deliverer reaches it
                 return patience.fall_back_late(connection, now, self._plan, [channel], untried=True)
-            return follow_ups.fall_back_from(connection, now, self._plan, channel, down_for)
+            return follow_ups.fall_back_from(connection, now, self._plan, channel, down_for, reason)
 
         told = transact(self._engine, fall_back)
         if told is not None:
@@ -339,10 +340,17 @@ class Deliverer:
             if lease.error == outbox.LEASE_RAN_OUT:  # it may have been accepted before
                 self._meter.incr("alerts.possible_duplicates", channel=lane.name)
             outcome = self._send(lane, lease, leased_at)
+            self._take_back(lane, outcome, leased_at)
             self._settle(lane, worker, lease, outcome)
         if pause is not None:
             lane.hold(min(pause.total_seconds(), HOLD_SECONDS))
         return bool(leases) and not offered  # whoever offered it has seen what else is due, and nudged for it
+
+    def _take_back(self, lane: Lane, outcome: Outcome, leased_at: datetime) -> None:
+        """A service that was not reached has had no message: the next try need not wait for another window."""
+        unreached = isinstance(outcome, Retry) and outcome.failure is Failure.UNREACHABLE
+        if unreached and self._rate(lane.name) is not None:
+            self._write(lambda connection, _: throttle.take_back(connection, leased_at, lane.name))
 
     def _give_back(self, lease: Lease) -> None:
         """It was leased too long ago to begin with it now, and may be leased anew."""
@@ -592,11 +600,11 @@ def _require_channels(plan: Plan, channels: Sequence[Channel]) -> None:
 def _heard_of(lane: Lane, worker: Worker, outcome: Retry | Permanent) -> None:
     """A refusal shows that the receiver answers; what never left this machine shows nothing.
 
-    One that is busy answers, but tells nobody anything.
+    One that is busy answers, but tells nobody anything. One that refuses these addresses for now may take all others.
     """
     if outcome.failure in (Failure.CONFIG, Failure.INTERNAL, Failure.TIMEOUT):
         lane.untouched(worker)
-    elif outcome.failure is Failure.BUSY:
+    elif outcome.failure is Failure.BUSY and not outcome.addressee:
         lane.put_off(worker)
     else:
         lane.succeeded(worker)

@@ -47,6 +47,7 @@ from alerting.tables import alert_ack, alert_delivery, alert_event, alert_follow
 MOST_AT_ONCE: Final = 50  # follow-ups, or messages that fall back, in one transaction
 KEPT_FOR: Final = timedelta(days=1)  # what is due and no file asks for
 REASON_LIMIT: Final = 200
+ANSWER_LIMIT: Final = 140  # of a channel, within a reason
 _a, _d, _e, _f = alert_ack.c, alert_delivery.c, alert_event.c, alert_follow_up.c
 
 Events: TypeAlias = Sequence[tuple[int, AlertEvent]]
@@ -342,10 +343,13 @@ def _not_a_fallback() -> Any:
     return or_(_d.origin.is_(None), _d.origin != Origin.FALLBACK.value)
 
 
-def fall_back_from(connection: Connection, now: datetime, plan: Plan, channel: str, down_for: timedelta) -> Told | None:
+def fall_back_from(
+    connection: Connection, now: datetime, plan: Plan, channel: str, down_for: timedelta, answer: str = ""
+) -> Told | None:
     """Tells the fallback receivers of what waits for a channel that has been down for so long; None where nothing does.
 
-    The deliveries stay pending: when the channel is back, they are told there too.
+    ``answer`` is why it did not take the last one. The deliveries stay pending: when the channel is back, they are told
+    there too.
     """
     impatient = _impatient(plan, down_for)
     chosen = (_d.channel == channel, _d.state == DeliveryState.PENDING.value, _d.fell_back_at.is_(None))
@@ -359,7 +363,8 @@ def fall_back_from(connection: Connection, now: datetime, plan: Plan, channel: s
     ids = connection.execute(query).scalars().all() if impatient else []
     if not ids:
         return None
-    return fall_back(connection, now, plan, ids, f"it has not answered for {span(down_for)}; it is tried on")
+    reason = f" ({shorten(answer, ANSWER_LIMIT)})" if answer else ""
+    return fall_back(connection, now, plan, ids, f"it has taken nothing for {span(down_for)}{reason}; it is tried on")
 
 
 def _impatient(plan: Plan, down_for: timedelta) -> list[str]:

@@ -62,7 +62,7 @@ class Lane:
     hard_limit_seconds: float
     most: int | None = None
     breaker: Breaker = field(default_factory=Breaker)
-    last_reason: str = ""  # so that a failure is logged once and not once per message
+    last_reason: str = ""  # why it took nothing; kept so that this is logged once and not once per message
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
@@ -190,7 +190,8 @@ class Lane:
                     continue
                 if not worker.written_off:
                     worker.written_off = True
-                    log.warning("receiver %s gave no answer within %.0f s", self.name, self.hard_limit_seconds)
+                    self.last_reason = f"no answer within {self.hard_limit_seconds:.0f} s"
+                    log.warning("receiver %s gave %s", self.name, self.last_reason)
                     self._fail(None)
             self._refill()
 

@@ -1,17 +1,20 @@
 """How long a message may wait before somebody is told of it: what it waits for on purpose, and what it does not.
 
 The ``rate`` of a channel makes messages wait on purpose. They are no sign of a channel that fails, keep no dead-man's
-switch from being called, and are not given up for it. What was tried and not taken waits in vain, whoever answered.
+switch from being called, and are not given up for it. Neither is what was refused once or twice and waits for its next
+turn, as long as the channel takes others. What was tried more often waits in vain, whoever answered: that is told, and
+it is not given up for what it waits for the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from typing import Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
-from alerting import follow_ups, throttle
+from alerting import failing, follow_ups, throttle
 from alerting.follow_ups import MOST_AT_ONCE, Told
 from alerting.outbox import DeliveryState
 from alerting.routes import Origin, Plan
@@ -19,22 +22,38 @@ from alerting.routing import Limit
 from alerting.spans import span
 from alerting.tables import alert_delivery
 
+IN_VAIN: Final = 3  # tries that were not taken: then it is not the rate any more that a message waits for
 _d = alert_delivery.c
 
 
 def excuse(connection: Connection, now: datetime, channel: str, rate: Limit, give_up_after: timedelta) -> int:
     """Where this channel has had as many messages as it may, the age of those that wait for it counts from later on.
 
-    From the moment at which the channel may be used again. What was tried keeps its age: the channel did not take it.
-    Returns how many messages.
+    From the moment at which the channel may be used again. Where the channel takes nothing, all that was tried keeps
+    its age. Else what was tried IN_VAIN times is not given up earlier than the others, and keeps its age for all that
+    tells of it. Returns how many messages are not told of.
     """
     until = throttle.held_until(connection, now, channel, rate)
     if until is None:
         return 0
-    untried = (_d.channel == channel, _d.state == DeliveryState.PENDING.value, _d.attempts == 0)
-    waiting = (_d.due_at <= now, _d.waiting_since < until)
-    age = {"waiting_since": until, "give_up_at": until + give_up_after}
-    return connection.execute(update(alert_delivery).where(*untried, *waiting).values(age)).rowcount
+    held = (_d.channel == channel, _d.state == DeliveryState.PENDING.value, _d.due_at <= now)
+    give_up_at = until + give_up_after
+    tries = 1 if _takes_nothing(connection, channel, until - 2 * rate.per) else IN_VAIN
+    if tries == IN_VAIN:
+        often = (_d.attempts >= IN_VAIN, _d.give_up_at < give_up_at)
+        connection.execute(update(alert_delivery).where(*held, *often).values(give_up_at=give_up_at))
+    patient = (_d.attempts < tries, _d.waiting_since < until)
+    age = {"waiting_since": until, "give_up_at": give_up_at}
+    return connection.execute(update(alert_delivery).where(*held, *patient).values(age)).rowcount
+
+
+def _takes_nothing(connection: Connection, channel: str, since: datetime) -> bool:
+    """Whether this channel has taken none since then, which is a window before this one, and was tried IN_VAIN times.
+
+    One refusal is no sign of that, though a whole window passes before the next try.
+    """
+    tried = select(func.sum(_d.attempts)).where(_d.channel == channel, _d.state == DeliveryState.PENDING.value)
+    return (connection.execute(tried).scalar() or 0) >= IN_VAIN and not failing.has_accepted(connection, channel, since)
 
 
 def fall_back_late(

@@ -66,6 +66,12 @@ def count(connection: Connection, now: datetime, channel: str, rate: Limit) -> N
     take_one(connection, now, f"{_CHANNEL}{channel}", rate)
 
 
+def take_back(connection: Connection, counted_at: datetime, channel: str) -> None:
+    """The message that was counted then has not gone through this channel; nothing, where its window is over."""
+    counted = (_p.receiver == f"{_CHANNEL}{channel}", _p.window_start <= counted_at, _p.messages > 0)
+    connection.execute(update(alert_pace).where(*counted).values(messages=_p.messages - 1))
+
+
 def held_until(connection: Connection, now: datetime, channel: str, rate: Limit) -> datetime | None:
     """When this channel may be used again; None where it may be used now."""
     query = select(_p.window_start, _p.messages).where(_p.receiver == f"{_CHANNEL}{channel}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, func, select
 
-from alerting import escalations, groups, outbox, silences
+from alerting import escalations, groups, outbox, patience, silences, throttle
 from alerting.config import read
 from alerting.events import AlertEvent
 from alerting.follow_ups import Told
@@ -17,6 +17,7 @@ from alerting.kinds import EventKind
 from alerting.matchers import parse_matcher
 from alerting.outbox import Lease
 from alerting.routes import Origin, Plan, SuppressedBy
+from alerting.routing import Limit
 from alerting.tables import alert_delivery, alert_follow_up
 from tests.contract.alerting.conftest import MINUTE, NOW, buried, followed
 from tests.contract.alerting.test_follow_ups import (
@@ -112,6 +113,26 @@ def test_what_waits_for_a_channel_that_is_away_goes_on(engine: Engine, an_event:
     delivered(engine, plan, NOW + timedelta(hours=1))
     followed(engine, plan, NOW + timedelta(days=1))
     assert told_to(engine) == {("ops", "delivered"): 1, ("lead", "delivered"): 1}
+
+
+@pytest.mark.parametrize("tried", [True, False], ids=["tried", "untried"])
+def test_what_waits_for_the_rate_of_its_channel_says_so_and_since_when(
+    engine: Engine, an_event: EventMaker, tried: bool
+) -> None:
+    plan = a_plan(ESCALATING)
+    recorded(engine, plan, NOW, an_event(1))
+    if tried:
+        retried(engine, NOW, NOW + timedelta(seconds=1))
+    rate = Limit(1, timedelta(hours=1))
+    with engine.begin() as connection:
+        assert throttle.pause(connection, NOW, "email", rate) is None
+        throttle.count(connection, NOW, "email", rate)
+        assert patience.excuse(connection, NOW + MINUTE, "email", rate, plan.give_up_after) == 1
+    followed(engine, plan, NOW + 11 * MINUTE)
+    error = "mail is away; " if tried else ""
+    assert rows(engine)[-1].note.startswith(
+        f"ops could not be told through email for 11m ({error}it waits for the rate of email), and nobody"
+    )
 
 
 def test_whoever_was_reached_late_has_all_the_time_to_answer(engine: Engine, an_event: EventMaker) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, event, select, update
 
 from alerting import acks, database, follow_ups, groups, inhibitions, outbox, silences
 from alerting.channels import Refusal
+from alerting.cleaning import shorten
 from alerting.config import read
 from alerting.database import transact
 from alerting.deliver import Deliverer
@@ -675,8 +676,21 @@ route: {{receiver: ops, routes: [{{receiver: ops, continue: true}}, {{receiver: 
         assert told_to(engine) == {("ops", "pending"): 2, ("lead", "pending"): 2}
         (note,) = {row.note for row in rows(engine) if row.origin == "fallback"}
         assert (
-            note == "Meant for ops, which could not be told through email: it has not answered for 6m; it is tried on"
+            note == "Meant for ops, which could not be told through email: it has taken nothing for 6m; it is tried on"
         )
+
+    @pytest.mark.parametrize("length", [10, 1000])
+    def test_is_told_what_the_channel_answers_and_that_it_is_tried_on(
+        self, engine: Engine, an_event: EventMaker, length: int
+    ) -> None:
+        plan = a_plan("fallback: {to: lead, after: 5m}")
+        recorded(engine, plan, NOW, an_event(1))
+        answer = f"error 429: {'x' * length}"
+        with engine.begin() as connection:
+            follow_ups.fall_back_from(connection, NOW, plan, "email", 6 * MINUTE, answer)
+        note = rows(engine)[-1].note
+        assert note.startswith("Meant for ops, which could not be told through email: it has taken nothing for 6m (")
+        assert note.endswith(f"({shorten(answer, follow_ups.ANSWER_LIMIT)}); it is tried on")
 
     def test_of_many_takes_few_statements_and_one_batch_at_a_time(self, engine: Engine, an_event: EventMaker) -> None:
         ops = "limit: {messages: 100}, fallback: {to: lead, after: 5m}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tests.contract.alerting.test_follow_ups import recorded, rows
 from tests.integration.alerting.running import NoMail
 
 EventMaker = Callable[..., AlertEvent]
+SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
 RATE = Limit(1, HOUR)
 FAILING_AFTER = timedelta(minutes=15)
@@ -43,6 +45,7 @@ PLAN = Plan(
         {},
     )
 )
+HASTY = replace(PLAN, give_up_after=3 * HOUR)
 
 
 def leased(engine: Engine, now: datetime, limit: int = 1) -> list[Lease]:
@@ -64,9 +67,16 @@ def filled(engine: Engine, now: datetime) -> None:
         throttle.count(connection, now, "room", RATE)
 
 
-def excused(engine: Engine, now: datetime) -> int:
+def accepted(engine: Engine, now: datetime) -> None:
+    """The room takes what is due first."""
+    (lease,) = leased(engine, now)
     with engine.begin() as connection:
-        return patience.excuse(connection, now, "room", RATE, PLAN.give_up_after)
+        assert outbox.confirm(connection, lease, now)
+
+
+def excused(engine: Engine, now: datetime, plan: Plan = PLAN) -> int:
+    with engine.begin() as connection:
+        return patience.excuse(connection, now, "room", RATE, plan.give_up_after)
 
 
 def alarms(engine: Engine, now: datetime) -> int:
@@ -102,12 +112,65 @@ def test_what_nobody_sends_though_the_rate_allows_it_is_an_alarm(engine: Engine,
     assert [alarms(engine, NOW + HOUR + minutes * MINUTE) for minutes in (14, 15)] == [0, 1]
 
 
-def test_what_was_tried_keeps_its_age_while_the_rate_holds_the_channel(engine: Engine, an_event: EventMaker) -> None:
+def test_what_was_refused_once_and_waits_for_the_rate_sets_off_no_alarm(engine: Engine, an_event: EventMaker) -> None:
     recorded(engine, PLAN, NOW, an_event(1))
     filled(engine, NOW)
-    tried(engine, NOW, NOW + MINUTE)
+    tried(engine, NOW, NOW + SECOND)
+    assert [excused(engine, NOW + minutes * MINUTE) for minutes in (1, 2)] == [1, 0]
+    assert alarms(engine, NOW + 16 * MINUTE) == 0
+    assert fallen_back(engine, NOW + 16 * MINUTE) is None
+    with engine.begin() as connection:
+        assert heartbeat.oldest_untold(connection) == NOW + HOUR
+
+
+def test_what_was_refused_again_and_again_while_others_are_taken_is_told_and_not_given_up(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    recorded(engine, PLAN, NOW, an_event(1))
+    for n in range(patience.IN_VAIN):
+        tried(engine, NOW + n * SECOND, NOW + (n + 1) * SECOND)
+    filled(engine, NOW)
+    recorded(engine, PLAN, NOW, an_event(2))
+    accepted(engine, NOW + SECOND)
     assert excused(engine, NOW + 2 * MINUTE) == 0
-    assert alarms(engine, NOW + 16 * MINUTE) == 1
+    assert alarms(engine, NOW + 15 * MINUTE) == 1
+    (lease,) = leased(engine, NOW + HOUR)
+    assert lease.give_up_at == NOW + HOUR + PLAN.give_up_after
+
+
+def test_where_a_channel_takes_nothing_it_is_not_the_rate_that_messages_wait_for(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    recorded(engine, PLAN, NOW, *(an_event(n) for n in range(patience.IN_VAIN + 1)))
+    accepted(engine, NOW)
+    for hour in range(1, patience.IN_VAIN + 1):
+        start = NOW + hour * HOUR
+        filled(engine, start)
+        tried(engine, start, start + SECOND)
+        excused(engine, start + MINUTE)
+    assert alarms(engine, start + 14 * MINUTE) == 0
+    assert alarms(engine, start + 15 * MINUTE) == 1
+    assert {row.give_up_at for row in rows(engine) if row.state == "pending"} == {start + PLAN.give_up_after}
+
+
+def test_a_slow_rate_and_a_refusal_keep_no_message_from_being_delivered(engine: Engine, an_event: EventMaker) -> None:
+    """The refused one goes behind the others, and waits for longer than a message may that nothing holds."""
+    recorded(engine, HASTY, NOW, *(an_event(n) for n in range(8)))
+    waited: list[timedelta] = []
+    for hour in range(9):
+        now = NOW + hour * HOUR
+        filled(engine, now)
+        (lease,) = leased(engine, now)
+        assert now <= lease.give_up_at
+        with engine.begin() as connection:
+            if hour == 0:
+                assert outbox.retry(connection, lease, now + SECOND, "error 503")
+            else:
+                assert outbox.confirm(connection, lease, now)
+                waited += [now - NOW] if lease.attempts > 1 else []
+        excused(engine, now + MINUTE, HASTY)
+    assert waited == [8 * HOUR]
+    assert {row.state for row in rows(engine)} == {"delivered"}
 
 
 def test_what_is_not_taken_for_too_long_is_told_to_the_fallback_once_and_stays_pending(

@@ -22,6 +22,11 @@ def sent(engine: Engine, now: datetime) -> timedelta | None:
         return pause
 
 
+def taken_back(engine: Engine, counted_at: datetime) -> None:
+    with engine.begin() as connection:
+        throttle.take_back(connection, counted_at, "room")
+
+
 def held_until(engine: Engine, now: datetime) -> datetime | None:
     with engine.begin() as connection:
         return throttle.held_until(connection, now, "room", RATE)
@@ -39,6 +44,19 @@ def test_a_channel_takes_so_many_in_its_window_and_then_waits_for_the_next(engin
 def test_what_is_asked_and_not_sent_is_not_counted(engine: Engine) -> None:
     with engine.begin() as connection:
         assert [throttle.pause(connection, NOW, "room", RATE) for _ in range(3)] == [None] * 3
+
+
+def test_what_is_taken_back_leaves_room_for_another_one_in_its_window(engine: Engine) -> None:
+    assert [sent(engine, NOW), sent(engine, NOW)] == [None, None]
+    taken_back(engine, NOW)
+    assert [sent(engine, NOW + MINUTE / 2) for _ in range(2)] == [None, MINUTE / 2]
+
+
+def test_what_is_taken_back_after_its_window_leaves_no_room_in_the_next(engine: Engine) -> None:
+    sent(engine, NOW)
+    assert [sent(engine, NOW + MINUTE) for _ in range(2)] == [None, None]
+    taken_back(engine, NOW)
+    assert sent(engine, NOW + MINUTE) == MINUTE
 
 
 def test_a_clock_that_was_set_back_holds_a_channel_for_no_longer_than_a_window(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -177,7 +178,31 @@ def test_a_channel_that_is_down_for_too_long_has_its_messages_told_elsewhere_onc
         finally:
             back.stop()
     assert len(back.requests) == len(smtp_server.mails) == 2
-    assert "it has not answered for" in text_of(smtp_server.mails[0])
+    assert re.search(r"it has taken nothing for \w+ \(.*refused\)", " ".join(text_of(smtp_server.mails[0]).split()))
+
+
+def test_what_a_service_answers_that_asks_for_time_is_told_with_the_fallback(
+    outbox_engine: Engine, failure: Failing, smtp_server: MailServer, webhook_server: WebhookServer, tmp_path: Path
+) -> None:
+    webhook_server.answers.append(Answer(429, {"Retry-After": "3600"}, b"so many requests"))
+    path = a_file(
+        tmp_path / "alerting.yml",
+        """
+        channels: {room: env:ROOM}
+        receivers:
+          ops: {channels: room, fallback: {to: lead, after: 1s}}
+          lead: {email: lead@example.org}
+        route: {receiver: ops}
+        """,
+    )
+    environ = {"ROOM": f"json://127.0.0.1:{webhook_server.port}/"}
+    with by_file(outbox_engine, path, smtp_server.port, environ) as (world, _):
+        world.record(failure(1))
+        smtp_server.wait_for(1, 30)
+    said = " ".join(text_of(smtp_server.mails[0]).split())
+    assert "which could not be told through room: it has taken nothing for " in said
+    assert "error 429" in said
+    assert "has not answered" not in said
 
 
 def test_the_end_of_a_trouble_is_told_where_the_trouble_was(

@@ -28,6 +28,7 @@ from tests.servers.webhook import Answer, WebhookServer
 
 Failing = Callable[..., AlertEvent]
 MEGABYTE = b"x" * 1_000_000
+AWAY = Retry(Failure.TIMEOUT, "no answer in time", channel_down=True)
 
 
 @pytest.fixture
@@ -54,6 +55,19 @@ class Room:
         return self.answers.pop(0) if self.answers else Delivered()
 
 
+class Watched(Room):
+    """Knows before each message whether the log calls it back."""
+
+    def __init__(self, log: pytest.LogCaptureFixture, *answers: Outcome) -> None:
+        super().__init__(*answers)
+        self.log = log
+        self.said_back: list[bool] = []
+
+    def send(self, message: Message) -> Outcome:
+        self.said_back.append("receiver room is back" in self.log.text)
+        return super().send(message)
+
+
 def a_plan(channel: str = "") -> Plan:
     text = f"""
     channels: {{room: {{url: 'json://127.0.0.1:9/', {channel}}}}}
@@ -77,6 +91,17 @@ def test_a_paced_channel_gets_its_messages_in_their_order(outbox_engine: Engine,
     with at_work(subject, world):
         world.until(delivered=4)
     assert [key for key, _ in room.sent] == [event.dedup_key for event in events]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_try_that_reached_nobody_does_not_count_against_the_rate(outbox_engine: Engine, failure: Failing) -> None:
+    room = Room(*[Retry(Failure.UNREACHABLE, "connection refused", channel_down=True)] * 5)
+    subject, world = working(outbox_engine, room, a_plan("rate: {messages: 1, per: 1h}"))
+    record(outbox_engine, *(failure(n) for n in range(2)))
+    with at_work(subject, world):
+        world.until(delivered=1, pending=1)
+        wait_until(lambda: subject._lanes["room"]._held_until > time.monotonic(), "the channel to be held")
+    assert len(room.sent) == 6
 
 
 def test_a_rate_that_is_taken_out_of_the_file_holds_nothing_any_more(outbox_engine: Engine, failure: Failing) -> None:
@@ -105,20 +130,24 @@ def test_who_says_when_to_come_back_is_asked_nothing_before(outbox_engine: Engin
 def test_a_service_that_answers_that_it_cannot_is_not_back(
     outbox_engine: Engine, failure: Failing, caplog: pytest.LogCaptureFixture
 ) -> None:
-    away = Retry(Failure.TIMEOUT, "no answer in time", channel_down=True)
-    said_back: list[bool] = []
-
-    class Watched(Room):
-        def send(self, message: Message) -> Outcome:
-            said_back.append("receiver room is back" in caplog.text)
-            return super().send(message)
-
-    room = Watched(*[away] * 3, *[Retry(Failure.BUSY, "error 503")] * 4)
+    room = Watched(caplog, *[AWAY] * 3, *[Retry(Failure.BUSY, "error 503")] * 4)
     with running(outbox_engine, room) as world:
         world.record(*(failure(n, emails=()) for n in range(3)))
         world.until(delivered=3)
         wait_until(lambda: "receiver room is back" in caplog.text, "the end of the outage")
-    assert said_back[:8] == [False] * 8
+    assert room.said_back[:8] == [False] * 8
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_mail_server_that_refuses_one_address_for_now_is_back(
+    outbox_engine: Engine, failure: Failing, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = Retry(Failure.BUSY, "no recipient was taken: 452 full", addressee=True)
+    room = Watched(caplog, *[AWAY] * 3, full)
+    with running(outbox_engine, room) as world:
+        world.record(failure(1, emails=()))
+        world.until(delivered=1)
+    assert room.said_back == [False] * 4 + [True]
 
 
 @pytest.mark.usefixtures("impatient")
