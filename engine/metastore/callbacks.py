@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, exists, select
 
 from engine.authoring.serialized import CallbackKind
 from engine.metastore.states import RunState
-from engine.metastore.tables import Base, CallbackRequest, Dag, DagRun, DagVersion
+from engine.metastore.tables import Base, CallbackRequest, Dag, DagRun, DagSchedule, DagVersion
 
 REQUEST: Final = Base.metadata.tables[CallbackRequest.__tablename__]
 KINDS: Final[tuple[CallbackKind, ...]] = get_args(CallbackKind)
@@ -42,12 +42,18 @@ class CallbackEntry:
     log_path: str | None
 
 
+_PAUSED: Final = select(DagSchedule.dag_id).where(DagSchedule.is_paused.is_(True))
 _FORESEEN: Final = (
     select(DagVersion.dag_id)
     .join(Dag, (Dag.dag_id == DagVersion.dag_id) & (Dag.version == DagVersion.version))
     .where(
         Dag.is_active.is_(True),
-        exists().where(DagRun.dag_id == Dag.dag_id, DagRun.state.in_((RunState.QUEUED, RunState.RUNNING))),
+        exists().where(
+            DagRun.dag_id == Dag.dag_id,
+            DagRun.state.in_((RunState.QUEUED, RunState.RUNNING)),
+            # A paused DAG's running runs go on, and its queued ones may wait for ever.
+            (DagRun.state == RunState.RUNNING) | Dag.dag_id.not_in(_PAUSED),
+        ),
         DagVersion.data.contains('"callbacks":["', autoescape=True),
     )
     .limit(1)
@@ -55,7 +61,10 @@ _FORESEEN: Final = (
 
 
 def are_foreseen(connection: Connection) -> bool:
-    """Whether a DAG that has a run under way, or a task of it, has callbacks. Reads those DAGs: ask now and then."""
+    """Whether a DAG that has a run under way or about to begin, or a task of it, has callbacks.
+
+    Reads those DAGs: ask now and then.
+    """
     return connection.execute(_FORESEEN).first() is not None
 
 

@@ -27,6 +27,14 @@ class Store(Database):
         """Wake the processes that wait for `topic` (scheduler, notifier). Never raises: waiters also poll."""
         wakeups.wake(self, topic, news)
 
+    def wake_near(self, topic: str, news: bytes = wakeups.ANYTHING) -> None:
+        """The half of :meth:`wake` that waits for nothing: for those of this machine."""
+        wakeups.wake_near(self, topic, news)
+
+    def wake_far(self, topic: str) -> None:
+        """The other half, on a database server a transaction. :meth:`wake_near` comes first."""
+        wakeups.wake_far(self, topic)
+
     def upgrade(self) -> list[str]:
         """Bring the schema to this program's version; returns the migrations that ran (none: it was current)."""
         if self._revision() == revision.HEAD:

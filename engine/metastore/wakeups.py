@@ -33,6 +33,10 @@ log = logging.getLogger(__name__)
 POLL_SECONDS: Final = 1.0
 ANYTHING: Final = b"!"
 ALERTS: Final = b"a"  # for the notifier: alerts alone, no callback is asked for
+# A full socket drops news. It holds one datagram more than net.unix.max_dgram_qlen (10 by default) said when it was
+# bound, and is read until it is empty: where any was dropped, at least so many are read at once. This is below every
+# usual limit, and above what comes together on a quiet day.
+_SURELY_ALL: Final = 4
 _MAX_SOCKET_PATH: Final = 100  # the kernel's limit is 108 bytes
 _numbers = itertools.count()  # a process may listen more than once
 
@@ -46,8 +50,18 @@ def wake(store: Database, topic: str, news: bytes = ANYTHING) -> None:
 
     Failures are logged at debug level: a waiter polls as well.
     """
+    wake_near(store, topic, news)
+    wake_far(store, topic)
+
+
+def wake_near(store: Database, topic: str, news: bytes = ANYTHING) -> None:
+    """Wake the waiters of this machine: without a statement, and so at once."""
     if store.run_dir is not None:
         _wake_local(store.run_dir, topic, news)
+
+
+def wake_far(store: Database, topic: str) -> None:
+    """Wake the waiters through the database: in a transaction, which may have to wait."""
     if store.dialect.name == "sqlite":
         return  # its waiters are on this machine
     try:
@@ -192,11 +206,18 @@ class Listener:
         with contextlib.suppress(BlockingIOError):
             os.read(self._interrupt_r, 4096)
         if self._socket:
-            with contextlib.suppress(BlockingIOError):
-                while news := self._socket.recv(64):
-                    self._news.add(news)
+            self._drain_socket(self._socket)
         if self._session:
             self._drain_session()
+
+    def _drain_socket(self, receiver: socket.socket) -> None:
+        received = 0
+        with contextlib.suppress(BlockingIOError):
+            while news := receiver.recv(64):
+                self._news.add(news)
+                received += 1
+        if received > _SURELY_ALL:
+            self._news.add(ANYTHING)  # there may have been no room for other news
 
     def _drain_session(self) -> None:
         import psycopg

@@ -164,16 +164,13 @@ class Scheduler:
             else:
                 self._endure(error)
             return
-        self._tell(turn)
+        self._tell_near(turn)
         unjudged = [one for one in ended if one.token in turn.changes.unjudged]
         if len(unjudged) < len(ended):
             self._executor.confirm([one.token for one in ended if one not in unjudged])
         self._ended, self._outages.is_on = unjudged, False
         agenda.clear()
-        if turn.orders:
-            self._executor.submit(turn.orders)
-        if turn.to_end:
-            self._executor.end(turn.to_end)
+        self._send(turn)
         self._after(turn, swept=sweep, doubts=doubts)
         if self._work.takes_turns:
             self._hand_out(may_start=turn.may_start)
@@ -187,9 +184,8 @@ class Scheduler:
             self._agenda.look = True
             self._endure(error)
             return
-        self._tell(turn)
-        if turn.orders:
-            self._executor.submit(turn.orders)
+        self._tell_near(turn)
+        self._send(turn)
         self._after(turn, swept=False, doubts=0)
         full = self._executor.running >= self._executor.capacity
         if turn.claimed and full and time.monotonic() >= self._next_share:
@@ -214,15 +210,14 @@ class Scheduler:
                 if self._store.is_passing(error):
                     return False  # the database's trouble, not the report's: it stays as it is
                 continue
-            self._tell(turn)
-            if turn.changes.unjudged:
-                return False
-            self._executor.confirm([report.token])
-            if turn.orders:
-                self._executor.submit(turn.orders)
+            self._tell_near(turn)
+            is_judged = not turn.changes.unjudged
+            if is_judged:
+                self._executor.confirm([report.token])
+            self._send(turn)
             self._after(turn, swept=False, doubts=0)
             self._agenda.look = True  # what has room now is handed out in the next turn
-            return True
+            return is_judged
         return False
 
     def _work_on(self, attempt: Ended, tx: Tx) -> Turn:
@@ -237,12 +232,21 @@ class Scheduler:
         time.sleep(_TROUBLE_SECONDS)
         self._outages.still_at()
 
-    def _tell(self, turn: Turn) -> None:
-        """Wake who delivers, before whatever else follows the commit: people wait for it."""
+    def _tell_near(self, turn: Turn) -> None:
+        """Wake who delivers on this machine, before whatever else follows the commit: people wait for it."""
         changes = turn.changes
         if changes.announced or changes.foreseen:
             alerts_alone = changes.alerts == changes.announced and not changes.foreseen
-            self._store.wake("notifier", ALERTS if alerts_alone else ANYTHING)
+            self._store.wake_near("notifier", ALERTS if alerts_alone else ANYTHING)
+
+    def _send(self, turn: Turn) -> None:
+        """Send the orders; wake who delivers elsewhere after that, for the database may let it wait."""
+        if turn.orders:
+            self._executor.submit(turn.orders)
+        if turn.to_end:
+            self._executor.end(turn.to_end)
+        if turn.changes.announced or turn.changes.foreseen:
+            self._store.wake_far("notifier")
 
     def _after(self, turn: Turn, *, swept: bool, doubts: int) -> None:
         """What follows the commit: remember what is due, measure."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -18,6 +18,9 @@ from engine.metastore.dialects.base import DatabaseDialect
 
 _NO_DATABASE = re.compile(r'database ".*" does not exist')
 _MIGRATION_LOCK = 7_091_983  # any number, so long as nothing else in this database takes it
+# To read JSON takes the server twelve times its size in memory, and a parameter must stay below 1 GiB.
+_PIECE_BYTES = 1 << 20
+_LONG_ROW_BYTES = 1 << 16
 
 
 class PostgresqlDialect(DatabaseDialect):
@@ -37,8 +40,17 @@ class PostgresqlDialect(DatabaseDialect):
         return insert(table).on_conflict_do_nothing()
 
     def insert_rows(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-        """One statement with one parameter: the driver would send, and the server execute, a statement for each row."""
-        connection.execute(_insert_recordset(table, tuple(rows[0])), {"rows": msgspec.json.encode(rows).decode()})
+        """Many in one statement with one parameter: the driver would send, and the server execute, one for each row.
+
+        That is what long rows get: their bytes cost more than their statements.
+        """
+        encoded = [msgspec.json.encode(row) for row in rows]
+        statement = _insert_recordset(table, tuple(rows[0]))
+        for piece in _pieces(one for one in encoded if len(one) <= _LONG_ROW_BYTES):
+            connection.execute(statement, {"rows": piece})
+        long = [row for row, one in zip(rows, encoded, strict=True) if len(one) > _LONG_ROW_BYTES]
+        if long:
+            super().insert_rows(connection, table, long)
 
     def error_code(self, error: DBAPIError) -> str | int | None:
         return getattr(error.orig, "sqlstate", None)
@@ -70,6 +82,24 @@ class PostgresqlDialect(DatabaseDialect):
     def notify(self, connection: Connection, topic: str) -> bool:
         connection.execute(text("SELECT pg_notify(:channel, '')"), {"channel": f"windsock_{topic}"})
         return True
+
+
+def _pieces(encoded: Iterable[bytes]) -> Iterator[str]:
+    """Lists of JSON, none much longer than _PIECE_BYTES."""
+    piece: list[bytes] = []
+    size = 0
+    for one in encoded:
+        piece.append(one)
+        size += len(one)
+        if size >= _PIECE_BYTES:
+            yield _list_of(piece)
+            piece, size = [], 0
+    if piece:
+        yield _list_of(piece)
+
+
+def _list_of(encoded: Sequence[bytes]) -> str:
+    return f"[{b','.join(encoded).decode()}]"
 
 
 @cache

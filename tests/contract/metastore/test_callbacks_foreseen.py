@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from engine.metastore.announce import Announcer
 from engine.metastore.callbacks import are_foreseen
 from engine.metastore.ledger import Ledger
-from engine.metastore.tables import Dag
+from engine.metastore.pausing import set_paused
+from engine.metastore.tables import Dag, DagSchedule
 from tests.contract.metastore.stage import Stage, bash
 
 TEXT = """echo '"callbacks":["on_failure"]'"""
@@ -38,6 +39,24 @@ def test_the_beginning_of_a_run_says_whether_it_may_call_back(stage: Stage, whos
     ledger = Ledger(Announcer("http://windsock"))
     assert stage.store.run(lambda tx: ledger.start_runs(tx, 10)).foreseen is (whose != "nobody")
     assert not stage.store.run(lambda tx: ledger.start_runs(tx, 10)).foreseen
+
+
+def test_a_queued_run_of_a_paused_dag_is_not_foreseen_and_a_running_one_is(stage: Stage) -> None:
+    stage.dag("d", bash("t", callbacks=("on_failure",)), paused=True)
+    stage.create("d", "run")
+    assert not foreseen(stage)
+    stage.store.run(lambda tx: set_paused(tx, "d", paused=False))
+    assert foreseen(stage)
+    stage.start_runs()
+    stage.store.run(lambda tx: set_paused(tx, "d", paused=True))
+    assert foreseen(stage)
+
+
+def test_a_queued_run_of_a_dag_that_no_scheduler_has_met_is_foreseen(stage: Stage) -> None:
+    stage.dag("d", bash("t", callbacks=("on_failure",)))
+    stage.create("d", "run")
+    stage.store.run(lambda tx: tx.connection.execute(delete(DagSchedule)))
+    assert foreseen(stage)
 
 
 def test_a_dag_that_is_gone_calls_nobody_back(stage: Stage) -> None:

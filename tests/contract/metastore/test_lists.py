@@ -44,6 +44,27 @@ def test_rows_that_are_inserted_together_are_read_as_they_were(stage: Stage) -> 
     assert found == rows
 
 
+@pytest.mark.postgresql
+def test_on_postgresql_short_rows_share_statements_of_a_bounded_size_and_long_ones_go_as_they_are(
+    postgresql_url: str,
+) -> None:
+    store = Store(postgresql_url)
+    number = task_id_number(Stage(store))
+    short = [row(number, f"short {n:05}", '"' + "ü" * 600 + '"') for n in range(3000)]
+    long = [row(number, f"long {n}", "\\" * 3_000_000) for n in range(3)]
+    with recorded(store) as sent, store.begin() as tx:
+        tx.dialect.insert_rows(tx.connection, XCOM, [*short[:9], *long, *short[9:]])
+    told = [one.parameters for one in sent if one.verb == "INSERT"]
+    pieces = [len(parameters["rows"].encode()) for parameters in told if "rows" in parameters]
+    assert len(told) == len(pieces) + 1, "one execution for the long rows"
+    assert 4 <= len(pieces) <= 8
+    assert max(pieces) < 2 << 20
+    with store.read() as connection:
+        found = [dict(one._mapping) for one in connection.execute(select(XCOM).order_by(XCOM.c.key))]
+    assert found == long + short
+    store.close()
+
+
 def test_a_text_that_is_too_long_for_its_column_is_refused_and_not_cut_off(server_store: Store) -> None:
     number = task_id_number(Stage(server_store))
     with pytest.raises(DBAPIError), server_store.begin() as tx:

@@ -80,6 +80,32 @@ def test_a_wake_up_on_this_machine_says_what_it_is_about(local: Store) -> None:
             assert listener.take_news() == set()
 
 
+def test_news_that_found_no_room_may_be_about_anything(local: Store) -> None:
+    with closing(Listener(local, "notifier")) as listener:
+        for each in [wakeups.ALERTS] * 200 + [wakeups.ANYTHING]:
+            local.wake_near("notifier", each)
+        assert listener.wait(SOON)
+        assert wakeups.ANYTHING in listener.take_news()
+        local.wake_near("notifier", wakeups.ALERTS)
+        assert listener.wait(SOON)
+        assert listener.take_news() == {wakeups.ALERTS}
+
+
+def test_each_half_of_a_wake_up_reaches_its_waiters_alone(server_store: Store, run_dir: Path) -> None:
+    local = Store(server_store.url.render_as_string(hide_password=False), run_dir=run_dir)
+    with (
+        closing(local),
+        closing(Listener(local, "notifier")) as near,
+        closing(Listener(server_store, "notifier")) as far,
+    ):
+        local.wake_near("notifier", wakeups.ALERTS)
+        assert near.wait(SOON)
+        assert near.take_news() == {wakeups.ALERTS}
+        assert not far.wait(1.5)
+        local.wake_far("notifier")
+        assert far.wait(SOON)
+
+
 def test_a_wake_up_through_the_database_may_be_about_anything(server_store: Store) -> None:
     with closing(Listener(server_store, "notifier")) as listener:
         server_store.wake("notifier", wakeups.ALERTS)
