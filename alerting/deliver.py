@@ -152,17 +152,34 @@ class Deliverer:
         return self._take_on(*batch)
 
     def _route_each(self) -> float:
-        """Whatever one event raises, the others are routed, and that one is dead with its reason."""
+        """Whatever one event raises, the others are routed, and that one is dead with its reason.
+
+        What else a turn reads is read afterwards: no event is to blame for what that raises.
+        """
         for event_id in transact(self._engine, lambda connection, _: outbox.unrouted(connection, ROUTE_BATCH)):
             try:
-                batch = transact(self._engine, partial(self._route_batch, only=event_id))
+                routed = transact(self._engine, partial(self._route_one, event_id))
             except Exception as error:
                 if not outbox.is_at_fault(error):
                     raise
                 self._set_aside(event_id, f"it cannot be routed: unexpected {outbox.place_of(error)}")
             else:
-                self._take_on(*batch)
+                self._count_routed(routed)
+                self._nudge(routed.channels)
+        due, now = transact(self._engine, self._look)
+        self._wake(due, now, ())
+        self._measure(busy=False)
         return DATABASE_PAUSE_SECONDS
+
+    def _route_one(self, event_id: int, connection: Connection, now: datetime) -> outbox.Routed:
+        routed = outbox.route(connection, now, self._plan, only=event_id)
+        escalations.start(connection, now, self._plan, routed.channels)
+        return routed
+
+    def _look(self, connection: Connection, now: datetime) -> tuple[dict[str, datetime], datetime]:
+        outbox.explain_orphans(connection, now, self._names)
+        self._see_groups(connection, now)
+        return outbox.next_due(connection, self._names), now
 
     def _set_aside(self, event_id: int, reason: str) -> None:
         def set_aside(connection: Connection, now: datetime) -> bool:
@@ -188,24 +205,30 @@ class Deliverer:
         self._count_overtaken(overtaken)
         for lease in leases:
             self._lanes[lease.channel].offer(lease, now)
-        for kind in routed.kinds:
-            self._meter.incr("alerts.recorded", event=kind.value)
-        for reason in routed.suppressed:
-            self._meter.incr("alerts.suppressed", reason=reason.value)
-        for channel, due_at in due.items():
-            if due_at <= now:
-                fresh = routed.channels.count(channel)
-                self._lanes[channel].nudge(fresh or self._lanes[channel].concurrency)
+        self._count_routed(routed)
+        self._wake(due, now, routed.channels)
         self._measure(busy=bool(routed.kinds))
         if len(routed.kinds) >= ROUTE_BATCH:
             return 0.0
         next_due = min(((due_at - now).total_seconds() for due_at in due.values() if due_at > now), default=3600.0)
         return min(self._poll_seconds, next_due)
 
+    def _count_routed(self, routed: outbox.Routed) -> None:
+        for kind in routed.kinds:
+            self._meter.incr("alerts.recorded", event=kind.value)
+        for reason in routed.suppressed:
+            self._meter.incr("alerts.suppressed", reason=reason.value)
+
+    def _wake(self, due: dict[str, datetime], now: datetime, fresh: Sequence[str]) -> None:
+        """The lanes that have something due; ``fresh`` are the channels of what is known to be all of it."""
+        for channel, due_at in due.items():
+            if due_at <= now:
+                self._lanes[channel].nudge(fresh.count(channel) or self._lanes[channel].concurrency)
+
     def _route_batch(
-        self, connection: Connection, now: datetime, only: int | None = None
+        self, connection: Connection, now: datetime
     ) -> tuple[outbox.Routed, list[Lease], int, dict[str, datetime], datetime]:
-        routed = outbox.route(connection, now, self._plan, ROUTE_BATCH, only)
+        routed = outbox.route(connection, now, self._plan, ROUTE_BATCH)
         escalations.start(connection, now, self._plan, routed.channels)
         if not set(routed.channels) <= set(self._names):
             outbox.explain_orphans(connection, now, self._names)

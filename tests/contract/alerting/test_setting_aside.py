@@ -8,18 +8,20 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError, StatementError
 
 from alerting import failing, outbox
 from alerting.channels import Delivered, Message
 from alerting.config import read
+from alerting.database import transact
 from alerting.deliver import Deliverer
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.render import Renderer
 from alerting.routes import ROUTING, Plan
 from alerting.routing import Grouping
+from alerting.tables import alert_delivery
 from tests.contract.alerting.conftest import MINUTE, NOW
 from tests.integration.alerting.running import Meter, Running, at_work, history, record
 
@@ -82,6 +84,25 @@ def test_what_one_event_raises_is_dead_with_its_reason_and_the_others_are_told(
     assert world.meter.counts[f"alerts.dead,channel={ROUTING}"] == 1
     (told,) = [text for text in mail.got if "Nobody was told of alert" in text]
     assert f"alert {dead.event_id}: it cannot be routed" in told
+
+
+def test_no_event_is_set_aside_for_an_older_delivery_that_cannot_be_read(engine: Engine, an_event: EventMaker) -> None:
+    plan = Plan()
+    record(engine, an_event(1))
+    transact(engine, lambda connection, now: outbox.route(connection, now, plan))
+    with engine.begin() as connection:
+        connection.execute(update(alert_delivery).values(address="{"))
+    record(engine, an_event(2))
+    subject = Deliverer(engine, [Mail()], Renderer(lambda *_: [], str), plan)
+    (lane,) = subject._lanes.values()
+    lane.start()  # it has a thread to spare, so what is due is leased while it is routed
+    try:
+        subject._route()
+    finally:
+        lane.close(20)
+    with engine.begin() as connection:
+        channels = connection.execute(select(alert_delivery.c.channel).order_by(alert_delivery.c.id)).scalars().all()
+    assert channels == ["email", "email"]
 
 
 def test_what_was_set_aside_is_routed_anew_by_a_replay(engine: Engine, an_event: EventMaker) -> None:
