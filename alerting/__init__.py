@@ -39,6 +39,8 @@ recording                                  the state change is rolled back with 
 routing, or a death in it                  the transaction is rolled back; the next turn routes the event
 forming a wave, or a death in it           the transaction is rolled back; the next turn forms it
 escalating, or a death in it               the transaction is rolled back with the claim; the next turn escalates
+one event, group or follow-up that raises  the others are done one by one without it. The event is dead, with the
+                                           reason (``outbox.setting_aside``); the rest is put off (``putting_off``)
 leasing, or a death after it               the lease runs out; the delivery is taken again, one attempt charged
 rendering                                  retried, since it is our fault; after the give-up age dead, with the reason
 sending: not now (4xx, 429, 5xx of HTTP)   retried: full jitter, 1 s doubling to 5 min, or when the receiver said
@@ -60,11 +62,11 @@ So every event ends as delivered, dead or suppressed, each visible in ``outbox.l
 Modules, in the order of the flow: ``events`` (on ``kinds``), ``outbox`` (on ``tables``, ``database``, ``clock``),
 ``routes`` (on ``routing``, ``duties``, ``matchers``, ``calendar``, ``silences``), ``recoveries``, ``inhibitions``,
 ``overtaken``, ``groups`` (on ``throttle``, ``mailings``), ``follow_ups`` (on ``heard``, ``escalations``, ``spans``),
-``acks``, ``render`` (on ``words``, ``digest``, ``cleaning``, ``templating``, ``chart``), ``channels`` (``email``,
-``grafana``, ``chat`` on ``http`` and ``services``), ``deliver`` (on ``lanes``, ``pace``, ``meters``), which notices
-when a channel fails (``failing``, on ``troubles``). ``config`` reads the file (on ``document``), ``reload`` watches it,
-``secrets`` finds what nobody may see of it, ``reach`` asks whether anybody answers. ``history`` looks back. ``preview``
-shows a message without sending it, if need be of ``samples``.
+``putting_off``, ``acks``, ``render`` (on ``words``, ``digest``, ``cleaning``, ``templating``, ``chart``), ``channels``
+(``email``, ``grafana``, ``chat`` on ``http`` and ``services``), ``deliver`` (on ``lanes``, ``pace``, ``meters``), which
+notices when a channel fails (``failing``, on ``troubles``). ``config`` reads the file (on ``document``), ``reload``
+watches it, ``secrets`` finds what nobody may see of it, ``reach`` asks whether anybody answers. ``history`` looks back.
+``preview`` shows a message without sending it, if need be of ``samples``.
 
 ``notice`` makes events in DAG files (``from alerting import notify``); where there is no notifier, as in Airflow,
 ``standalone`` delivers them. From outside come alerts of Prometheus (``alertmanager``, and ``watchdog`` for the one

@@ -14,7 +14,7 @@ from typing import Final, assert_never
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from alerting import escalations, failing, follow_ups, groups, outbox, patience, throttle
+from alerting import escalations, failing, follow_ups, groups, outbox, patience, putting_off, throttle
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
 from alerting.database import Result, transact
 from alerting.errors import AlertingError
@@ -152,17 +152,34 @@ class Deliverer:
         return self._take_on(*batch)
 
     def _route_each(self) -> float:
-        """Whatever one event raises, the others are routed, and that one is dead with its reason."""
+        """Whatever one event raises, the others are routed, and that one is dead with its reason.
+
+        What else a turn reads is read afterwards: no event is to blame for what that raises.
+        """
         for event_id in transact(self._engine, lambda connection, _: outbox.unrouted(connection, ROUTE_BATCH)):
             try:
-                batch = transact(self._engine, partial(self._route_batch, only=event_id))
+                routed = transact(self._engine, partial(self._route_one, event_id))
             except Exception as error:
                 if not outbox.is_at_fault(error):
                     raise
                 self._set_aside(event_id, f"it cannot be routed: unexpected {outbox.place_of(error)}")
             else:
-                self._take_on(*batch)
+                self._count_routed(routed)
+                self._nudge(routed.channels)
+        due, now = transact(self._engine, self._look)
+        self._wake(due, now, ())
+        self._measure(busy=False)
         return DATABASE_PAUSE_SECONDS
+
+    def _route_one(self, event_id: int, connection: Connection, now: datetime) -> outbox.Routed:
+        routed = outbox.route(connection, now, self._plan, only=event_id)
+        escalations.start(connection, now, self._plan, routed.channels)
+        return routed
+
+    def _look(self, connection: Connection, now: datetime) -> tuple[dict[str, datetime], datetime]:
+        outbox.explain_orphans(connection, now, self._names)
+        self._see_groups(connection, now)
+        return outbox.next_due(connection, self._names), now
 
     def _set_aside(self, event_id: int, reason: str) -> None:
         def set_aside(connection: Connection, now: datetime) -> bool:
@@ -188,24 +205,30 @@ class Deliverer:
         self._count_overtaken(overtaken)
         for lease in leases:
             self._lanes[lease.channel].offer(lease, now)
-        for kind in routed.kinds:
-            self._meter.incr("alerts.recorded", event=kind.value)
-        for reason in routed.suppressed:
-            self._meter.incr("alerts.suppressed", reason=reason.value)
-        for channel, due_at in due.items():
-            if due_at <= now:
-                fresh = routed.channels.count(channel)
-                self._lanes[channel].nudge(fresh or self._lanes[channel].concurrency)
+        self._count_routed(routed)
+        self._wake(due, now, routed.channels)
         self._measure(busy=bool(routed.kinds))
         if len(routed.kinds) >= ROUTE_BATCH:
             return 0.0
         next_due = min(((due_at - now).total_seconds() for due_at in due.values() if due_at > now), default=3600.0)
         return min(self._poll_seconds, next_due)
 
+    def _count_routed(self, routed: outbox.Routed) -> None:
+        for kind in routed.kinds:
+            self._meter.incr("alerts.recorded", event=kind.value)
+        for reason in routed.suppressed:
+            self._meter.incr("alerts.suppressed", reason=reason.value)
+
+    def _wake(self, due: dict[str, datetime], now: datetime, fresh: Sequence[str]) -> None:
+        """The lanes that have something due; ``fresh`` are the channels of what is known to be all of it."""
+        for channel, due_at in due.items():
+            if due_at <= now:
+                self._lanes[channel].nudge(fresh.count(channel) or self._lanes[channel].concurrency)
+
     def _route_batch(
-        self, connection: Connection, now: datetime, only: int | None = None
+        self, connection: Connection, now: datetime
     ) -> tuple[outbox.Routed, list[Lease], int, dict[str, datetime], datetime]:
-        routed = outbox.route(connection, now, self._plan, ROUTE_BATCH, only)
+        routed = outbox.route(connection, now, self._plan, ROUTE_BATCH)
         escalations.start(connection, now, self._plan, routed.channels)
         if not set(routed.channels) <= set(self._names):
             outbox.explain_orphans(connection, now, self._names)
@@ -252,22 +275,66 @@ class Deliverer:
         if self._wave_in is None or self._wave_in > 0:
             return self._poll_seconds if self._wave_in is None else self._wave_in
         for _ in range(FLUSH_BATCH):
-            wave = transact(self._engine, self._flush_one)
+            try:
+                wave = transact(self._engine, self._flush_one)
+            except Exception as error:
+                return self._flush_each(error)
             if wave is None:
                 next_due, now = transact(self._engine, lambda connection, now: (groups.next_due(connection), now))
                 return self._poll_seconds if next_due is None else max(0.0, (next_due - now).total_seconds())
-            for reason, count in (
-                (SuppressedBy.SILENCE, wave.silenced),
-                (SuppressedBy.INHIBITED, wave.inhibited),
-            ):
-                if count:
-                    self._meter.incr("alerts.suppressed", count, reason=reason.value)
-            self._count_overtaken(wave.overtaken)
-            self._nudge(wave.channels)
+            self._take_on_wave(wave)
         return 0.0
 
-    def _flush_one(self, connection: Connection, now: datetime) -> groups.Wave | None:
-        wave = groups.flush(connection, now, self._plan)
+    def _take_on_wave(self, wave: groups.Wave) -> None:
+        for reason, count in ((SuppressedBy.SILENCE, wave.silenced), (SuppressedBy.INHIBITED, wave.inhibited)):
+            if count:
+                self._meter.incr("alerts.suppressed", count, reason=reason.value)
+        self._count_overtaken(wave.overtaken)
+        self._nudge(wave.channels)
+
+    def _flush_each(self, error: Exception) -> float:
+        def flush(group_id: int) -> None:
+            wave = transact(self._engine, partial(self._flush_one, only=group_id))
+            if wave is not None:
+                self._take_on_wave(wave)
+
+        ids = partial(groups.due, limit=FLUSH_BATCH)
+        return self._one_by_one("flush", error, ids, flush, putting_off.put_off_group)
+
+    def _one_by_one(
+        self,
+        step: str,
+        error: Exception,
+        ids: Callable[[Connection, datetime], list[int]],
+        work: Callable[[int], None],
+        put_off: Callable[[Connection, datetime, int, str], str | None],
+    ) -> float:
+        """Whatever one of these raises, the others are done, and that one is put off with its reason."""
+        if not outbox.is_at_fault(error):
+            raise error
+        log.error("%s fails, trying again one by one: %s", step, outbox.place_of(error))
+        for key in transact(self._engine, ids):
+            try:
+                work(key)
+            except Exception as raised:
+                if not outbox.is_at_fault(raised):
+                    raise
+                self._put_off(put_off, key, f"unexpected {outbox.place_of(raised)}")
+        return DATABASE_PAUSE_SECONDS
+
+    def _put_off(self, put_off: Callable[[Connection, datetime, int, str], str | None], key: int, reason: str) -> None:
+        def put_off_and_tell(connection: Connection, now: datetime) -> str | None:
+            what = put_off(connection, now, key, reason)
+            if what is not None and self._plan.failing_after is not None:
+                failing.put_off(connection, now, what, reason)
+            return what
+
+        what = transact(self._engine, put_off_and_tell)
+        if what is not None:
+            log.error("nobody can be told %s, trying again later: %s", what, reason)
+
+    def _flush_one(self, connection: Connection, now: datetime, only: int | None = None) -> groups.Wave | None:
+        wave = groups.flush(connection, now, self._plan, only)
         if wave is not None:
             escalations.start(connection, now, self._plan, wave.channels)
         return wave
@@ -286,7 +353,10 @@ class Deliverer:
             return self._poll_seconds
         if (pause := self._follow_ups_due - time.monotonic()) > 0:
             return pause
-        told = transact(self._engine, lambda connection, now: follow_ups.follow_up(connection, now, self._plan))
+        try:
+            told = transact(self._engine, lambda connection, now: follow_ups.follow_up(connection, now, self._plan))
+        except Exception as error:
+            return self._follow_up_each(error)
         if told is not None:
             self._heed(told)
             return 0.0
@@ -295,6 +365,14 @@ class Deliverer:
         wait = self._poll_seconds if next_due is None else max(0.0, (next_due - now).total_seconds())
         self._follow_ups_due = time.monotonic() + min(wait, self._poll_seconds)
         return min(wait, self._poll_seconds)
+
+    def _follow_up_each(self, error: Exception) -> float:
+        def follow_up(key: int) -> None:
+            told = transact(self._engine, partial(follow_ups.follow_up, plan=self._plan, only=key))
+            self._heed(told or Told())
+
+        ids = partial(follow_ups.due, plan=self._plan)
+        return self._one_by_one("follow_up", error, ids, follow_up, putting_off.put_off_follow_up)
 
     def _fall_back(self) -> float:
         """Tells the fallback receivers of what waits for a channel that has been down for too long."""

@@ -5,7 +5,8 @@ when it has accepted a message since then, and none waits for so long; one that 
 waits for it any more. What is told of this is no such message itself, so a failing pager cannot set off another alarm
 about the failing pager.
 
-What could not be routed is told under the name of a channel that does not exist, until it is replayed.
+What could not be routed is told under the name of a channel that does not exist, until it is replayed and routed. So
+is what is put off, until nothing was put off for longer than it takes to try it again.
 
 A mail address that refuses what mail would take, for good or for as long as would make a channel fail, is a trouble of
 its own, which mail tells to everybody else. It is over when that address has taken a message, and none waits for it.
@@ -20,14 +21,21 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection, case, func, select
 
-from alerting import addressees, outbox, troubles
+from alerting import addressees, outbox, putting_off, troubles
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.routes import ROUTING
+from alerting.spans import span
 from alerting.tables import alert_delivery, alert_event
 from alerting.words import number_of
 
 LOOK_BACK: Final = timedelta(hours=1)  # for what an address has taken: whoever looks does it much more often
+TOGETHER: Final = "groups and follow-ups"  # no channel, either: its name has spaces
+NONE_PUT_OFF: Final = 2 * putting_off.PAUSE
+_REPLAY: Final = "What was given up meanwhile: `windsock alerts replay`."
+_SEE: Final = "See `windsock alerts list --state dead --state pending`, and `windsock alerts test` when it is mended."
+_SEE_UNROUTED: Final = "See `windsock alerts list --state dead`, and `windsock alerts replay` when it is mended."
+_SEE_PUT_OFF: Final = f"It is tried again every {span(putting_off.PAUSE)}, and told once whatever is wrong is mended."
 _ABOUT_DELIVERY: Final = (EventKind.DELIVERY_FAILING, EventKind.DELIVERY_RECOVERED)
 _d, _e = alert_delivery.c, alert_event.c
 
@@ -62,7 +70,19 @@ def unroutable(connection: Connection, now: datetime, event_id: int, reason: str
     kind = connection.execute(select(_e.kind).where(_e.id == event_id)).scalar_one()
     if kind in _ABOUT_DELIVERY:
         return False
-    return _fails(connection, now, ROUTING, f"Nobody was told of alert {event_id}: {reason.rstrip('.')}.")
+    summary = f"Nobody was told of alert {event_id}: {reason.rstrip('.')}."
+    return _fails(connection, now, ROUTING, summary, _SEE_UNROUTED)
+
+
+def put_off(connection: Connection, now: datetime, what: str, reason: str) -> bool:
+    """What is told together, or follows a message, cannot be told for now; whether that is news.
+
+    In the transaction that puts it off.
+    """
+    is_news = _fails(connection, now, TOGETHER, f"Nobody can be told {what}: {reason.rstrip('.')}.", _SEE_PUT_OFF)
+    if not is_news:
+        troubles.renew(connection, now, EventKind.DELIVERY_FAILING, TOGETHER)
+    return is_news
 
 
 def look(connection: Connection, now: datetime, failing_after: timedelta, channels: Collection[str]) -> int:
@@ -84,14 +104,17 @@ def look(connection: Connection, now: datetime, failing_after: timedelta, channe
             continue
         if address is not None:
             if _has_reached(connection, channel, address, max(since, now - LOOK_BACK)):
-                told += _recovered(connection, now, subject, f"{address} takes messages again. ")
+                told += _recovered(connection, now, subject, f"{address} takes messages again.")
         elif channel == ROUTING:
-            if not _has_dead(connection, channel):
-                told += _recovered(connection, now, channel, "No alert is left that could not be routed. ")
+            if not _has_dead(connection, channel) and not outbox.unrouted(connection, 1):
+                told += _recovered(connection, now, channel, "No alert is left that could not be routed.", "")
+        elif channel == TOGETHER:
+            if since < now - NONE_PUT_OFF:
+                told += _recovered(connection, now, channel, "No group or follow-up is put off any more.", "")
         elif channel not in channels and not _is_waited_for(connection, channel):
-            told += _recovered(connection, now, channel, f"{channel} is no longer in the settings. ")
+            told += _recovered(connection, now, channel, f"{channel} is no longer in the settings.")
         elif has_accepted(connection, channel, since):
-            told += _recovered(connection, now, channel, f"{channel} accepts messages again. ")
+            told += _recovered(connection, now, channel, f"{channel} accepts messages again.")
     return told
 
 
@@ -138,18 +161,16 @@ def _is_waited_for(connection: Connection, channel: str) -> bool:
     return connection.execute(select(_d.id).where(*is_open).limit(1)).first() is not None
 
 
-def _fails(connection: Connection, now: datetime, subject: str, summary: str) -> bool:
+def _fails(connection: Connection, now: datetime, subject: str, summary: str, advice: str = _SEE) -> bool:
     if not troubles.begin(connection, now, EventKind.DELIVERY_FAILING, subject):
         return False
-    look = "windsock alerts list --state dead --state pending"
-    more = f"{summary} See `{look}`, and `windsock alerts test` when it is mended."
-    return bool(outbox.record(connection, [_event(EventKind.DELIVERY_FAILING, now, subject, more)]))
+    return bool(outbox.record(connection, [_event(EventKind.DELIVERY_FAILING, now, subject, f"{summary} {advice}")]))
 
 
-def _recovered(connection: Connection, now: datetime, subject: str, why: str) -> int:
+def _recovered(connection: Connection, now: datetime, subject: str, why: str, advice: str = _REPLAY) -> int:
     if not troubles.end(connection, EventKind.DELIVERY_FAILING, [subject]):
         return 0
-    summary = f"{why}What was given up meanwhile: `windsock alerts replay`."
+    summary = f"{why} {advice}".rstrip()
     return outbox.record(connection, [_event(EventKind.DELIVERY_RECOVERED, now, subject, summary)])
 
 

@@ -142,8 +142,18 @@ def _asked_for(plan: Plan) -> ColumnElement[bool]:
     )
 
 
-def follow_up(connection: Connection, now: datetime, plan: Plan) -> Told | None:
-    """Does what is due; None where nothing is.
+def due(connection: Connection, now: datetime, plan: Plan) -> list[int]:
+    """The ids of what follow_up() would take. Nothing is locked."""
+    query = select(_f.id).where(*_due(now, plan)).order_by(_f.due_at, _f.id).limit(MOST_AT_ONCE)
+    return list(connection.execute(query).scalars())
+
+
+def _due(now: datetime, plan: Plan) -> tuple[ColumnElement[bool], ...]:
+    return (_f.due_at <= now, or_(_asked_for(plan), _f.due_at <= now - KEPT_FOR))
+
+
+def follow_up(connection: Connection, now: datetime, plan: Plan, only: int | None = None) -> Told | None:
+    """Does what is due, or ``only`` this one; None where nothing is.
 
     1. Lock follow-ups that are due, longest first, where this plan asks for them or nobody took them for KEPT_FOR;
        those that another deliverer has locked are passed over.
@@ -151,14 +161,15 @@ def follow_up(connection: Connection, now: datetime, plan: Plan) -> Told | None:
     3. For each, lock the events of its message, so that the end of one is routed either before or after this.
     4. Leave out what is acknowledged or over, and tell the rest as one message.
     """
-    chosen = (_f.due_at <= now, or_(_asked_for(plan), _f.due_at <= now - KEPT_FOR))
-    query = select(_f.id, _f.delivery_id, _f.origin).where(*chosen).order_by(_f.due_at, _f.id)
-    due = connection.execute(query.limit(MOST_AT_ONCE).with_for_update(skip_locked=True)).all()
-    if not due:
+    query = select(_f.id, _f.delivery_id, _f.origin).where(*_due(now, plan)).order_by(_f.due_at, _f.id)
+    if only is not None:
+        query = query.where(_f.id == only)
+    taken = connection.execute(query.limit(MOST_AT_ONCE).with_for_update(skip_locked=True)).all()
+    if not taken:
         return None
-    connection.execute(delete(alert_follow_up).where(_f.id.in_([row.id for row in due])))
+    connection.execute(delete(alert_follow_up).where(_f.id.in_([row.id for row in taken])))
     tellings: list[Telling | None] = []
-    for row in due:
+    for row in taken:
         delivery = connection.execute(select(alert_delivery).where(_d.id == row.delivery_id)).one()
         receiver = plan.receiver(delivery.receiver)
         if receiver is None:

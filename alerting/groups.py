@@ -146,8 +146,14 @@ def join_runs(connection: Connection, drafts: Sequence[Draft], ids: dict[str, in
         connection.execute(update(alert_delivery).where(*waiting).values(group_id=ids[group.key]))
 
 
-def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
-    """Forms the wave of one group that is due; None where none is.
+def due(connection: Connection, now: datetime, limit: int) -> list[int]:
+    """The ids of groups whose wave is due, the longest due first. Nothing is locked."""
+    query = select(_g.id).where(_g.due_at <= now).order_by(_g.due_at, _g.id).limit(limit)
+    return list(connection.execute(query).scalars())
+
+
+def flush(connection: Connection, now: datetime, plan: Plan, only: int | None = None) -> Wave | None:
+    """Forms the wave of one group that is due, or of ``only`` this one; None where none is.
 
     1. Lock the pace of the receiver whose group has been due for longest, as a router does before it locks groups, and
        then the group; one that another deliverer has locked is passed over.
@@ -157,7 +163,7 @@ def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
     4. Make one message for each channel, and one mail for all who are told the same.
     5. Say when to look again: at once where there is more, after the interval, or not until an event comes.
     """
-    group = _locked(connection, now, plan)
+    group = _locked(connection, now, plan, only)
     if group is None:
         return None
     members = _waiting(connection, group.id)
@@ -181,8 +187,10 @@ def flush(connection: Connection, now: datetime, plan: Plan) -> Wave | None:
     return Wave(channels, *(by[reason] for reason in counted))
 
 
-def _locked(connection: Connection, now: datetime, plan: Plan) -> Row[Any] | None:
+def _locked(connection: Connection, now: datetime, plan: Plan, only: int | None) -> Row[Any] | None:
     due = select(alert_group).where(_g.due_at <= now).order_by(_g.due_at, _g.id).limit(1)
+    if only is not None:
+        due = due.where(_g.id == only)
     if plan.routing is not None and plan.routing.limits:
         first = connection.execute(due).one_or_none()
         if first is None:
@@ -273,7 +281,8 @@ def _limit(group: Row[Any], plan: Plan) -> Limit | None:
 def _move(connection: Connection, members: Sequence[Member], ids: dict[str, int]) -> None:
     (group_id,) = ids.values()
     for part in batches([member.id for member in members]):
-        connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(group_id=group_id))
+        values = {"group_id": group_id, "error": None, "waiting_since": None}
+        connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(values))
 
 
 def _send(
@@ -281,15 +290,15 @@ def _send(
 ) -> tuple[str, ...]:
     """One message per channel, and one mail per person; its first row carries it and is due.
 
-    Its age counts from now: it has waited until here on purpose.
+    Its age counts from now: it has waited until here on purpose, or was put off and says so no more.
     """
     by_target: dict[tuple[str, str], list[int]] = {}
     for row in mailings.one_mail_each(connection, members):
         by_target.setdefault((row.channel, row.target), []).append(row.id)
     for ids in by_target.values():
         for part in batches(ids):
-            age = {"waiting_since": now, "give_up_at": now + give_up_after}
-            connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(age))
+            young = {"waiting_since": now, "give_up_at": now + give_up_after, "error": None}
+            connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(young))
         first = {"state": "pending", "due_at": now}
         connection.execute(update(alert_delivery).where(_d.id == ids[0]).values(first))
         form_wave(connection, ids)

@@ -9,8 +9,9 @@ from http.client import HTTPException
 from typing import Any, Final, Literal
 from urllib.error import HTTPError, URLError
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 
+from alerting import groups
 from alerting.outbox import DeliveryState
 from alerting.routes import GRAFANA
 from alerting.tables import alert_delivery, alert_event
@@ -70,10 +71,12 @@ def oldest_untold(connection: Connection) -> datetime | None:
     """Since when somebody has not been told of what he should be told of; None where nobody waits.
 
     What waits on purpose, in its group or for its channel's rate, does not count; nor do annotations in Grafana, which
-    nobody waits for.
+    nobody waits for. The next wave of a group counts from the moment at which it is due, which may be still to come;
+    what waits in a group that was put off, from then on.
     """
     unrouted = select(func.min(_e.occurred_at)).where(_e.routed_at.is_(None))
-    is_open = _d.state.in_((DeliveryState.PENDING, DeliveryState.SENDING))
-    undelivered = select(func.min(_d.waiting_since)).where(is_open, _d.channel != GRAFANA)
-    found = [connection.execute(query).scalar() for query in (unrouted, undelivered)]
+    is_open = _d.state.in_((DeliveryState.PENDING, DeliveryState.SENDING, DeliveryState.WAITING))
+    is_no_other_of_a_wave = or_(_d.state != DeliveryState.WAITING, _d.wave.is_(None))
+    undelivered = select(func.min(_d.waiting_since)).where(is_open, is_no_other_of_a_wave, _d.channel != GRAFANA)
+    found = [connection.execute(query).scalar() for query in (unrouted, undelivered)] + [groups.next_due(connection)]
     return min((moment for moment in found if moment is not None), default=None)

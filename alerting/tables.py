@@ -148,7 +148,8 @@ alert_delivery = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("error", LongText),  # why the last attempt failed, or why nobody is told; without secrets
     Column("created_at", UtcDateTime, nullable=False),
-    Column("waiting_since", UtcDateTime),  # when it was to be sent first, or again by replay(); NULL in a group
+    # When it was to be sent first, or again by replay(). NULL in a group until that is put off.
+    Column("waiting_since", UtcDateTime),
     # A retry after this moment is a death. It counts from waiting_since, however long a group made it wait before.
     Column("give_up_at", UtcDateTime, nullable=False),
     Column("delivered_at", UtcDateTime),

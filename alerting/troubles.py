@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from alerting.database import insert_new
@@ -39,6 +39,12 @@ def begin(connection: Connection, now: datetime, kind: EventKind, subject: str) 
         if _insert(connection, row):
             return True
     return False
+
+
+def renew(connection: Connection, now: datetime, kind: EventKind, subject: str) -> None:
+    """It has shown itself once more: it is as if it had begun now."""
+    guard = (_t.kind == kind.value, _t.subject == key_of(subject))
+    connection.execute(update(alert_trouble).where(*guard).values(since=now))
 
 
 def _lock(connection: Connection, kind: EventKind, key: str) -> bool:

@@ -8,18 +8,20 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError, StatementError
 
 from alerting import failing, outbox
 from alerting.channels import Delivered, Message
 from alerting.config import read
+from alerting.database import transact
 from alerting.deliver import Deliverer
-from alerting.events import AlertEvent
+from alerting.events import AlertEvent, decode
 from alerting.kinds import EventKind
 from alerting.render import Renderer
 from alerting.routes import ROUTING, Plan
 from alerting.routing import Grouping
+from alerting.tables import alert_delivery, alert_event
 from tests.contract.alerting.conftest import MINUTE, NOW
 from tests.integration.alerting.running import Meter, Running, at_work, history, record
 
@@ -84,6 +86,25 @@ def test_what_one_event_raises_is_dead_with_its_reason_and_the_others_are_told(
     assert f"alert {dead.event_id}: it cannot be routed" in told
 
 
+def test_no_event_is_set_aside_for_an_older_delivery_that_cannot_be_read(engine: Engine, an_event: EventMaker) -> None:
+    plan = Plan()
+    record(engine, an_event(1))
+    transact(engine, lambda connection, now: outbox.route(connection, now, plan))
+    with engine.begin() as connection:
+        connection.execute(update(alert_delivery).values(address="{"))
+    record(engine, an_event(2))
+    subject = Deliverer(engine, [Mail()], Renderer(lambda *_: [], str), plan)
+    (lane,) = subject._lanes.values()
+    lane.start()  # it has a thread to spare, so what is due is leased while it is routed
+    try:
+        subject._route()
+    finally:
+        lane.close(20)
+    with engine.begin() as connection:
+        channels = connection.execute(select(alert_delivery.c.channel).order_by(alert_delivery.c.id)).scalars().all()
+    assert channels == ["email", "email"]
+
+
 def test_what_was_set_aside_is_routed_anew_by_a_replay(engine: Engine, an_event: EventMaker) -> None:
     set_aside(engine, an_event(1, dag_id="poisoned"))
     ids = [entry.delivery_id or 0 for entry in aside(engine)]
@@ -103,6 +124,33 @@ def test_the_trouble_lasts_until_nothing_is_left_that_could_not_be_routed(engine
         outbox.route(connection, NOW, mended())
         assert failing.look(connection, NOW, 15 * MINUTE, ["email"]) == 1
     assert EventKind.DELIVERY_RECOVERED in [entry.kind for entry in history(engine)]
+
+
+def test_a_replay_while_the_fault_lasts_does_not_end_the_trouble(engine: Engine, an_event: EventMaker) -> None:
+    set_aside(engine, an_event(1))
+    with engine.begin() as connection:
+        outbox.route(connection, NOW, mended())  # the news of it
+        outbox.replay(connection, NOW, timedelta(days=1))
+        assert failing.look(connection, NOW, 15 * MINUTE, ["email"]) == 0
+        (key,) = outbox.unrouted(connection, 10)
+        assert outbox.set_aside(connection, NOW, key, "it cannot be routed")
+        assert not failing.unroutable(connection, NOW, key, "it cannot be routed")
+
+
+def test_whoever_is_told_of_it_is_told_what_helps(engine: Engine, an_event: EventMaker) -> None:
+    set_aside(engine, an_event(1))
+    with engine.begin() as connection:
+        outbox.replay(connection, NOW, timedelta(days=1))
+        outbox.route(connection, NOW, mended())
+        assert failing.look(connection, NOW, 15 * MINUTE, ["email"]) == 1
+        news = alert_event.c.kind.in_([EventKind.DELIVERY_FAILING.value, EventKind.DELIVERY_RECOVERED.value])
+        payloads = connection.execute(select(alert_event.c.payload).where(news).order_by(alert_event.c.id)).scalars()
+        begun, over = (event.summary for event in map(decode, payloads) if event is not None)
+    assert begun is not None
+    assert begun.endswith(
+        "it cannot be routed. See `windsock alerts list --state dead`, and `windsock alerts replay` when it is mended."
+    )
+    assert over == "No alert is left that could not be routed."
 
 
 def test_that_the_news_of_a_trouble_cannot_be_routed_is_no_news(engine: Engine) -> None:

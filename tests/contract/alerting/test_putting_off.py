@@ -1,0 +1,159 @@
+"""A group or a follow-up that cannot be told holds up no other one, and people hear of it: on every database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, select, update
+
+from alerting import failing, follow_ups, groups, heartbeat, outbox
+from alerting.channels import Delivered, Message
+from alerting.config import read
+from alerting.database import transact
+from alerting.deliver import Deliverer
+from alerting.events import AlertEvent
+from alerting.groups import Wave
+from alerting.kinds import EventKind
+from alerting.putting_off import PAUSE, put_off_follow_up, put_off_group
+from alerting.render import Renderer
+from alerting.routes import Plan
+from alerting.tables import alert_delivery, alert_follow_up, alert_group
+from tests.contract.alerting.conftest import MINUTE, NOW
+from tests.integration.alerting.running import Meter, NoMail, Running, at_work, history, record
+
+EventMaker = Callable[..., AlertEvent]
+HALF_A_MINUTE = timedelta(seconds=30)
+_d, _f, _g = alert_delivery.c, alert_follow_up.c, alert_group.c
+
+
+class Mail:
+    name = "email"
+    concurrency = 1
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+
+    def send(self, message: Message) -> Delivered:
+        self.got.append(message.text)
+        return Delivered()
+
+
+def grouped(wait: str = "0s") -> Plan:
+    text = f"""
+receivers: {{ops: {{email: ops@example.org}}}}
+route: {{receiver: ops, group_by: [dag], group_wait: {wait}, group_interval: 5m}}
+"""
+    return Plan(routing=read(text, Path("alerting.yml"), {}), failing_after=15 * MINUTE)
+
+
+def escalating() -> Plan:
+    text = """
+receivers:
+  ops: {email: ops@example.org, escalate: {after: 10m, to: lead}}
+  lead: {email: lead@example.org}
+route: {receiver: ops}
+"""
+    return Plan(routing=read(text, Path("alerting.yml"), {}), failing_after=15 * MINUTE)
+
+
+def in_a_spoilt_group(connection: Connection, now: datetime, plan: Plan) -> int:
+    """What is recorded is routed, and nobody can read the labels of its group."""
+    outbox.route(connection, now, plan)
+    connection.execute(update(alert_group).values(labels="{"))
+    return int(connection.execute(select(_g.id)).scalar_one())
+
+
+def delivered(connection: Connection, now: datetime, plan: Plan) -> None:
+    """What is recorded is told, and everything that is to follow is due."""
+    outbox.route(connection, now, plan)
+    for lease in outbox.lease(connection, now, MINUTE, 10, ["email"]):
+        assert outbox.confirm(connection, lease, now)
+        follow_ups.schedule(connection, now, lease, plan)
+    connection.execute(update(alert_follow_up).values(due_at=now))
+
+
+def test_a_group_that_cannot_be_told_holds_up_no_other_and_people_hear_of_it(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    plan = grouped()
+    record(engine, an_event(1, dag_id="spoilt"))
+    transact(engine, lambda connection, now: in_a_spoilt_group(connection, now, plan))
+    record(engine, an_event(2))
+    mail, world = Mail(), Running(engine, Meter())
+    with at_work(Deliverer(engine, [mail], Renderer(lambda *_: [], str), plan, poll_seconds=0.1), world):
+        world.until(delivered=2, waiting=1)
+    (waiting,) = [entry for entry in history(engine) if entry.state == "waiting"]
+    assert waiting.dag_id == "spoilt"
+    assert waiting.error is not None
+    assert waiting.error.startswith("its group cannot be told: unexpected DecodeError in groups.py, line ")
+    (told,) = [text for text in mail.got if "Nobody can be told" in text]
+    assert "Nobody can be told what waits in a group for ops: unexpected DecodeError in groups.py, line " in told
+    assert "It is tried again every 5m, " in told
+
+
+def test_a_group_that_was_put_off_is_told_when_it_is_mended(engine: Engine, an_event: EventMaker) -> None:
+    record(engine, an_event(1))
+    with engine.begin() as connection:
+        group_id = in_a_spoilt_group(connection, NOW, grouped())
+        assert put_off_group(connection, NOW, group_id, "unexpected") is not None
+        assert put_off_group(connection, NOW + MINUTE, group_id, "unexpected") is None
+        connection.execute(update(alert_group).values(labels="[]"))
+        assert groups.flush(connection, NOW + PAUSE - HALF_A_MINUTE, grouped()) is None
+        assert groups.flush(connection, NOW + PAUSE, grouped()) == Wave(("email",))
+    assert [(entry.state, entry.error) for entry in history(engine)] == [("pending", None)]
+
+
+def test_a_wave_that_is_late_is_somebody_who_waits_in_vain(engine: Engine, an_event: EventMaker) -> None:
+    record(engine, an_event(1))
+    with engine.begin() as connection:
+        outbox.route(connection, NOW, grouped("30s"))
+        assert heartbeat.oldest_untold(connection) == NOW + HALF_A_MINUTE
+
+
+def test_what_was_put_off_waits_in_vain_however_often_it_is_tried(engine: Engine, an_event: EventMaker) -> None:
+    record(engine, an_event(1))
+    with engine.begin() as connection:
+        group_id = in_a_spoilt_group(connection, NOW, grouped())
+        for times in range(3):
+            put_off_group(connection, NOW + times * PAUSE, group_id, "unexpected")
+        assert heartbeat.oldest_untold(connection) == NOW
+
+
+def test_an_escalation_that_cannot_be_told_holds_up_no_other_and_people_hear_of_it(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    plan = escalating()
+    record(engine, an_event(1), an_event(2))
+    transact(engine, lambda connection, now: delivered(connection, now, plan))
+    with engine.begin() as connection:
+        first = connection.execute(select(_d.id).order_by(_d.id).limit(1)).scalar_one()
+        connection.execute(update(alert_delivery).where(_d.id == first).values(address="{"))
+    subject = Deliverer(engine, [NoMail()], Renderer(lambda *_: [], str), plan)
+    subject._tried(subject._follow_up)
+    with engine.begin() as connection:
+        assert connection.execute(select(_f.delivery_id).where(_f.delivery_id <= first + 1)).scalars().all() == [first]
+        connection.execute(update(alert_delivery).where(_d.id == first).values(address="[]"))
+    told = [entry for entry in history(engine) if entry.receiver == "lead"]
+    assert [(entry.task_id, entry.origin) for entry in told] == [("t2", "escalation")]
+    assert EventKind.DELIVERY_FAILING in [entry.kind for entry in history(engine)]
+
+
+def test_a_follow_up_that_was_put_off_is_due_again_later(engine: Engine, an_event: EventMaker) -> None:
+    record(engine, an_event(1))
+    with engine.begin() as connection:
+        delivered(connection, NOW, escalating())
+        query = select(_f.id, _d.event_id).join(alert_delivery, _d.id == _f.delivery_id)
+        key, event_id = connection.execute(query).one()
+        assert put_off_follow_up(connection, NOW, key, "unexpected") == f"the escalation of alert {event_id}"
+        assert put_off_follow_up(connection, NOW + MINUTE, key, "unexpected") is None
+        assert connection.execute(select(_f.due_at)).scalar_one() == NOW + PAUSE
+
+
+def test_the_trouble_lasts_until_nothing_is_put_off_any_more(engine: Engine) -> None:
+    with engine.begin() as connection:
+        assert failing.put_off(connection, NOW, "the escalation of alert 1", "unexpected")
+        assert not failing.put_off(connection, NOW + PAUSE, "the escalation of alert 2", "unexpected")
+        assert failing.look(connection, NOW + 3 * PAUSE, 15 * MINUTE, ["email"]) == 0
+        assert failing.look(connection, NOW + 3 * PAUSE + MINUTE, 15 * MINUTE, ["email"]) == 1
