@@ -74,10 +74,20 @@ def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> No
     click.echo(f"{path} is right: {len(routing.receivers) - 3} receivers, {_count(routing)} routes.")
     for sentence in (*losses(routing), *unused(routing)):
         click.echo(f"windsock: {sentence}", err=True)
+    if file is None:
+        _tell_verdict(settings)
     if described:
         _show_way(routing, _event(described), tuple(settings.alerting.apprise_urls))
     if connect:
         _reach(routing, settings)
+
+
+def _tell_verdict(settings: Settings) -> None:
+    """Say what the notifier refuses of the file: it may lack a variable that this shell has."""
+    from engine.cli.verdicts import asked
+
+    for line in asked(settings):
+        click.echo(f"windsock: {line}", err=True)
 
 
 def _reach(routing: Routing, settings: Settings) -> None:
