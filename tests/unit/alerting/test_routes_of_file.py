@@ -278,6 +278,11 @@ def test_what_is_meant_for_a_receiver_that_is_not_there_goes_by_the_routes_and_s
     assert told == (Target("email", ("ops@example.org",), "ops", note=note),)
     (by_settings,) = match(an_event(EventKind.NOTIFIED, receiver="opss"), Plan(receivers=("slack-1",)))
     assert by_settings.channel == "slack-1"
+    note = "This goes where the settings lead, since there is no receiver opss: there is no alerting.yml in force"
+    assert by_settings.note == note
+    (guessed,) = match(an_event(EventKind.NOTIFIED, receiver="setings"), Plan(receivers=("slack-1",)))
+    assert guessed.note is not None
+    assert guessed.note.endswith("there is no receiver setings (did you mean settings?)")
 
 
 def test_where_no_route_leads_to_anybody_either_the_reason_says_both() -> None:
