@@ -301,3 +301,9 @@ def test_silences_hold_what_goes_by_the_routes_for_want_of_its_receiver() -> Non
     plan = a_plan("receivers: {ops: {email: ops@example.org}}\nroute: {receiver: ops}")
     (target,) = match(an_event(EventKind.NOTIFIED, receiver="opss"), plan, [silence])
     assert target.held is not None
+
+
+def test_who_hears_of_a_notice_without_a_file_is_chat_and_the_reason_promises_no_mail() -> None:
+    told = match(an_event(EventKind.NOTIFIED), Plan())
+    assert isinstance(told, Suppressed)
+    assert told.reason == "nobody is told of this by mail, and WINDSOCK__ALERTING__APPRISE_URLS is empty"
