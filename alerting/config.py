@@ -121,7 +121,8 @@ class _Reading:
         calendars = self._calendars(top.get("mute_windows"))
         severity = self._severity(top.get("severity"))
         if "route" not in top:
-            self.document.complain(root, "there is no route; at the least write route: {receiver: NAME}")
+            what = "there is no route; at the least write route: {receiver: NAME}"
+            self.document.lacks(root, "route", _TOP, what)
             return None
         names = {**BUILT_IN, **receivers}
         route = self._root(top["route"], tuple(names), tuple(calendars))
@@ -147,7 +148,7 @@ class _Reading:
                     self.document.complain(item, what)
                     continue
             elif "url" not in given:
-                self.document.complain(item, "it needs a url")
+                self.document.lacks(item, "url", _CHANNEL, "it needs a url")
                 found[name] = ()  # who names it is not wrong
                 continue
             found[name] = self._rooms(name, given)
@@ -230,7 +231,8 @@ class _Reading:
             repeat_interval=self._repeat_interval(given.get("repeat_interval")),
             send_resolved="send_resolved" not in given or self.document.flag(given["send_resolved"]),
         )
-        if not (emails or ways or receiver.task_email):
+        says_nobody = not (emails or ways or receiver.task_email)
+        if says_nobody and self.document.known(part).keys() <= set(_RECEIVER):
             self.document.complain(part, "nobody would be told; give it email, channels or task_email: true")
         return receiver
 
@@ -266,7 +268,7 @@ class _Reading:
             return None
         given = self.document.fields(part, _FALLBACK) if part.is_mapping else {"to": part}
         if "to" not in given:
-            self.document.complain(part, "it needs the receiver to fall back to; write fallback: NAME")
+            self.document.lacks(part, "to", _FALLBACK, "it needs the receiver to fall back to; write fallback: NAME")
             return None
         to = self._next_receiver(given["to"], receivers)
         if to == name:
@@ -283,7 +285,7 @@ class _Reading:
         given = self.document.fields(part, _ESCALATE)
         for key in _ESCALATE:
             if key not in given:
-                self.document.complain(part, f"it needs {key}; write escalate: {{after: 10m, to: NAME}}")
+                self.document.lacks(part, key, _ESCALATE, f"it needs {key}; write escalate: {{after: 10m, to: NAME}}")
         if len(given.keys() & set(_ESCALATE)) < len(_ESCALATE):
             return None
         after, to = self.document.span(given["after"]), self._next_receiver(given["to"], receivers)
@@ -317,7 +319,7 @@ class _Reading:
         self.document.filled(given, *_INHIBIT)
         for key in ("source_matchers", "target_matchers"):
             if key not in given:
-                self.document.complain(part, f"it needs {key}")
+                self.document.lacks(part, key, _INHIBIT, f"it needs {key}")
         equal = [self._label(item) for item in self.document.items(given["equal"])] if "equal" in given else []
         inhibition = Inhibition(
             tuple(self._matchers(given.get("source_matchers"))),
@@ -403,7 +405,8 @@ class _Reading:
         for key in given.keys() & {"matchers", "continue"}:
             self.document.complain(given[key], "the first route takes every event; write this into a route below it")
         if "receiver" not in given:
-            self.document.complain(part, "the first route needs a receiver: who is told of what no other route takes")
+            what = "the first route needs a receiver: who is told of what no other route takes"
+            self.document.lacks(part, "receiver", _ROUTE, what)
             return None
         names = _Names(receivers, calendars)
         return self._route(part, Route(part.line, ""), (), names, 1)
@@ -494,7 +497,7 @@ class _Reading:
             return
         used = _reached([route.receiver for route in _all_routes(root)], receivers)
         for name, item in self._named_again(part, receivers).items():
-            if name not in used:
+            if name not in used and name not in self.document.meant:
                 self.document.complain(item, "no route leads to this receiver; name it in one, or remove it")
 
 
@@ -517,7 +520,7 @@ def _reached(names: Iterable[str], receivers: Mapping[str, Receiver]) -> set[str
     todo = list(names)
     while todo:
         name = todo.pop()
-        if name in found:
+        if name in found or name not in receivers:  # the first route may name one that is not there
             continue
         found.add(name)
         receiver = receivers[name]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, TypeVar
@@ -50,6 +50,7 @@ class Document:
     """Reads parts and collects what is wrong with them; what cannot be read becomes an empty value or None."""
 
     problems: list[tuple[int, str]] = field(default_factory=list)
+    meant: set[str] = field(default_factory=set)  # names that stand below an unknown key, or were written wrongly
 
     def root(self, text: str) -> Part | None:
         """The whole document; None where it is empty or is no YAML."""
@@ -76,9 +77,15 @@ class Document:
         found = self.named(part)
         for key in [key for key in found if key not in known]:
             unknown = found.pop(key)
+            self.meant |= set(_texts_in(unknown.node))
             what = f"{unknown.path}: unknown key{meant(key, known)}"
             self.problems.append((self._key_line(part, key), what))
         return found
+
+    def lacks(self, part: Part, key: str, known: Collection[str], what: str) -> None:
+        """Complains of a key that is not there, unless an unknown one stands for it, which is complained of already."""
+        if not any(_close(other, (key,)) for other in self.known(part) if other not in known):
+            self.complain(part, what)
 
     def named(self, part: Part) -> dict[str, Part]:
         """A mapping's parts by key, whatever the keys are; one that comes twice, or is no text, is complained of."""
@@ -154,6 +161,7 @@ class Document:
         name = self.text(part)
         if not name or name in known:
             return name or None
+        self.meant |= set(_close(name, known))
         self.complain(part, f"there is no {what} {shown(name)!r}{_URL_HERE if is_url(name) else meant(name, known)}")
         return None
 
@@ -193,6 +201,19 @@ def shown(text: str) -> str:
     return f"{shorten(scheme, _LONGEST_SHOWN)}://…" if separator else shorten(text, _LONGEST_SHOWN)
 
 
+def _texts_in(node: yaml.Node) -> Iterator[str]:
+    """All scalars of a part, its keys too; each node once, since an alias may lead back to it."""
+    todo, seen = [node], {id(node)}
+    while todo:
+        each = todo.pop()
+        if isinstance(each, yaml.ScalarNode):
+            yield str(each.value).strip()
+            continue
+        below = [one for pair in each.value for one in pair] if isinstance(each, yaml.MappingNode) else each.value
+        todo += [child for child in below if id(child) not in seen]
+        seen |= {id(child) for child in below}
+
+
 def _is_null(node: yaml.Node) -> bool:
     return node.tag == "tag:yaml.org,2002:null"
 
@@ -200,7 +221,11 @@ def _is_null(node: yaml.Node) -> bool:
 def meant(word: str, known: Iterable[str]) -> str:
     """``, did you mean x?``, or what there is where that is little, or nothing."""
     names = sorted(name for name in known if not is_url(name))
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if close:
+    if close := _close(word, names):
         return f", did you mean {close[0]}?"
     return f"; there are: {', '.join(names)}" if names and len(names) <= 12 else ""
+
+
+def _close(word: str, names: Iterable[str]) -> list[str]:
+    """The one that was perhaps meant."""
+    return difflib.get_close_matches(word, list(names), n=1, cutoff=0.6)

@@ -216,7 +216,6 @@ KINDS: Final[Mapping[EventKind, Kind]] = {
         counted=("notice", "notices"),
         severity="info",
         trouble=False,
-        mail=True,
         chat=True,
     ),
     EventKind.TEST: Kind(

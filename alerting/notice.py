@@ -81,7 +81,7 @@ class Notify:
             kind=EventKind.NOTIFIED,
             occurred_at=datetime.now(UTC),
             receiver=None if self.receiver is None or "://" in self.receiver else self.receiver,
-            severity=self.severity or ("error" if known["error"] else None),
+            severity=self.severity or ("error" if known["failed"] else None),
             summary=_sentence(known),
             episode=self._episode(known),
             **{name: known[name] for name in _FIELDS},
@@ -152,12 +152,16 @@ def current_mask() -> Callable[[str], str] | None:
 
 
 def facts(context: Any) -> dict[str, Any]:
-    """What a context says, Windsock's or that of any Airflow from 2.10 on; what it lacks is None."""
+    """What a context says, Windsock's or that of any Airflow from 2.10 on; what it lacks is None.
+
+    Of a run Airflow says no more than a reason such as ``task_failure``; Windsock's ``run_error`` names what failed.
+    """
     ti = _first(context, "ti", "task_instance")
     dag, task = _first(context, "dag"), _first(context, "task") or getattr(ti, "task", None)
     run, exception = _first(context, "dag_run"), _first(context, "exception")
     told = ti if ti is not None and _is_about_task(context, ti) else None
     reason = _first(context, "reason")
+    error = _error(exception) or _text(_first(context, "run_error"))
     return {
         "dag_id": _text(getattr(dag, "dag_id", None) or getattr(ti, "dag_id", None)),
         "run_id": _text(_first(context, "run_id") or getattr(run, "run_id", None) or getattr(ti, "run_id", None)),
@@ -172,7 +176,8 @@ def facts(context: Any) -> dict[str, Any]:
         "started_at": _moment(getattr(told or run, "start_date", None)),
         "ended_at": _moment(getattr(told or run, "end_date", None)),
         "hostname": _text(getattr(told, "hostname", None)),
-        "error": _error(exception) or (_text(reason) if reason not in (None, "success") else None),
+        "error": error,
+        "failed": error is not None or reason not in (None, "success"),
         "url": _text(getattr(told, "log_url", None)),
         "reason": _text(reason),
         "state": _text(getattr(told or run, "state", None)),
@@ -223,7 +228,7 @@ def _with_text(event: AlertEvent, text: str) -> AlertEvent:
 def _sentence(known: dict[str, Any]) -> str:
     what = _what(known)
     state = known["state"]
-    if known["error"] and state not in ("up_for_retry", "success", "skipped"):
+    if known["failed"] and state not in ("up_for_retry", "success", "skipped"):
         return f"{what} failed."
     match state:
         case "up_for_retry":

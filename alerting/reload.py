@@ -21,12 +21,17 @@ log = logging.getLogger(__name__)
 BY_SETTINGS: Final = (EMAIL, GRAFANA)  # their address is there; the file says at most how hard they may be worked
 
 
+READ_BEFORE: Final = "what was read before"
+THE_SETTINGS: Final = "the settings"
+
+
 @dataclass(frozen=True)
 class Refusal:
-    """What is wrong with the file, a line for each mistake, and since when it is not in force."""
+    """What is wrong with the file, a line for each mistake, since when it is not in force, and what is instead."""
 
     lines: tuple[str, ...]
     since: datetime
+    in_force: str = f"{READ_BEFORE}, or {THE_SETTINGS}"  # where whoever refused it has not said
 
 
 class Watch:
@@ -65,13 +70,11 @@ class Watch:
             routing = load(self._path, self._environ)
         except ConfigError as error:
             self._meter.gauge("alerts.config_ok", 0)
-            kept = (
-                "what was read before stays in force" if self.routing else "alerts go by the settings until it is right"
-            )
+            in_force = READ_BEFORE if self.routing else THE_SETTINGS
             for line in error.lines:
-                log.error("%s; %s", line, kept)
+                log.error("%s; alerts go by %s until it is right", line, in_force)
             since = self.refusal.since if self.refusal else datetime.now(UTC)
-            self.refusal = Refusal(tuple(error.lines), since)
+            self.refusal = Refusal(tuple(error.lines), since, in_force)
             return False
         self.refusal = None
         self._meter.gauge("alerts.config_ok", 1)

@@ -177,18 +177,27 @@ def _of_one_receiver(
     known = plan.routing.receivers if plan.routing else BUILT_IN
     if name in known:
         return ways(event, known[name], plan) or Suppressed(_why_nobody(event, known[name]))
-    hint = meant(name, known).lstrip(",; ")
-    missing = f"there is no receiver {one_line(shown(name))} in alerting.yml{hint and f' ({hint})'}"
+    missing = _missing(name, plan)
     if event.kind is EventKind.TEST:
         return Suppressed(missing)
-    return _instead_of(missing, match(msgspec.structs.replace(event, receiver=None), plan, silences))
+    way = "settings" if plan.routing is None else "routes"
+    return _instead_of(missing, way, match(msgspec.structs.replace(event, receiver=None), plan, silences))
 
 
-def _instead_of(missing: str, told: tuple[Target, ...] | Suppressed) -> tuple[Target, ...] | Suppressed:
+def _missing(name: str, plan: Plan) -> str:
+    """Where no file is in force, a name that is hardly one of those that are there always needs no list of these."""
+    named = f"there is no receiver {one_line(shown(name))}"
+    hint = meant(name, plan.routing.receivers if plan.routing else BUILT_IN).lstrip(",; ")
+    if plan.routing is not None:
+        return f"{named} in alerting.yml{hint and f' ({hint})'}"
+    return f"{named} ({hint})" if hint.endswith("?") else f"{named}: there is no alerting.yml in force"
+
+
+def _instead_of(missing: str, way: str, told: tuple[Target, ...] | Suppressed) -> tuple[Target, ...] | Suppressed:
     """What a DAG file wants to be told is told, whatever it calls the receiver: the message says what to correct."""
     if isinstance(told, Suppressed):
         return replace(told, reason=f"{missing}; {told.reason}")
-    note = f"This goes where the routes lead, since {missing}"
+    note = f"This goes where the {way} lead, since {missing}"
     return tuple(replace(target, note=note) for target in told)
 
 

@@ -61,7 +61,7 @@ TWINS: Final[Mapping[str, Twin]] = {
     "WindsockTasksLost": Twin((EventKind.TASK_FAILED,), cause="lost"),
     "WindsockRunOverdue": Twin((EventKind.DAG_LATE,)),  # both: a run is due and was not created
     "WindsockSlaMissed": Twin((EventKind.SLA_MISSED,)),
-    "WindsockSlaAtRisk": Twin((EventKind.SLA_AT_RISK,)),
+    "WindsockSlaAtRisk": Twin((EventKind.SLA_AT_RISK, EventKind.SLA_MISSED)),  # whoever knows of the miss knows more
     "WindsockImportErrors": Twin((EventKind.DAG_BROKEN,), lead=timedelta(days=1)),
     "WindsockCallbacksFail": Twin((EventKind.CALLBACK_FAILED,)),
     "WindsockSchedulerHeartbeatMissing": Twin((EventKind.COMPONENT_DOWN,), subject="scheduler on *", lead=_COMPONENT),

@@ -119,7 +119,7 @@ class Message:
     text: str
     html: str
     chat: str  # plain text, short; the subject is its title
-    failed: bool  # False for a retry or a test
+    failed: bool  # a trouble, which may end; False for a retry, a notice or a test, whatever their severity
     recipients: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()  # event:task_failed, dag:daily, task:load: for receivers that file what they get
     url: str = ""  # the page that it is about
@@ -147,6 +147,11 @@ class Message:
         """Its colour."""
         return tone(self.severity, resolved=self.resolved)
 
+    @property
+    def sort(self) -> str:
+        """What apprise calls its type, and draws by."""
+        return "success" if self.resolved else _SORTS[self.severity]
+
 
 _RESOLVED: Final = "067647"
 _TONES: Final[Mapping[Severity, str]] = {
@@ -154,6 +159,12 @@ _TONES: Final[Mapping[Severity, str]] = {
     "error": "b42318",
     "warning": "b54708",
     "info": "175cd3",
+}
+_SORTS: Final[Mapping[Severity, str]] = {
+    "critical": "failure",
+    "error": "failure",
+    "warning": "warning",
+    "info": "info",
 }
 # What the title and the sentence say already, and what nobody asks for first.
 _LESS_ASKED: Final = frozenset(

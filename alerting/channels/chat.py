@@ -223,12 +223,11 @@ class Chat:
 
         client = Apprise(asset=self._plugin.asset)
         client.add(self._plugin_for(message))
-        good, bad = NotifyType.SUCCESS if message.resolved else NotifyType.INFO, NotifyType.FAILURE
         result = client.notify(
             title=message.subject,
             body=(message.full if self._webhook else "") or message.chat,
             body_format=NotifyFormat.TEXT,
-            notify_type=bad if message.failed else good,
+            notify_type=NotifyType(message.sort),
             log_level=logging.WARNING,
         )
         return Delivered() if result else self._failed([entry.message for entry in result.logs()])

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from engine.metastore.database import Tx
 
 _SPAN: Final = re.compile(r"(\d{1,9})([smhd])")
+_UNIT: Final = re.compile(r"(s)(?:ec(?:ond)?s?)?|(m)(?:in(?:ute)?s?)?|(h)(?:(?:ou)?rs?)?|(d)(?:ays?)?")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DESCRIBED: Final = ("event", "dag", "run", "task", "tag", "owner", "pool", "try", "at", "cause", "subject", "severity")
 _FIRST_YEAR, _LAST_YEAR = 1970, 2199
@@ -60,6 +61,7 @@ def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> No
     from alerting.unused import unused
 
     settings = load()
+    event = _event(described) if described else None
     path = file or settings.alerting.config_file
     unset: list[str] = []  # the notifier may have what this shell has not
     routing = load_routing(path, unset=unset)
@@ -74,10 +76,20 @@ def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> No
     click.echo(f"{path} is right: {len(routing.receivers) - 3} receivers, {_count(routing)} routes.")
     for sentence in (*losses(routing), *unused(routing)):
         click.echo(f"windsock: {sentence}", err=True)
-    if described:
-        _show_way(routing, _event(described), tuple(settings.alerting.apprise_urls))
+    if file is None:
+        _tell_verdict(settings)
+    if event is not None:
+        _show_way(routing, event, tuple(settings.alerting.apprise_urls))
     if connect:
         _reach(routing, settings)
+
+
+def _tell_verdict(settings: Settings) -> None:
+    """Say what the notifier refuses of the file: it may lack a variable that this shell has."""
+    from engine.cli.verdicts import asked
+
+    for line in asked(settings):
+        click.echo(f"windsock: {line}", err=True)
 
 
 def _reach(routing: Routing, settings: Settings) -> None:
@@ -347,6 +359,7 @@ def add(matchers: tuple[str, ...], span: str, starts: str | None, comment: str, 
     """Silence what all MATCHERs accept, such as dag=daily or 'task=~"load_.*"'."""
     from alerting import silences
 
+    _require_one_word(span, matchers)
     parsed = [_matcher(text) for text in matchers]
     length = _length(span)
     begin = _moment(starts) if starts else None
@@ -373,6 +386,15 @@ def _matcher(text: str) -> Matcher:
         return parse_matcher(text)
     except ValueError as error:
         raise Misuse(str(error)) from error
+
+
+def _require_one_word(span: str, matchers: tuple[str, ...]) -> None:
+    """Raises Misuse for a length in two words, whose second one would be taken for a matcher: ``--for 2 hours``."""
+    if not span.isdecimal():
+        return
+    for text in matchers:
+        if unit := _UNIT.fullmatch(text.lower()):
+            raise Misuse(f"--for {span} {text}: write --for {span}{next(filter(None, unit.groups()))}")
 
 
 def _length(text: str) -> timedelta:

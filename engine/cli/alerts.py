@@ -181,7 +181,10 @@ def _require_receivers(settings: Settings, receiver: str | None, emails: tuple[s
     routing = load_routing(settings.alerting.config_file, None)
     known = routing.receivers if routing else BUILT_IN
     if receiver is not None and receiver not in known:
-        raise Misuse(f"there is no receiver {receiver!r}{meant(receiver, known)} ({settings.alerting.config_file})")
+        file, hint = settings.alerting.config_file, meant(receiver, known)
+        if routing is None and not hint.endswith("?"):
+            raise Misuse(f"there is no receiver {receiver!r}: there is no {file}")
+        raise Misuse(f"there is no receiver {receiver!r}{hint} ({file})")
     if (
         receiver is None
         and routing is None

@@ -112,9 +112,11 @@ def status(output: str) -> None:
         click.echo(json.dumps([_as_json(report) for report in reports], indent=2))
     else:
         _show(settings, reports, with_uptime=True)
-        _tell_standing(settings)
+        refused, lines = _standing(settings)
+        for line in (*refused, *lines):
+            click.echo(line)
         _tell_other_settings(settings)
-        _warn(settings)
+        _warn(settings, alerting_file=not refused)
     sys.exit(0 if all_core_healthy(reports) else 1)
 
 
@@ -223,19 +225,20 @@ def _already_running(settings: Settings, *, detach: bool) -> None:
         raise Failure("to run it in the foreground, stop it first: windsock down")
 
 
-def _warn(settings: Settings) -> None:
+def _warn(settings: Settings, *, alerting_file: bool = True) -> None:
     from engine.config import suspicions
     from engine.stack.inventory import warnings
 
-    for warning in (*suspicions(), *warnings(settings)):
+    for warning in (*suspicions(), *warnings(settings, alerting_file=alerting_file)):
         click.echo(f"windsock: {warning}", err=True)
 
 
-def _tell_standing(settings: Settings) -> None:
-    """A line each for what waits for longer than it should take, for what was given up, and for what is silenced."""
+def _standing(settings: Settings) -> tuple[list[str], list[str]]:
+    """What the notifier refuses of alerting.yml, and a line each for what waits too long, was given up, is silenced."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from engine.cli.standing import standing
+    from engine.cli.verdicts import verdict
     from engine.metastore.errors import MetastoreError
     from engine.metastore.store import Store
 
@@ -243,10 +246,9 @@ def _tell_standing(settings: Settings) -> None:
         try:
             with store.read() as connection:
                 lines = list(standing(connection, prompt=_PROMPT, with_logs=bool(settings.logging.remote_logging)))
+                return verdict(connection, settings), lines
         except (SQLAlchemyError, MetastoreError):
-            return  # the table says already that there is no metastore
-    for line in lines:
-        click.echo(line)
+            return [], []  # the table says already that there is no metastore
 
 
 def _tell_other_settings(settings: Settings) -> None:

@@ -284,5 +284,5 @@ def _run_callbacks(change: RunChange, graph: Graph, now: datetime) -> Iterable[d
         reason = "timed_out"
     elif change.stuck_tasks:
         reason = "all_tasks_deadlocked"  # Airflow's word
-    payload = {"state": change.state, "reason": reason, "failed_tasks": list(change.failed_tasks)}
+    payload = {"state": change.state, "reason": reason, "run_error": _run_error(change)}
     yield callback_request(kind, "dag", change.run, graph, payload, now)

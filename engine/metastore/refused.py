@@ -19,7 +19,8 @@ def refused(refusal: Refusal | None) -> dict[str, Any]:
     """The part of a row's ``detail`` that says it; empty where the file is in force, or there is none."""
     if refusal is None:
         return {}
-    return {_KEY: {"lines": list(refusal.lines), "since": refusal.since.isoformat()}}
+    told = {"lines": list(refusal.lines), "since": refusal.since.isoformat(), "in_force": refusal.in_force}
+    return {_KEY: told}
 
 
 def notifier_detail() -> ScalarSelect[Any]:
@@ -29,6 +30,9 @@ def notifier_detail() -> ScalarSelect[Any]:
 
 
 def refusal_in(detail: Mapping[str, Any] | None) -> Refusal | None:
-    """What ``refused`` wrote there."""
+    """What ``refused`` wrote there, also of a version that did not say what is in force."""
     found = (detail or {}).get(_KEY)
-    return found and Refusal(tuple(found["lines"]), datetime.fromisoformat(found["since"]))
+    if not found:
+        return None
+    lines, since = tuple(found["lines"]), datetime.fromisoformat(found["since"])
+    return Refusal(lines, since, found["in_force"]) if "in_force" in found else Refusal(lines, since)

@@ -302,6 +302,7 @@ class CallbackRunner:
             task_id=payload.get("task_id"),
             error=payload.get("error"),
             reason=payload.get("reason"),
+            run_error=payload.get("run_error"),
             missed=missed_of(payload),
             places=request.left_over,
         )

@@ -36,8 +36,9 @@ Say = Callable[[Word], None]
 
 
 class CallbackOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What to call: a task's callbacks, or the DAG's where `task_id` is None. `error` is how the attempt ended.
+    """What to call: a task's callbacks, or the DAG's where `task_id` is None.
 
+    `error` is how the attempt ended, `run_error` what failed of a run; Airflow's contexts have the first one only.
     `places` are those of the author's list that are to be called; None for all.
     """
 
@@ -48,6 +49,7 @@ class CallbackOrder(msgspec.Struct, frozen=True, kw_only=True):
     task_id: str | None
     error: str | None
     reason: str | None
+    run_error: str | None = None
     missed: MissedSla | None = None
     places: list[int] | None = None
 
@@ -106,4 +108,6 @@ def _context(order: CallbackOrder, context: Context) -> Context:
         more["exception"] = AirflowException(order.error)
     if order.reason is not None:
         more["reason"] = order.reason
+    if order.run_error is not None:
+        more["run_error"] = order.run_error
     return context.extended(**more)

@@ -77,9 +77,10 @@ def watched_files(settings: Settings, components: Sequence[Component]) -> tuple[
     return (made,)
 
 
-def warnings(settings: Settings) -> list[str]:
+def warnings(settings: Settings, *, alerting_file: bool = True) -> list[str]:
     """What is allowed and yet hardly meant: everything starts, and something will not arrive."""
-    return [*_metrics_warnings(settings), *_receiver_warnings(settings), *_routing_warnings(settings)]
+    routing = _routing_warnings(settings) if alerting_file else []
+    return [*_metrics_warnings(settings), *_receiver_warnings(settings), *routing]
 
 
 def _metrics_warnings(settings: Settings) -> list[str]:

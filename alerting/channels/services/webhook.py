@@ -47,7 +47,7 @@ def payload(message: Message) -> dict[str, Any]:
         "title": message.subject,
         "message": message.full or message.chat,
         "attachments": [],
-        "type": "success" if message.resolved else "failure" if message.failed else "info",
+        "type": message.sort,
         "key": message.key,
         "episode": message.episode,
         "ended": list(message.ended),

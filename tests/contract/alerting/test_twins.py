@@ -237,6 +237,16 @@ def test_troubles_of_the_house_are_known_by_what_they_are_about(
     assert [state for state, _ in fates(engine, name)] == ["delivered", "suppressed"]
 
 
+@pytest.mark.parametrize("kind", [EventKind.SLA_AT_RISK, EventKind.SLA_MISSED])
+def test_whoever_was_told_of_a_deadline_by_windsock_is_not_told_that_it_is_near(
+    engine: Engine, an_event: EventMaker, kind: EventKind
+) -> None:
+    routed(engine, NOW, an_event(1, kind=kind))
+    accepted(engine, NOW)
+    routed(engine, NOW + MINUTE, an_alert("WindsockSlaAtRisk", at=NOW + MINUTE))
+    assert [state for state, _ in fates(engine, "WindsockSlaAtRisk")] == ["suppressed"]
+
+
 LEAD_FAILS = AlertEvent(kind=EventKind.DELIVERY_FAILING, occurred_at=NOW, subject="email to lead@example.org")
 
 

@@ -96,7 +96,7 @@ def test_import_errors_are_read_and_counted(store: Store, world: World) -> None:
 
 
 def test_what_the_notifier_that_lives_refuses_of_its_file_is_read_back(store: Store, world: World) -> None:
-    refusal = Refusal(("alerting.yml, line 4: wrong",), world.now)
+    refusal = Refusal(("alerting.yml, line 4: wrong",), world.now, "the settings")
     world.process("notifier", 40, id="before", ended_at=world.now)
     world.process("notifier", 5, detail={"settings": "x"} | refused(refusal))
     with store.read() as connection:

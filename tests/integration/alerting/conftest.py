@@ -44,6 +44,7 @@ def message() -> Message:
         html="<p>html</p>",
         chat="chat",
         failed=True,
+        severity="error",
         recipients=("alice@example.org", "bob@example.org"),
     )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import replace
+from urllib.parse import parse_qs
 
 import pytest
 
 from alerting.channels import Channel, Delivered, Failure, Message, Permanent, Retry
 from alerting.channels.chat import SETTING, Chat, _tags, check_url, receivers
 from alerting.errors import ReceiverError
+from alerting.kinds import Severity
 from tests.servers.processes import free_port
 from tests.servers.webhook import Answer, WebhookServer
 
@@ -30,6 +32,27 @@ def test_a_message_arrives_with_its_key(webhook_server: WebhookServer, message: 
     assert request.json()["title"] == message.subject
     assert request.json()["message"] == "töxt 💥"
     assert request.json()["type"] == "failure"
+
+
+@pytest.mark.parametrize("scheme", ["json", "form"])
+@pytest.mark.parametrize(
+    ("severity", "resolved", "expected"),
+    [
+        ("critical", False, "failure"),
+        ("error", False, "failure"),
+        ("warning", False, "warning"),
+        ("info", False, "info"),
+        ("critical", True, "success"),
+    ],
+)
+def test_a_notice_looks_as_severe_as_it_is(
+    webhook_server: WebhookServer, message: Message, scheme: str, severity: Severity, resolved: bool, expected: str
+) -> None:
+    """A format of ours, and one of apprise's own."""
+    told = replace(message, failed=False, severity=severity, resolved=resolved)
+    assert receivers([f"{scheme}://127.0.0.1:{webhook_server.port}/x"])[0].send(told) == Delivered()
+    (request,) = webhook_server.requests
+    assert (request.json()["type"] if scheme == "json" else parse_qs(request.body.decode())["type"][0]) == expected
 
 
 @pytest.mark.parametrize("scheme", ["xml", "form"])

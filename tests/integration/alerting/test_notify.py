@@ -239,7 +239,20 @@ def test_a_template_cannot_reach_what_it_should_not(hook: WebhookServer) -> None
 
 def test_a_runs_callback_of_airflow_is_about_the_run_though_it_names_a_task(hook: WebhookServer) -> None:
     known = facts(context(reason="task_failure", exception=None))
-    assert (known["task_id"], known["dag_id"], known["error"]) == (None, "daily", "task_failure")
+    assert (known["task_id"], known["dag_id"], known["error"]) == (None, "daily", None)
+
+
+def test_what_failed_of_a_run_is_told_once_and_not_by_the_reason_alone(hook: WebhookServer) -> None:
+    """Windsock names it; an Airflow knows no more than the reason, and a success of a run has neither."""
+    callback = notify("team", template="failed {{ error or reason }}")
+    callback(context(reason="task_failure", exception=None, run_error="failed tasks: load, clean"))
+    callback(context(reason="timed_out", exception=None))
+    notify("team")(context(reason="success", exception=None))
+    first, second, third = (request.json() for request in hook.wait_for(3))
+    assert first["sentence"] == "failed failed tasks: load, clean"
+    assert (first["error"], second["error"]) == ("failed tasks: load, clean", "")
+    assert second["sentence"] == "failed timed_out"
+    assert [told["severity"] for told in (first, second, third)] == ["error", "error", "info"]
 
 
 def test_attempts_are_counted_as_people_do(hook: WebhookServer) -> None:

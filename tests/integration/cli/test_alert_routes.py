@@ -386,3 +386,17 @@ def test_check_promises_no_mail_for_what_a_tasks_email_has_no_address_for(
     lost = windsock("alerts", "check", "--event", "dag=daily", "--event", "event=callback_failed")
     assert "not told: " in lost.stdout
     assert "the task names no email for callback_failed" in lost.stdout
+
+
+@pytest.mark.parametrize(
+    ("span", "unit", "told"), [("2", "hours", "2h"), ("30", "min", "30m"), ("3", "d", "3d"), ("45", "Seconds", "45s")]
+)
+def test_a_length_in_two_words_is_told_as_one(windsock: Command, store: Store, span: str, unit: str, told: str) -> None:
+    result = windsock("alerts", "silence", "add", "--for", span, unit, "dag=daily")
+    assert (result.exit_code, result.stderr) == (2, f"windsock: --for {span} {unit}: write --for {told}\n")
+
+
+def test_an_event_that_is_described_wrongly_is_told_before_anything_else(windsock: Command, alerting_yml: Path) -> None:
+    result = windsock("alerts", "check", "--event", "event=task_faild")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "there is no event 'task_faild', did you mean task_failed?" in result.stderr

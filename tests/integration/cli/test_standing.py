@@ -1,12 +1,24 @@
-"""What windsock status says of alerts and silences besides its table."""
+"""What windsock status says besides its table: of alerts, silences and an alerting.yml that is refused."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import Result
 
 from alerting import silences
 from alerting.matchers import parse_matcher
+from alerting.meters import NoMeter
+from alerting.reload import Watch
 from engine.cli.standing import standing
+from engine.cli.verdicts import verdict
+from engine.config import load
+from engine.metastore import processes
+from engine.metastore.refused import refused
+from engine.metastore.states import ProcessKind
 from engine.metastore.store import Store, Tx
 
 
@@ -38,3 +50,33 @@ def test_silences_in_force_are_counted_with_the_end_of_the_last(store: Store) ->
     assert lines(store) == [f"1 silence in force until {until}: windsock alerts silence list"]
     silence(store, timedelta(hours=1))
     assert lines(store) == [f"2 silences in force, the last until {until}: windsock alerts silence list"]
+
+
+def test_what_the_notifier_refuses_is_told_by_status_and_by_check_with_what_is_in_force(
+    windsock: Callable[..., Result], store: Store, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable that this shell has and the notifier has not."""
+    monkeypatch.setenv("WINDSOCK_HOME", str(home))
+    path = home / "alerting.yml"
+    path.write_text("channels: {room: env:ROOM}\nreceivers: {ops: {channels: room}}\nroute: {receiver: ops}\n")
+    monkeypatch.setenv("ROOM", "json://127.0.0.1/x")
+    assert windsock("alerts", "check").stderr == ""
+    refusal = Watch(path, {}, NoMeter()).refusal
+    identity = processes.identify(ProcessKind.NOTIFIER)
+    store.run(lambda tx: processes.register(tx, identity, refused(refusal)))
+    with store.read() as connection:
+        first, line = verdict(connection, load())
+    assert first.startswith(f"The notifier has refused {path} since ")
+    assert first.endswith(" UTC; alerts go by the settings until it is corrected:")
+    assert line.startswith(f"  {path}, line 1: channels.room: the environment variable ROOM is not set")
+    assert windsock("alerts", "check").stderr == f"windsock: {first}\nwindsock: {line}\n"
+    store.run(lambda tx: processes.end(tx, [identity.id]))
+    assert windsock("alerts", "check").stderr == ""
+
+
+def test_a_file_can_be_checked_where_there_is_no_metastore(windsock: Callable[..., Result], home: Path) -> None:
+    (home / "alerting.yml").write_text("route: {receiver: settings}\n")
+    absent = home / "none.db"
+    told = windsock("alerts", "check", WINDSOCK__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{absent}")
+    assert (told.exit_code, told.stderr) == (0, "")
+    assert not absent.exists()

@@ -29,7 +29,8 @@ def tell(context):
         'pid': os.getpid(), 'dag_id': context['dag'].dag_id,
         'run_id': context['dag_run'].run_id, 'task_id': getattr(context.get('ti'), 'task_id', None),
         'try': getattr(context.get('ti'), 'try_number', None), 'exception': str(context.get('exception')),
-        'reason': context.get('reason'), 'secret': os.environ.get('WINDSOCK__SMTP__SMTP_PASSWORD'),
+        'reason': context.get('reason'), 'run_error': context.get('run_error'),
+        'secret': os.environ.get('WINDSOCK__SMTP__SMTP_PASSWORD'),
     }}
     print('telling', context['dag_run'].run_id)
     with open({told!r}, 'a') as file:
@@ -117,7 +118,7 @@ def test_each_callback_runs_once_in_a_process_of_its_own_with_its_context(world:
     task, dag = sorted(world.told("both"), key=lambda told: told["reason"] or "")
     assert (task["run_id"], task["task_id"], task["try"]) == (run_id, "t", 1)
     assert task["exception"] == "exited with code 3: broken"
-    assert (dag["run_id"], dag["reason"]) == (run_id, "task_failure")
+    assert (dag["run_id"], dag["reason"], dag["run_error"]) == (run_id, "task_failure", "failed tasks: t")
     assert len({task["pid"], dag["pid"], world.notifier.pid}) == 3
     assert task["secret"] is None
     logs = list(Path(world.home.settings.logging.base_log_folder).glob("dag_id=both/**/*on_failure.log"))

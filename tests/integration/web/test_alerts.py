@@ -286,11 +286,11 @@ def test_a_file_that_is_refused_is_shown_with_its_mistakes_and_since_when(
     monkeypatch.setenv("SOURCE_PASSWORD", "hunter22hunter22")
     told = "alerting.yml, line 4: route.receiver: there is no receiver 'opps', did you mean ops?"
     since = world.now - timedelta(hours=2)
-    world.process("notifier", detail=refused(Refusal((told, "line 5: <b>hunter22hunter22</b>"), since)))
+    world.process("notifier", detail=refused(Refusal((told, "line 5: <b>hunter22hunter22</b>"), since, "the settings")))
     shown = look("/alerts")
     words = " ".join(re.sub(r"<[^>]+>", " ", shown).split())
     assert f"alerting.yml has been refused since {since:%Y-%m-%d %H:%M:%S} UTC 2 h ago" in words
-    assert "alerts go by what was read before, or by the settings" in words
+    assert "Until it is corrected, alerts go by the settings." in words
     assert "there is no receiver &#39;opps&#39;, did you mean ops?" in shown
     assert "hunter22" not in shown
     assert "&lt;b&gt;" in shown

@@ -322,3 +322,34 @@ def test_a_channel_hides_its_url() -> None:
 def test_an_endless_file_is_refused_and_not_followed_for_ever() -> None:
     told = complaints("route: &r\n  receiver: settings\n  routes:\n    - *r\n")
     assert any("inside each other" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("receivers:\n  a: {email: a@b, fallbak: b}\n  b: {email: b@b}\nroute: {receiver: a}",
+         ["line 2: receivers.a.fallbak: unknown key, did you mean fallback?"]),
+        ("receivers:\n  a: {email: a@b, escalat: {after: 1m, to: b}}\n  b: {email: b@b}\nroute: {receiver: a}",
+         ["line 2: receivers.a.escalat: unknown key, did you mean escalate?"]),
+        ("fallbak: b\nreceivers: {b: {email: b@b}}\nroute: {receiver: settings}",
+         ["line 1: fallbak: unknown key, did you mean fallback?"]),
+        ("receivers: {a: {emial: a@b}}\nroute: {receiver: a}",
+         ["line 1: receivers.a.emial: unknown key, did you mean email?"]),
+        ("receivers: {a: {email: a@b}}\nroute: {receiver: settings, routs: [{matchers: dag=x, receiver: a}]}",
+         ["line 2: route.routs: unknown key, did you mean routes?"]),
+        ("receivers: {oncall: {email: a@b}}\nroute: {receiver: onkall}",
+         ["line 2: route.receiver: there is no receiver 'onkall', did you mean oncall?"]),
+        ("receivers: {a: {email: a@b}}\nrout: {receiver: a}", ["line 2: rout: unknown key, did you mean route?"]),
+        ("receivers: {a: {email: a@b}}\nroute: {reciever: a}",
+         ["line 2: route.reciever: unknown key, did you mean receiver?"]),
+        ("channels: {room: {ulr: 'json://x'}}\nroute: {receiver: settings}",
+         ["line 1: channels.room.ulr: unknown key, did you mean url?"]),
+        ("receivers: {a: {email: a@b, fallbak: b}, b: {email: b@b}, c: {email: c@b}}\nroute: {receiver: a}",
+         ["line 1: receivers.a.fallbak: unknown key, did you mean fallback?",
+          "line 1: receivers.c: no route leads to this receiver; name it in one, or remove it"]),
+    ],
+)  # fmt: skip
+def test_what_only_follows_from_a_mistake_is_not_told_besides_it(text: str, told: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        read(text, Path("alerting.yml"), {})
+    assert [line.partition(", ")[2] for line in error.value.lines] == told

@@ -74,7 +74,7 @@ def test_a_mistake_leaves_the_old_configuration_in_force_and_names_line_key_and_
     assert [channel.name for channel in watch.channels] == [channel.name for channel in channels] == ["room"]
     (logged,) = [record.getMessage() for record in caplog.records if f"line {line}: {key}" in record.getMessage()]
     assert told in logged
-    assert logged.endswith("; what was read before stays in force")
+    assert logged.endswith("; alerts go by what was read before until it is right")
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,7 @@ def test_what_is_refused_is_known_with_since_when_until_it_is_corrected(tmp_path
     watch = Watch(path, {}, NoMeter())
     first = watch.refusal
     assert first is not None
+    assert first.in_force == "the settings"
     assert any("line 4: route.receiver: there is no receiver 'opps'" in line for line in first.lines)
     path.write_text("route: {}", encoding="utf-8")
     watch.refresh(force=True)
@@ -104,6 +105,10 @@ def test_what_is_refused_is_known_with_since_when_until_it_is_corrected(tmp_path
     path.write_text(GOOD, encoding="utf-8")
     watch.refresh(force=True)
     assert watch.refusal is None
+    path.write_text("route: {}", encoding="utf-8")
+    watch.refresh(force=True)
+    assert watch.refusal is not None
+    assert watch.refusal.in_force == "what was read before"
 
 
 def test_a_channel_that_did_not_change_is_the_same_object_and_one_of_the_settings_is_none_of_the_files(

@@ -278,6 +278,11 @@ def test_what_is_meant_for_a_receiver_that_is_not_there_goes_by_the_routes_and_s
     assert told == (Target("email", ("ops@example.org",), "ops", note=note),)
     (by_settings,) = match(an_event(EventKind.NOTIFIED, receiver="opss"), Plan(receivers=("slack-1",)))
     assert by_settings.channel == "slack-1"
+    note = "This goes where the settings lead, since there is no receiver opss: there is no alerting.yml in force"
+    assert by_settings.note == note
+    (guessed,) = match(an_event(EventKind.NOTIFIED, receiver="setings"), Plan(receivers=("slack-1",)))
+    assert guessed.note is not None
+    assert guessed.note.endswith("there is no receiver setings (did you mean settings?)")
 
 
 def test_where_no_route_leads_to_anybody_either_the_reason_says_both() -> None:
@@ -296,3 +301,9 @@ def test_silences_hold_what_goes_by_the_routes_for_want_of_its_receiver() -> Non
     plan = a_plan("receivers: {ops: {email: ops@example.org}}\nroute: {receiver: ops}")
     (target,) = match(an_event(EventKind.NOTIFIED, receiver="opss"), plan, [silence])
     assert target.held is not None
+
+
+def test_who_hears_of_a_notice_without_a_file_is_chat_and_the_reason_promises_no_mail() -> None:
+    told = match(an_event(EventKind.NOTIFIED), Plan())
+    assert isinstance(told, Suppressed)
+    assert told.reason == "nobody is told of this by mail, and WINDSOCK__ALERTING__APPRISE_URLS is empty"
