@@ -65,7 +65,7 @@ class Agenda:
         if turn.looked_at_waits:
             over = turn.next_wait_over
             soonest = _WAITS_SECONDS if over is None else max(0.0, (over - turn.now).total_seconds())
-            self._next_look_at_waits = turn.began + min(_WAITS_SECONDS, soonest)
+            self._next_look_at_waits = min(now + _WAITS_SECONDS, turn.began + soonest)
         if turn.looked_long:
             self._next_long_look = now + _LONG_LOOK_SECONDS
         if swept:
