@@ -66,11 +66,12 @@ def show(
 def _table(
     rows: Sequence[Row], columns: Mapping[str, str], below: str, least: Sequence[str], cut: Sequence[str]
 ) -> None:
-    from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
 
-    console = Console(highlight=False, emoji=False)
+    from engine.screen import screen
+
+    console = screen()
     columns = _that_fit(rows, columns, least, console.width)
     cells = [[_cell(key, row.get(key)) for key in columns] for row in rows]
     heading = [Text(text, style="bold") for text in columns.values()]

@@ -286,15 +286,16 @@ def _reader(store: Store) -> ReadBeats:
 
 
 def _show(settings: Settings, reports: Sequence[Report], *, with_uptime: bool) -> None:
-    from engine.stack.table import console, footer, past_ends, problems, stack_table
+    from engine.screen import screen
+    from engine.stack.table import footer, past_ends, problems, stack_table
 
-    screen = console()
-    screen.print(stack_table(reports, with_uptime=with_uptime))
-    screen.print()
+    console = screen()
+    console.print(stack_table(reports, with_uptime=with_uptime))
+    console.print()
     ends = past_ends(reports) if with_uptime else ""
     for text in (ends, problems(reports, settings.logging.base_log_folder), footer(reports, settings.home)):
         if text:
-            screen.print(text, soft_wrap=True)
+            console.print(text, soft_wrap=True)
 
 
 def _as_json(report: Report) -> dict[str, object]:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -124,8 +123,3 @@ def footer(reports: Sequence[Report], home: Path) -> Text:
         command = Path(sys.executable).parent
         lines.append(f"The windsock command is in {command}; to call it by its name: . {command / 'activate'}")
     return Text("\n".join(lines))
-
-
-def console() -> Console:
-    """A terminal that neither guesses at markup nor breaks long paths."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from rich.console import Console, RenderableType
 
+from engine.screen import screen
 from engine.stack.component import Component
 from engine.stack.health import Health, Report
 from engine.stack.state import ComponentState, Phase
@@ -51,6 +52,16 @@ def test_no_line_of_the_table_is_wider_than_the_terminal_and_nothing_is_cut(widt
     assert "…" not in text
     assert "http://127.0.0.1:9102/metrics" in text
     assert "not installed" in text
+
+
+def test_in_a_file_the_table_is_neither_wrapped_nor_padded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    screen().print(stack_table([report("exporter", Health.HEALTHY)], with_uptime=False))
+    heading, line = capsys.readouterr().out.splitlines()
+    assert heading == heading.rstrip()
+    assert line.endswith("windsock dags trigger hello_world --wait")
 
 
 def test_status_shows_for_how_long_and_how_often_restarted() -> None:
