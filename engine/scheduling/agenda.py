@@ -63,10 +63,10 @@ class Agenda:
         if turn.more or any(change.end_date and change.run.run_type == RunType.SCHEDULED for change in changes.runs):
             self.sweep = True  # where a scheduled run has ended, the next may be due and have waited for it
         if turn.looked_at_waits:
-            over = (
-                [turn.began + max(0.0, (turn.next_wait_over - turn.now).total_seconds())] if turn.next_wait_over else []
-            )
-            self._next_look_at_waits = min([now + _WAITS_SECONDS, *over])
+            ahead = now + _WAITS_SECONDS
+            if turn.next_wait_over:
+                ahead = min(ahead, turn.began + max(0.0, (turn.next_wait_over - turn.now).total_seconds()))
+            self._next_look_at_waits = ahead
         if turn.looked_long:
             self._next_long_look = now + _LONG_LOOK_SECONDS
         if swept:
