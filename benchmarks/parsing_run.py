@@ -20,6 +20,7 @@ from tests.servers.processes import wait_until
 FILES = 500
 LOOK_SECONDS = 0.1
 QUIET_SECONDS = 3.0
+SETTLE_SECONDS = 4.0  # the zygote of the parse processes goes two seconds after the last file
 PATIENCE_SECONDS = 120.0
 SOURCE = '''"""File {number}, edition {edition}."""
 from datetime import datetime
@@ -48,6 +49,7 @@ def measure(files: int = FILES, settings: Mapping[str, str] = MappingProxyType({
         write(home, files, edition=2)
         wait_for_files(home, files, changed_at)
         changed, changed_cpu = time.perf_counter() - began, cpu_seconds(family(processor.pid)) - cpu
+        time.sleep(SETTLE_SECONDS)
         idle = _processor_seconds(processor.pid)
         for path in home.settings.core.dags_folder.glob("*.py"):
             os.utime(path)
