@@ -36,15 +36,15 @@ class Peer(RunningAirflow):
     """Airflow with the shapes in its DAG folder."""
 
     def __init__(self, home: Path, database: PostgreSQLDatabase, shapes: Sequence[Shape]) -> None:
-        self._dags = home / "dags"
-        self._dags.mkdir()
+        dags = home / "dags"
+        dags.mkdir()
         self._clocks = home / "clocks"
         self._measured_on = database
         self._dag_ids = {dag_id for shape in shapes for dag_id in shape.dag_ids}
         for shape in shapes:
             for name, source in shape.sources.items():
-                (self._dags / name).write_text(source, encoding="utf-8")
-        super().__init__(RELEASES[VERSION], "plain", home, database.address, _DISCARD_PORT)
+                (dags / name).write_text(source, encoding="utf-8")
+        super().__init__(RELEASES[VERSION], "plain", home, database.address, _DISCARD_PORT, dags)
 
     def __enter__(self) -> Peer:
         super().__enter__()
@@ -53,7 +53,7 @@ class Peer(RunningAirflow):
     def wait_for_dags(self) -> None:
         """Until every DAG file has been read."""
         wait_until(
-            self._alive_and(lambda: self.count("SELECT count(*) FROM serialized_dag") >= len(self._dag_ids)),
+            self._alive_and(lambda: self.count("SELECT count(DISTINCT dag_id) FROM dag") >= len(self._dag_ids)),
             "Airflow to read the DAGs",
             PATIENCE_SECONDS,
         )
@@ -133,7 +133,6 @@ class Peer(RunningAirflow):
         kept = {name: value for name, value in settings.items() if not name.startswith(_NOT_THE_TESTS)}
         return {
             **kept,
-            "AIRFLOW__CORE__DAGS_FOLDER": str(self._dags),
             "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "1000",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__METRICS__STATSD_ON": "False",
