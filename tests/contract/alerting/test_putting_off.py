@@ -9,7 +9,6 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, select, update
 
 from alerting import failing, follow_ups, groups, heartbeat, outbox
-from alerting.channels import Delivered, Message
 from alerting.config import read
 from alerting.database import transact
 from alerting.deliver import Deliverer
@@ -21,23 +20,12 @@ from alerting.render import Renderer
 from alerting.routes import Plan
 from alerting.tables import alert_delivery, alert_follow_up, alert_group
 from tests.contract.alerting.conftest import MINUTE, NOW
+from tests.contract.alerting.mailbox import Mail
 from tests.integration.alerting.running import Meter, NoMail, Running, at_work, history, record
 
 EventMaker = Callable[..., AlertEvent]
 HALF_A_MINUTE = timedelta(seconds=30)
 _d, _f, _g = alert_delivery.c, alert_follow_up.c, alert_group.c
-
-
-class Mail:
-    name = "email"
-    concurrency = 1
-
-    def __init__(self) -> None:
-        self.got: list[str] = []
-
-    def send(self, message: Message) -> Delivered:
-        self.got.append(message.text)
-        return Delivered()
 
 
 def grouped(wait: str = "0s") -> Plan:

@@ -12,7 +12,6 @@ from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError, StatementError
 
 from alerting import failing, outbox
-from alerting.channels import Delivered, Message
 from alerting.config import read
 from alerting.database import transact
 from alerting.deliver import Deliverer
@@ -23,6 +22,7 @@ from alerting.routes import ROUTING, Plan
 from alerting.routing import Grouping
 from alerting.tables import alert_delivery, alert_event
 from tests.contract.alerting.conftest import MINUTE, NOW
+from tests.contract.alerting.mailbox import Mail
 from tests.integration.alerting.running import Meter, Running, at_work, history, record
 
 EventMaker = Callable[..., AlertEvent]
@@ -30,18 +30,6 @@ FILE = """\
 receivers: {ops: {email: ops@example.org}}
 route: {receiver: ops, routes: [{matchers: dag=poisoned, receiver: ops, group_by: [dag]}]}
 """
-
-
-class Mail:
-    name = "email"
-    concurrency = 1
-
-    def __init__(self) -> None:
-        self.got: list[str] = []
-
-    def send(self, message: Message) -> Delivered:
-        self.got.append(message.text)
-        return Delivered()
 
 
 def mended() -> Plan:
