@@ -207,7 +207,7 @@ def test_a_database_that_dies_leaves_nothing_but_up_0_and_comes_back_by_itself(
     postgresql_server: PostgreSQL, postgresql_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "exporters")
-    with serving(postgresql_url, cache_seconds=0.01) as exporter:
+    with serving(postgresql_url, cache_seconds=0) as exporter:
         assert family(page_of(exporter.port), "up") == {(): 1}
         postgresql_server.stop_process()
         try:
