@@ -111,7 +111,7 @@ alert_event = Table(
     Column("ended_by", BigKey),  # the id of the event that ended it; NULL while it is open, and where nothing can
     Index("ix_alert_event_unrouted", "routed_at", "id"),  # route(): events without deliveries
     Index("ix_alert_event_dag", "dag_id", "id"),  # alerts list --dag
-    Index("ix_alert_event_dag_open", "dag_id", "kind", "ended_by", "occurred_at"),  # twins.unless_told()
+    Index("ix_alert_event_dag_open", "dag_id", "kind", "ended_by", "occurred_at"),  # twins.unless_told(), pages
     Index("ix_alert_event_episode", "episode_key", "id"),  # recoveries.end_episodes()
     Index("ix_alert_event_open", "kind", "ended_by", "occurred_at"),  # inhibitions, acks.find_open()
 )

@@ -18,7 +18,7 @@ from engine.metastore import callbacks, sla
 from engine.metastore.states import TaskState
 from engine.metastore.why import Reason, decide
 from engine.metastore.why_facts import facts_of_run
-from engine.web import queries
+from engine.web import promises, queries
 from engine.web.queries import AttemptFacts
 from engine.web.site import View, looking, render, site_of
 
@@ -53,8 +53,10 @@ def dag(request: Request) -> Response:
         if entry is None:
             raise HTTPException(404, "There is no DAG of this name.")
         runs = queries.runs(view.connection, entry.dag_id, before)
+        promised = [run for run in runs.entries if run.has_unkept]
+        late = promises.marks(view.connection, entry.dag_id, promised, view.now)
     refresh = _REFRESH_SECONDS if not before and any(_is_moving(run.state) for run in runs.entries) else 0
-    return render(request, "dag.html", view, dag=entry, runs=runs, before=before, refresh=refresh)
+    return render(request, "dag.html", view, dag=entry, runs=runs, late=late, before=before, refresh=refresh)
 
 
 def run(request: Request, told: str = "") -> Response:
@@ -68,14 +70,15 @@ def run(request: Request, told: str = "") -> Response:
             raise HTTPException(404, "There is no run of this name.")
         counts = queries.task_counts(view.connection, facts)
         tasks = queries.tasks(view.connection, facts, state)
-        promises = facts.dag is not None and sla.promises(facts.dag)
-        promised = sla.deadlines_of_run(view.connection, facts.id) if promises else []
+        has_promises = facts.dag is not None and sla.promises(facts.dag)
+        promised = sla.deadlines_of_run(view.connection, facts.id) if has_promises else []
+        late = promises.marks(view.connection, facts.dag_id, [facts], view.now) if promised else {}
         waits = _waits(request, view, facts.dag_id, facts.run_id) if _is_moving(facts.state) else {}
-        may_call = promises or facts.dag is None or bool(facts.dag.callbacks)
+        may_call = has_promises or facts.dag is None or bool(facts.dag.callbacks)
         called = callbacks.of_run(view.connection, facts.id) if may_call else []
     shown: dict[str, Any] = {"run": facts, "tasks": tasks, "counts": counts, "state": state, "waits": waits}
     shown |= {"promised": promised[:_PROMISED_SHOWN], "promised_more": max(0, len(promised) - _PROMISED_SHOWN)}
-    shown |= {"callbacks": called, "told": told}
+    shown |= {"callbacks": called, "told": told, "late": promises.by_task(late.get(facts.id, ()))}
     shown["tried"] = {task.task_id: task for task in tasks.entries if task.try_number}
     refresh = _REFRESH_SECONDS if _is_moving(facts.state) else 0
     return render(request, "run.html", view, refresh=refresh, **shown)

@@ -20,6 +20,7 @@ from engine.metastore.marks import LAST_ATTEMPT, marked_words
 from engine.metastore.refused import notifier_detail, refusal_in
 from engine.metastore.tables import Dag, DagFile, DagRun, DagSchedule, DagVersion, Process, TaskAttempt, TaskInstance
 from engine.web.health import Pulse, take_pulses
+from engine.web.promises import has_missed, has_unkept
 
 T = TypeVar("T")
 
@@ -63,6 +64,7 @@ class RunMark:
     run_id: str
     state: str
     run_after: datetime
+    has_missed: bool  # an SLA
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ class RunEntry:
     start_date: datetime | None
     end_date: datetime | None
     triggered_by: str | None
+    clears: int
+    has_unkept: bool  # promises: see engine.web.promises
     counts: dict[str, int] = field(default_factory=dict)
 
 
@@ -193,6 +197,8 @@ class BrokenFile:
         return f"file-{self.path_hash[:16]}"
 
 
+_HAS_MISSED: Final = has_missed(DagRun.__table__.c.id).label("has_missed")
+_HAS_UNKEPT: Final = has_unkept(DagRun.__table__.c.id).label("has_unkept")
 _HAS_IMPORT_ERROR: Final = DagFile.error.is_not(None) | DagFile.error_summary.is_not(None)
 _FRAME: Final = select(
     select(func.count()).select_from(DagFile).where(_HAS_IMPORT_ERROR).scalar_subquery(),
@@ -257,22 +263,24 @@ def _head(data: str | None) -> DagHead | None:
 
 
 def _recent_runs(connection: Connection, dag_ids: Iterable[str]) -> defaultdict[str, list[RunMark]]:
-    columns = (DagRun.id, DagRun.dag_id, DagRun.run_id, DagRun.state, DagRun.run_after)
+    columns = (DagRun.id, DagRun.dag_id, DagRun.run_id, DagRun.state, DagRun.run_after, _HAS_MISSED)
     newest = [
         select(select(*columns).where(DagRun.dag_id == dag_id).order_by(DagRun.id.desc()).limit(RECENT_RUNS).subquery())
         for dag_id in dag_ids
     ]
     recent: defaultdict[str, list[RunMark]] = defaultdict(list)
-    if newest:
-        for row in sorted(connection.execute(union_all(*newest)), key=lambda row: row.id):
-            recent[row.dag_id].append(RunMark(row.run_id, row.state, row.run_after))
+    rows = sorted(connection.execute(union_all(*newest)), key=lambda row: row.id) if newest else []
+    for row in rows:
+        recent[row.dag_id].append(RunMark(row.run_id, row.state, row.run_after, row.has_missed))
     return recent
 
 
 def runs(connection: Connection, dag_id: str, before: int | None = None) -> Page[RunEntry]:
     """A DAG's newest runs; those older than the run of id `before` where it is given."""
-    columns = [getattr(DagRun, name) for name in RunEntry.__slots__ if name != "counts"]
-    statement = select(*columns).where(DagRun.dag_id == dag_id).order_by(DagRun.id.desc()).limit(RUNS_PER_PAGE + 1)
+    columns = [getattr(DagRun, name) for name in RunEntry.__slots__ if name not in ("counts", "has_unkept")]
+    statement = (
+        select(*columns, _HAS_UNKEPT).where(DagRun.dag_id == dag_id).order_by(DagRun.id.desc()).limit(RUNS_PER_PAGE + 1)
+    )
     if before is not None:
         statement = statement.where(DagRun.id < before)
     rows = connection.execute(statement).all()

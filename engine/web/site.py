@@ -140,6 +140,7 @@ def make_templates() -> Environment:
         cause_words=words.cause_words,
         signal_words=words.signal_words,
         kind_words=words.kind_words,
+        promise_words=words.promise_words,
         told_state=history.state_of,
         receiver_words=told.receiver_of,
         way_words=told.way_of,

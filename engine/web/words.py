@@ -16,6 +16,7 @@ from engine.authoring.serialized import (
     Schedule,
 )
 from engine.metastore.outcome import Cause, signal_name
+from engine.web.promises import Mark
 
 # Every state has a sign of its own, so that no colour has to be told from another.
 SIGNS: Final = {
@@ -66,6 +67,7 @@ _PRESETS: Final = {
     "@annually": "On 1 January at 00:00",
 }
 _DAYS: Final = ("Sundays", "Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays")
+_MOST_NAMED: Final = 3
 _UNITS: Final = ((86_400, "day"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -77,6 +79,13 @@ def state_words(state: str | None) -> str:
 def kind_words(kind: str) -> str:
     """What an alert tells: ``task_failed`` → "Task failed"."""
     return _KINDS.get(kind) or state_words(kind).capitalize()
+
+
+def promise_words(mark: Mark) -> str:
+    """``SLA missed: load, clean and 2 more``."""
+    named = [task or "the run" for task in mark.tasks[:_MOST_NAMED]]
+    more = len(mark.tasks) - len(named)
+    return f"SLA {mark.standing}: {', '.join(named)}{f' and {more} more' if more else ''}"
 
 
 def sign(state: str | None) -> str:

@@ -24,6 +24,7 @@ from engine.metastore.tables import DagRun, DagVersion
 from engine.metastore.transitions import finishing
 from engine.metastore.transitions.creating import create_run
 from engine.scheduling import due
+from engine.web import promises, queries
 from tests.contract.metastore.stage import FAILURE, SKIP, SUCCESS, Stage, bash, empty
 from tests.contract.metastore.test_concurrency import together
 from tests.contract.metastore.turned import BEGIN, Turned
@@ -332,6 +333,23 @@ def test_deadlines_of_a_run_that_fall_due_together_are_one_event(turned: Turned)
     ]
     said = "The run and t0, t1, t2 and 2 more were not done by 2026-03-02 06:01:00 UTC."
     assert turned.events()[0].summary == f"{said} t0, t1, t2 and 2 more have not started."
+
+
+def test_the_pages_find_the_alert_of_a_miss(turned: Turned) -> None:
+    etl(turned)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.tell_at(BEGIN + 60 * MINUTE)
+    turned.tell_at(BEGIN + 120 * MINUTE)
+    with turned.store.read() as connection:
+        run = queries.runs(connection, "dag").entries[0]
+        found = promises.marks(connection, "dag", [run], turned.now)
+    assert run.has_unkept
+    assert [(mark.standing, mark.tasks) for mark in found[run.id]] == [("missed", ("load",)), ("missed", ("",))]
+    first, second = (mark.alert for mark in found[run.id])
+    assert first
+    assert second
+    assert second > first
 
 
 def test_a_miss_is_told_also_where_the_version_of_the_dag_is_gone(turned: Turned) -> None:
