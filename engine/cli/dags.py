@@ -12,6 +12,8 @@ from engine.cli.opening import open_store
 from engine.cli.output import output_option, show, shown
 from engine.config import load
 
+_MOST_WARNED = 5
+
 
 @click.group()
 def dags() -> None:
@@ -23,17 +25,34 @@ def dags() -> None:
 def list_dags(output: str) -> None:
     """List the DAGs that the DAG processor found."""
     from engine.cli import queries
+    from engine.metastore.dag_warnings import all_warnings
 
     settings = load()
     with open_store(settings) as store, store.read() as connection:
         rows = queries.list_dags(connection)
         errors = len(queries.import_errors(connection))
+        warnings = all_warnings(connection)
+    rows = [row | {"warnings": warnings.get(row["dag_id"], [])} for row in rows]
     columns = {"dag_id": "DAG", "is_paused": "paused", "last_state": "last run", "next_run": "next run (UTC)"}
     empty = f"No DAGs yet. Put a DAG file into {settings.core.dags_folder}, and see that all runs: windsock status"
     show(rows, output, columns=columns, empty=empty)
+    if output == "table":
+        _tell_warnings(warnings)
     if errors and output == "table":
         files = "1 file" if errors == 1 else f"{errors} files"
         click.echo(f"\n{files} cannot be imported: windsock dags errors", err=True)
+
+
+def _tell_warnings(warnings: dict[str, list[str]]) -> None:
+    """Below a list: what its DAGs ask for and hardly mean, in full for the first few."""
+    if warnings:
+        click.echo(err=True)
+    for dag_id in [*warnings][:_MOST_WARNED]:
+        for warning in warnings[dag_id]:
+            click.echo(f"{dag_id}: {warning}.", err=True)
+    if more := [*warnings][_MOST_WARNED:]:
+        count = "1 more DAG has" if len(more) == 1 else f"{len(more)} more DAGs have"
+        click.echo(f"{count} warnings: windsock dags show {more[0]}", err=True)
 
 
 @dags.command()
@@ -186,8 +205,12 @@ def show_dag(dag_id: str, output: str) -> None:
     """Show a DAG: its schedule, its limits, and its tasks with what each waits for."""
     import msgspec
 
+    from engine.metastore.dag_warnings import warnings_of
+
     with open_store() as store:
         version, dag = find_dag(store, dag_id)
+        with store.read() as connection:
+            warnings = warnings_of(connection, {dag_id: msgspec.json.encode(dag)}).get(dag_id, [])
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(dag), indent=2).decode())
         return
@@ -203,6 +226,8 @@ def show_dag(dag_id: str, output: str) -> None:
     }
     for name, value in facts.items():
         click.echo(f"  {name + ':':<13} {value}")
+    for warning in warnings:
+        click.echo(f"  {'warning:':<13} {warning}")
     click.echo()
     rows = [{"task": task.task_id, "operator": task.operator, "waits for": task.upstream} for task in dag.tasks]
     show(rows, output, empty="No tasks.")

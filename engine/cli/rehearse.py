@@ -30,6 +30,7 @@ def play(
     file: Path | None,
 ) -> None:
     """Play one run, or one task of it, and exit with 1 where it failed."""
+    from engine.authoring.mail_addresses import unfit
     from engine.running.environment import hide_secrets
     from engine.scheduling.rehearsal import rehearsal
 
@@ -38,6 +39,8 @@ def play(
     dag = loaded.dag(dag_id)
     if task_id is not None and task_id not in dag.task_dict:
         raise Failure(f"{dag_id} has no task {task_id}{closest(task_id, dag.task_dict)}")
+    for warning in unfit((task.task_id, task.email) for task in dag.tasks):
+        click.echo(f"windsock: {warning}", err=True)
     with rehearsal(loaded, _Teller(dag_id)) as stage:
         states, failed = stage.run(dag_id, task_id=task_id, logical_date=logical_date, conf=conf)
     _summarise(dag_id, task_id, states, failed=failed)

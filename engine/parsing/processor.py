@@ -19,10 +19,9 @@ from sqlalchemy.exc import DataError, DBAPIError
 
 from engine.authoring.defaults import Defaults
 from engine.authoring.faults import Fault
-from engine.authoring.serialized import pool_needs
 from engine.logs.cleaning import one_line
 from engine.logs.redaction import Redactor
-from engine.metastore import pools
+from engine.metastore.dag_warnings import warnings_of
 from engine.metastore.errors import MetastoreError
 from engine.metastore.store import Store
 from engine.parsing import meter as metrics
@@ -288,7 +287,7 @@ class DagProcessor:
             self._store.wake("notifier")
         if made.dags or made.released:
             self._store.wake("scheduler")
-        warnings = self._warnings_of_pools(made)
+        warnings = self._warnings(made)
         for path in paths:
             outcome, output = self._batch.pop(path)
             self._note(outcome, made, output, warnings)
@@ -319,17 +318,12 @@ class DagProcessor:
             self._batch[path] = (replace(outcome, dags=(), faults=(fault,)), output)
         return bool(refused) or not self._batch
 
-    def _warnings_of_pools(self, made: Plan) -> dict[str, list[str]]:
-        """What new and changed DAGs ask of pools that cannot give it, by DAG: it is allowed, and hardly meant."""
-        needs = {dag_id: pool_needs(dag.data) for dag_id, (_, dag) in made.dags.items()}
-        wanted: dict[str, int] = {}
-        for one in needs.values():
-            wanted |= {pool: max(slots, wanted.get(pool, 0)) for pool, slots in one.items()}
-        if not wanted:
+    def _warnings(self, made: Plan) -> dict[str, list[str]]:
+        """What new and changed DAGs ask for that is allowed and hardly meant, by DAG."""
+        if not made.dags:
             return {}
         with self._store.read() as connection:
-            slots = pools.slots_of(connection, wanted)
-        return {dag_id: pools.unfit(slots, one) for dag_id, one in needs.items()}
+            return warnings_of(connection, {dag_id: dag.data for dag_id, (_, dag) in made.dags.items()})
 
     def _note(self, outcome: Outcome, made: Plan, output: str, warnings: Mapping[str, Sequence[str]]) -> None:
         """Remember and log what became of one file."""

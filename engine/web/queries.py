@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
@@ -15,6 +15,7 @@ from alerting import history
 from alerting.outbox import DeliveryState
 from alerting.reload import Refusal
 from alerting.tables import alert_delivery
+from engine.authoring.mail_addresses import unfit_of
 from engine.authoring.serialized import Schedule, SerializedDag, decode_dag
 from engine.metastore.marks import LAST_ATTEMPT, marked_words
 from engine.metastore.refused import notifier_detail, refusal_in
@@ -79,6 +80,7 @@ class DagEntry:
     head: DagHead | None
     broken: BrokenFile | None = None  # its file, where that cannot be imported now; in a list without its traceback
     recent: tuple[RunMark, ...] = ()  # oldest first
+    warnings: tuple[str, ...] = ()  # of its own page
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +248,10 @@ def dags(connection: Connection, search: str = "", page: int = 1) -> Page[DagEnt
 
 def dag(connection: Connection, dag_id: str) -> DagEntry | None:
     row = connection.execute(_DAGS.add_columns(DagFile.error).where(Dag.dag_id == dag_id)).one_or_none()
-    return None if row is None else _dag_entry(row, ())
+    if row is None:
+        return None
+    entry = _dag_entry(row, ())
+    return replace(entry, warnings=tuple(unfit_of(row.data))) if entry.head else entry
 
 
 def _dag_entry(row: Any, recent: Sequence[RunMark]) -> DagEntry:

@@ -10,11 +10,12 @@ import pytest
 from click.testing import Result
 from sqlalchemy import select, update
 
+from engine.authoring.serialized import NoSchedule, SerializedDag, SerializedTask
 from engine.logs.paths import attempt_log_path
 from engine.metastore.processes import identify, register
 from engine.metastore.states import ProcessKind
 from engine.metastore.store import Store
-from engine.metastore.tables import DagRun, DagSchedule
+from engine.metastore.tables import DagRun, DagSchedule, DagVersion
 from tests.integration.cli.conftest import START, add_dag, insert, make_dag
 from tests.servers.processes import wait_until
 
@@ -85,6 +86,51 @@ def test_no_dags_yet_says_where_to_put_them(windsock: Command, store: Store, hom
 
 def test_list_points_to_import_errors(windsock: Command, dags: Store, import_error: None) -> None:
     assert "1 file cannot be imported: windsock dags errors" in windsock("dags", "list").stderr
+
+
+@pytest.fixture
+def unfit_dag(dags: Store) -> str:
+    """A DAG that is allowed, and hardly meant as it is."""
+    task = SerializedTask(task_id="load", operator="BashOperator", kind="bash", email=("ops@",), pool="nope")
+    add_dag(dags, SerializedDag(dag_id="unfit", fileloc="/dags/unfit.py", schedule=NoSchedule(), tasks=(task,)))
+    return "unfit"
+
+
+def test_list_and_show_tell_what_is_hardly_meant(windsock: Command, unfit_dag: str) -> None:
+    address = "task load: email has 'ops@', which is no mail address: nobody is told there"
+    pool = "a task needs a slot of the pool 'nope', which is not there, and waits until: windsock pools set nope 1"
+    listed = windsock("dags", "list")
+    assert listed.exit_code == 0
+    assert [line for line in listed.stderr.splitlines() if line] == [f"unfit: {pool}.", f"unfit: {address}."]
+    rows = {row["dag_id"]: row for row in json.loads(windsock("dags", "list", "-o", "json").stdout)}
+    assert {name: row["warnings"] for name, row in rows.items() if row["warnings"]} == {unfit_dag: [pool, address]}
+    lines = [line.strip() for line in windsock("dags", "show", unfit_dag).stdout.splitlines()]
+    assert [line for line in lines if line.startswith("warning:")] == [
+        f"warning:      {pool}",
+        f"warning:      {address}",
+    ]
+    assert "warning" not in windsock("dags", "show", "nightly").stdout
+
+
+def test_list_tells_the_warnings_of_a_few_dags_and_counts_the_others(windsock: Command, dags: Store) -> None:
+    task = SerializedTask(task_id="load", operator="BashOperator", kind="bash", email=("ops@",))
+    for number in range(7):
+        add_dag(dags, SerializedDag(dag_id=f"d{number}", fileloc="/dags/d.py", schedule=NoSchedule(), tasks=(task,)))
+    told = windsock("dags", "list").stderr.splitlines()
+    assert told[-1] == "2 more DAGs have warnings: windsock dags show d5"
+    assert len([line for line in told if "'ops@'" in line]) == 5
+
+
+def test_list_shows_a_dag_of_a_newer_version_without_its_warnings(
+    windsock: Command, unfit_dag: str, dags: Store
+) -> None:
+    newer = '{"email":["ops@"],"tasks":3}'
+    dags.run(
+        lambda tx: tx.connection.execute(update(DagVersion).where(DagVersion.dag_id == unfit_dag).values(data=newer))
+    )
+    listed = windsock("dags", "list")
+    assert unfit_dag in listed.stdout
+    assert "ops@" not in listed.stderr
 
 
 def test_errors_tell_file_line_and_remedy_and_exit_with_one(windsock: Command, import_error: None) -> None:

@@ -479,6 +479,24 @@ def test_the_examples_are_loaded_without_an_error(make_bench: Callable[..., Benc
     assert "example_dags/hello_world.py" in {state.file.name for state in bench.processor._agenda.states.values()}
 
 
+def test_an_email_that_is_no_address_is_warned_of_when_the_file_is_read(bench: Bench) -> None:
+    bench.write(
+        "mail.py",
+        """
+        from engine import DAG, BashOperator
+        with DAG("mail", default_args={"email": "ops@"}):
+            BashOperator(task_id="a", bash_command="true")
+            BashOperator(task_id="b", bash_command="true", email=["good@example.org", "not an address"])
+        """,
+    )
+    bench.start()
+    bench.settled()
+    log = bench.log("mail.py", "'ops@'")
+    assert "DAG mail: task a: email has 'ops@', which is no mail address: nobody is told there." in log
+    assert "DAG mail: task b: email has 'not an address', which is no mail address: nobody is told there." in log
+    assert "mail" in bench.dags()
+
+
 def test_a_pool_that_cannot_give_what_a_task_needs_is_warned_of(bench: Bench) -> None:
     bench.write(
         "pools.py",

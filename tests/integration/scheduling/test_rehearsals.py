@@ -105,6 +105,13 @@ def test_a_run_that_fails_ends_with_status_1_and_says_why(windsock: Command, tmp
     assert done.stdout.endswith("d: failed\n")
 
 
+def test_an_email_that_is_no_address_is_said_before_the_run(windsock: Command, tmp_path: Path) -> None:
+    write(tmp_path, "d", 'EmptyOperator(task_id="a", email="ops@")')
+    done = windsock("dags", "test", "d")
+    assert done.returncode == 0
+    assert "windsock: task a: email has 'ops@', which is no mail address: nobody is told there\n" in done.stderr
+
+
 def test_nothing_is_left_behind_and_no_home_is_made(windsock: Command, tmp_path: Path) -> None:
     write(tmp_path, "d", 'EmptyOperator(task_id="a")', arguments="schedule='@daily', is_paused_upon_creation=True")
     assert windsock("dags", "test", "d").returncode == 0

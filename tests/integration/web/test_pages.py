@@ -121,6 +121,14 @@ class TestDag:
         look("/dags/d")
         assert len(statements) <= 6, statements
 
+    def test_warns_of_an_email_that_is_no_address(self, look: Look, world: World) -> None:
+        world.dag("d", [task("load", email=("ops@", "<b>bold</b>"))])
+        text = look("/dags/d")
+        assert "Task load: email has &#39;ops@&#39;, which is no mail address: nobody is told there." in text
+        assert "email has &#39;&lt;b&gt;bold&lt;/b&gt;&#39;" in text
+        world.dag("well", [task("load", email=("ops@example.org",))])
+        assert "email has" not in look("/dags/well")
+
     def test_says_when_no_file_defines_it(self, look: Look, world: World) -> None:
         world.dag("gone", is_active=False)
         text = look("/dags/gone")
