@@ -14,6 +14,8 @@ _DEAD: Final = f'airflow_metastore_deliveries{{{_METASTORE},channel="email",outc
 _DEAD_COUNTED: Final = exported("airflow_alerts_dead", 'channel="email"')
 _CALLBACK: Final = f"airflow_metastore_callback_oldest_seconds{{{_METASTORE}}}"
 _FAILED_CALLBACK: Final = exported("airflow_callbacks_finished", 'callback="on_failure_callback",outcome="failed"')
+_DIED: Final = "1 alert(s) to email were given up in one hour. `windsock alerts list --state dead` says which, and why."
+_WHICH_WAIT: Final = "`windsock alerts list --state pending` says which, and why."
 
 CASES: Final = (
     *four(
@@ -22,7 +24,7 @@ CASES: Final = (
         good={_DEAD: "3x400 4x500"},
         early="66m",
         late="68m",
-        told="1 alert(s) to email were given up in one hour.",
+        told=_DIED,
         labels=_EMAIL,
     )[:2],
     Case("WindsockAlertsDead", Kind.SILENT, "more than an hour ago", {_DEAD: "3x6 4x800"}, "130m"),
@@ -41,7 +43,7 @@ CASES: Final = (
         "the first one of its channel, which only the counter tells as new",
         {**SCRAPED, _DEAD_COUNTED: "_x400 1x30", _DEAD: "_x400 1x30"},
         "68m",
-        (Firing("1 alert(s) to email were given up in one hour.", _EMAIL),),
+        (Firing(_DIED, _EMAIL),),
     ),
     *four(
         "WindsockAlertsDelayed",
@@ -49,7 +51,7 @@ CASES: Final = (
         good={_OLDEST: "0x90"},
         early="6m",
         late="10m",
-        told="The oldest undelivered alert to email has waited for 10m 0s.",
+        told=f"The oldest undelivered alert to email has waited for 10m 0s. {_WHICH_WAIT}",
         labels=_EMAIL,
     ),
     *four(
@@ -58,7 +60,7 @@ CASES: Final = (
         good={_OLDEST: "600x300"},
         early="31m",
         late="35m",
-        told="The oldest undelivered alert to email has waited for 35m 0s.",
+        told=f"The oldest undelivered alert to email has waited for 35m 0s. {_WHICH_WAIT}",
         labels=_EMAIL,
     ),
     *four(
@@ -83,12 +85,18 @@ CASES: Final = (
         good={_CALLBACK: "0x90"},
         early="6m",
         late="10m",
-        told="The oldest callback that was not run has waited for 10m 0s.",
+        told=(
+            "The oldest callback that was not run has waited for 10m 0s. "
+            "`windsock callbacks list --state pending` says which wait."
+        ),
     ),
     *grown(
         "WindsockCallbacksFail",
         _FAILED_CALLBACK,
-        told="7 callback(s) failed in ten minutes.",
+        told=(
+            "7 callback(s) failed in ten minutes. `windsock callbacks list` "
+            "(in Airflow: the log of its DAG processor) says which, and why."
+        ),
         early="14m",
     ),
 )

@@ -35,7 +35,9 @@ _STARVING: Final = exported("airflow_pool_starving_tasks", 'pool_name="db"')
 _LOCAL: Final = {"executor_class_name": "LocalExecutor"}
 _OPEN: Final = exported("airflow_executor_open_slots", 'status="open",executor_class_name="LocalExecutor"')
 _QUEUED: Final = exported("airflow_executor_queued_tasks", 'status="queued",executor_class_name="LocalExecutor"')
-_TOLD_ONE: Final = "1 attempt(s) of etl failed in ten minutes."
+_WHERE: Final = "`windsock alerts list --all --dag etl` (in Airflow: the page of the DAG) says"
+_WHICH: Final = f"{_WHERE} which tasks of which runs."
+_TOLD_ONE: Final = f"1 attempt(s) of etl failed in ten minutes. {_WHICH}"
 
 FRESHNESS: Final = (
     *four(
@@ -98,7 +100,9 @@ FAILURES: Final = (
         good={_RUN_FAILED: "0x60"},
         early="4m",
         late="6m",
-        told="The last run of etl failed.",
+        told=(
+            "It is a run of etl. `windsock tasks states etl` (in Airflow: the page of the DAG) says which tasks failed."
+        ),
         labels=_ETL,
     ),
     Case(
@@ -135,7 +139,7 @@ FAILURES: Final = (
         "a task fails for the first time, and twice more",
         {**SCRAPED, _FAILED: "_x90 1x10 3x20"},
         "18m",
-        (Firing("3 attempt(s) of etl failed in ten minutes.", _ETL),),
+        (Firing(f"3 attempt(s) of etl failed in ten minutes. {_WHICH}", _ETL),),
     ),
     Case(
         "WindsockTaskFailures",
@@ -170,7 +174,7 @@ FAILURES: Final = (
     *grown(
         "WindsockTasksLost",
         _LOST,
-        told="7 attempt(s) of etl.load stopped sending heartbeats and were failed.",
+        told=f"7 attempt(s) of etl.load stopped sending heartbeats and were failed. {_WHERE} of which runs.",
         labels=_LOAD,
         early="15m40s",
     ),
@@ -235,7 +239,10 @@ SLAS: Final = (
         good={_MISSED: "0x60", _AT_RISK: "1x60"},
         early="4m",
         late="6m",
-        told="2 unfinished task(s) of etl are past their SLA.",
+        told=(
+            "It concerns 2 SLA(s) of etl. `windsock sla list --dag etl --state missed` "
+            "says which tasks of which runs, and since when."
+        ),
         labels=_ETL,
     ),
     *four(
@@ -244,7 +251,10 @@ SLAS: Final = (
         good={_AT_RISK: "0x60"},
         early="4m",
         late="6m",
-        told="2 unfinished task(s) of etl have used four fifths of their time.",
+        told=(
+            "It concerns 2 SLA(s) of etl. `windsock sla list --dag etl --state open` "
+            "says which tasks of which runs, and by when."
+        ),
         labels=_ETL,
     ),
 )

@@ -14,7 +14,10 @@ _OLDEST: Final = f"max by (channel) ({series('metastore.outbox_oldest_seconds')}
 _PEOPLE: Final = 'channel!="grafana"'
 _OLDEST_TO_PEOPLE: Final = f"max by (channel) ({series('metastore.outbox_oldest_seconds')}{{{_PEOPLE}}})"
 _DEAD: Final = series("metastore.deliveries") + f'{{outcome="dead",{_PEOPLE}}}'
-_WAITED: Final = "The oldest undelivered alert to {{ $labels.channel }} has waited for {{ humanizeDuration $value }}."
+_WAITED: Final = (
+    "The oldest undelivered alert to {{ $labels.channel }} has waited for {{ humanizeDuration $value }}. "
+    "`windsock alerts list --state pending` says which, and why."
+)
 
 ALERTS: Final = (
     Alert(
@@ -29,7 +32,10 @@ ALERTS: Final = (
         severity=Severity.CRITICAL,
         board=Board.ALERTS,
         summary="Alerts were given up undelivered.",
-        description='{{ printf "%.0f" $value }} alert(s) to {{ $labels.channel }} were given up in one hour.',
+        description=(
+            '{{ printf "%.0f" $value }} alert(s) to {{ $labels.channel }} were given up in one hour. '
+            "`windsock alerts list --state dead` says which, and why."
+        ),
     ),
     Alert(
         name="WindsockAlertsDelayed",
@@ -77,7 +83,10 @@ ALERTS: Final = (
         severity=Severity.WARNING,
         board=Board.ALERTS,
         summary="Callbacks wait too long.",
-        description="The oldest callback that was not run has waited for {{ humanizeDuration $value }}.",
+        description=(
+            "The oldest callback that was not run has waited for {{ humanizeDuration $value }}. "
+            "`windsock callbacks list --state pending` says which wait."
+        ),
     ),
     Alert(
         name="WindsockCallbacksFail",
@@ -89,7 +98,10 @@ ALERTS: Final = (
         severity=Severity.WARNING,
         board=Board.ALERTS,
         summary="Callbacks fail.",
-        description='{{ printf "%.0f" $value }} callback(s) failed in ten minutes.',
+        description=(
+            '{{ printf "%.0f" $value }} callback(s) failed in ten minutes. `windsock callbacks list` '
+            "(in Airflow: the log of its DAG processor) says which, and why."
+        ),
     ),
 )
 

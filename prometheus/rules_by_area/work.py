@@ -27,6 +27,10 @@ _FULL_POOL: Final = (
     f"max by (pool_name) ({series('metastore.pool_slots')}) >= 0"
 )
 
+# No series has the run as a label: there would be one for each run. So a text says where it is named.
+_ALERTS: Final = "`windsock alerts list --all --dag {{ $labels.dag_id }}`"
+_IN_AIRFLOW: Final = "(in Airflow: the page of the DAG)"
+
 FRESHNESS: Final = (
     Alert(
         name="WindsockRunOverdue",
@@ -63,7 +67,10 @@ FAILURES: Final = (
         severity=Severity.WARNING,
         board=Board.DAG,
         summary="The last run of a DAG failed.",
-        description="The last run of {{ $labels.dag_id }} failed.",
+        description=(
+            "It is a run of {{ $labels.dag_id }}. `windsock tasks states {{ $labels.dag_id }}` "
+            f"{_IN_AIRFLOW} says which tasks failed."
+        ),
     ),
     Alert(
         name="WindsockTaskFailures",
@@ -72,7 +79,10 @@ FAILURES: Final = (
         severity=Severity.WARNING,
         board=Board.DAG,
         summary="Task attempts fail.",
-        description='{{ printf "%.0f" $value }} attempt(s) of {{ $labels.dag_id }} failed in ten minutes.',
+        description=(
+            '{{ printf "%.0f" $value }} attempt(s) of {{ $labels.dag_id }} failed in ten minutes. '
+            f"{_ALERTS} {_IN_AIRFLOW} says which tasks of which runs."
+        ),
     ),
     Alert(
         name="WindsockTasksLost",
@@ -83,7 +93,7 @@ FAILURES: Final = (
         summary="Running tasks lost their supervisor.",
         description=(
             '{{ printf "%.0f" $value }} attempt(s) of {{ $labels.dag_id }}.{{ $labels.task_id }} stopped '
-            "sending heartbeats and were failed."
+            f"sending heartbeats and were failed. {_ALERTS} {_IN_AIRFLOW} says of which runs."
         ),
     ),
 )
@@ -128,16 +138,22 @@ SLAS: Final = (
         expr=f"max by (dag_id) ({series('metastore.sla_missed_tasks')}) > 0",
         severity=Severity.WARNING,
         board=Board.DAG,
-        summary="Tasks are past their allowed time.",
-        description="{{ $value }} unfinished task(s) of {{ $labels.dag_id }} are past their SLA.",
+        summary="The time that an SLA allows is over, and it is not done.",
+        description=(
+            "It concerns {{ $value }} SLA(s) of {{ $labels.dag_id }}. `windsock sla list --dag {{ $labels.dag_id }} "
+            "--state missed` says which tasks of which runs, and since when."
+        ),
     ),
     Alert(
         name="WindsockSlaAtRisk",
         expr=f"max by (dag_id) ({series('metastore.sla_at_risk_tasks')}) > 0",
         severity=Severity.INFO,
         board=Board.DAG,
-        summary="Tasks have used four fifths of their allowed time.",
-        description="{{ $value }} unfinished task(s) of {{ $labels.dag_id }} have used four fifths of their time.",
+        summary="Four fifths of the time that an SLA allows are used up, and it is not done.",
+        description=(
+            "It concerns {{ $value }} SLA(s) of {{ $labels.dag_id }}. `windsock sla list --dag {{ $labels.dag_id }} "
+            "--state open` says which tasks of which runs, and by when."
+        ),
     ),
 )
 

@@ -11,6 +11,7 @@ import pytest
 from engine.cli.main import cli
 from engine.config import load
 from engine.stack.inventory import all_components
+from prometheus.rules_by_area import ALERTS
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -43,6 +44,12 @@ def test_some_commands_are_named() -> None:
     assert [first.split()[:2] for first, _ in _IN_CODE.findall(text)][:2] == [["pools", "list"], ["dags", "list"]]
     assert not is_command(["ponds", "list"])
     assert not is_command(["pools", "drain"])
+
+
+def test_every_command_that_an_alert_names_exists() -> None:
+    named = [first.split() for alert in ALERTS for first, _ in _IN_CODE.findall(alert.description)]
+    assert ["sla", "list"] in [words[:2] for words in named]
+    assert [words for words in named if not is_command(words)] == []
 
 
 def test_every_command_that_the_stack_names_exists(tmp_path: Path) -> None:
