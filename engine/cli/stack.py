@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -103,13 +104,18 @@ def _without_mistakes() -> Settings:
 @output_option
 def status(output: str) -> None:
     """Ask each component how it is. Exit status 0 only when the whole core is healthy."""
-    settings = load()
+    from engine.config import ConfigError
+
+    try:
+        settings = load()
+    except ConfigError as error:
+        _show_blindly(find_home(), error, output)
     if running_pid(settings.home) is None:
         _not_running(settings)
     with _beats(settings) as read_beats:
         reports = _look(settings, read_beats)
     if output == "json":
-        click.echo(json.dumps([_as_json(report) for report in reports], indent=2))
+        _echo_json(reports)
     else:
         _show(settings, reports, with_uptime=True)
         refused, lines = _standing(settings)
@@ -118,6 +124,25 @@ def status(output: str) -> None:
         _tell_other_settings(settings)
         _warn(settings, alerting_file=not refused)
     sys.exit(0 if all_core_healthy(reports) else 1)
+
+
+def _show_blindly(home: Path, mistakes: Exception, output: str) -> NoReturn:
+    """What can be told of a running stack without its settings; raises Failure with what is wrong with them."""
+    from engine.cli import blind_status
+
+    reports = blind_status.look(home)
+    if output == "json":
+        _echo_json(reports)
+    elif reports:
+        from engine.screen import screen
+        from engine.stack.table import briefly, stack_table
+
+        console = screen()
+        console.print(stack_table(reports, with_uptime=True))
+        console.print()
+        if text := briefly(reports):
+            console.print(text, soft_wrap=True)
+    raise blind_status.failure(mistakes, reports) from mistakes
 
 
 def _up(settings: Settings, components: Sequence[Component], *, detach: bool) -> None:
@@ -296,6 +321,10 @@ def _show(settings: Settings, reports: Sequence[Report], *, with_uptime: bool) -
     for text in (ends, problems(reports, settings.logging.base_log_folder), footer(reports, settings.home)):
         if text:
             console.print(text, soft_wrap=True)
+
+
+def _echo_json(reports: Sequence[Report]) -> None:
+    click.echo(json.dumps([_as_json(report) for report in reports], indent=2))
 
 
 def _as_json(report: Report) -> dict[str, object]:

@@ -24,6 +24,7 @@ class Health(StrEnum):
     """What a person is told; only HEALTHY is good, and NOT_INSTALLED, BLOCKED are no news."""
 
     HEALTHY = "healthy"
+    ALIVE = "alive"  # its process is; whether it works was not asked
     STARTING = "starting"
     UNHEALTHY = "not answering"
     RESTARTING = "restarting"

@@ -16,6 +16,7 @@ from engine.stack.supervise import last_lines, log_path
 
 _STYLES = {
     Health.HEALTHY: "green",
+    Health.ALIVE: "green",
     Health.STARTING: "yellow",
     Health.UNHEALTHY: "bold red",
     Health.RESTARTING: "bold red",
@@ -36,7 +37,7 @@ _ORDER = (
     "alertmanager",
     "grafana",
 )
-_SILENT = (Health.HEALTHY, Health.STARTING, Health.NOT_INSTALLED)
+_SILENT = (Health.HEALTHY, Health.ALIVE, Health.STARTING, Health.NOT_INSTALLED)
 
 
 def stack_table(reports: Sequence[Report], *, with_uptime: bool) -> Table:
@@ -64,7 +65,7 @@ def _cells(report: Report, *, with_uptime: bool) -> list[Text]:
     cells = [component.name, component.address or "-"]
     state = Text(report.health.value, style=_STYLES[report.health])
     if with_uptime:
-        running = report.health in (Health.HEALTHY, Health.STARTING, Health.UNHEALTHY)
+        running = report.health in (Health.HEALTHY, Health.ALIVE, Health.STARTING, Health.UNHEALTHY)
         tail = [uptime(report.state.started_at) if running else "-", str(report.state.restarts)]
     else:
         tail = [component.remedy if report.health is Health.NOT_INSTALLED else component.next_step]
@@ -97,6 +98,12 @@ def problems(reports: Sequence[Report], logs: Path) -> Text:
         if report.health not in _SILENT:
             _add_problem(text, report, log_path(logs, report.name))
     return text
+
+
+def briefly(reports: Sequence[Report]) -> Text:
+    """A line for each component that is not well, without the end of its log."""
+    ill = [report for report in reports if report.health not in _SILENT]
+    return Text("\n".join(f"{report.name} is {report.health}: {report.detail}" for report in ill))
 
 
 def _add_problem(text: Text, report: Report, log: Path) -> None:

@@ -21,6 +21,8 @@ from engine.metastore.refused import refused
 from engine.metastore.states import ProcessKind
 from engine.metastore.store import Store, Tx
 
+Command = Callable[..., Result]
+
 
 def silence(store: Store, length: timedelta, starts_in: timedelta = timedelta(0)) -> str:
     """Returns when it ends, as people read it."""
@@ -80,3 +82,12 @@ def test_a_file_can_be_checked_where_there_is_no_metastore(windsock: Callable[..
     told = windsock("alerts", "check", WINDSOCK__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{absent}")
     assert (told.exit_code, told.stderr) == (0, "")
     assert not absent.exists()
+
+
+def test_status_with_a_mistake_in_the_settings_says_also_that_nothing_runs(windsock: Command, home: Path) -> None:
+    (home / "windsock.toml").write_text("broken =")
+    told = windsock("status")
+    assert told.exit_code == 1
+    assert f"windsock: {home / 'windsock.toml'} is not valid TOML" in told.stderr
+    assert "windsock: Windsock is not running. Correct this, then start it: windsock up --detach" in told.stderr
+    assert windsock("status", "-o", "json").stdout == "[]\n"

@@ -69,6 +69,27 @@ def test_a_second_up_and_status_say_that_the_settings_changed(machine: Machine) 
     assert "quite-new" not in (machine.home / "run" / "stack.json").read_text()
 
 
+@pytest.fixture
+def mistake(machine: Machine) -> Iterator[str]:
+    """A slip in windsock.toml, made while the stack runs; gives what is said of it."""
+    file = machine.home / "windsock.toml"
+    before = file.read_text() if file.exists() else None
+    file.write_text("[core]\nparalelism = 3\n")
+    yield f"windsock: There is no setting core.paralelism ({file}); did you mean core.parallelism?\n"
+    file.unlink() if before is None else file.write_text(before)
+
+
+def test_status_shows_the_running_stack_also_while_the_settings_have_a_mistake(machine: Machine, mistake: str) -> None:
+    told = machine.call("status", status=1)
+    assert mistake in told.stderr
+    assert "The stack runs on with the settings that it was started with" in told.stderr
+    assert f"http://localhost:{machine.ports['WINDSOCK__WEBSERVER__WEB_SERVER_PORT']}" in told.stdout
+    states = {name: row["state"] for name, row in machine.status().items()}
+    by_heartbeat = {"scheduler", "dag-processor", "notifier"}
+    assert {name for name in CORE if states[name] == "alive"} == by_heartbeat
+    assert {name for name in CORE if states[name] == "healthy"} == CORE - by_heartbeat
+
+
 def test_alerts_test_says_that_the_running_notifier_has_other_settings(machine: Machine) -> None:
     changed = machine.run("alerts", "test", WINDSOCK__ALERTING__APPRISE_URLS="json://127.0.0.1:1")
     assert changed.returncode == 1
