@@ -47,6 +47,7 @@ def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, everyth
     sought = Search(states, dag_id=dag_id or "", everything=everything)
     with open_store(settings) as store, store.read() as connection:
         found = search(connection, sought, limit)
+        empty = "No alerts." if found or not dag_id else _no_alerts_of(connection, dag_id)
     about = _redacted(settings, {alert.number: alert.subject for alert in found if alert.subject})
     if output == "json":
         show([_as_json(entry, about) for alert in found for entry in alert.entries], output)
@@ -61,7 +62,16 @@ def list_alerts(states: tuple[str, ...], dag_id: str | None, limit: int, everyth
         "state": "state",
     }
     rows = [_row(alert, about.get(alert.number, ""), rooms) for alert in found]
-    show(rows, output, columns=columns, empty="No alerts.", below="told", least=("run_id",), cut=("about", "run_id"))
+    show(rows, output, columns=columns, empty=empty, below="told", least=("run_id",), cut=("about", "run_id"))
+
+
+def _no_alerts_of(connection: Connection, dag_id: str) -> str:
+    """Also where there is no DAG of this name; one that was removed may have alerts all the same."""
+    from engine.cli import queries
+    from engine.cli.naming import closest
+
+    known = queries.active_dag_ids(connection)
+    return f"No alerts of {dag_id}." if dag_id in known else f"No alerts, and no DAG {dag_id}{closest(dag_id, known)}"
 
 
 def _redacted(settings: Settings, subjects: dict[int, str]) -> dict[int, str]:
@@ -183,21 +193,46 @@ def _together(connection: Connection, alert: Alert) -> dict[int, int]:
 
 
 def _show_whole(alert: Alert, told: dict[int, int], rooms: Rooms) -> None:
+    rows = [_line_row(entry, alert, told, rooms) for entry in alert.deliveries]
+    _show_rows(rows, empty=_nobody(alert))
+
+
+def show_lines(connection: Connection, settings: Settings, numbers: Sequence[Number], output: str) -> None:
+    """The lines of these alerts, and single lines, in one table."""
+    from alerting.history import alerts_of, subjects, together
+
+    found = {alert.number: alert for alert in alerts_of(connection, [number.event_id for number in numbers])}
+    chosen = [(found[number.event_id], entry) for number in numbers for entry in _lines(found[number.event_id], number)]
+    entries = [entry for _, entry in chosen]
+    if output == "json":
+        about = _redacted(settings, subjects(connection, entries))
+        show([_as_json(entry, about) for entry in entries], output)
+        return
+    rooms, told = _rooms(settings.alerting.config_file), together(connection, entries)
+    untold = (f"{alert.number}: {_nobody(alert)}" for alert in found.values() if not alert.deliveries)
+    _show_rows([_line_row(entry, alert, told, rooms) for alert, entry in chosen], empty="\n".join(untold))
+
+
+def _lines(alert: Alert, number: Number) -> Sequence[Entry]:
+    return alert.deliveries if number.line is None else alert.deliveries[number.line - 1 : number.line]
+
+
+def _show_rows(rows: list[dict[str, Any]], empty: str) -> None:
+    columns = {"number": "line", "receiver": "receiver", "way": "told by", "state": "state", "attempts": "attempts"}
+    show(rows, "table", columns=columns, empty=empty, below="remarks", least=("attempts",))
+
+
+def _line_row(entry: Entry, alert: Alert, told: dict[int, int], rooms: Rooms) -> dict[str, Any]:
     from alerting.told import receiver_of, way_of
 
-    rows = [
-        {
-            "number": entry.number,
-            "receiver": receiver_of(entry),
-            "way": way_of(entry, rooms),
-            "state": _outcome(entry),
-            "attempts": entry.attempts,
-            "remarks": _remarks(entry, alert, told),
-        }
-        for entry in alert.deliveries
-    ]
-    columns = {"number": "line", "receiver": "receiver", "way": "told by", "state": "state", "attempts": "attempts"}
-    show(rows, "table", columns=columns, empty=_nobody(alert), below="remarks", least=("attempts",))
+    return {
+        "number": entry.number,
+        "receiver": receiver_of(entry),
+        "way": way_of(entry, rooms),
+        "state": _outcome(entry),
+        "attempts": entry.attempts,
+        "remarks": _remarks(entry, alert, told),
+    }
 
 
 def _nobody(alert: Alert) -> str:

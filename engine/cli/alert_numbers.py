@@ -39,4 +39,14 @@ def require(connection: Connection, numbers: Iterable[Number]) -> None:
 
     missing = [number for number in numbers if not is_known(connection, number)]
     if missing:
-        raise Failure(f"there is no alert {', '.join(map(str, missing))}; see: windsock alerts list --all")
+        raise Failure("\n".join(_not_there(connection, number) for number in missing))
+
+
+def _not_there(connection: Connection, number: Number) -> str:
+    from alerting.numbers import Number, delivery_ids, is_known
+
+    if number.line is None or not is_known(connection, Number(number.event_id)):
+        return f"there is no alert {number.event_id}; see: windsock alerts list --all"
+    lines = len(delivery_ids(connection, Number(number.event_id)))
+    there = f"its last one is {number.event_id}.{lines}" if lines else "it has no lines yet"
+    return f"alert {number.event_id} has no line {number.line}: {there}; see: windsock alerts show {number.event_id}"

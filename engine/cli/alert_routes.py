@@ -328,22 +328,6 @@ def _standing(plan: Plan) -> _Standing:
         return _Standing()
 
 
-@click.command()
-@output_option
-def deliveries(output: str) -> None:
-    """Count deliveries by channel and state."""
-    from alerting.outbox import counts
-    from alerting.state_words import shown
-
-    with open_store() as store, store.read() as connection:
-        found = counts(connection)
-    rows = [
-        {"channel": channel or "nobody", "state": shown(state, channel).words, "count": count}
-        for channel, state, count in found
-    ]
-    show(rows, output, empty="No deliveries.")
-
-
 @click.group()
 def silence() -> None:
     """Hold alerts back for a while: they are recorded and not told."""

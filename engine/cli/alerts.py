@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli.alert_acks import ack
+from engine.cli.alert_deliveries import deliveries
 from engine.cli.alert_history import list_alerts, show_alert
 from engine.cli.alert_numbers import ALERT_NUMBER, require
 from engine.cli.alert_rendering import render
-from engine.cli.alert_routes import check, deliveries, silence
+from engine.cli.alert_routes import check, silence
 from engine.cli.errors import Failure, Misuse
 from engine.cli.opening import open_store
 from engine.config import load
@@ -172,7 +173,7 @@ def _require_receivers(settings: Settings, receiver: str | None, emails: tuple[s
     from alerting.addressees import is_address
     from alerting.config import load as load_routing
     from alerting.document import meant
-    from alerting.routing import BUILT_IN
+    from alerting.routing import BUILT_IN, NOBODY
 
     if wrong := [address for address in emails if not is_address(address)]:
         raise Misuse(f"this is no mail address: {', '.join(wrong)}")
@@ -181,9 +182,10 @@ def _require_receivers(settings: Settings, receiver: str | None, emails: tuple[s
     routing = load_routing(settings.alerting.config_file, None)
     known = routing.receivers if routing else BUILT_IN
     if receiver is not None and receiver not in known:
-        file, hint = settings.alerting.config_file, meant(receiver, known)
-        if routing is None and not hint.endswith("?"):
-            raise Misuse(f"there is no receiver {receiver!r}: there is no {file}")
+        file, hint = settings.alerting.config_file, meant(receiver, [name for name in known if name != NOBODY])
+        if routing is None:
+            there = f"{hint} There is no" if hint.endswith("?") else ": there is no"
+            raise Misuse(f"there is no receiver {receiver!r}{there} {file}")
         raise Misuse(f"there is no receiver {receiver!r}{hint} ({file})")
     if (
         receiver is None

@@ -193,13 +193,43 @@ def test_show_tells_of_every_event_of_a_message(windsock: Command, store: Store)
     alone = windsock("alerts", "show", "3").stdout
     assert "2 other alerts are in the same message: windsock alerts show 3.1" in alone
     assert "t1" not in alone
-    for number in ("9", "3.2"):
-        assert windsock("alerts", "show", number).stderr.startswith(f"windsock: there is no alert {number};")
+    assert windsock("alerts", "show", "9").stderr.startswith("windsock: there is no alert 9;")
+    assert windsock("alerts", "show", "3.2").stderr.startswith("windsock: alert 3 has no line 2: its last one is 3.1;")
     rows = json.loads(windsock("alerts", "deliveries", "-o", "json").stdout)
     assert rows == [
         {"channel": "email", "state": "pending", "count": 1},
         {"channel": "email", "state": "waiting", "count": 2},
     ]
+
+
+def test_deliveries_of_an_alert_are_its_lines(windsock: Command, store: Store) -> None:
+    failed(store, "a", "b")
+    waits = AlertEvent(kind=EventKind.TASK_FAILED, occurred_at=MOMENT, dag_id="daily", run_id="r", task_id="c")
+    store.run(lambda tx: outbox.record(tx.connection, [waits]))
+    assert windsock("alerts", "deliveries", "3").stderr == "3: Recorded: no notifier has looked at it yet.\n"
+    shown = windsock("alerts", "deliveries", "1").stdout
+    assert "1.1   ops       email ops@example.org" in shown
+    assert "2.1" not in shown
+    both = json.loads(windsock("alerts", "deliveries", "2.1", "1", "2.1", "-o", "json").stdout)
+    assert [entry["event_id"] for entry in both] == [2, 1]
+    assert windsock("alerts", "deliveries", "9").stderr.startswith("windsock: there is no alert 9;")
+    assert windsock("alerts", "deliveries", "1.5").stderr.startswith(
+        "windsock: alert 1 has no line 5: its last one is 1.1"
+    )
+    assert "'one' is no number of an alert" in windsock("alerts", "deliveries", "one").stderr
+
+
+def test_a_list_of_a_dag_that_there_is_not_says_so(windsock: Command, dags: Store) -> None:
+    assert windsock("alerts", "list", "--dag", "nightly").stderr == "No alerts of nightly.\n"
+    told = windsock("alerts", "list", "--dag", "nighly").stderr
+    assert told == "No alerts, and no DAG nighly; did you mean nightly?\n"
+
+
+def test_without_a_file_a_test_of_an_unknown_receiver_says_so(windsock: Command, store: Store, home: Path) -> None:
+    told = windsock("alerts", "test", "nobodies").stderr
+    assert told == f"windsock: there is no receiver 'nobodies': there is no {home / 'alerting.yml'}\n"
+    told = windsock("alerts", "test", "setings").stderr
+    assert "there is no receiver 'setings', did you mean settings? There is no " in told
 
 
 FOLLOWED = """\
@@ -343,7 +373,7 @@ def test_ack_takes_an_alert_or_what_is_open_of_a_dag(windsock: Command, store: S
         ((), 2, "say what you acknowledge"),
         (("--task", "t"), 2, "--run and --task need --dag"),
         (("7",), 1, "there is no alert 7; see: windsock alerts list --all"),
-        (("7.1",), 1, "there is no alert 7.1"),
+        (("7.1",), 1, "there is no alert 7; see"),
         (("seven",), 2, "'seven' is no number of an alert"),
         (("--dag", "none"), 1, "nothing of that is open and not acknowledged"),
     ],
