@@ -129,38 +129,18 @@ def test(dag_id: str, logical_date: str | None, conf: str | None, file: str | No
 
 @dags.command()
 @click.argument("dag_id", metavar="DAG")
-@click.argument("run_id", metavar="RUN")
-@click.argument("task_id", metavar="TASK")
+@click.argument("run_id", metavar="[RUN]", default="latest")
+@click.argument("task_id", metavar="[TASK]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Short for --output json.")
 @output_option
-def why(dag_id: str, run_id: str, task_id: str, as_json: bool, output: str) -> None:
-    """Say in one sentence why a task is not running. RUN may be `latest`."""
-    from datetime import timedelta
+def why(dag_id: str, run_id: str, task_id: str | None, as_json: bool, output: str) -> None:
+    """Say why a task is not running, in one sentence; without TASK of each that has not ended.
 
-    from alerting.clock import database_now
-    from engine.cli import queries
-    from engine.cli.errors import Failure
-    from engine.cli.naming import closest, find_run
-    from engine.metastore.why import decide
-    from engine.metastore.why_facts import facts_of_run
+    RUN may be `latest`, as without one.
+    """
+    from engine.cli.why import tell
 
-    settings = load()
-    threshold = timedelta(seconds=settings.scheduler.scheduler_health_check_threshold)
-    with open_store(settings) as store:
-        run_id = find_run(store, dag_id, None if run_id == "latest" else run_id)
-        with store.read() as connection:
-            facts = facts_of_run(connection, dag_id, run_id, database_now(connection), threshold) or {}
-            promised = queries.deadline_of_task(connection, dag_id, run_id, task_id)
-    if task_id not in facts:
-        raise Failure(f"{run_id} has no task {task_id}{closest(task_id, facts)}")
-    answer = decide(facts[task_id])
-    if as_json or output == "json":
-        told = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "state": facts[task_id].state}
-        show([told | {"reason": answer.reason, "sentence": answer.sentence} | promised], "json")
-    else:
-        click.echo(f"{task_id}: {answer.sentence}")
-        if promised:
-            click.echo(f"SLA: due {shown(promised['due_at'])} UTC, {promised['sla']}")
+    tell(load(), dag_id, run_id, task_id, as_json=as_json or output == "json")
 
 
 @dags.command()

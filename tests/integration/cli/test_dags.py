@@ -324,6 +324,11 @@ def test_logs_that_cannot_be_are_explained(windsock: Command, failed_run: str) -
     assert "did you mean hello?" in told("helo")
 
 
+def test_why_of_a_run_that_is_over_says_so(windsock: Command, failed_run: str) -> None:
+    told = windsock("dags", "why", "hello_world")
+    assert told.stdout == f"Nothing of {failed_run} waits or runs: windsock tasks states hello_world {failed_run}\n"
+
+
 @pytest.mark.usefixtures("failed_run")
 def test_why_says_in_one_sentence_why_a_task_waits(windsock: Command) -> None:
     dag_id = json.loads(windsock("dags", "list", "-o", "json").stdout)[0]["dag_id"]
@@ -335,6 +340,10 @@ def test_why_says_in_one_sentence_why_a_task_waits(windsock: Command) -> None:
     for words in (["--json"], ["--output", "json"]):
         (answer,) = json.loads(windsock("dags", "why", dag_id, "waits", task_id, *words).stdout)
         assert (answer["reason"], answer["run_id"], answer["state"]) == ("no_scheduler", "waits", None)
+    all_tasks = [row["task_id"] for row in json.loads(windsock("tasks", "list", dag_id, "-o", "json").stdout)]
+    for words in ((), ("latest",)):
+        told = windsock("dags", "why", dag_id, *words)
+        assert told.stdout == f"{', '.join(all_tasks)}: no scheduler is running. Start one: windsock up --detach\n"
     wrong = windsock("dags", "why", dag_id, "waits", f"{task_id}x")
     assert wrong.exit_code == 1
     assert f"waits has no task {task_id}x; did you mean {task_id}?" in wrong.stderr
