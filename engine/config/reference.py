@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from engine.config.reading import range_words
 from engine.config.sections import SECTIONS, Key, Section, Settings, all_keys, section_keys
@@ -45,7 +45,16 @@ def describe(settings: Settings) -> list[Setting]:
 
 def reference_page() -> str:
     """``docs/configuration.md``: every key with its variable, what is allowed, its default and its help."""
-    return "\n".join([_HEAD, *(_section_page(name, kind) for name, kind in SECTIONS.items())])
+    return "\n".join([_HEAD, _ports_page(), *(_section_page(name, kind) for name, kind in SECTIONS.items())])
+
+
+def _ports_page() -> str:
+    """How a second house stands beside the first: one block that moves every port."""
+    lines = [_PORTS_HEAD, "", "```toml"]
+    for section, names in _PORTS.items():
+        defaults = {key.name: key.default for key in section_keys(SECTIONS[section])}
+        lines += [f"[{section}]", *(f"{name} = {defaults[name] + _MOVED_BY}" for name in names), ""]
+    return "\n".join([*lines[:-1], "```", "", _PORTS_FOOT, ""])
 
 
 def _setting(settings: Settings, key: Key) -> Setting:
@@ -86,3 +95,27 @@ def _allowed(key: Key) -> str:
 
 
 _NOUNS: dict[Any, str] = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
+_MOVED_BY: Final = 10_000
+_PORTS: Final = {
+    "webserver": ("web_server_port",),
+    "exporter": ("port", "metastore_port", "statsd_port"),
+    "metrics": ("statsd_port",),
+    "prometheus": ("port", "alertmanager_port"),
+    "grafana": ("port",),
+}
+_PORTS_HEAD: Final = """\
+## Other ports
+
+`windsock up` says which port is taken, and the setting that moves it. To move all of them at once, also for a second
+house beside the first, put this into the `windsock.toml` of a home of its own:"""
+_PORTS_FOOT: Final = """\
+```
+export WINDSOCK_HOME=~/windsock-2      # where that windsock.toml is
+windsock up --detach
+windsock status                        # each component with its address
+```
+
+`metrics.statsd_port` is where Windsock sends its metrics, so it is the `exporter.statsd_port`. Prometheus, Alertmanager
+and Grafana are told the new ports by themselves. Every later command needs the same `WINDSOCK_HOME`. In the environment
+each is `WINDSOCK__SECTION__KEY`, such as `WINDSOCK__WEBSERVER__WEB_SERVER_PORT=18080`. With Docker, `ports` in
+`docker-compose.yml` decides instead."""

@@ -29,6 +29,7 @@ _POLL_SECONDS = 0.1  # a look costs CPU that the starting components need
 _HOPELESS_AFTER_RESTARTS = 3
 _STOP_SLACK_SECONDS = 30.0  # beyond the graces of all components
 _LEFTOVER_SECONDS = 5.0
+_MOVE_ALL = "to move all ports at once: docs/configuration.md, Other ports"
 
 
 class StackError(Exception):
@@ -55,7 +56,7 @@ def block_taken(components: Sequence[Component]) -> tuple[Component, ...]:
     """Mark the extras whose port is taken, so that they are not started; raise StackError where it hits the core."""
     taken = taken_ports(components)
     if problems := [text for component, _, text in taken if component.core]:
-        raise StackError("\n".join(problems))
+        raise StackError("\n".join([*problems, *([_MOVE_ALL] if len(problems) > 1 else [])]))
     blocked = {component.name: text for component, _, text in taken}
     return tuple(msgspec.structs.replace(c, blocked_by=blocked.get(c.name, "")) for c in components)
 

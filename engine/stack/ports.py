@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import msgspec
@@ -17,18 +17,24 @@ _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 def taken_ports(components: Iterable[Component]) -> list[tuple[Component, Port, str]]:
     """Return each port that an installed component needs and cannot have, with the sentence that says so.
 
-    A number that is taken for UDP and for TCP is told once.
+    A number that is taken for UDP and for TCP is told once. No number is suggested twice, or where another component
+    is to listen: who follows all of the advice at once can start.
     """
     found: dict[tuple[str, int], tuple[Component, Port, str]] = {}
-    for component in components:
-        for port in component.ports if component.is_installed else ():
-            if (component.name, port.number) not in found and (problem := problem_with(component, port)):
+    listening = [component for component in components if component.is_installed]
+    promised = {port.number for component in listening for port in component.ports}
+    for component in listening:
+        for port in component.ports:
+            if (component.name, port.number) not in found and (problem := problem_with(component, port, promised)):
                 found[component.name, port.number] = (component, port, problem)
     return list(found.values())
 
 
-def problem_with(component: Component, port: Port) -> str:
-    """Say why `component` cannot listen at `port`, who holds it, and what moves it; empty where it can."""
+def problem_with(component: Component, port: Port, promised: set[int]) -> str:
+    """Say why `component` cannot listen at `port`, who holds it, and what moves it; empty where it can.
+
+    The number that it suggests is none of those `promised`, and is one of them afterwards.
+    """
     error = _bind_error(port)
     if error is None:
         return ""
@@ -36,9 +42,10 @@ def problem_with(component: Component, port: Port) -> str:
     if error.errno == errno.EADDRINUSE:
         pid = holder(port)
         who = _describe(pid) if pid else "a process of another user"
+        promised.add(free := _free_neighbour(port, promised))
         return (
             f"{component.name}: {place} is taken by {who}. Stop that{_as_service(component, pid)},"
-            f" or move this: {_moved(port, _free_neighbour(port))}"
+            f" or move this: {_moved(port, free)}"
         )
     if error.errno == errno.EACCES:
         return f"{component.name}: {place} is for root only. Choose one above 1023: {_moved(port, port.number + 8000)}"
@@ -98,7 +105,7 @@ def _bind_error(port: Port) -> OSError | None:
     return None
 
 
-def _free_neighbour(port: Port) -> int:
-    candidates = range(port.number + 1, min(port.number + 100, 65536))
+def _free_neighbour(port: Port, promised: Collection[int]) -> int:
+    candidates = [number for number in range(port.number + 1, min(port.number + 100, 65536)) if number not in promised]
     free = (number for number in candidates if _bind_error(msgspec.structs.replace(port, number=number)) is None)
     return next(free, port.number + 1000)

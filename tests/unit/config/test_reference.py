@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from engine.config import Settings, describe, load, reference_page
 from engine.config.masking import hide_password
 from engine.config.sections import all_keys
+from engine.stack.inventory import all_components
 
 
 @pytest.fixture
@@ -82,3 +84,15 @@ def test_the_address_of_the_pages_follows_the_port(tmp_path: Path) -> None:
     assert load({}, home=tmp_path).webserver.url == "http://localhost:8080"
     told = load({"WINDSOCK__WEBSERVER__BASE_URL": "https://w.example.org/"}, home=tmp_path)
     assert told.webserver.url == "https://w.example.org"
+
+
+def test_the_block_that_moves_the_ports_moves_all_of_them_and_keeps_them_together(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", reference_page(), re.DOTALL)
+    (tmp_path / "windsock.toml").write_text(block)
+    before, after = load({}, home=tmp_path / "other"), load({}, home=tmp_path)
+
+    def ports(settings: Settings) -> list[tuple[str, int]]:
+        return [(port.protocol, port.number) for one in all_components(settings) for port in one.ports]
+
+    assert [(protocol, number + 10_000) for protocol, number in ports(before)] == ports(after)
+    assert after.metrics.statsd_port == after.exporter.statsd_port

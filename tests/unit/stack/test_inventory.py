@@ -144,7 +144,7 @@ def test_a_port_held_by_a_process_of_this_test_is_not_mistaken_for_a_system_serv
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = settings(tmp_path, WEBSERVER__WEB_SERVER_PORT=str(server.getsockname()[1]))
         component = named(core_components(taken))["webserver"]
-        assert "systemctl" not in problem_with(component, component.ports[0])
+        assert "systemctl" not in problem_with(component, component.ports[0], set())
 
 
 def test_metrics_sent_past_the_exporter_are_warned_of(tmp_path: Path) -> None:
