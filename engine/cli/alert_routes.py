@@ -57,6 +57,7 @@ def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> No
     windows).
     """
     from alerting.config import load as load_routing
+    from alerting.routing import BUILT_IN
     from alerting.task_email import losses
     from alerting.unused import unused
 
@@ -73,8 +74,9 @@ def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> No
             raise Misuse(f"there is no file {path}")
         click.echo(f"There is no {path}: alerts go to the tasks' email= and to alerting.apprise_urls.")
         return
-    click.echo(f"{path} is right: {len(routing.receivers) - 3} receivers, {_count(routing)} routes.")
-    for sentence in (*losses(routing), *unused(routing)):
+    receivers, routes = len(routing.receivers) - len(BUILT_IN), _count(routing)
+    click.echo(f"{path} is right: {_counted(receivers, 'receiver')}, {_counted(routes, 'route')}.")
+    for sentence in (*_without_mail(routing, settings), *losses(routing), *unused(routing)):
         click.echo(f"windsock: {sentence}", err=True)
     if file is None:
         _tell_verdict(settings)
@@ -121,6 +123,18 @@ def _mail(routing: Routing, settings: Settings) -> SmtpConfig | None:
         return None
     smtp = settings.smtp
     return SmtpConfig(host=smtp.smtp_host, port=smtp.smtp_port, ssl=smtp.smtp_ssl, starttls=smtp.smtp_starttls)
+
+
+def _without_mail(routing: Routing, settings: Settings) -> Iterator[str]:
+    """Whose mail waits, since there is no server for it; the notifier may have one that this shell does not know."""
+    mailed = [receiver.name for receiver in routing.receivers.values() if receiver.emails]
+    if mailed and not settings.smtp.smtp_host:
+        has = "has a mail address" if len(mailed) == 1 else "have mail addresses"
+        yield f"{', '.join(mailed)} {has}, and mail is off here: set WINDSOCK__SMTP__SMTP_HOST"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _count(routing: Routing) -> int:

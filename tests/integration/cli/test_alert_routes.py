@@ -49,7 +49,14 @@ def test_check_says_that_there_is_no_file(windsock: Command, store: Store) -> No
 
 
 def test_check_counts_what_it_understood(windsock: Command, alerting_yml: Path) -> None:
-    assert windsock("alerts", "check").stdout == f"{alerting_yml} is right: 1 receivers, 3 routes.\n"
+    assert windsock("alerts", "check").stdout == f"{alerting_yml} is right: 1 receiver, 3 routes.\n"
+
+
+def test_check_says_that_mail_is_off_where_the_file_has_addresses(windsock: Command, alerting_yml: Path) -> None:
+    told = "windsock: ops has a mail address, and mail is off here: set WINDSOCK__SMTP__SMTP_HOST\n"
+    result = windsock("alerts", "check")
+    assert (result.exit_code, told in result.stderr) == (0, True)
+    assert told not in windsock("alerts", "check", WINDSOCK__SMTP__SMTP_HOST="mail.example.org").stderr
 
 
 def test_check_tells_every_mistake_with_its_line(windsock: Command, alerting_yml: Path) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -30,8 +32,20 @@ def complaints(text: str) -> list[str]:
     return raised.value.lines
 
 
+def documented() -> list[str]:
+    """The files that the page shows: the least that works, and one with much in it."""
+    blocks = re.findall(r"^ *```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [dedent(block) for block in blocks]
+
+
+def test_the_least_that_the_page_shows_works() -> None:
+    least, _ = documented()
+    assert understood(least).receivers["ops"].emails == ("ops@example.org",)
+
+
 def test_the_documented_example_is_understood() -> None:
-    routing = understood(PAGE.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0])
+    _, example = documented()
+    routing = understood(example)
     assert [channel.name for channel in routing.channels] == ["ops-room", "pager"]
     assert routing.receivers["data-team"].emails == ("data@example.org", "lead@example.org")
     assert routing.receivers["ops"].limit.messages == 20
