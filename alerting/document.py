@@ -59,7 +59,8 @@ class Document:
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             what = " ".join(str(getattr(error, "problem", None) or error).split())
-            self.problems.append((mark.line + 1 if mark else 1, f"this is not YAML: {shown(what)}"))
+            hint = "; indent with spaces, not with tabs" if "'\\t'" in what else ""
+            self.problems.append((mark.line + 1 if mark else 1, f"this is not YAML: {shown(what)}{hint}"))
             return None
         except RecursionError:
             self.problems.append((1, "this is not YAML for people: its parts are too deep inside each other"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from alerting import alertmanager, silences
 from alerting.events import AlertEvent
@@ -82,6 +82,24 @@ def test_says_that_nothing_was_told_yet(look: Look) -> None:
     assert "Nothing has been told yet" in look("/alerts")
 
 
+def test_names_the_task_also_where_no_attempt_is_meant(look: Look, store: Store, world: World) -> None:
+    event = AlertEvent(
+        kind=EventKind.SLA_MISSED, occurred_at=world.now, dag_id="sales", run_id="manual__1", task_id="load"
+    )
+    with store.begin() as tx:
+        record(tx.connection, [event])
+    (row,) = rows_of(look("/alerts"))
+    assert '<a href="/dags/sales/runs/manual__1">load</a>' in row
+
+
+def test_a_try_that_should_have_been_made_is_no_next_one(look: Look, tell: Tell, store: Store, world: World) -> None:
+    tell("clean", "pending")
+    store.run(lambda tx: tx.connection.execute(update(alert_delivery).values(due_at=world.ago(600))))
+    (row,) = rows_of(look("/alerts"))
+    assert re.search(r">due <time [^>]*>10 min ago<", row)
+    assert ">next try" not in row
+
+
 def test_tells_what_happened_who_was_told_and_how_it_went(look: Look, tell: Tell) -> None:
     tell("load", "delivered")
     tell("clean", "pending", error="the receiver answered 503")
@@ -95,7 +113,7 @@ def test_tells_what_happened_who_was_told_and_how_it_went(look: Look, tell: Tell
     assert "slack-1" in load
     assert "0.02 s later" in load or "0.03 s later" in load
     assert "the receiver answered 503" in clean
-    assert "next try" in clean
+    assert ">next try" in clean
     assert "nobody asked for it" in quiet
 
 

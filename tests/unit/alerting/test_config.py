@@ -169,6 +169,7 @@ def test_a_route_takes_from_its_parent_what_it_does_not_say() -> None:
          3, "receivers.b: no route leads to this receiver"),
         ("channels:\n  routing: json://x\nroute: {receiver: settings}", 2, "this name is taken"),
         ("route: [", 1, "this is not YAML"),
+        ("route:\n\treceiver: a", 2, "indent with spaces, not with tabs"),
         ("", 1, "the file is empty"),
     ],
 )  # fmt: skip
