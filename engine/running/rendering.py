@@ -43,6 +43,8 @@ RUNBOOKS: Final[Mapping[EventKind, str]] = {
     EventKind.CALLBACK_FAILED: "WindsockCallbacksFail",
     EventKind.DELIVERY_FAILING: "WindsockDeliveryFails",
 }
+# What these are about is marked on the page of the DAG. Other alerts may be about a DAG of an Airflow that is watched.
+_OF_PAGES: Final = frozenset({"WindsockSlaMissed", "WindsockSlaAtRisk"})
 
 
 def renderer(settings: Settings, store: Store, redact: Callable[[str], str]) -> Renderer:
@@ -84,6 +86,8 @@ def further_links(settings: Settings, event: AlertEvent) -> Iterator[Link]:
     if is_of_prometheus(event):
         history = links.alerts_url(settings.webserver.url, kind=event.kind.value, dag_id=event.dag_id)
         yield Link("Open Windsock", history)
+        if event.dag_id and event.subject in _OF_PAGES:
+            yield Link("Open the DAG", links.dag_url(settings.webserver.url, event.dag_id))
     if event.task_id and event.dag_id and event.run_id:
         yield Link("Run", links.run_url(settings.webserver.url, event.dag_id, event.run_id))
     if _has_grafana(settings):

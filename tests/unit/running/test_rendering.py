@@ -80,3 +80,20 @@ def test_the_board_shows_the_time_from_before_the_attempt_to_after_it(tmp_path: 
 def test_boards_and_runbooks_that_are_named_are_there() -> None:
     assert {rendering.BOARD, rendering.OVERVIEW} <= {uid.value for uid in Uid}
     assert [name for name in rendering.RUNBOOKS.values() if not (RUNBOOKS_DIR / f"{name}.md").is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "dag_id", "expected"),
+    [
+        ("WindsockSlaAtRisk", "etl", "http://localhost:8080/dags/etl"),
+        ("WindsockSlaMissed", "etl", "http://localhost:8080/dags/etl"),
+        ("WindsockSlaMissed", None, None),
+        ("WindsockRunFailed", "etl", None),  # it may be a DAG of an Airflow
+    ],
+)
+def test_an_alert_about_slas_leads_to_the_page_of_the_dag_that_marks_them(
+    tmp_path: Path, subject: str, dag_id: str | None, expected: str | None
+) -> None:
+    fires = structs.replace(samples.event(EventKind.PROMETHEUS_FIRING), subject=subject, dag_id=dag_id)
+    found = {link.label: link.url for link in rendering.further_links(load({}, tmp_path), fires)}
+    assert found.get("Open the DAG") == expected
