@@ -6,11 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, event
 
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.outbox import record
 from engine.links import dag_url, run_url
+from engine.metastore.store import Store
 from engine.metastore.tables import SlaDeadline
 from tests.integration.web.world import World, daily, task
 
@@ -38,7 +40,7 @@ def promise(world: World, run_pk: int, task_id: str, state: str, due: float, **m
 
 def tell(world: World, kind: EventKind, ago: float, *missed: str, **more: Any) -> int:
     """Record an alert about the run; gives its number."""
-    event = AlertEvent(
+    told = AlertEvent(
         kind=kind,
         occurred_at=world.now - timedelta(seconds=ago),
         dag_id="sales",
@@ -47,7 +49,7 @@ def tell(world: World, kind: EventKind, ago: float, *missed: str, **more: Any) -
         episode=f"{kind} {ago}",
         **more,
     )
-    world.store.run(lambda tx: record(tx.connection, [event]))
+    world.store.run(lambda tx: record(tx.connection, [told]))
     return _newest(world)
 
 
@@ -165,3 +167,24 @@ def test_marks_cost_two_statements_however_many_runs(
         another = world.run("sales", f"scheduled__{number}", "success", 900, 800)
         promise(world, another, "clean", "missed", 850, missed_at=world.ago(849))
     assert sent() == few
+
+
+def test_no_statement_goes_through_every_miss_that_there_ever_was(
+    look: Look, world: World, run_pk: int, store: Store
+) -> None:
+    promise(world, run_pk, "clean", "missed", 90, missed_at=world.ago(89))
+    plans: list[str] = []
+
+    def explain(
+        connection: Connection, _cursor: object, statement: str, values: tuple[Any, ...], *_more: object
+    ) -> None:
+        if statement.startswith("SELECT") and "sla_deadline" in statement:
+            plan = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", values)
+            plans.extend(row[3] for row in plan if "sla_deadline" in row[3])
+
+    event.listen(store.engine, "before_cursor_execute", explain)
+    for page in ("/dags", dag_url("", "sales"), run_url("", "sales", RUN)):
+        look(page)
+    event.remove(store.engine, "before_cursor_execute", explain)
+    assert len(plans) >= 4
+    assert [plan for plan in plans if "(run_pk=?" not in plan] == []
