@@ -50,9 +50,13 @@ def test_a_wrong_executor_is_answered_with_the_right_ones(tmp_path: Path) -> Non
 
 
 def test_every_wrong_setting_is_told_at_once(tmp_path: Path) -> None:
-    done = windsock(tmp_path, "status", WINDSOCK__CORE__PARALELISM="3", WINDSOCK__SMTP__SMTP_PORT="mail")
+    wrong = {"WINDSOCK__CORE__PARALELISM": "3", "WINDSOCK__SMTP__SMTP_PORT": "mail"}
+    assert len(windsock(tmp_path, "dags", "list", **wrong).stderr.splitlines()) == 2
+    done = windsock(tmp_path, "status", **wrong)
     assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 2
+    *mistakes, how_it_is = done.stderr.splitlines()
+    assert len(mistakes) == 2
+    assert how_it_is.startswith("windsock: Windsock is not running.")
 
 
 @pytest.mark.parametrize("command", ["up", "db init", "scheduler", "webserver"])
