@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from engine.cli.naming import PARSED_WITHIN_SECONDS, find_dag
 from engine.cli.opening import open_store
 from engine.cli.output import output_option, show, shown
 from engine.config import load
+
+if TYPE_CHECKING:
+    from engine.config import Settings
 
 _MOST_WARNED = 5
 
@@ -31,7 +35,7 @@ def list_dags(output: str) -> None:
     with open_store(settings) as store, store.read() as connection:
         rows = queries.list_dags(connection)
         errors = len(queries.import_errors(connection))
-        warnings = all_warnings(connection)
+        warnings = _redacted(settings, all_warnings(connection))
     rows = [row | {"warnings": warnings.get(row["dag_id"], [])} for row in rows]
     columns = {"dag_id": "DAG", "is_paused": "paused", "last_state": "last run", "next_run": "next run (UTC)"}
     empty = f"No DAGs yet. Put a DAG file into {settings.core.dags_folder}, and see that all runs: windsock status"
@@ -41,6 +45,14 @@ def list_dags(output: str) -> None:
     if errors and output == "table":
         files = "1 file" if errors == 1 else f"{errors} files"
         click.echo(f"\n{files} cannot be imported: windsock dags errors", err=True)
+
+
+def _redacted(settings: Settings, warnings: dict[str, list[str]]) -> dict[str, list[str]]:
+    """What a DAG file gives for an address may be anything, and a secret of the settings too."""
+    from engine.logs.redaction import Redactor
+
+    redact = Redactor.from_settings(settings).redact
+    return {dag_id: [redact(warning) for warning in told] for dag_id, told in warnings.items()}
 
 
 def _tell_warnings(warnings: dict[str, list[str]]) -> None:
@@ -187,10 +199,11 @@ def show_dag(dag_id: str, output: str) -> None:
 
     from engine.metastore.dag_warnings import warnings_of
 
-    with open_store() as store:
+    settings = load()
+    with open_store(settings) as store:
         version, dag = find_dag(store, dag_id)
         with store.read() as connection:
-            warnings = warnings_of(connection, {dag_id: msgspec.json.encode(dag)}).get(dag_id, [])
+            warnings = _redacted(settings, warnings_of(connection, {dag_id: msgspec.json.encode(dag)})).get(dag_id, [])
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(dag), indent=2).decode())
         return

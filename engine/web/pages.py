@@ -55,8 +55,11 @@ def dag(request: Request) -> Response:
         runs = queries.runs(view.connection, entry.dag_id, before)
         promised = [run for run in runs.entries if run.has_unkept]
         late = promises.marks(view.connection, entry.dag_id, promised, view.now)
+    warnings = [site_of(request).redactor.redact(warning) for warning in entry.warnings]
     refresh = _REFRESH_SECONDS if not before and any(_is_moving(run.state) for run in runs.entries) else 0
-    return render(request, "dag.html", view, dag=entry, runs=runs, late=late, before=before, refresh=refresh)
+    return render(
+        request, "dag.html", view, dag=entry, warnings=warnings, runs=runs, late=late, before=before, refresh=refresh
+    )
 
 
 def run(request: Request, told: str = "") -> Response:

@@ -112,6 +112,15 @@ def test_list_and_show_tell_what_is_hardly_meant(windsock: Command, unfit_dag: s
     assert "warning" not in windsock("dags", "show", "nightly").stdout
 
 
+def test_a_warning_tells_no_secret(windsock: Command, dags: Store) -> None:
+    task = SerializedTask(task_id="load", operator="BashOperator", kind="bash", email=("canary-of-smtp",))
+    add_dag(dags, SerializedDag(dag_id="leaky", fileloc="/dags/d.py", schedule=NoSchedule(), tasks=(task,)))
+    for words in (("dags", "list"), ("dags", "list", "-o", "json"), ("dags", "show", "leaky")):
+        told = windsock(*words, WINDSOCK__SMTP__SMTP_PASSWORD="canary-of-smtp").output
+        assert "canary-of-smtp" not in told
+        assert "no mail address" in told
+
+
 def test_list_tells_the_warnings_of_a_few_dags_and_counts_the_others(windsock: Command, dags: Store) -> None:
     task = SerializedTask(task_id="load", operator="BashOperator", kind="bash", email=("ops@",))
     for number in range(7):
