@@ -342,7 +342,7 @@ class DagProcessor:
         for dag_id in stored:
             for warning in warnings.get(dag_id, ()):
                 story.append(f"DAG {dag_id}: {warning}.")
-                log.warning("DAG %s: %s", dag_id, warning)
+                log.warning("DAG %s: %s", dag_id, self._redact(warning))
         story += [] if outcome.dags or faults else ["The file defines no DAG."]
         story += [_told(fault) for fault in faults]
         name, now = state.file.name, datetime.now(UTC)
