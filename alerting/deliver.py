@@ -449,7 +449,11 @@ class Deliverer:
             overtaken: list[int] = []
             if rate and (pause := throttle.pause(connection, now, channel, rate)) is not None:
                 return [], 0, now, pause
-            leases = outbox.lease(connection, now, self._lease_for, 1, [channel], self._holder, set_aside=overtaken)
+            leases = outbox.lease(
+                *(connection, now, self._lease_for, 1, [channel], self._holder),
+                retries_first=rate is not None,
+                set_aside=overtaken,
+            )
             if rate and leases:
                 throttle.count(connection, now, channel, rate)
             return leases, len(overtaken), now, None

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Final
 
 from sqlalchemy import Connection, func, select, update
 
 from alerting import failing, follow_ups, throttle
 from alerting.follow_ups import MOST_AT_ONCE, Told
-from alerting.outbox import DeliveryState
+from alerting.outbox import IN_VAIN, DeliveryState
 from alerting.routes import Origin, Plan
 from alerting.routing import Limit
 from alerting.spans import span
 from alerting.tables import alert_delivery
 
-IN_VAIN: Final = 3  # tries that were not taken: then it is not the rate any more that a message waits for
 _d = alert_delivery.c
 
 

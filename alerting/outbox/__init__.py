@@ -11,7 +11,7 @@ states, and ``setting_aside``), ``leasing``, ``outcomes``, ``orphans``, ``replay
 
 from __future__ import annotations
 
-from alerting.outbox.deliveries import ADDRESSEE, DeliveryState, add, unite
+from alerting.outbox.deliveries import ADDRESSEE, IN_VAIN, DeliveryState, add, unite
 from alerting.outbox.leasing import LEASE_RAN_OUT, Lease, end_leases_of, lease
 from alerting.outbox.orphans import ANNOTATIONS_OFF, BURIED_AT_ONCE, MAIL_OFF, bury_orphans, explain_orphans
 from alerting.outbox.outcomes import bury, confirm, release, retry
@@ -25,6 +25,7 @@ __all__ = [
     "ADDRESSEE",
     "ANNOTATIONS_OFF",
     "BURIED_AT_ONCE",
+    "IN_VAIN",
     "LEASE_RAN_OUT",
     "MAIL_OFF",
     "Backlog",

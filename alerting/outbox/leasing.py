@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, case, select, update
+from sqlalchemy import ColumnElement, Connection, case, select, update
 
 from alerting import groups, numbers, overtaken
 from alerting.events import AlertEvent, decode
 from alerting.numbers import Number
-from alerting.outbox.deliveries import ADDRESSEE, DeliveryState
+from alerting.outbox.deliveries import ADDRESSEE, IN_VAIN, DeliveryState
 from alerting.tables import alert_delivery, alert_event
 
 _d, _e = alert_delivery.c, alert_event.c
@@ -51,6 +51,7 @@ def lease(
     channels: Sequence[str],
     holder: str = "",
     *,
+    retries_first: bool = False,
     set_aside: list[int] | None = None,
 ) -> list[Lease]:
     """Takes up to ``limit`` due deliveries of these channels, longest due first, each for ``lease_for``.
@@ -58,6 +59,10 @@ def lease(
     ``holder`` names the deliverer, for :func:`end_leases_of`; its first 18 characters count. ``set_aside`` gets the
     ids of those that were overtaken by events, and of the ends of what nobody hears of for that: they are suppressed,
     and others taken in their place.
+
+    With ``retries_first``, what was tried before goes first, where it is due again: its turn had come, and behind all
+    that waits for the rate of a channel it would come again after hours. What was tried IN_VAIN times waits like the
+    rest, so a message that nobody takes holds up no other for longer. It costs a look at all that is due.
 
     1. Lock candidates: pending ones that are due, and those being sent whose lease has run out.
     2. Give them one new token, count the attempt, and move due_at to the end of the lease, where they still are due.
@@ -67,7 +72,7 @@ def lease(
     leases: list[Lease] = []
     late: list[int] = []
     while len(leases) < limit:
-        taken = _take(connection, now, lease_for, limit - len(leases), channels, holder)
+        taken = _take(connection, now, lease_for, limit - len(leases), channels, holder, retries_first=retries_first)
         doubtful = [lease for lease in taken if overtaken.may_be((lease.event, *lease.others))]
         gone = _set_aside(connection, now, channels, doubtful) if doubtful else []
         if not gone:
@@ -111,17 +116,22 @@ def _ids_of(connection: Connection, lease: Lease) -> list[int]:
 
 
 def _take(
-    connection: Connection, now: datetime, lease_for: timedelta, limit: int, channels: Sequence[str], holder: str
+    connection: Connection,
+    now: datetime,
+    lease_for: timedelta,
+    limit: int,
+    channels: Sequence[str],
+    holder: str,
+    *,
+    retries_first: bool,
 ) -> list[Lease]:
     """Steps 1 to 3 of :func:`lease`."""
-    candidates = (
-        select(_d.id)
-        .where(_d.channel.in_(channels), _d.due_at <= now)
-        .order_by(_d.due_at, _d.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    ids = sorted(connection.execute(candidates).scalars())
+    again = (_d.attempts > 0, _d.attempts < IN_VAIN)
+    ids = _candidates(connection, now, limit, channels, *again) if retries_first else []
+    if len(ids) < limit:
+        rest = (_d.id.not_in(ids),) if ids else ()
+        ids += _candidates(connection, now, limit - len(ids), channels, *rest)
+    ids.sort()
     if not ids:
         return []
     token = f"{holder[:_HOLDER]}{uuid.uuid4().hex}"[:_TOKEN]
@@ -139,6 +149,19 @@ def _take(
         )
     )
     return _leased(connection, ids, token)
+
+
+def _candidates(
+    connection: Connection, now: datetime, limit: int, channels: Sequence[str], *also: ColumnElement[bool]
+) -> list[int]:
+    query = (
+        select(_d.id)
+        .where(_d.channel.in_(channels), _d.due_at <= now, *also)
+        .order_by(_d.due_at, _d.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return list(connection.execute(query).scalars())
 
 
 def end_leases_of(connection: Connection, now: datetime, holder: str) -> int:
