@@ -14,7 +14,7 @@ from typing import Final, assert_never
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from alerting import escalations, failing, follow_ups, groups, outbox, patience, putting_off, throttle
+from alerting import escalations, failing, follow_ups, groups, one_by_one, outbox, patience, putting_off, throttle
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
 from alerting.database import Result, transact
 from alerting.errors import AlertingError
@@ -22,7 +22,7 @@ from alerting.events import AlertEvent
 from alerting.follow_ups import Told
 from alerting.lanes import Lane, Worker
 from alerting.meters import Meter, NoMeter
-from alerting.outbox import DeliveryState, Lease
+from alerting.outbox import Aside, DeliveryState, Lease
 from alerting.pace import backoff
 from alerting.render import Renderer
 from alerting.routes import ROUTING, Plan, SuppressedBy
@@ -197,12 +197,12 @@ class Deliverer:
         self,
         routed: outbox.Routed,
         leases: list[Lease],
-        overtaken: int,
+        aside: Aside,
         due: dict[str, datetime],
         now: datetime,
     ) -> float:
         """Counts what was routed and wakes the lanes that have work; returns how long to wait for more."""
-        self._count_overtaken(overtaken)
+        self._count_aside(aside)
         for lease in leases:
             self._lanes[lease.channel].offer(lease, now)
         self._count_routed(routed)
@@ -227,18 +227,18 @@ class Deliverer:
 
     def _route_batch(
         self, connection: Connection, now: datetime
-    ) -> tuple[outbox.Routed, list[Lease], int, dict[str, datetime], datetime]:
+    ) -> tuple[outbox.Routed, list[Lease], Aside, dict[str, datetime], datetime]:
         routed = outbox.route(connection, now, self._plan, ROUTE_BATCH)
         escalations.start(connection, now, self._plan, routed.channels)
         if not set(routed.channels) <= set(self._names):
             outbox.explain_orphans(connection, now, self._names)
         self._see_groups(connection, now)
-        overtaken: list[int] = []
-        leases = self._lease_routed(connection, now, routed.channels, overtaken)
-        return routed, leases, len(overtaken), outbox.next_due(connection, self._names), now
+        aside = Aside()
+        leases = self._lease_routed(connection, now, routed.channels, aside)
+        return routed, leases, aside, outbox.next_due(connection, self._names), now
 
     def _lease_routed(
-        self, connection: Connection, now: datetime, channels: Sequence[str], overtaken: list[int]
+        self, connection: Connection, now: datetime, channels: Sequence[str], aside: Aside
     ) -> list[Lease]:
         """Few messages for lanes that are idle: leased while they are routed, they need no transaction of their own.
 
@@ -248,9 +248,7 @@ class Deliverer:
         spare = {name: self._lanes[name].spare for name in free}
         if not channels or len(channels) > FEW or any(channels.count(name) > spare.get(name, 0) for name in channels):
             return []
-        found = outbox.lease(
-            connection, now, self._lease_for, len(channels), list(spare), self._holder, set_aside=overtaken
-        )
+        found = outbox.lease(connection, now, self._lease_for, len(channels), list(spare), self._holder, aside=aside)
         kept: list[Lease] = []
         for lease in found:  # an older one may have gone before
             spare[lease.channel] -= 1
@@ -338,6 +336,12 @@ class Deliverer:
         if wave is not None:
             escalations.start(connection, now, self._plan, wave.channels)
         return wave
+
+    def _count_aside(self, aside: Aside) -> None:
+        self._count_overtaken(len(aside.overtaken))
+        for key, channel in aside.unread:
+            self._meter.incr("alerts.dead", channel=channel)
+            log.error("a part of a message to %s is dead (delivery %d): %s", channel, key, outbox.UNREADABLE)
 
     def _count_overtaken(self, count: int) -> None:
         if count:
@@ -443,32 +447,60 @@ class Deliverer:
 
     def _lease(self, channel: str) -> tuple[list[Lease], datetime, timedelta | None]:
         """What is to be sent, when that was said, and how long to wait where the channel has had enough for now."""
-        rate = self._rate(channel)
-
-        def lease_one(connection: Connection, now: datetime) -> tuple[list[Lease], int, datetime, timedelta | None]:
-            overtaken: list[int] = []
-            if rate and (pause := throttle.pause(connection, now, channel, rate)) is not None:
-                return [], 0, now, pause
-            leases = outbox.lease(
-                *(connection, now, self._lease_for, 1, [channel], self._holder),
-                retries_first=rate is not None,
-                set_aside=overtaken,
-            )
-            if rate and leases:
-                throttle.count(connection, now, channel, rate)
-            return leases, len(overtaken), now, None
-
         try:
-            leases, overtaken, now, pause = transact(self._engine, lease_one)
-            self._count_overtaken(overtaken)
-            return leases, now, pause
+            return self._lease_any(channel)
         except SQLAlchemyError as error:  # the next turn finds the same, and wakes this lane when it is over
             log.debug("nothing can be leased: %s", _first_line(error))
             return [], datetime.now(UTC), None
 
+    def _lease_any(self, channel: str) -> tuple[list[Lease], datetime, timedelta | None]:
+        try:
+            return self._lease_one(channel)
+        except Exception as error:
+            if not outbox.is_at_fault(error):
+                raise
+            log.error("what is due for %s is looked at one by one: %s", channel, outbox.place_of(error))
+            return self._lease_readable(channel)
+
+    def _lease_one(self, channel: str, only: int | None = None) -> tuple[list[Lease], datetime, timedelta | None]:
+        rate = self._rate(channel)
+
+        def lease_one(connection: Connection, now: datetime) -> tuple[list[Lease], Aside, datetime, timedelta | None]:
+            aside = Aside()
+            if rate and (pause := throttle.pause(connection, now, channel, rate)) is not None:
+                return [], aside, now, pause
+            leases = outbox.lease(
+                *(connection, now, self._lease_for, 1, [channel], self._holder),
+                retries_first=rate is not None,
+                only=only,
+                aside=aside,
+            )
+            if rate and leases:
+                throttle.count(connection, now, channel, rate)
+            return leases, aside, now, None
+
+        leases, aside, now, pause = transact(self._engine, lease_one)
+        self._count_aside(aside)
+        return leases, now, pause
+
+    def _lease_readable(self, channel: str) -> tuple[list[Lease], datetime, timedelta | None]:
+        """The first of what is due that can be read; what cannot, and comes before it, is dead with its reason."""
+        retries_first = self._rate(channel) is not None
+        due = partial(outbox.due, channel=channel, limit=one_by_one.AT_ONCE, retries_first=retries_first)
+        lease_one, bury = partial(self._lease_one, channel), partial(self._bury_unreadable, channel)
+        for leases, now, pause in one_by_one.each(transact(self._engine, due), lease_one, bury):
+            if leases or pause is not None:
+                return leases, now, pause
+        return [], datetime.now(UTC), None
+
+    def _bury_unreadable(self, channel: str, delivery_id: int, why: str) -> None:
+        count, told = one_by_one.set_aside_delivery(self._engine, self._plan, delivery_id, why)
+        self._meter.incr("alerts.dead", count, channel=channel)
+        self._heed(told)
+
     def _send(self, lane: Lane, lease: Lease, leased_at: datetime) -> Outcome:
         if lease.event is None:
-            return Permanent(Failure.INTERNAL, "this version cannot read the event; upgrade, then replay")
+            return Permanent(Failure.INTERNAL, outbox.UNREADABLE)
         if leased_at > lease.give_up_at:
             reason = _given_up(lease.attempts - 1, lease.error or lane.last_reason)
             return Permanent(Failure.TIMEOUT, reason, addressee=lease.refused)

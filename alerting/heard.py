@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import Connection, Row, select
 
+from alerting import addressees
 from alerting.database import batches
 from alerting.groups import Draft
 from alerting.kinds import KINDS
@@ -53,7 +53,7 @@ def ways_of_row(row: Any) -> list[Way]:
 
 def addresses_of(row: Any) -> tuple[str, ...]:
     """The mail addresses of a delivery."""
-    return msgspec.json.decode(row.address or "[]", type=tuple[str, ...])
+    return addressees.known(row.address)
 
 
 def rows_of(connection: Connection, event_ids: Sequence[int]) -> Iterator[Any]:

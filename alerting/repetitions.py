@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-import msgspec
 from sqlalchemy import Row
 
 from alerting import addressees
@@ -53,4 +52,4 @@ def _left_out(event: AlertEvent, receiver: Receiver, plan: Plan, rows: Iterable[
 
 
 def _ways_of(row: Row[Any]) -> set[_Way]:
-    return {(row.channel, address) for address in msgspec.json.decode(row.address or '[""]', type=tuple[str, ...])}
+    return {(row.channel, address) for address in addressees.known(row.address) or ("",)}

@@ -117,7 +117,7 @@ class Target:
     @property
     def address(self) -> str:
         """The addresses as they are stored."""
-        return msgspec.json.encode(self.addresses).decode() if self.addresses else ""
+        return addressees.encoded(self.addresses)
 
     @property
     def digest(self) -> str:
