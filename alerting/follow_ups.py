@@ -432,7 +432,7 @@ def _clocks_of_heard(
         return Told()
     silenced = silences.active(connection, now)
     held = [_unless_silenced(draft, plan, silenced) for draft in untold]
-    outbox.add(connection, now, held, plan.give_up_after)
+    revivals.note_heard(connection, outbox.add(connection, now, held, plan.give_up_after))
     loud = [draft for draft in held if draft.target.held and draft.target.held.by is SuppressedBy.HEARD]
     for (channel, target), event_ids in _messages(loud, held=True).items():
         carrier = outbox.unite(connection, channel, target, event_ids, DeliveryState.SUPPRESSED)

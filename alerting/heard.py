@@ -2,7 +2,8 @@
 
 Nobody is told the same twice by one way. So a receiver to which a trouble escalates may have nobody left to tell, where
 its addresses are those of another one that was told before. It is to answer for the trouble all the same: a row that is
-suppressed stands for the message that was left out, and its escalation goes on from there.
+suppressed stands for the message that was left out, and its escalation goes on from there. Where a silence or the like
+held it back from that receiver before, the row that says so becomes that one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select
 
-from alerting import addressees
+from alerting import addressees, revivals
 from alerting.database import batches
 from alerting.groups import Draft
 from alerting.kinds import KINDS
@@ -66,12 +67,13 @@ def rows_of(connection: Connection, event_ids: Sequence[int]) -> Iterator[Any]:
 
 
 def untold(connection: Connection, drafts: Sequence[Draft]) -> list[Draft]:
-    """Of these troubles one draft for each receiver that has no delivery of it, held since another one has its way."""
+    """Of these troubles one draft for each receiver that has no message of it, held since another one has its way."""
     wanted: dict[tuple[int, str | None], Draft] = {}
     for draft in drafts:
         if draft.event is not None and KINDS[draft.event.kind].trouble and not draft.target.turn:
             wanted.setdefault((draft.event_id, draft.target.receiver), draft)
-    rows = list(rows_of(connection, sorted({event_id for event_id, _ in wanted})))
+    there = rows_of(connection, sorted({event_id for event_id, _ in wanted}))
+    rows = [row for row in there if not revivals.is_untold(row)]
     told = {(row.event_id, row.receiver) for row in rows}
     by_way = {way: row for row in reversed(rows) for way in ways_of_row(row)}
     return [_held(draft, by_way) for place, draft in wanted.items() if place not in told]
