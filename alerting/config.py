@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from alerting.addressees import is_address
+from alerting.addressees import ROUTING, is_address
 from alerting.calendar import WHOLE_DAY, Calendar, Window, parse_dates, parse_days, parse_times, parse_zone
 from alerting.channels.chat import check_url, of_room
 from alerting.document import Document, Part, is_url, shown
@@ -22,7 +22,7 @@ from alerting.inhibitions import source_kinds, target_kinds
 from alerting.kinds import SEVERITIES, EventKind, Severity
 from alerting.matchers import DEFAULT_SEVERITY, LABELS, Matcher, contradictory, implied, is_label
 from alerting.matchers import parse_matcher as parse
-from alerting.routes import EMAIL, GRAFANA, ROUTING
+from alerting.routes import EMAIL, GRAFANA
 from alerting.routing import (
     BUILT_IN,
     BUILT_IN_INHIBITIONS,

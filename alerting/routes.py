@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 EMAIL: Final = "email"
 GRAFANA: Final = "grafana"
-ROUTING: Final = "routing"  # no channel: what could not be routed is dead under this name
 # What a run_failed event carries as its cause where its tasks' own failures say it all.
 CAUSED_BY_TASKS: Final = "task_failures"
 
