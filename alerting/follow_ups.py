@@ -28,6 +28,7 @@ from alerting import (
     mailings,
     numbers,
     outbox,
+    putting_off,
     repetitions,
     revivals,
     silences,
@@ -171,6 +172,7 @@ def follow_up(connection: Connection, now: datetime, plan: Plan, only: int | Non
     tellings: list[Telling | None] = []
     for row in taken:
         delivery = connection.execute(select(alert_delivery).where(_d.id == row.delivery_id)).one()
+        delivery = putting_off.no_longer(connection, delivery, row.origin)
         receiver = plan.receiver(delivery.receiver)
         if receiver is None:
             continue  # the file changed, and nobody says any more what is to follow
