@@ -495,7 +495,7 @@ class _Reading:
     def _complain_of_unused(self, root: Route, part: Part | None, receivers: Mapping[str, Receiver]) -> None:
         if part is None:
             return
-        used = _reached([route.receiver for route in _all_routes(root)], receivers)
+        used = _reached([route.receiver for route in root.tree()], receivers)
         for name, item in self._named_again(part, receivers).items():
             if name not in used and name not in self.document.meant:
                 self.document.complain(item, "no route leads to this receiver; name it in one, or remove it")
@@ -526,9 +526,3 @@ def _reached(names: Iterable[str], receivers: Mapping[str, Receiver]) -> set[str
         receiver = receivers[name]
         todo += [following.to for following in (receiver.escalate, receiver.fallback) if following is not None]
     return found
-
-
-def _all_routes(route: Route) -> Iterator[Route]:
-    yield route
-    for child in route.routes:
-        yield from _all_routes(child)
