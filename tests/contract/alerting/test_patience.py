@@ -219,7 +219,7 @@ def test_the_deliverer_asks_for_retries_first_where_a_channel_has_a_rate(engine:
     subject = Deliverer(engine, [Room(), NoMail()], Renderer(lambda *_: [], str), plan)
     recorded(engine, plan, NOW, an_event(0), an_event(1))
     tried(engine, NOW, NOW + HOUR)
-    (lease,), *_ = subject._lease("room")
+    (lease,), *_ = subject._sender.lease("room")
     assert lease.attempts == 2
 
 

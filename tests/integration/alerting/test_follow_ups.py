@@ -76,6 +76,7 @@ ESCALATOR = textwrap.dedent(
     from alerting.deliver import Deliverer
     from alerting.render import Renderer
     from alerting.routes import Plan
+    from alerting.settling import Settler
 
     url, path, port, step = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 
@@ -83,7 +84,7 @@ ESCALATOR = textwrap.dedent(
         os.kill(os.getpid(), signal.SIGKILL)
 
     if step == "after the first delivery":
-        Deliverer._time = die
+        Settler._time = die
     if step == "while escalating":
         tell = follow_ups.tell
         follow_ups.tell = lambda *args: (tell(*args), die())
