@@ -24,7 +24,7 @@ from alerting.routing import Limit
 from alerting.tables import alert_delivery
 from alerting.telling import Told
 from tests.contract.alerting.conftest import MINUTE, NOW
-from tests.contract.alerting.test_follow_ups import recorded, rows
+from tests.contract.alerting.following import recorded, rows
 from tests.integration.alerting.running import NoMail
 
 EventMaker = Callable[..., AlertEvent]
