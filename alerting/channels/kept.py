@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import Final
@@ -48,8 +49,9 @@ class KeptConnections:
 
     def _see_to_closing(self) -> None:
         if not self._has_closer:
-            self._has_closer = True
-            threading.Thread(target=self._close_unused, name=_CLOSER, daemon=True).start()
+            with contextlib.suppress(RuntimeError):  # there can be no more threads: whoever keeps the next one tries it
+                threading.Thread(target=self._close_unused, name=_CLOSER, daemon=True).start()
+                self._has_closer = True
 
     def _close_unused(self) -> None:
         while (connection := self._await_unused()) is not None:

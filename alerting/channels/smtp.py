@@ -87,7 +87,7 @@ class Connection:
         self._answered = self._end_sent = False
         try:
             refused = self._post(self._commands(sender, recipients, len(mail), utf8=utf8), sender, recipients, mail)
-        except (smtplib.SMTPException, OSError) as error:
+        except Exception as error:
             self._give_up()
             if self._is_kept and self._may_be_stale(error):
                 raise Stale from error
@@ -168,8 +168,10 @@ class Connection:
                 return code < FOR_GOOD
             case smtplib.SMTPNotSupportedError():
                 return False
-            case _:  # broken off, or no answer; after the end of the mail nobody knows whether the server has taken it
+            case smtplib.SMTPException() | OSError():  # after the end of the mail nobody knows what became of it
                 return not self._end_sent and not (self._answered and isinstance(error.__context__, TimeoutError))
+            case _:
+                return False
 
     def _give_up(self) -> None:
         """What was sent together is answered together. A server that waits for the mail all the same gets none."""
@@ -206,7 +208,7 @@ def dial(config: SmtpConfig, context: ssl.SSLContext | None) -> Connection:
         if config.user:
             _sign_in(client, config)
         client.ehlo_or_helo_if_needed()
-    except (smtplib.SMTPException, OSError):
+    except Exception:
         connection.leave()
         raise
     return connection

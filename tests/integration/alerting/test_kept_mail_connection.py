@@ -150,9 +150,10 @@ def test_where_the_server_has_left_meanwhile_the_next_mail_takes_a_new_connectio
     with opened(serve(mailbox)) as mail:
         assert mail.send(message) == Delivered()
         (server,) = mailbox.greeted
-        assert server.transport is not None
-        server.loop.call_soon_threadsafe(server.transport.close)
-        wait_until(server.transport.is_closing, "the server to leave", PATIENCE_SECONDS)
+        transport = server.transport
+        assert transport is not None
+        server.loop.call_soon_threadsafe(transport.close)
+        wait_until(transport.is_closing, "the server to leave", PATIENCE_SECONDS)
         assert mail.send(replace(message, key="2" * 64)) == Delivered()
     assert (mailbox.connections, len(mailbox.mails)) == (2, 2)
 
@@ -343,7 +344,8 @@ def test_an_encrypted_connection_is_kept(
 
 
 def is_gone(server: SMTP) -> bool:
-    return server.transport is None or server.transport.is_closing()
+    transport = server.transport
+    return transport is None or transport.is_closing()
 
 
 @dataclass
