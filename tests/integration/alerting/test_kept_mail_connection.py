@@ -253,18 +253,19 @@ def test_a_kept_connection_that_has_fallen_silent_is_not_waited_for(
 ) -> None:
     """As after a firewall forgot it: a new one is made long before the time of an answer is up."""
     monkeypatch.setattr(connections, "KEPT_SECONDS", 0.1)
-    done, silent = threading.Event(), threading.Event()
+    done, silent, was_left = threading.Event(), threading.Event(), list[bool]()
 
     def converse(talk: Talk) -> None:
         talk.greet(b"PIPELINING")
         talk.take()
         if not silent.is_set():
             silent.set()
-            done.wait(PATIENCE_SECONDS)
+            was_left.append(done.wait(PATIENCE_SECONDS))
 
-    with speaking(converse, times=2) as port, opened(port, timeout=PATIENCE_SECONDS) as mail:
+    with speaking(converse, times=2) as port, opened(port, timeout=3 * PATIENCE_SECONDS) as mail:
         assert send_two(mail, message) == Delivered()
         done.set()
+    assert was_left == [True]
 
 
 def test_several_threads_share_none(serve: Serve, message: Message) -> None:
