@@ -1,7 +1,8 @@
 """How long a task took lately, as a picture: a bar per attempt, drawn into a PNG of a few kilobytes.
 
 The picture has no words, for a font would be a dependency; what it shows is said beside it. It has no background, so
-that it suits a page in the dark too. The format is that of the PNG specification, with a palette (colour type 3).
+that it suits a page in the dark too. The format is that of the PNG specification, with a palette (colour type 3) and
+two bits for each dot.
 """
 
 from __future__ import annotations
@@ -51,13 +52,21 @@ def _height(share: float) -> int:
 def _row(bars: Sequence[tuple[int, int]], height: int, step: int) -> bytes:
     """One line of dots; ``height`` is that of the line above the ground."""
     width = step - _GAP
-    row = b"".join(bytes([colour if top >= height else _EMPTY]) * width + bytes(step - width) for top, colour in bars)
+    bar = {colour: bytes([colour]) * width + bytes(_GAP) for colour in (_EMPTY, _OTHER, _FAILED)}
+    row = b"".join([bar[colour if top >= height else _EMPTY] for top, colour in bars])
     return row[:WIDTH].ljust(WIDTH, bytes([_EMPTY]))
 
 
+def _packed(row: bytes) -> bytes:
+    """Four dots to a byte, the first one in its highest bits."""
+    first, second, third, fourth = (int.from_bytes(row[start::4], "big") for start in range(4))
+    return (first << 6 | second << 4 | third << 2 | fourth).to_bytes(WIDTH // 4, "big")
+
+
 def _png(rows: Sequence[bytes]) -> bytes:
-    raw = b"".join(b"\x00" + row for row in rows)  # filter 0: as it is
-    header = struct.pack(">IIBBBBB", WIDTH, len(rows), 8, 3, 0, 0, 0)
+    packed = {row: _packed(row) for row in set(rows)}
+    raw = b"".join([b"\x00" + packed[row] for row in rows])  # filter 0: as it is
+    header = struct.pack(">IIBBBBB", WIDTH, len(rows), 2, 3, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"PLTE", _COLOURS), (b"tRNS", _OPACITY), (b"IDAT", zlib.compress(raw, 1)))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*chunk) for chunk in (*chunks, (b"IEND", b"")))
 

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event
@@ -100,8 +101,16 @@ def is_conflict(error: DBAPIError) -> bool:
 
 
 def insert_new(connection: Connection, table: Table, *key: str) -> Insert:
-    """An INSERT that passes over rows whose unique key exists, and over nothing else (INSERT IGNORE hides more)."""
-    match connection.dialect.name:  # each imports its own only: they are large
+    """An INSERT that passes over rows whose unique key exists, and over nothing else (INSERT IGNORE hides more).
+
+    Executed with rows as its parameters; with ``values`` it would be compiled anew each time.
+    """
+    return _insert_new(connection.dialect.name, table, key)
+
+
+@cache  # a statement that is the same object each time is worked out once
+def _insert_new(dialect: str, table: Table, key: tuple[str, ...]) -> Insert:
+    match dialect:  # each imports its own only: they are large
         case "postgresql":
             from sqlalchemy.dialects import postgresql
 

@@ -207,7 +207,7 @@ class Lane:
 
     def _want(self, count: int) -> None:
         self._wanted = min(self._wanted + count, self.concurrency)
-        self._changed.notify_all()
+        self._changed.notify(count)  # each one more that wakes would take its turn from the one that sends
 
     def _refill(self) -> None:
         lost = sum(worker.written_off for worker in self._workers)

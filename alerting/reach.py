@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from alerting.channels.chat import plugin_of
-from alerting.channels.email import SmtpConfig
+from alerting.channels.smtp import SmtpConfig
 from alerting.errors import ReceiverError
 
 PATIENCE_SECONDS: Final = 5.0

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from alerting.errors import AlertingError
 from alerting.matchers import Matcher, stored_matcher
@@ -18,6 +18,9 @@ from alerting.tables import alert_silence
 log = logging.getLogger(__name__)
 
 _s: Final = alert_silence.c
+_ACTIVE: Final = (
+    select(alert_silence).where(_s.ends_at > bindparam("now"), _s.starts_at <= bindparam("now")).order_by(_s.id)
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,7 @@ def add(
 
 def active(connection: Connection, now: datetime) -> list[Silence]:
     """Those that hold at this moment, the oldest first."""
-    query = select(alert_silence).where(_s.ends_at > now, _s.starts_at <= now).order_by(_s.id)
-    return list(_read(connection.execute(query)))
+    return list(_read(connection.execute(_ACTIVE, {"now": now})))
 
 
 def listing(connection: Connection, now: datetime, *, expired: bool = False) -> list[Silence]:

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Final
 
 from alerting.channels import Channel, Delivered, Message, Permanent
 from alerting.channels.chat import named_channel, receivers
-from alerting.channels.email import SmtpConfig, mail_channels
+from alerting.channels.email import mail_channels
+from alerting.channels.smtp import SmtpConfig
 from alerting.config import load
 from alerting.errors import AlertingError
 from alerting.events import AlertEvent

@@ -6,52 +6,26 @@ SMTP code (later, never, or not these recipients) and on headers of our own (Mes
 
 from __future__ import annotations
 
-import contextlib
 import smtplib
-import socket
 import ssl
-from dataclasses import dataclass, field
-from email import policy
-from email.message import EmailMessage
-from email.utils import format_datetime, parseaddr
+from collections.abc import Sequence
 from typing import Final
 
 from alerting.addressees import is_address
-from alerting.channels import Attachment, Channel, Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
+from alerting.channels import Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
+from alerting.channels.kept import KeptConnections
+from alerting.channels.mime import compose, is_ascii, sender_of
+from alerting.channels.smtp import CLOSING, FOR_GOOD, BeyondAscii, Connection, Refused, SmtpConfig, Stale, dial
 from alerting.cleaning import one_line, shorten
 from alerting.remedies import RESTART
 from alerting.routes import EMAIL
 
 AUTH_RETRY_SECONDS: Final = 60.0  # somebody has to correct a setting first
-SERVICE_CLOSING: Final = 421
 TOO_LARGE: Final = 552
 REASON_LIMIT: Final = 500
-# The default host name looks itself up in the DNS, which can take seconds where there is none.
-_OUR_NAME: Final = socket.gethostname() or "localhost"
 
 
-Refused = dict[str, tuple[int, bytes]]
-
-
-class BeyondAscii(smtplib.SMTPException):
-    """The user name or the password has letters that the client cannot send."""
-
-
-@dataclass(frozen=True)
-class SmtpConfig:
-    """The ``smtp.*`` settings. An empty ``host`` means that mail is off; ``timeout`` is in seconds, per answer."""
-
-    host: str = ""
-    port: int = 25
-    user: str = ""
-    password: str = field(default="", repr=False)
-    mail_from: str = "windsock@localhost"
-    ssl: bool = False
-    starttls: bool = False
-    timeout: float = 30.0
-
-
-def mail_channels(config: SmtpConfig) -> list[Channel]:
+def mail_channels(config: SmtpConfig) -> list[Email]:
     """The mail channel; none while mail is off, and then mails wait in the outbox."""
     return [Email(config)] if config.host else []
 
@@ -64,6 +38,12 @@ class Email:
 
     def __init__(self, config: SmtpConfig) -> None:
         self._config = config
+        self._connections = KeptConnections(config.keep_seconds)
+        self._context: ssl.SSLContext | None = None
+
+    def close(self) -> None:
+        """Closes the connections that are kept. A mail can be sent all the same."""
+        self._connections.close()
 
     def send(self, message: Message) -> Outcome:
         """Hands the mail to the server. What it refuses is told apart by its codes: 4xx later, 5xx never."""
@@ -80,7 +60,7 @@ class Email:
         unusable = tuple(address for address in message.recipients if address not in usable)
         return self._delivered(refused, unusable)
 
-    def _hand_over_to_all(self, mail: EmailMessage, recipients: tuple[str, ...]) -> Refused:
+    def _hand_over_to_all(self, mail: bytes, recipients: Sequence[str]) -> Refused:
         """A server that hangs up at one recipient (421) is asked again for the others: nobody has the mail yet."""
         try:
             return self._hand_over(mail, recipients)
@@ -94,38 +74,30 @@ class Email:
         except smtplib.SMTPRecipientsRefused as error:
             raise smtplib.SMTPRecipientsRefused(refused | error.recipients) from None
 
-    def _hand_over(self, mail: EmailMessage, recipients: tuple[str, ...]) -> Refused:
-        """Returns the recipients that were refused while others were not."""
-        client = self._connect()
-        try:
-            if self._config.starttls and not self._config.ssl:
-                client.starttls(context=ssl.create_default_context())
-            if self._config.user:
-                self._sign_in(client)
-            sender = parseaddr(self._config.mail_from)[1]
-            return client.send_message(mail, from_addr=sender, to_addrs=list(recipients))
-        finally:
-            # The server has answered; a quarrel over the farewell must not undo that.
-            with contextlib.suppress(smtplib.SMTPException, OSError):
-                client.quit()
-            client.close()
+    def _hand_over(self, mail: bytes, recipients: Sequence[str]) -> Refused:
+        """Returns the recipients that were refused while others were not. What a kept connection fails at is no try."""
+        if (kept := self._connections.take()) is not None:
+            try:
+                return self._post(kept, mail, recipients)
+            except Stale:
+                pass
+        return self._post(dial(self._config, self._secured()), mail, recipients)
 
-    def _sign_in(self, client: smtplib.SMTP) -> None:
-        try:
-            client.login(self._config.user, self._config.password)
-        except UnicodeError:  # its words hold a piece of the password
-            raise BeyondAscii from None
+    def _post(self, connection: Connection, mail: bytes, recipients: Sequence[str]) -> Refused:
+        sender = sender_of(self._config.mail_from)
+        refused = connection.post(sender, recipients, mail, utf8=not is_ascii([sender, *recipients]))
+        self._connections.keep(connection)
+        return refused
 
-    def _connect(self) -> smtplib.SMTP:
-        c = self._config
-        if c.ssl:
-            context = ssl.create_default_context()
-            return smtplib.SMTP_SSL(c.host, c.port, _OUR_NAME, timeout=c.timeout, context=context)
-        return smtplib.SMTP(c.host, c.port, _OUR_NAME, timeout=c.timeout)
+    def _secured(self) -> ssl.SSLContext | None:
+        """What the certificates of the server are checked by: made once, since it takes longer than a mail."""
+        if self._context is None and (self._config.ssl or self._config.starttls):
+            self._context = ssl.create_default_context()
+        return self._context
 
     def _delivered(self, refused: Refused, unusable: tuple[str, ...]) -> Delivered:
-        later = [self._refusal((address,), *refused[address]) for address in refused if refused[address][0] < 500]
-        never = [self._refusal((address,), *refused[address]) for address in refused if refused[address][0] >= 500]
+        later = [self._refusal((address,), *refused[address]) for address in refused if refused[address][0] < FOR_GOOD]
+        never = [self._refusal((address,), *refused[address]) for address in refused if refused[address][0] >= FOR_GOOD]
         never += [Refusal((address,), f"not a valid mail address: {one_line(address)}") for address in unusable]
         return Delivered(tuple(later), tuple(never))
 
@@ -159,6 +131,7 @@ class Email:
             case smtplib.SMTPResponseException():  # of MAIL FROM, DATA and the rest
                 return self._answered(error)
             case ssl.SSLError():
+                self._context = None  # whoever corrects the certificates here need not restart
                 reason = getattr(error, "verify_message", "") or error.reason or str(error)
                 return self._misconfigured(
                     f"no secure connection to {where}: {reason}; check its certificate, WINDSOCK__SMTP__SMTP_SSL "
@@ -186,7 +159,7 @@ class Email:
 
     def _answered(self, error: smtplib.SMTPResponseException) -> Outcome:
         reason = self._answer_of(error)
-        if error.smtp_code == SERVICE_CLOSING:
+        if error.smtp_code == CLOSING:
             return Retry(Failure.BUSY, reason, channel_down=True)
         if 400 <= error.smtp_code < 500:
             return Retry(Failure.BUSY, reason)
@@ -214,49 +187,3 @@ class Email:
     def _redact(self, text: str) -> str:
         password = self._config.password
         return one_line(text.replace(password, "***") if password else text)
-
-
-def compose(message: Message, recipients: tuple[str, ...], mail_from: str) -> EmailMessage:
-    """The mail. Its Message-ID is the same on every attempt; References files a run's mails together."""
-    domain = _domain(mail_from)
-    root = f"<run.{message.thread[:40]}@{domain}>"
-    mail = EmailMessage(policy=policy.SMTP)
-    mail["From"] = one_line(mail_from)
-    mail["To"] = ", ".join(recipients)
-    mail["Subject"] = one_line(message.subject)
-    mail["Date"] = format_datetime(message.occurred_at)
-    mail["Message-ID"] = f"<{message.key[:40]}@{domain}>"
-    mail["In-Reply-To"] = root
-    mail["References"] = root
-    mail["Auto-Submitted"] = "auto-generated"  # out-of-office robots keep quiet
-    mail["X-Windsock-Key"] = message.key
-    mail.set_content(message.text)
-    mail.add_alternative(message.html, subtype="html")
-    for attachment in message.attachments:
-        _attach(mail, attachment)
-    return mail
-
-
-def _attach(mail: EmailMessage, attachment: Attachment) -> None:
-    """A picture belongs to the page, which shows it by its name; anything else is a file beside the text."""
-    maintype, _, subtype = attachment.type.partition("/")
-    page = mail.get_body(("html",))
-    if attachment.alt and isinstance(page, EmailMessage):
-        page.add_related(
-            attachment.content,
-            maintype,
-            subtype,
-            cid=f"<{attachment.name}>",
-            filename=attachment.name,
-            disposition="inline",
-        )
-        return
-    charset = {"charset": "utf-8"} if maintype == "text" else {}
-    mail.add_attachment(attachment.content, maintype, subtype, filename=attachment.name, params=charset)
-
-
-def _domain(mail_from: str) -> str:
-    try:
-        return parseaddr(one_line(mail_from))[1].rpartition("@")[2].encode("idna").decode() or "localhost"
-    except UnicodeError:
-        return "localhost"

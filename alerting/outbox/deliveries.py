@@ -44,7 +44,7 @@ def add(
     rows = [_delivery_row(draft, now, give_up_after, ids) for draft in drafts]
     statement = insert_new(connection, alert_delivery, "event_id", "channel", "target")
     for part in batches(rows):
-        connection.execute(statement.values(part))
+        connection.execute(statement, part)
     groups.join_runs(connection, drafts, ids)
     return rows
 

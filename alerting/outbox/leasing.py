@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, case, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, select, update
 
 from alerting import addressees, groups, numbers, overtaken
 from alerting.events import AlertEvent, decode
@@ -22,6 +22,25 @@ _HOLDER: Final = 18  # characters of a token that name the holder
 _TOKEN: Final = 36
 UNREADABLE: Final = "this version cannot read the event; upgrade, then replay"
 LEASE_RAN_OUT: Final = "no outcome before the lease ran out: the deliverer died, or the receiver did not answer"
+_CANDIDATES: Final = (
+    select(_d.id)
+    .where(_d.channel.in_(bindparam("channels", expanding=True)), _d.due_at <= bindparam("now"))
+    .order_by(_d.due_at, _d.id)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_GIVE: Final = (
+    update(alert_delivery)
+    .where(_d.id.in_(bindparam("ids", expanding=True)), _d.due_at <= bindparam("now"))
+    # MySQL assigns from left to right: the error is worked out before the state changes.
+    .ordered_values(
+        (_d.error, case((_d.state == DeliveryState.SENDING, LEASE_RAN_OUT), else_=_d.error)),
+        (_d.state, DeliveryState.SENDING.value),
+        (_d.token, bindparam("their_token")),
+        (_d.attempts, _d.attempts + 1),
+        (_d.due_at, bindparam("until")),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -159,19 +178,7 @@ def _take(connection: Connection, now: datetime, lease_for: timedelta, ids: Sequ
     if not ids:
         return []
     token = f"{holder[:_HOLDER]}{uuid.uuid4().hex}"[:_TOKEN]
-    ran_out = case((_d.state == DeliveryState.SENDING, LEASE_RAN_OUT), else_=_d.error)
-    connection.execute(
-        update(alert_delivery)
-        .where(_d.id.in_(ids), _d.due_at <= now)
-        # MySQL assigns from left to right: the error is worked out before the state changes.
-        .ordered_values(
-            (_d.error, ran_out),
-            (_d.state, DeliveryState.SENDING.value),
-            (_d.token, token),
-            (_d.attempts, _d.attempts + 1),
-            (_d.due_at, now + lease_for),
-        )
-    )
+    connection.execute(_GIVE, {"ids": ids, "now": now, "their_token": token, "until": now + lease_for})
     return _leased(connection, ids, token)
 
 
@@ -195,8 +202,8 @@ def _candidates(
 def _locked(
     connection: Connection, now: datetime, limit: int, channels: Sequence[str], *also: ColumnElement[bool]
 ) -> list[int]:
-    query = select(_d.id).where(_d.channel.in_(channels), _d.due_at <= now, *also).order_by(_d.due_at, _d.id)
-    return list(connection.execute(query.limit(limit).with_for_update(skip_locked=True)).scalars())
+    wanted = {"channels": list(channels), "now": now, "most": limit}
+    return list(connection.execute(_CANDIDATES.where(*also) if also else _CANDIDATES, wanted).scalars())
 
 
 def end_leases_of(connection: Connection, now: datetime, holder: str) -> int:
@@ -214,17 +221,18 @@ _LEASED: Final = (
     *(_d.id, _d.channel, _d.address, _d.attempts, _d.give_up_at, _d.error, _d.held_by, _d.wave),
     *(*_TOLD, numbers.line().label("line")),
 )
+_OWNED: Final = (
+    select(*_LEASED)
+    .join(alert_event, _e.id == _d.event_id)
+    .outerjoin(_ending, _ending.c.id == _e.ended_by)
+    .where(_d.id.in_(bindparam("ids", expanding=True)), _d.token == bindparam("their_token"))
+    .order_by(_d.id)
+)
 
 
 def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Lease]:
-    query = (
-        select(*_LEASED)
-        .join(alert_event, _e.id == _d.event_id)
-        .outerjoin(_ending, _ending.c.id == _e.ended_by)
-        .where(_d.id.in_(ids), _d.token == token)
-        .order_by(_d.id)
-    )
-    return [_lease_of(row, token, _others(connection, row)) for row in connection.execute(query).all()]
+    owned = connection.execute(_OWNED, {"ids": list(ids), "their_token": token}).all()
+    return [_lease_of(row, token, _others(connection, row)) for row in owned]
 
 
 def _lease_of(row: Any, token: str, others: Sequence[tuple[int, AlertEvent | None]]) -> Lease:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from alerting.channels import Refusal
 from alerting.database import batches, insert_new
@@ -16,6 +16,17 @@ from alerting.routes import Target
 from alerting.tables import alert_delivery
 
 _d: Final = alert_delivery.c
+_DONE: Final = {"state": DeliveryState.DELIVERED.value, "token": None, "due_at": None, "error": None, "held_by": None}
+_CONFIRM: Final = (
+    update(alert_delivery)
+    .where(
+        _d.id == bindparam("delivery"),
+        _d.channel == bindparam("there"),
+        _d.address == bindparam("whom"),
+        _d.state != DeliveryState.DELIVERED,
+    )
+    .values(delivered_at=bindparam("accepted_at"), **_DONE)
+)
 
 
 def confirm(
@@ -38,18 +49,17 @@ def confirm(
     so that those who have it are not written to again and those who have not are not forgotten. The row that was
     accepted names those who have it: only they hear of its end.
     """
-    there = (_d.channel == lease.channel, _d.address == Target(lease.channel, lease.addresses).address)
-    guard = (_d.id == lease.id, *there, _d.state != DeliveryState.DELIVERED)
-    delivered = {"state": DeliveryState.DELIVERED.value, "token": None, "due_at": None, "error": None, "held_by": None}
-    if later or never:
-        delivered["address"] = _of_those_who_have_it(lease, [*later, *never])
-    if connection.execute(update(alert_delivery).where(*guard).values(delivered_at=now, **delivered)).rowcount != 1:
+    refused = [*later, *never]
+    address = {"address": _of_those_who_have_it(lease, refused)} if refused else {}
+    whom = Target(lease.channel, lease.addresses).address
+    guard = {"delivery": lease.id, "there": lease.channel, "whom": whom, "accepted_at": now}
+    if connection.execute(_CONFIRM.values(address) if refused else _CONFIRM, guard).rowcount != 1:
         return False
     for refusal in later:
         _keep_refused(connection, lease, refusal, DeliveryState.PENDING, again_at or now)
     for refusal in never:
         _keep_refused(connection, lease, refusal, DeliveryState.DEAD, None)
-    _settle_others(connection, lease, delivered_at=now, **delivered)
+    _settle_others(connection, lease, delivered_at=now, **_DONE, **address)
     return True
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, func, select
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, bindparam, func, select
 
 from alerting import addressees, numbers
 from alerting.events import AlertEvent, decode
@@ -17,6 +17,11 @@ from alerting.outbox.deliveries import OPEN
 from alerting.tables import alert_ack, alert_delivery, alert_event
 
 _d, _e, _a = alert_delivery.c, alert_event.c, alert_ack.c
+_NEXT_DUE: Final = (
+    select(_d.channel, func.min(_d.due_at))
+    .where(_d.channel.in_(bindparam("channels", expanding=True)), _d.due_at.is_not(None))
+    .group_by(_d.channel)
+)
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,7 @@ class Entry:
 
 def next_due(connection: Connection, channels: Sequence[str]) -> dict[str, datetime]:
     """For each channel with open deliveries, the moment at which the first of them may be taken."""
-    query = (
-        select(_d.channel, func.min(_d.due_at))
-        .where(_d.channel.in_(channels), _d.due_at.is_not(None))
-        .group_by(_d.channel)
-    )
-    return {row[0]: row[1] for row in connection.execute(query)}
+    return {row[0]: row[1] for row in connection.execute(_NEXT_DUE, {"channels": list(channels)})}
 
 
 def backlog(connection: Connection) -> Backlog:

@@ -29,11 +29,11 @@ def _record(connection: Connection, events: Sequence[tuple[str, AlertEvent]]) ->
     statement = insert_new(connection, alert_event, "dedup_key")
     rows = [_event_row(key, event) for key, event in events]
     if connection.dialect.name not in ("mysql", "mariadb"):
-        return len(connection.execute(statement.values(rows).returning(_e.id)).all())
+        return len(connection.execute(statement.returning(_e.id), rows).all())
     # It has no RETURNING, and its row count takes an untouched row for a changed one.
     known = select(func.count()).where(_e.dedup_key.in_([key for key, _ in events]))
     before = int(connection.execute(known).scalar_one())
-    connection.execute(statement.values(rows))
+    connection.execute(statement, rows)
     return len(rows) - before
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from alerting import groups, inhibitions, recoveries, silences, twins
 from alerting.events import AlertEvent, decode
@@ -18,6 +18,18 @@ from alerting.routes import Plan, Suppressed, SuppressedBy, Target, hold, match
 from alerting.tables import alert_event
 
 _e: Final = alert_event.c
+_UNROUTED: Final = (
+    select(_e.id, _e.payload, _e.ended_by)
+    .where(_e.routed_at.is_(None))
+    .order_by(_e.id)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_ROUTED: Final = (
+    update(alert_event)
+    .where(_e.id.in_(bindparam("ids", expanding=True)), _e.routed_at.is_(None))
+    .values(routed_at=bindparam("now"))
+)
 
 
 @dataclass(frozen=True)
@@ -39,14 +51,8 @@ def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500, o
     4. Write the rows. Then do the same for events that end a trouble: they go to whoever has a row about it.
     5. Mark the events. All writing passes over what is there already, so a second router does no harm.
     """
-    query = (
-        select(_e.id, _e.payload, _e.ended_by)
-        .where(_e.routed_at.is_(None))
-        .order_by(_e.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    found = connection.execute(query if only is None else query.where(_e.id == only)).all()
+    query = _UNROUTED if only is None else _UNROUTED.where(_e.id == only)
+    found = connection.execute(query, {"most": limit}).all()
     if not found:
         return Routed()
     events = [(row.id, decode(row.payload)) for row in found]
@@ -60,8 +66,7 @@ def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500, o
         ends = [Draft(key, event, target) for key, event in endings.items() for target in told[key]]
         more = _add(connection, now, [_unless_silenced(draft, plan, silenced) for draft in ends], plan)
         drafts, rows = drafts + more[0], rows + more[1]
-    routed = update(alert_event).where(_e.id.in_([row.id for row in found]), _e.routed_at.is_(None))
-    connection.execute(routed.values(routed_at=now))
+    connection.execute(_ROUTED, {"ids": [row.id for row in found], "now": now})
     return Routed(
         tuple(event.kind for _, event in events if event is not None),
         tuple(row["channel"] for row in rows if row["state"] == DeliveryState.PENDING.value),

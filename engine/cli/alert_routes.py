@@ -19,7 +19,7 @@ from engine.config import load
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from alerting.channels.email import SmtpConfig
+    from alerting.channels.smtp import SmtpConfig
     from alerting.events import AlertEvent
     from alerting.inhibitions import Sources
     from alerting.kinds import Severity
@@ -117,7 +117,7 @@ def _addresses(routing: Routing, settings: Settings) -> Iterator[tuple[str, str]
 
 def _mail(routing: Routing, settings: Settings) -> SmtpConfig | None:
     """How mail is sent, where any receiver is told by mail."""
-    from alerting.channels.email import SmtpConfig
+    from alerting.channels.smtp import SmtpConfig
 
     if not any(receiver.emails for receiver in routing.receivers.values()) and not settings.smtp.smtp_host:
         return None

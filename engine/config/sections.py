@@ -215,6 +215,9 @@ class Smtp(Section, frozen=True):
     smtp_ssl: Annotated[bool, About("Speak TLS from the first byte (usually port 465).")] = False
     smtp_starttls: Annotated[bool, About("Switch to TLS by STARTTLS (usually port 587).")] = False
     smtp_timeout: Annotated[Seconds, About("Seconds to wait for the mail server.")] = 30.0
+    smtp_keep_seconds: Annotated[
+        SecondsOrNone, About("Seconds for which a connection is kept after a mail, for the next one; 0 keeps none.")
+    ] = 5.0
 
 
 class Email(Section, frozen=True):

@@ -16,8 +16,9 @@ from typing import Any
 from alerting import outbox
 from alerting.channels import Channel
 from alerting.channels.chat import receivers
-from alerting.channels.email import SmtpConfig, mail_channels
+from alerting.channels.email import mail_channels
 from alerting.channels.grafana import annotation_channels
+from alerting.channels.smtp import SmtpConfig
 from alerting.deliver import Deliverer
 from alerting.meters import NoMeter
 from alerting.reload import Refusal, Watch
@@ -43,7 +44,7 @@ log = logging.getLogger(__name__)
 
 _SURELY_DEAD = timedelta(hours=1)  # on another machine; here the kernel tells
 # A thread whose receiver has answered waits no longer than this for another one that computes. Python's own 5 ms, at
-# each of the ten answers that a mail server gives, would add up.
+# each of the answers that a mail server gives, would add up.
 _SWITCH_SECONDS = 0.0005
 
 
@@ -61,6 +62,7 @@ class Delivery:
             ssl=smtp.smtp_ssl,
             starttls=smtp.smtp_starttls,
             timeout=smtp.smtp_timeout,
+            keep_seconds=smtp.smtp_keep_seconds,
         )
         self._told = [
             *receivers(settings.alerting.apprise_urls),
@@ -91,6 +93,11 @@ class Delivery:
     def redact(self, text: str) -> str:
         """Masks what is secret now: a changed alerting.yml brings other secrets."""
         return self._redactor.redact(text)
+
+    def close(self) -> None:
+        """Close what is kept open for the next message."""
+        for mail in self._mail:
+            mail.close()
 
     def _channels(self) -> list[Channel]:
         return [*self._mail, *self._told, *self.watch.channels]
@@ -149,6 +156,7 @@ def run(settings: Settings) -> int:
     ]
     log.info("delivering alerts and running callbacks")
     delivery.deliverer.run(partial(_wait, listener, callbacks, reload, watchman, stop), stop)
+    delivery.close()
     stop.set()
     callbacks.nudge()
     for helper in helpers:

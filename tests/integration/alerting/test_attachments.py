@@ -98,10 +98,13 @@ def pixels(png: bytes) -> list[bytes]:
         chunks[name] = data
         at += 12 + length
     width, height, depth, colours = struct.unpack(">IIBB", chunks[b"IHDR"][:10])
-    assert (width, height, depth, colours) == (WIDTH, HEIGHT, 8, 3)
+    assert (width, height, depth, colours) == (WIDTH, HEIGHT, 2, 3)
     raw = zlib.decompress(chunks[b"IDAT"])
-    assert len(raw) == height * (width + 1)
-    return [raw[row * (width + 1) + 1 : (row + 1) * (width + 1)] for row in range(height)]
+    size = width // 4 + 1  # four dots to a byte, after one that names the filter
+    assert len(raw) == height * size
+    rows = [raw[row * size : (row + 1) * size] for row in range(height)]
+    assert {row[0] for row in rows} == {0}
+    return [bytes(four >> shift & 3 for four in row[1:] for shift in (6, 4, 2, 0)) for row in rows]
 
 
 def test_the_longest_attempt_is_as_high_as_the_picture_and_half_of_it_half_as_high() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import email
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +14,9 @@ import pytest
 from aiosmtpd.smtp import AuthResult
 
 from alerting.channels import Delivered, Failure, Message, Permanent, Refusal, Retry
-from alerting.channels.email import Email, SmtpConfig, mail_channels
+from alerting.channels.email import Email, mail_channels
+from alerting.channels.smtp import SmtpConfig
+from tests.integration.alerting.certificates import certified
 from tests.integration.alerting.mailbox import Mailbox
 from tests.servers.processes import free_port
 
@@ -258,15 +259,7 @@ def test_a_server_without_starttls_is_told_with_a_remedy(serve: Serve, message: 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
-         "-keyout", str(key), "-out", str(certificate)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return certificate, key
+    return certified(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 
 from alerting.addressees import is_address
 from alerting.channels import Message
-from alerting.channels.email import SmtpConfig, compose
+from alerting.channels.mime import compose
+from alerting.channels.smtp import SmtpConfig
 
 MESSAGE = Message(
     key="k" * 64,
@@ -23,8 +24,8 @@ MESSAGE = Message(
 )
 
 
-def read_back(mail: EmailMessage) -> EmailMessage:
-    read = email.message_from_bytes(mail.as_bytes(), policy=policy.default)
+def read_back(mail: bytes) -> EmailMessage:
+    read = email.message_from_bytes(mail, policy=policy.default)
     assert isinstance(read, EmailMessage)
     return read
 
@@ -64,7 +65,7 @@ def test_its_subject_may_have_any_letters() -> None:
 
 
 def test_no_line_is_longer_than_smtp_allows() -> None:
-    assert max(map(len, compose(MESSAGE, ("a@example.org",), "w@example.org").as_bytes().splitlines())) <= 998
+    assert max(map(len, compose(MESSAGE, ("a@example.org",), "w@example.org").splitlines())) <= 998
 
 
 @pytest.mark.parametrize("sender", ["Windsock\r\nBcc: x@example.org <alerts@example.org>", "a@münchen.example", "odd"])

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from alerting.channels import Message
-from alerting.channels.email import compose
+from alerting.channels.mime import compose
 from alerting.channels.services import PAYLOADS
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
@@ -226,7 +226,7 @@ class Page(HTMLParser):
 @CASES
 @given(message=told())
 def test_a_mail_has_our_headers_and_tags_only(message: Message) -> None:
-    sent = compose(message, message.recipients, "windsock@example.org").as_bytes()
+    sent = compose(message, message.recipients, "windsock@example.org")
     read = email.message_from_bytes(sent, policy=policy.default)
     assert sorted(read.keys()) == sorted(
         [
