@@ -23,6 +23,7 @@ OK: Final = 250
 FORWARDED: Final = 251
 GO_ON: Final = 354
 CLOSING: Final = 421
+FOR_NOW: Final = 400  # from here on the server has not taken it
 FOR_GOOD: Final = 500  # from here on; an answer below it is for now
 FAREWELL_SECONDS: Final = 2.0
 KEPT_SECONDS: Final = 3.0  # in which a kept connection has to show that somebody is still there
@@ -165,7 +166,7 @@ class Connection:
             case smtplib.SMTPRecipientsRefused(recipients=refused):
                 return _any_for_now(refused)
             case smtplib.SMTPResponseException(smtp_code=code):
-                return code < FOR_GOOD
+                return FOR_NOW <= code < FOR_GOOD or (code < FOR_NOW and not self._end_sent)
             case smtplib.SMTPNotSupportedError():
                 return False
             case smtplib.SMTPException() | OSError():  # after the end of the mail nobody knows what became of it

@@ -173,6 +173,16 @@ def test_where_the_end_of_a_mail_was_sent_and_not_answered_it_is_not_sent_at_onc
     assert mailbox.tried[1] == mailbox.tried[2] != mailbox.tried[0]
 
 
+def test_an_answer_to_the_end_that_is_none_of_smtp_may_mean_that_the_mail_was_taken(
+    serve: Serve, message: Message
+) -> None:
+    mailbox = Counting(again={"END": "hello there"})
+    with opened(serve(mailbox)) as mail:
+        outcome = send_two(mail, message)
+    assert not isinstance(outcome, Delivered)
+    assert (mailbox.connections, len(mailbox.tried)) == (1, 2)
+
+
 def test_what_is_refused_for_good_is_not_asked_again(serve: Serve, message: Message) -> None:
     mailbox = Counting(again={"RCPT": "550 no such user"})
     with opened(serve(mailbox)) as mail:
