@@ -70,7 +70,8 @@ def claim(
 
     With `starting` they are running at once: for an owner that makes their processes as soon as this is committed.
 
-    1. Lock a bounded page of ready rows, skipping what another scheduler holds.
+    1. Lock a bounded page of ready rows, skipping what another scheduler holds: no more than there are slots where
+       this transaction has given back what they may need, and a few times as many where they must be chosen from.
     2. Lock the budgets they need, choose in priority order what fits, and use the budgets. What fits into the slots
        that this transaction has given back needs no lock: it takes their place.
     3. One UPDATE moves the chosen ones to queued, with token and owner, and charges the attempt.
@@ -82,8 +83,8 @@ def claim(
     place = {"rank": _BEFORE_ALL, "id": 0}
     full: set[budgets.Key] = set()
     for page in range(_CLAIM_PAGES):
-        limit = _PAGE_PER_SLOT * slots * 2**page
         given = budgets.given(tx)
+        limit = slots if given.slots and page == 0 else _PAGE_PER_SLOT * slots * 2**page
         ready = _ready(tx, place, full, limit, given) if len(claimed) < slots else []
         if not ready:
             break
