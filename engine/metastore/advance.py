@@ -27,7 +27,7 @@ TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
 RUN: Final = Base.metadata.tables[DagRun.__tablename__]
 
 
-_CHILDREN = (
+CHILDREN: Final = (
     select(TI)
     .where(
         one_of(TI.c.run_pk, "runs"),
@@ -123,6 +123,21 @@ def changed(row: Row[Any], state: TaskState, **more: Any) -> TaskChange:
     )
 
 
+class Waiting(NamedTuple):
+    """What was asked for, by run and task_id, and the rows of it that wait, locked."""
+
+    asked: Collection[tuple[int, str]] = ()
+    rows: Sequence[Row[Any]] = ()
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Of :data:`CHILDREN`; it may find some that were not asked for."""
+        return {"runs": sorted({run for run, _ in self.asked}), "tasks": sorted({task for _, task in self.asked})}
+
+
+NOTHING_READ: Final = Waiting()
+
+
 class Delta(NamedTuple):
     """Upstream tasks by outcome, in :func:`judge`'s order."""
 
@@ -145,10 +160,18 @@ def _delta(state: TaskState) -> Delta:
     )
 
 
-def advance(tx: Tx, graphs: Graphs, runs: Runs, final: Sequence[TaskChange], writes: Writes | None = None) -> Changes:
+def advance(
+    tx: Tx,
+    graphs: Graphs,
+    runs: Runs,
+    final: Sequence[TaskChange],
+    writes: Writes | None = None,
+    behind: Waiting = NOTHING_READ,
+) -> Changes:
     """Count newly final tasks into their children, wave by wave, and close runs that have become complete.
 
-    `writes` are the ends of `final`, where they are not sent yet. One wave, and the counting, go with them.
+    `writes` are the ends of `final`, where they are not sent yet: one wave, and the counting, go with them. `behind` is
+    what waits for `final`, where it has been read.
     """
     changes, writes = Changes(), writes or Writes(tx)
     done: Counter[int] = Counter(change.run_pk for change in final)
@@ -157,7 +180,8 @@ def advance(tx: Tx, graphs: Graphs, runs: Runs, final: Sequence[TaskChange], wri
         deltas = _child_deltas(tx, graphs, runs, wave)
         for one in past.successors(tx, graphs, runs, wave):
             deltas.setdefault(one, Delta())
-        step = advance_wave(tx, graphs, runs, deltas, writes) if deltas else Changes()
+        step = advance_wave(tx, graphs, runs, deltas, writes, behind) if deltas else Changes()
+        behind = NOTHING_READ
         changes.add(step)
         done.update(change.run_pk for change in step.tasks)
         wave = step.tasks
@@ -180,13 +204,18 @@ def _child_deltas(tx: Tx, graphs: Graphs, runs: Runs, wave: Sequence[TaskChange]
 
 
 def advance_wave(
-    tx: Tx, graphs: Graphs, runs: Runs, deltas: Mapping[tuple[int, str], Delta], writes: Writes
+    tx: Tx,
+    graphs: Graphs,
+    runs: Runs,
+    deltas: Mapping[tuple[int, str], Delta],
+    writes: Writes,
+    waiting: Waiting = NOTHING_READ,
 ) -> Changes:
     """One wave; its writes are added to `writes`, which the caller sends."""
-    parameters = {"runs": sorted({run for run, _ in deltas}), "tasks": sorted({task for _, task in deltas})}
-    rows = [
-        row for row in tx.connection.execute(locked(tx, _CHILDREN), parameters) if (row.run_pk, row.task_id) in deltas
-    ]
+    if not deltas.keys() <= set(waiting.asked):
+        asked = Waiting(deltas.keys())
+        waiting = asked._replace(rows=tx.connection.execute(locked(tx, CHILDREN), asked.parameters).all())
+    rows = [row for row in waiting.rows if (row.run_pk, row.task_id) in deltas]
     facts = runs.get(tx.connection, (row.run_pk for row in rows))
     groups: dict[tuple[Delta, TaskState | None], list[int]] = defaultdict(list)
     changes = Changes()

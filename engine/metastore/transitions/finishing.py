@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Row, Update, bindparam, delete, func, select, update
+from sqlalchemy import Row, Update, bindparam, delete, func, select, union_all, update
 
 from engine.authoring.serialized import SerializedTask
 from engine.metastore import budgets, skips
-from engine.metastore.advance import advance, changed, locked
-from engine.metastore.changes import Changes, Finished, TaskChange
+from engine.metastore.advance import CHILDREN, NOTHING_READ, Waiting, advance, changed, locked
+from engine.metastore.changes import Changes, Claimed, Finished, TaskChange
 from engine.metastore.clock import Clock
 from engine.metastore.database import Tx
 from engine.metastore.definitions import tasks_of
@@ -36,7 +36,19 @@ HELD = (
     .where(one_of(TI.c.token, "tokens"), TI.c.state == bindparam("held_state"))
     .order_by(TI.c.id)
 )
-_HELD_NOW = HELD.add_columns(Clock().label("clock"))
+_HELD_NOW: Final = HELD.add_columns(Clock().label("clock"))
+_RUNNING: Final = (
+    select(TI, Clock().label("clock"))
+    .where(one_of(TI.c.token, "tokens"), TI.c.state == TaskState.RUNNING)
+    .order_by(TI.c.id)
+)
+# Both are locked in their order, as by two statements; only where a WITH may lock.
+_RUNNING_AND_WAITING: Final = union_all(
+    *(
+        select(part.with_for_update().cte(name))
+        for name, part in (("running", _RUNNING), ("waiting", CHILDREN.add_columns(Clock().label("clock"))))
+    )
+)
 
 
 @cache
@@ -72,19 +84,19 @@ def _suspend(ending: str) -> Update:
     )
 
 
-def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> Changes:
+def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished], begun: Collection[Claimed] = ()) -> Changes:
     """Write how attempts ended, advance what waited for them, close runs that are complete.
 
     A report whose token is not running any more came late: it changes nothing and is listed in ``Changes.late``. One
     whose DAG version cannot be read is left for later, in ``Changes.unjudged``, so that it holds up no other.
 
-    The first statement tells the time, too. What is written of the attempts is sent with what follows from it.
+    The first statement tells the time, too, and what waits behind those of the attempts that are in `begun`, for their
+    DAGs are known. What is written of the attempts is sent with what follows from it.
     """
     if not reports:
         return Changes()
     by_token = {report.token: report for report in reports}
-    statement = locked(tx, _HELD_NOW)
-    held = tx.connection.execute(statement, {"tokens": list(by_token), "held_state": TaskState.RUNNING}).all()
+    held, behind = _read(tx, list(by_token), _behind(graphs, begun) if tx.dialect.joins_writes else NOTHING_READ)
     if held:
         tx.hear(held[0].clock)
     tasks = tasks_of(tx, graphs, runs, held)
@@ -110,9 +122,26 @@ def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> C
     final = [change for change in ended if change.state not in WAITING_TASK_STATES]
     skipped = [changed(row, TaskState.SKIPPED, end_date=tx.now) for row in skips.skip(tx, graphs, runs, final)]
     changes.tasks += skipped
-    changes.add(advance(tx, graphs, runs, [*final, *skipped], writes))
+    behind = NOTHING_READ if skipped else behind
+    changes.add(advance(tx, graphs, runs, [*final, *skipped], writes, behind))
     budgets.give(tx, budgets.task_amounts((row.dag_id, row.pool, row.pool_slots) for row in held))
     return changes
+
+
+def _behind(graphs: Graphs, begun: Collection[Claimed]) -> Waiting:
+    """What may wait for them, by what is known of their DAGs; whoever needs something else asks for it."""
+    shapes = [(one, graphs.known(one.run.dag_id, one.run.version)) for one in begun]
+    return Waiting({(one.run.id, name) for one, graph in shapes if graph for name in graph.children[one.task_id]})
+
+
+def _read(tx: Tx, tokens: list[str], behind: Waiting) -> tuple[Sequence[Row[Any]], Waiting]:
+    """Lock the attempts that are running, and what waits behind them where it is named."""
+    if not behind.asked:
+        parameters = {"tokens": tokens, "held_state": TaskState.RUNNING}
+        return tx.connection.execute(locked(tx, _HELD_NOW), parameters).all(), behind
+    rows = tx.connection.execute(_RUNNING_AND_WAITING, {"tokens": tokens, **behind.parameters}).all()
+    held = [row for row in rows if row.state is not None]
+    return held, behind._replace(rows=[row for row in rows if row.state is None])
 
 
 def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime) -> TaskChange:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import delete, select
 
@@ -12,6 +14,7 @@ from engine.metastore.store import Store, Tx
 from engine.metastore.tables import Budget
 from engine.metastore.transitions import claiming, finishing
 from tests.contract.metastore.stage import FAILURE, OWNER, SUCCESS, Stage, bash
+from tests.contract.metastore.test_concurrency import together
 
 MANY = 1000
 
@@ -154,3 +157,36 @@ _BECOMES = {
     "soon": "up_for_reschedule",
     "none": "skipped",
 }
+
+
+def test_what_was_read_beforehand_and_is_not_what_counts_is_read_again(stage: Stage) -> None:
+    """As when a run was cleared meanwhile and is of another version of its DAG."""
+    stage.dag("dag", bash("a"), bash("b"), bash("after_a", "a"), bash("after_b", "b"))
+    stage.trigger("dag")
+    a, b = stage.claim()
+    stage.start(a.token, b.token)
+    stage.begun.take([a.token])
+    stage.begun.add([replace(a, task_id="b")])
+    stage.finish((a.token, SUCCESS))
+    assert stage.states() == {"a": "success", "b": "running", "after_a": "scheduled", "after_b": None}
+
+
+def test_two_that_end_the_parents_of_a_task_at_the_same_moment_both_count(server_store: Store) -> None:
+    stage = Stage(server_store)
+    stage.dag("dag", bash("a"), bash("b"), bash("both", "a", "b"), max_active_runs=10, max_active_tasks=20)
+    runs = [f"run-{number}" for number in range(10)]
+    stage.trigger("dag", *runs)
+    claimed = stage.claim(slots=20)
+    stage.start(*(one.token for one in claimed))
+
+    def end(own: Stage, index: int) -> None:
+        mine = [one for one in claimed if one.task_id == "ab"[index]]
+        with own.store.read() as connection:
+            own.graphs.get(connection, "dag", mine[0].run.version)
+        for one in mine:
+            own.begun.add([one])
+            own.finish((one.token, SUCCESS))
+
+    together(stage, 2, end)
+    assert [stage.states(run_id)["both"] for run_id in runs] == ["scheduled"] * len(runs)
+    assert [stage.run_row(run_id).unfinished for run_id in runs] == [1] * len(runs)

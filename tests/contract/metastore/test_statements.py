@@ -21,7 +21,7 @@ SLOTS = 32
 FAN_OUT = 1000
 CHAIN = 20
 CHAIN_STATEMENTS = {
-    "postgresql": 5,  # held (with the time), children; end, attempt, advance and count down in one; ready, claim
+    "postgresql": 4,  # held with children and the time; end, attempt, advance and count down; ready; claim
     "mysql": 8,  # each of them on its own
     "sqlite": 9,  # and BEGIN
 }
@@ -35,7 +35,7 @@ def turn(stage: Stage, ended: list[Claimed], slots: int) -> list[Claimed]:
 
     def work(tx: Tx) -> list[Claimed]:
         reports = [Finished(one.token, SUCCESS, "host") for one in ended]
-        finishing.finish(tx, stage.graphs, stage.runs, reports)
+        finishing.finish(tx, stage.graphs, stage.runs, reports, ended)
         return claiming.claim(tx, stage.graphs, stage.runs, OWNER, slots, starting=True)[0]
 
     claimed = stage.store.run(work)
