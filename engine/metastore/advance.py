@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Row, Select, bindparam, select, update
+from sqlalchemy import Row, Select, Update, bindparam, func, select, update
 
 from engine.authoring.serialized import SerializedTask
 from engine.metastore import absent, budgets, past
@@ -21,12 +21,13 @@ from engine.metastore.one_of import one_of
 from engine.metastore.runs import FACT_COLUMNS, Runs, facts_of
 from engine.metastore.states import RunState, TaskState
 from engine.metastore.tables import Base, DagRun, TaskInstance
+from engine.metastore.writes import Writes
 
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
 RUN: Final = Base.metadata.tables[DagRun.__tablename__]
 
 
-_CHILDREN = (
+CHILDREN: Final = (
     select(TI)
     .where(
         one_of(TI.c.run_pk, "runs"),
@@ -35,29 +36,18 @@ _CHILDREN = (
     )
     .order_by(TI.c.id)
 )
-_ADVANCE = (
-    update(TI)
-    .where(one_of(TI.c.id, "ids"), TI.c.state.is_(None))
-    .values(
-        up_success=TI.c.up_success + bindparam("b_success"),
-        up_failed=TI.c.up_failed + bindparam("b_failed"),
-        up_blocked=TI.c.up_blocked + bindparam("b_blocked"),
-        up_skipped=TI.c.up_skipped + bindparam("b_skipped"),
-        state=bindparam("b_state"),
-        try_number=TI.c.try_number + bindparam("b_try"),
-        scheduled_at=bindparam("b_scheduled"),
-        start_date=bindparam("b_start"),
-        end_date=bindparam("b_end"),
-        past_run_pk=None,
-    )
-)
 SETTLED = (
     select(TI)
     .where(one_of(TI.c.run_pk, "ids"), TI.c.state == TaskState.SUCCESS)
     .order_by(TI.c.id)  # in runs just started
 )
 _COUNT_DOWN = update(RUN).where(one_of(RUN.c.id, "ids")).values(unfinished=RUN.c.unfinished - bindparam("b_n"))
-_COUNTED = _COUNT_DOWN.returning(RUN.c.id, RUN.c.unfinished)
+# MySQL's way to give back what an UPDATE of one row has written: the answer's insert id (LAST_INSERT_ID(expr)).
+_COUNT_ONE_DOWN = (
+    update(RUN)
+    .where(RUN.c.id == bindparam("b_run"))
+    .values(unfinished=func.last_insert_id(RUN.c.unfinished - bindparam("b_n")))
+)
 _COMPLETE = (
     select(*FACT_COLUMNS)
     .where(one_of(DagRun.id, "ids"), DagRun.unfinished == 0, DagRun.state == RunState.RUNNING)
@@ -71,6 +61,33 @@ _CLOSE = (
     .where(one_of(RUN.c.id, "ids"), RUN.c.state == RunState.RUNNING)
     .values(state=bindparam("b_state"), end_date=bindparam("b_now"))
 )
+
+
+@cache
+def _advance(ending: str) -> Update:
+    return (
+        update(TI)
+        .where(one_of(TI.c.id, f"ids{ending}"), TI.c.state.is_(None))
+        .values(
+            up_success=TI.c.up_success + bindparam(f"b_success{ending}"),
+            up_failed=TI.c.up_failed + bindparam(f"b_failed{ending}"),
+            up_blocked=TI.c.up_blocked + bindparam(f"b_blocked{ending}"),
+            up_skipped=TI.c.up_skipped + bindparam(f"b_skipped{ending}"),
+            state=bindparam(f"b_state{ending}"),
+            try_number=TI.c.try_number + bindparam(f"b_try{ending}"),
+            scheduled_at=bindparam(f"b_scheduled{ending}"),
+            start_date=bindparam(f"b_start{ending}"),
+            end_date=bindparam(f"b_end{ending}"),
+            past_run_pk=None,
+        )
+    )
+
+
+@cache
+def _counted(ending: str) -> Update:
+    counted_down = RUN.c.unfinished - bindparam(f"b_n{ending}")
+    statement = update(RUN).where(one_of(RUN.c.id, f"ids{ending}")).values(unfinished=counted_down)
+    return statement.returning(RUN.c.id, RUN.c.unfinished)
 
 
 def locked(tx: Tx, statement: Select[Any], *, skip: bool = False) -> Select[Any]:
@@ -106,6 +123,21 @@ def changed(row: Row[Any], state: TaskState, **more: Any) -> TaskChange:
     )
 
 
+class Waiting(NamedTuple):
+    """What was asked for, by run and task_id, and the rows of it that wait, locked."""
+
+    asked: Collection[tuple[int, str]] = ()
+    rows: Sequence[Row[Any]] = ()
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Of :data:`CHILDREN`; it may find some that were not asked for."""
+        return {"runs": sorted({run for run, _ in self.asked}), "tasks": sorted({task for _, task in self.asked})}
+
+
+NOTHING_READ: Final = Waiting()
+
+
 class Delta(NamedTuple):
     """Upstream tasks by outcome, in :func:`judge`'s order."""
 
@@ -128,20 +160,34 @@ def _delta(state: TaskState) -> Delta:
     )
 
 
-def advance(tx: Tx, graphs: Graphs, runs: Runs, final: Sequence[TaskChange]) -> Changes:
-    """Count newly final tasks into their children, wave by wave, and close runs that have become complete."""
-    changes = Changes()
+def advance(
+    tx: Tx,
+    graphs: Graphs,
+    runs: Runs,
+    final: Sequence[TaskChange],
+    writes: Writes | None = None,
+    behind: Waiting = NOTHING_READ,
+) -> Changes:
+    """Count newly final tasks into their children, wave by wave, and close runs that have become complete.
+
+    `writes` are the ends of `final`, where they are not sent yet: one wave, and the counting, go with them. `behind` is
+    what waits for `final`, where it has been read.
+    """
+    changes, writes = Changes(), writes or Writes(tx)
     done: Counter[int] = Counter(change.run_pk for change in final)
     wave = list(final)
     while wave:
         deltas = _child_deltas(tx, graphs, runs, wave)
         for one in past.successors(tx, graphs, runs, wave):
             deltas.setdefault(one, Delta())
-        step = advance_wave(tx, graphs, runs, deltas) if deltas else Changes()
+        step = advance_wave(tx, graphs, runs, deltas, writes, behind) if deltas else Changes()
+        behind = NOTHING_READ
         changes.add(step)
         done.update(change.run_pk for change in step.tasks)
         wave = step.tasks
-    changes.add(close_runs(tx, graphs, done))
+        if wave:
+            writes.send()  # the next wave reads it
+    changes.add(close_runs(tx, graphs, done, writes))
     changes.add(absent.fail_stuck(tx, graphs, runs, done))
     return changes
 
@@ -157,11 +203,19 @@ def _child_deltas(tx: Tx, graphs: Graphs, runs: Runs, wave: Sequence[TaskChange]
     return deltas
 
 
-def advance_wave(tx: Tx, graphs: Graphs, runs: Runs, deltas: Mapping[tuple[int, str], Delta]) -> Changes:
-    parameters = {"runs": sorted({run for run, _ in deltas}), "tasks": sorted({task for _, task in deltas})}
-    rows = [
-        row for row in tx.connection.execute(locked(tx, _CHILDREN), parameters) if (row.run_pk, row.task_id) in deltas
-    ]
+def advance_wave(
+    tx: Tx,
+    graphs: Graphs,
+    runs: Runs,
+    deltas: Mapping[tuple[int, str], Delta],
+    writes: Writes,
+    waiting: Waiting = NOTHING_READ,
+) -> Changes:
+    """One wave; its writes are added to `writes`, which the caller sends."""
+    if not deltas.keys() <= set(waiting.asked):
+        asked = Waiting(deltas.keys())
+        waiting = asked._replace(rows=tx.connection.execute(locked(tx, CHILDREN), asked.parameters).all())
+    rows = [row for row in waiting.rows if (row.run_pk, row.task_id) in deltas]
     facts = runs.get(tx.connection, (row.run_pk for row in rows))
     groups: dict[tuple[Delta, TaskState | None], list[int]] = defaultdict(list)
     changes = Changes()
@@ -173,6 +227,8 @@ def advance_wave(tx: Tx, graphs: Graphs, runs: Runs, deltas: Mapping[tuple[int, 
         verdicts[row.id] = TaskState.SKIPPED if row.skipped_by else verdict_of(task, row.up_total, up)
         if past.concerns(task, verdicts[row.id]):
             concerned.append(row)
+    if concerned:
+        writes.send()  # the run before may be one that has just gone on
     held = past.held_back(tx, graphs, runs, concerned)
     for row in rows:
         delta = deltas[row.run_pk, row.task_id]
@@ -185,8 +241,10 @@ def advance_wave(tx: Tx, graphs: Graphs, runs: Runs, deltas: Mapping[tuple[int, 
             began = {"try_number": row.try_number + 1, "scheduled_at": tx.now, "start_date": tx.now} if ran else {}
             changes.tasks.append(changed(row, verdict, **began, end_date=tx.now))
     for (delta, verdict), ids in groups.items():
-        _write_advance(tx, ids, delta, verdict)
-    past.remember(tx, held)
+        writes.add(_advance, _advanced(tx, ids, delta, verdict))
+    if held:
+        writes.send()
+        past.remember(tx, held)
     return changes
 
 
@@ -194,7 +252,9 @@ def reconsider(tx: Tx, graphs: Graphs, runs: Runs, waiting: Collection[tuple[int
     """Judge waiting tasks (run and task_id) by their counters as they stand, and go on from there."""
     changes = Changes()
     if waiting:
-        changes.add(advance_wave(tx, graphs, runs, dict.fromkeys(waiting, Delta())))
+        writes = Writes(tx)
+        changes.add(advance_wave(tx, graphs, runs, dict.fromkeys(waiting, Delta()), writes))
+        writes.send()
         changes.add(advance(tx, graphs, runs, list(changes.tasks)))
     return changes
 
@@ -205,10 +265,10 @@ def verdict_of(task: SerializedTask, up_total: int, up: Delta) -> TaskState | No
     return TaskState.SUCCESS if verdict == TaskState.SCHEDULED and task.kind == "empty" else verdict
 
 
-def _write_advance(tx: Tx, ids: list[int], delta: Delta, verdict: TaskState | None) -> None:
+def _advanced(tx: Tx, ids: list[int], delta: Delta, verdict: TaskState | None) -> dict[str, Any]:
     ran = verdict == TaskState.SUCCESS
     ready = verdict == TaskState.SCHEDULED
-    parameters = {
+    return {
         "ids": ids,
         "b_success": delta.success,
         "b_failed": delta.failed,
@@ -220,16 +280,18 @@ def _write_advance(tx: Tx, ids: list[int], delta: Delta, verdict: TaskState | No
         "b_start": tx.now if ran else None,
         "b_end": None if ready or verdict is None else tx.now,
     }
-    tx.connection.execute(_ADVANCE, parameters)
 
 
-def close_runs(tx: Tx, graphs: Graphs, done: Mapping[int, int]) -> Changes:
-    """Count finished tasks down; a run with none left ends: failed where a leaf failed, else in success."""
+def close_runs(tx: Tx, graphs: Graphs, done: Mapping[int, int], writes: Writes | None = None) -> Changes:
+    """Count finished tasks down; a run with none left ends: failed where a leaf failed, else in success.
+
+    Sends `writes` with it.
+    """
     changes = Changes()
     by_count: dict[int, list[int]] = defaultdict(list)
     for run_id, n in done.items():
         by_count[n].append(run_id)
-    candidates = _count_down(tx, by_count)
+    candidates = _count_down(tx, by_count, writes or Writes(tx))
     if not candidates:
         return changes
     complete = [facts_of(row) for row in tx.connection.execute(_COMPLETE, {"ids": candidates})]
@@ -245,17 +307,27 @@ def close_runs(tx: Tx, graphs: Graphs, done: Mapping[int, int]) -> Changes:
     return changes
 
 
-def _count_down(tx: Tx, by_count: Mapping[int, list[int]]) -> list[int]:
+def _count_down(tx: Tx, by_count: Mapping[int, list[int]], writes: Writes) -> list[int]:
     """Count so many tasks down in these runs; returns the runs that may have none left, all of them if in doubt."""
-    if tx.dialect.returns_updated:
-        groups = [
-            tx.connection.execute(_COUNTED, {"ids": sorted(ids), "b_n": n}) for n, ids in sorted(by_count.items())
-        ]
-        return sorted(row.id for group in groups for row in group if row.unfinished == 0)
+    maybe: list[int] = []
     for n, ids in sorted(by_count.items()):
-        if n:
-            tx.connection.execute(_COUNT_DOWN, {"ids": sorted(ids), "b_n": n})
-    return sorted(run_id for ids in by_count.values() for run_id in ids)
+        if tx.dialect.returns_updated:
+            writes.add(_counted, {"ids": sorted(ids), "b_n": n})
+            maybe += [row.id for row in writes.send() if row.unfinished == 0]
+        else:
+            writes.send()
+            maybe += _counted_in_mysql(tx, sorted(ids), n)
+    writes.send()
+    return sorted(maybe)
+
+
+def _counted_in_mysql(tx: Tx, ids: list[int], n: int) -> list[int]:
+    if n and len(ids) == 1:
+        left = tx.connection.execute(_COUNT_ONE_DOWN, {"b_run": ids[0], "b_n": n}).lastrowid
+        return [] if left else ids
+    if n:
+        tx.connection.execute(_COUNT_DOWN, {"ids": ids, "b_n": n})
+    return ids
 
 
 def verdicts_of(tx: Tx, graphs: Graphs, complete: Sequence[RunFacts]) -> dict[int, tuple[RunState, tuple[str, ...]]]:

@@ -205,7 +205,7 @@ def create(tx: Tx, graphs: Graphs, wish: Wish) -> tuple[int, Changes]:
     lane = {"kind": budgets.DAG_RUNS, "name": lane_of(backfill_id), "slots": wish.max_active_runs, "used": 0}
     tx.connection.execute(tx.dialect.insert_ignore(Base.metadata.tables[Budget.__tablename__]).values(lane))
     members = [_member(tx, wish, version, backfill_id, n, step) for n, step in enumerate(steps, 1)]
-    tx.connection.execute(insert(MEMBER), members)
+    tx.dialect.insert_rows(tx.connection, MEMBER, members)
     dag = graphs.get(tx.connection, wish.dag_id, version).dag
     made = zip(steps, members, strict=True)
     new = [step.interval for step, member in made if step.plan == Plan.NEW and member["run_pk"] is not None]

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, insert
+from sqlalchemy import Row
 
 from engine.metastore.advance import changed
 from engine.metastore.changes import TaskChange
 from engine.metastore.database import Tx
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.states import TaskState
-from engine.metastore.tables import TaskAttempt
+from engine.metastore.tables import Base, TaskAttempt
+
+_ATTEMPT: Final = Base.metadata.tables[TaskAttempt.__tablename__]
 
 
 def break_off(tx: Tx, rows: Iterable[Row[Any]], state: TaskState, why: str) -> list[TaskChange]:
@@ -26,7 +28,7 @@ def break_off(tx: Tx, rows: Iterable[Row[Any]], state: TaskState, why: str) -> l
     if not waiting:
         return []
     outcome = Outcome(Cause.ENDED, error=why)
-    tx.connection.execute(insert(TaskAttempt), [_attempt(row, state, why, tx) for row in waiting])
+    tx.dialect.insert_rows(tx.connection, _ATTEMPT, [_attempt(row, state, why, tx) for row in waiting])
     return [changed(row, state, outcome=outcome, start_date=row.sensing_since, end_date=tx.now) for row in waiting]
 
 

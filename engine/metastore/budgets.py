@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from engine.metastore.one_of import one_of
 from engine.metastore.tables import Base, Budget
@@ -31,6 +32,15 @@ _LOCK = (
     .order_by(Budget.kind, Budget.name)
 )
 _LOCK_ROWS = _LOCK.with_for_update()
+_POOLS_IN_ORDER, _DAGS_IN_ORDER = (
+    select(func.count())
+    .select_from(_BUDGET)
+    .where(_BUDGET.c.kind == kind, one_of(_BUDGET.c.name, listed), _BUDGET.c.used <= _BUDGET.c.slots)
+    .scalar_subquery()
+    for kind, listed in ((POOL, "given_pools"), (DAG_TASKS, "given_dags"))
+)
+IN_ORDER: Final = (_POOLS_IN_ORDER + _DAGS_IN_ORDER).label("in_order")
+"""How many of the budgets in :attr:`Given.parameters` there are, none of which has more used than it has slots."""
 _TAKE = (
     update(_BUDGET)
     .where(
@@ -57,6 +67,27 @@ def free_slots(tx: Tx, keys: Iterable[Key]) -> dict[Key, int]:
     rows = tx.connection.execute(statement, parameters)
     found = {(row.kind, row.name): row.slots - row.used for row in rows}
     return {key: free - tx.owed[key] for key, free in found.items() if key in wanted}
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What this transaction has given back to pools and DAGs and not written yet: those slots are its own.
+
+    It may hand them on without a lock, since what is used stays the same. Not where a budget is gone or has become
+    smaller than what is used, which a statement of its own would tell; :data:`IN_ORDER` goes with another one.
+    """
+
+    slots: Counter[Key]
+
+    @property
+    def parameters(self) -> dict[str, list[str]]:
+        names = {kind: sorted(name for of, name in self.slots if of == kind) for kind in (POOL, DAG_TASKS)}
+        return {"given_pools": names[POOL], "given_dags": names[DAG_TASKS]}
+
+
+def given(tx: Tx) -> Given:
+    """What could be handed on now."""
+    return Given(Counter({key: -n for key, n in tx.owed.items() if n < 0 and key[0] != DAG_RUNS}))
 
 
 def take(tx: Tx, amounts: Mapping[Key, int]) -> None:

@@ -28,17 +28,34 @@ _CONFLICT_TRIES: Final = 20
 _LOST_TRIES: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tx:
-    """One write transaction. `now` is the database's clock when it began, aware UTC.
-
-    `owed` are the slots taken from budgets less those given back, which are written at its end.
-    """
+    """One write transaction. `owed` are the slots taken from budgets less those given back; its end writes them."""
 
     connection: Connection
-    now: datetime
     dialect: DatabaseDialect
     owed: Counter[budgets.Key] = field(default_factory=Counter)
+    _now: datetime | None = field(default=None, init=False)
+    _heard: float = field(default=0.0, init=False)
+
+    @property
+    def now(self) -> datetime:
+        """The database's clock when it was first asked for in this transaction, aware UTC: one instant for it all."""
+        now = self._now
+        if now is None:
+            now = database_now(self.connection)
+            self.hear(now)
+        return now
+
+    @property
+    def heard(self) -> float:
+        """This process's monotonic clock when :attr:`now` had been read."""
+        return self._heard
+
+    def hear(self, now: datetime | None) -> None:
+        """A statement of this transaction has told the database's time; None where it could not (SQLite)."""
+        if self._now is None and now is not None:
+            self._now, self._heard = now, time.monotonic()
 
 
 class Database:
@@ -73,7 +90,7 @@ class Database:
     def begin(self) -> Iterator[Tx]:
         """A write transaction: commits at the end, rolls back on an exception."""
         with self.engine.begin() as connection:
-            tx = Tx(connection, database_now(connection), self.dialect)
+            tx = Tx(connection, self.dialect)
             yield tx
             budgets.settle(tx)
 

@@ -121,6 +121,10 @@ class Graphs:
     def __len__(self) -> int:
         return len(self._graphs)
 
+    def known(self, dag_id: str, version: str) -> Graph | None:
+        """One that has been read already."""
+        return self._graphs.get((dag_id, version))
+
     def get(self, connection: Connection, dag_id: str, version: str) -> Graph:
         """One graph; raises NotFound when that version is not stored, or cannot be read by this program."""
         key = (dag_id, version)

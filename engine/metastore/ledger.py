@@ -17,6 +17,7 @@ from engine.metastore import (
     waiting,
 )
 from engine.metastore.announce import Announcer
+from engine.metastore.begun import Begun
 from engine.metastore.changes import Changes, Claimed, Finished
 from engine.metastore.database import Tx
 from engine.metastore.graphs import Graphs
@@ -35,6 +36,7 @@ class Ledger:
     def __init__(self, announcer: Announcer, shipments: ShipmentRequests | None = None) -> None:
         self.graphs = Graphs()
         self.runs = Runs()
+        self._begun = Begun()
         self._announcer = announcer
         self._shipments = shipments
 
@@ -48,11 +50,14 @@ class Ledger:
     def claim(self, tx: Tx, owner: str, slots: int, *, starting: bool = False) -> tuple[list[Claimed], Changes]:
         """See :func:`claiming.claim`."""
         claimed, changes = claiming.claim(tx, self.graphs, self.runs, owner, slots, starting=starting)
+        self._begun.add(claimed)
         return claimed, self._announced(tx, changes)
 
     def finish(self, tx: Tx, reports: Sequence[Finished]) -> Changes:
         """See :func:`finishing.finish`."""
-        return self._announced(tx, self._restarted(tx, finishing.finish(tx, self.graphs, self.runs, reports)))
+        begun = self._begun.take(report.token for report in reports)
+        changes = finishing.finish(tx, self.graphs, self.runs, reports, begun)
+        return self._announced(tx, self._restarted(tx, changes))
 
     def rescue(self, tx: Tx, owners: Collection[str], limit: int = 1000) -> tuple[int, Changes]:
         """See :func:`returning.rescue`."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select, update
 
 from alerting.clock import database_now
 from engine.logs.paths import attempt_log_path
@@ -76,7 +76,7 @@ class ShipmentRequests:
             return
         self._learn(tx, {change.owner for change in ended if change.owner})
         rows = [_row(change, self._places.get(change.owner or "", self.place), tx) for change in ended]
-        tx.connection.execute(insert(_SHIPMENT), rows)
+        tx.dialect.insert_rows(tx.connection, _SHIPMENT, rows)
 
     def _learn(self, tx: Tx, owners: set[str]) -> None:
         if unknown := owners - self._places.keys():

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Connection, Row, Select, bindparam, case, insert, or_, select, update
+from sqlalchemy import BindParameter, Connection, Row, Select, bindparam, case, or_, select, update
 
 from engine.authoring.serialized import NoSchedule, SerializedDag, SerializedDeadline
 from engine.metastore.absent import present_tasks
@@ -103,7 +103,7 @@ def promise(tx: Tx, made: Iterable[Made]) -> None:
     found = {(row.dag_id, row.run_id): row.id for row in tx.connection.execute(statement)}
     open_ = {"state": "open", "completed_at": None, "missed_at": None}
     written = [{"run_pk": found[key], "dag_id": key[0], **row, **open_} for key, rows in due.items() for row in rows]
-    tx.connection.execute(insert(SLA), written)
+    tx.dialect.insert_rows(tx.connection, SLA, written)
 
 
 def promises(dag: SerializedDag) -> bool:

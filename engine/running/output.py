@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import select
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -184,5 +186,10 @@ def _readable(fd: int) -> bool:
 
 
 def _stamp() -> str:
-    now = datetime.now(UTC)
-    return f"[{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z] "
+    milliseconds = time.time_ns() // 1_000_000
+    return f"[{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z] "
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

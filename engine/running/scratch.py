@@ -27,6 +27,7 @@ class Scratch:
     """The scratch folders of one supervisor."""
 
     def __init__(self) -> None:
+        self._left: list[str] = []
         self._littered: list[str] = []
         self._lock: int | None = None
         try:
@@ -34,20 +35,29 @@ class Scratch:
         except OSError as error:  # other attempts need none
             self.folder = Path(os.environ.get("TMPDIR", "/tmp")) / _NAME / "none"  # noqa: S108 - not there
             log.error("no scratch folder for Bash tasks can be made: %s", error)
+        self._prefix = f"{self.folder}/"
 
     def path(self, token: str) -> str:
         """Where an attempt may start; it makes the folder itself."""
-        return str(self.folder / token)
+        return self._prefix + token
 
     def leave(self, token: str) -> None:
-        """An attempt has ended: its folder is removed at once if it is empty, else with the next litter."""
-        path = self.path(token)
-        try:
-            os.rmdir(path)  # noqa: PTH106 - on the way of every attempt
-        except FileNotFoundError:
-            return
-        except OSError:
-            self._littered.append(path)
+        """An attempt has ended."""
+        self._left.append(self.path(token))
+
+    def tidy(self) -> None:
+        """Remove the folders of attempts that have ended: empty ones at once, the others with the next litter.
+
+        To be called when the ends are reported: a busy disk takes longer for it than a scheduler for what is next.
+        """
+        left, self._left = self._left, []
+        for path in left:
+            try:
+                os.rmdir(path)  # noqa: PTH106 - on the way of every attempt
+            except FileNotFoundError:
+                continue
+            except OSError:
+                self._littered.append(path)
 
     def litter(self) -> list[str]:
         """Take what is to be removed."""
@@ -56,6 +66,7 @@ class Scratch:
 
     def close(self) -> None:
         """Let the folder go. What is still in it, the next supervisor removes."""
+        self.tidy()
         if self._lock is not None:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()

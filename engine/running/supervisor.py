@@ -135,6 +135,7 @@ class Supervisor:
                 handle()
             self._check_times()
             self._report()
+            self._scratch.tidy()
         if self._deputy:
             self._deputy.leave()
         self._files.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,7 +14,7 @@ class Turn:
     """What one transaction found and did."""
 
     now: datetime
-    began: float = field(default_factory=time.monotonic)  # this process's clock, when the database's was `now`
+    began: float  # this process's monotonic clock, when the database's was `now`
     changes: Changes = field(default_factory=Changes)
     claimed: list[Claimed] = field(default_factory=list)
     orders: list[AttemptOrder] = field(default_factory=list)

@@ -60,13 +60,14 @@ class Work:
 
     def whole(self, tx: Tx, ended: list[Ended], *, sweep: bool, due: bool, look: bool) -> Turn:
         """All of one turn, in one transaction; may run again after a conflict. A sweep looks for what is `due`, too."""
-        ledger, turn = self._ledger, Turn(tx.now, others=self.others)
+        ledger = self._ledger
         ledger.begin()
         if due:
             ledger.runs.expire()
         reports = [Finished(end.token, end.outcome, self._hostname, end.ago()) for end in ended]
         began = time.monotonic()
-        turn.changes.add(ledger.finish(tx, reports))
+        changes = ledger.finish(tx, reports)  # asks first, and hears what time it is
+        turn = Turn(tx.now, tx.heard, changes, others=self.others)
         turn.decision_seconds = time.monotonic() - began
         turn.decided = list(ledger.runs.get(tx.connection, (change.run_pk for change in turn.changes.tasks)).values())
         if sweep:
@@ -93,7 +94,7 @@ class Work:
     def hand_out(self, tx: Tx, *, may_start: bool) -> Turn:
         """Start runs and claim attempts, under the lock of claims."""
         self._ledger.begin()
-        turn = Turn(tx.now)
+        turn = Turn(tx.now, tx.heard)
         if may_start or self._executor.running < self._executor.capacity:
             leases.lock(tx, leases.CLAIMS)
             self._start_and_claim(tx, turn, may_start=may_start)

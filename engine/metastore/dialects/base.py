@@ -10,6 +10,8 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, ins
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import Insert
 
+from engine.metastore.writes import Write
+
 
 class DatabaseDialect:
     """The differences between databases. Stateless."""
@@ -18,6 +20,7 @@ class DatabaseDialect:
     driver: str
     locks_rows = True  # SELECT … FOR UPDATE means something
     returns_updated = True  # UPDATE … RETURNING
+    joins_writes = False  # WITH … AS (UPDATE …) UPDATE …
     conflict_codes: frozenset[str | int] = frozenset()
     denied_codes: frozenset[str | int] = frozenset()
     missing_codes: frozenset[str | int] = frozenset()
@@ -55,6 +58,10 @@ class DatabaseDialect:
         """
         statement = self.insert_ignore(table).values(row).returning(*table.primary_key.columns)
         return connection.execute(statement).first() is not None
+
+    def insert_in_one(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> tuple[Write, dict[str, Any]] | None:
+        """A statement that inserts them all with one parameter, and that parameter; None: there is none for them."""
+        return None
 
     def insert_rows(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows that all name the same columns, at least one."""

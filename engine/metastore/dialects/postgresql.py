@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import Insert
 
 from engine.metastore.dialects.base import DatabaseDialect
+from engine.metastore.writes import Write
 
 _NO_DATABASE = re.compile(r'database ".*" does not exist')
 _MIGRATION_LOCK = 7_091_983  # any number, so long as nothing else in this database takes it
@@ -28,6 +29,7 @@ class PostgresqlDialect(DatabaseDialect):
 
     name = "postgresql"
     driver = "postgresql+psycopg"
+    joins_writes = True
     conflict_codes = frozenset({"40001", "40P01", "55P03"})
     denied_codes = frozenset({"28P01", "28000"})
     missing_codes = frozenset({"3D000"})
@@ -39,13 +41,19 @@ class PostgresqlDialect(DatabaseDialect):
     def insert_ignore(self, table: Table) -> Insert:
         return insert(table).on_conflict_do_nothing()
 
+    def insert_in_one(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> tuple[Write, dict[str, Any]] | None:
+        encoded = [msgspec.json.encode(row) for row in rows]
+        if not encoded or max(map(len, encoded)) > _LONG_ROW_BYTES or sum(map(len, encoded)) > _PIECE_BYTES:
+            return None
+        return _recordset_into(table, tuple(rows[0])), {"rows": _list_of(encoded)}
+
     def insert_rows(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Many in one statement with one parameter: the driver would send, and the server execute, one for each row.
 
         That is what long rows get: their bytes cost more than their statements.
         """
         encoded = [msgspec.json.encode(row) for row in rows]
-        statement = _insert_recordset(table, tuple(rows[0]))
+        statement = _recordset_into(table, tuple(rows[0]))("")
         for piece in _pieces(one for one in encoded if len(one) <= _LONG_ROW_BYTES):
             connection.execute(statement, {"rows": piece})
         long = [row for row, one in zip(rows, encoded, strict=True) if len(one) > _LONG_ROW_BYTES]
@@ -103,7 +111,11 @@ def _list_of(encoded: Sequence[bytes]) -> str:
 
 
 @cache
-def _insert_recordset(table: Table, names: tuple[str, ...]) -> Insert:
-    rows = func.json_to_recordset(cast(bindparam("rows", type_=Text()), JSON()))
-    columns = rows.table_valued(*(column(name, table.c[name].type) for name in names))
-    return insert(table).from_select(names, select(columns.render_derived(with_types=True)))
+def _recordset_into(table: Table, names: tuple[str, ...]) -> Write:
+    @cache
+    def write(ending: str) -> Insert:
+        rows = func.json_to_recordset(cast(bindparam(f"rows{ending}", type_=Text()), JSON()))
+        columns = rows.table_valued(*(column(name, table.c[name].type) for name in names))
+        return insert(table).from_select(names, select(columns.render_derived(with_types=True)))
+
+    return write

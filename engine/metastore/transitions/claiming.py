@@ -42,6 +42,7 @@ _READY = (
     .order_by(TI.c.priority_rank, TI.c.id)
     .limit(bindparam("limit"))
 )
+_READY_IN_ORDER = _READY.add_columns(budgets.IN_ORDER)
 _CLAIM = (
     update(TI)
     .where(one_of(TI.c.id, "ids"), TI.c.state == TaskState.SCHEDULED)
@@ -69,8 +70,10 @@ def claim(
 
     With `starting` they are running at once: for an owner that makes their processes as soon as this is committed.
 
-    1. Lock a bounded page of ready rows, skipping what another scheduler holds.
-    2. Lock the budgets they need, choose in priority order what fits, and use the budgets.
+    1. Lock a bounded page of ready rows, skipping what another scheduler holds: no more than there are slots where
+       this transaction has given back what they may need, and a few times as many where they must be chosen from.
+    2. Lock the budgets they need, choose in priority order what fits, and use the budgets. What fits into the slots
+       that this transaction has given back needs no lock: it takes their place.
     3. One UPDATE moves the chosen ones to queued, with token and owner, and charges the attempt.
     4. With slots left, read on behind that page, leaving out the DAGs and pools that are full now: a crowd waiting
        for one of them holds up nobody else.
@@ -80,11 +83,12 @@ def claim(
     place = {"rank": _BEFORE_ALL, "id": 0}
     full: set[budgets.Key] = set()
     for page in range(_CLAIM_PAGES):
-        limit = _PAGE_PER_SLOT * slots * 2**page
-        ready = _ready(tx, place, full, limit) if len(claimed) < slots else []
+        given = budgets.given(tx)
+        limit = slots if given.slots and page == 0 else _PAGE_PER_SLOT * slots * 2**page
+        ready = _ready(tx, place, full, limit, given) if len(claimed) < slots else []
         if not ready:
             break
-        chosen = _fitting(tx, graphs, runs, ready, slots - len(claimed), full)
+        chosen = _fitting(tx, graphs, runs, ready, slots - len(claimed), full, given)
         if chosen:
             claimed += _queue(tx, runs, owner, chosen, starting=starting)
             changes.tasks += [
@@ -96,22 +100,37 @@ def claim(
     return claimed, changes
 
 
-def _ready(tx: Tx, place: Mapping[str, int], full: Collection[budgets.Key], limit: int) -> Sequence[Row[Any]]:
-    parameters = {
+def _ready(
+    tx: Tx, place: Mapping[str, int], full: Collection[budgets.Key], limit: int, given: budgets.Given
+) -> Sequence[Row[Any]]:
+    parameters: dict[str, Any] = {
         **place,
         "limit": limit,
         "full_dags": sorted(name for kind, name in full if kind == budgets.DAG_TASKS),
         "full_pools": sorted(name for kind, name in full if kind == budgets.POOL),
     }
-    return tx.connection.execute(locked(tx, _READY, skip=True), parameters).all()
+    statement = _READY
+    if given.slots:
+        statement, parameters = _READY_IN_ORDER, parameters | given.parameters
+    return tx.connection.execute(locked(tx, statement, skip=True), parameters).all()
 
 
 def _fitting(
-    tx: Tx, graphs: Graphs, runs: Runs, ready: Sequence[Row[Any]], slots: int, full: set[budgets.Key]
+    tx: Tx,
+    graphs: Graphs,
+    runs: Runs,
+    ready: Sequence[Row[Any]],
+    slots: int,
+    full: set[budgets.Key],
+    given: budgets.Given,
 ) -> list[Row[Any]]:
     """Choose what fits, by priority; adds the budgets that have nothing left to `full`."""
     tasks = tasks_of(tx, graphs, runs, ready)
     ready = [row for row in ready if row.id in tasks]
+    if given.slots and ready and ready[0].in_order == len(given.slots):
+        first = ready[:slots]
+        if not any(tasks[row.id].max_active_tis_per_dag is not None for row in first) and _are_given(first, given):
+            return first
     keys = {key for row in ready for key in ((budgets.POOL, row.pool), (budgets.DAG_TASKS, row.dag_id))}
     free = dict.fromkeys(keys, 0) | budgets.free_slots(tx, keys)
     per_task = _running_of_limited(tx, ready, tasks)
@@ -130,6 +149,12 @@ def _fitting(
         chosen.append(row)
     full.update(key for key, n in free.items() if n < 1)
     return chosen
+
+
+def _are_given(rows: Sequence[Row[Any]], given: budgets.Given) -> bool:
+    """Whether all of them fit into what was given back."""
+    needed = budgets.task_amounts((row.dag_id, row.pool, row.pool_slots) for row in rows)
+    return all(n <= given.slots[key] for key, n in needed.items())
 
 
 def _running_of_limited(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, delete, func, select, update
+from sqlalchemy import Row, Update, bindparam, delete, func, select, union_all, update
 
 from engine.authoring.serialized import SerializedTask
 from engine.metastore import budgets, skips
-from engine.metastore.advance import advance, changed, locked
-from engine.metastore.changes import Changes, Finished, TaskChange
+from engine.metastore.advance import CHILDREN, NOTHING_READ, Waiting, advance, changed, locked
+from engine.metastore.changes import Changes, Claimed, Finished, TaskChange
+from engine.metastore.clock import Clock
 from engine.metastore.database import Tx
 from engine.metastore.definitions import tasks_of
 from engine.metastore.endings import Ending
@@ -22,6 +24,7 @@ from engine.metastore.outcome import Cause
 from engine.metastore.runs import Runs
 from engine.metastore.states import WAITING_TASK_STATES, TaskState
 from engine.metastore.tables import Base, TaskAttempt, TaskInstance, XCom
+from engine.metastore.writes import Writes
 
 _ATTEMPT: Final = Base.metadata.tables[TaskAttempt.__tablename__]
 _XCOM: Final = Base.metadata.tables[XCom.__tablename__]
@@ -33,44 +36,69 @@ HELD = (
     .where(one_of(TI.c.token, "tokens"), TI.c.state == bindparam("held_state"))
     .order_by(TI.c.id)
 )
-_END = (
-    update(TI)
+_HELD_NOW: Final = HELD.add_columns(Clock().label("clock"))
+_RUNNING: Final = (
+    select(TI, Clock().label("clock"))
     .where(one_of(TI.c.token, "tokens"), TI.c.state == TaskState.RUNNING)
-    .values(
-        state=bindparam("b_state"),
-        end_date=bindparam("b_end"),
-        ready_at=bindparam("b_ready"),
-        token=None,
-        owner=None,
-        start_date=func.coalesce(TI.c.sensing_since, TI.c.start_date),
-        ending=None,
-        sensing_since=None,  # after start_date, as the table has them: MySQL assigns from left to right
-    )
+    .order_by(TI.c.id)
 )
-_SUSPEND = (
-    update(TI)
-    .where(one_of(TI.c.token, "tokens"), TI.c.state == TaskState.RUNNING)
-    .values(
-        state=TaskState.UP_FOR_RESCHEDULE,
-        ready_at=bindparam("b_ready"),
-        token=None,
-        owner=None,
-        sensing_since=func.coalesce(TI.c.sensing_since, TI.c.start_date),
+# Both are locked in their order, as by two statements; only where a WITH may lock.
+_RUNNING_AND_WAITING: Final = union_all(
+    *(
+        select(part.with_for_update().cte(name))
+        for name, part in (("running", _RUNNING), ("waiting", CHILDREN.add_columns(Clock().label("clock"))))
     )
 )
 
 
-def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> Changes:
+@cache
+def _end(ending: str) -> Update:
+    return (
+        update(TI)
+        .where(one_of(TI.c.token, f"tokens{ending}"), TI.c.state == TaskState.RUNNING)
+        .values(
+            state=bindparam(f"b_state{ending}"),
+            end_date=bindparam(f"b_end{ending}"),
+            ready_at=bindparam(f"b_ready{ending}"),
+            token=None,
+            owner=None,
+            start_date=func.coalesce(TI.c.sensing_since, TI.c.start_date),
+            ending=None,
+            sensing_since=None,  # after start_date, as the table has them: MySQL assigns from left to right
+        )
+    )
+
+
+@cache
+def _suspend(ending: str) -> Update:
+    return (
+        update(TI)
+        .where(one_of(TI.c.token, f"tokens{ending}"), TI.c.state == TaskState.RUNNING)
+        .values(
+            state=TaskState.UP_FOR_RESCHEDULE,
+            ready_at=bindparam(f"b_ready{ending}"),
+            token=None,
+            owner=None,
+            sensing_since=func.coalesce(TI.c.sensing_since, TI.c.start_date),
+        )
+    )
+
+
+def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished], begun: Collection[Claimed] = ()) -> Changes:
     """Write how attempts ended, advance what waited for them, close runs that are complete.
 
     A report whose token is not running any more came late: it changes nothing and is listed in ``Changes.late``. One
     whose DAG version cannot be read is left for later, in ``Changes.unjudged``, so that it holds up no other.
+
+    The first statement tells the time, too, and what waits behind those of the attempts that are in `begun`, for their
+    DAGs are known. What is written of the attempts is sent with what follows from it.
     """
     if not reports:
         return Changes()
     by_token = {report.token: report for report in reports}
-    statement = locked(tx, HELD)
-    held = tx.connection.execute(statement, {"tokens": list(by_token), "held_state": TaskState.RUNNING}).all()
+    held, behind = _read(tx, list(by_token), _behind(graphs, begun) if tx.dialect.joins_writes else NOTHING_READ)
+    if held:
+        tx.hear(held[0].clock)
     tasks = tasks_of(tx, graphs, runs, held)
     changes = Changes(
         late=sorted(by_token.keys() - {row.token for row in held}),
@@ -80,12 +108,13 @@ def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> C
     if not held:
         return changes
     ended = [_decide(row, tasks[row.id], by_token[row.token], tx.now) for row in held]
-    _write_ends(tx, held, ended)
+    writes = Writes(tx)
+    _write_ends(writes, held, ended)
     over = [
         (row, change) for row, change in zip(held, ended, strict=True) if change.state != TaskState.UP_FOR_RESCHEDULE
     ]
     if over:
-        tx.dialect.insert_rows(tx.connection, _ATTEMPT, [_attempt(row, change) for row, change in over])
+        writes.insert(_ATTEMPT, [_attempt(row, change) for row, change in over])
     changes.ended += [change for _, change in over]
     _store_xcoms(tx, changes.ended)
     changes.restarts = [row.id for row in held if row.ending == Ending.RESTART]
@@ -93,9 +122,26 @@ def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished]) -> C
     final = [change for change in ended if change.state not in WAITING_TASK_STATES]
     skipped = [changed(row, TaskState.SKIPPED, end_date=tx.now) for row in skips.skip(tx, graphs, runs, final)]
     changes.tasks += skipped
-    changes.add(advance(tx, graphs, runs, [*final, *skipped]))
+    behind = NOTHING_READ if skipped else behind
+    changes.add(advance(tx, graphs, runs, [*final, *skipped], writes, behind))
     budgets.give(tx, budgets.task_amounts((row.dag_id, row.pool, row.pool_slots) for row in held))
     return changes
+
+
+def _behind(graphs: Graphs, begun: Collection[Claimed]) -> Waiting:
+    """What may wait for them, by what is known of their DAGs; whoever needs something else asks for it."""
+    shapes = [(one, graphs.known(one.run.dag_id, one.run.version)) for one in begun]
+    return Waiting({(one.run.id, name) for one, graph in shapes if graph for name in graph.children[one.task_id]})
+
+
+def _read(tx: Tx, tokens: list[str], behind: Waiting) -> tuple[Sequence[Row[Any]], Waiting]:
+    """Lock the attempts that are running, and what waits behind them where it is named."""
+    if not behind.asked:
+        parameters = {"tokens": tokens, "held_state": TaskState.RUNNING}
+        return tx.connection.execute(locked(tx, _HELD_NOW), parameters).all(), behind
+    rows = tx.connection.execute(_RUNNING_AND_WAITING, {"tokens": tokens, **behind.parameters}).all()
+    held = [row for row in rows if row.state is not None]
+    return held, behind._replace(rows=[row for row in rows if row.state is None])
 
 
 def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime) -> TaskChange:
@@ -125,16 +171,16 @@ def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime
     return changed(row, state, outcome=outcome, hostname=report.hostname, **more)
 
 
-def _write_ends(tx: Tx, held: Sequence[Row[Any]], ended: Sequence[TaskChange]) -> None:
+def _write_ends(writes: Writes, held: Sequence[Row[Any]], ended: Sequence[TaskChange]) -> None:
     groups: dict[tuple[TaskState, datetime | None, datetime | None], list[str]] = defaultdict(list)
     for row, change in zip(held, ended, strict=True):
         end = None if change.state in WAITING_TASK_STATES else change.end_date
         groups[change.state, end, change.retry_at].append(row.token)
     for (state, end, retry_at), tokens in groups.items():
         if state == TaskState.UP_FOR_RESCHEDULE:
-            tx.connection.execute(_SUSPEND, {"tokens": tokens, "b_ready": retry_at})
+            writes.add(_suspend, {"tokens": tokens, "b_ready": retry_at})
         else:
-            tx.connection.execute(_END, {"tokens": tokens, "b_state": state, "b_end": end, "b_ready": retry_at})
+            writes.add(_end, {"tokens": tokens, "b_state": state, "b_end": end, "b_ready": retry_at})
 
 
 def _attempt(row: Row[Any], change: TaskChange) -> dict[str, Any]:

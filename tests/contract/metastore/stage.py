@@ -10,6 +10,7 @@ from sqlalchemy import insert, select, update
 
 from engine.authoring.serialized import NoSchedule, SerializedDag, SerializedTask, encode_dag, version_of
 from engine.metastore import advance, budgets, clearing, deadlines, endings, past, sla
+from engine.metastore.begun import Begun
 from engine.metastore.changes import Changes, Claimed, Finished
 from engine.metastore.graphs import Graphs
 from engine.metastore.outcome import Cause, Outcome
@@ -43,6 +44,7 @@ class Stage:
         self.store = store
         self.graphs = Graphs()
         self.runs = Runs()
+        self.begun = Begun()
 
     def beside(self) -> Stage:
         """Another scheduler of the same metastore, with connections of its own. Close its store."""
@@ -126,7 +128,9 @@ class Stage:
         return self.claim_with_changes(slots, owner)[0]
 
     def claim_with_changes(self, slots: int = 1000, owner: str = OWNER) -> tuple[list[Claimed], Changes]:
-        return self.store.run(lambda tx: claiming.claim(tx, self.graphs, self.runs, owner, slots))
+        claimed, changes = self.store.run(lambda tx: claiming.claim(tx, self.graphs, self.runs, owner, slots))
+        self.begun.add(claimed)
+        return claimed, changes
 
     def release(self, *tokens: str) -> int:
         return self.store.run(lambda tx: returning.release(tx, tokens))
@@ -140,7 +144,8 @@ class Stage:
 
     def finish(self, *ends: tuple[str, Outcome]) -> Changes:
         reports = [Finished(token, outcome, "host") for token, outcome in ends]
-        return self.settled(lambda tx: finishing.finish(tx, self.graphs, self.runs, reports))
+        begun = self.begun.take(token for token, _ in ends)
+        return self.settled(lambda tx: finishing.finish(tx, self.graphs, self.runs, reports, begun))
 
     def reconsider_overlooked(self) -> Changes:
         def work(tx: Tx) -> Changes:

@@ -27,7 +27,7 @@ STATEMENTS: dict[str, tuple[Select[Any], dict[str, Any]]] = {
     "_HELD": (finishing.HELD, {"tokens": ["a", "b"], "held_state": "running"}),
     "_DUE": (promoting._DUE, {"now": NOW, "limit": 20}),
     "_OWNED": (returning._OWNED, {"owners": ["a", "b"], "limit": 20}),
-    "_CHILDREN": (advance._CHILDREN, {"runs": [1, 2], "tasks": ["t1", "t2"]}),
+    "_CHILDREN": (advance.CHILDREN, {"runs": [1, 2], "tasks": ["t1", "t2"]}),
     "_QUEUED_RUNS": (starting._QUEUED_RUNS, {"limit": 20, "after": 0, "full_dags": ["x"]}),
     "_BROKEN": (advance._BROKEN, {"ids": [1, 2]}),
     "_SETTLED": (advance.SETTLED, {"ids": [1, 2]}),

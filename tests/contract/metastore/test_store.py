@@ -298,10 +298,10 @@ def test_a_connection_that_keeps_dying_is_given_up(server_store: Store) -> None:
 def test_a_restarted_postgresql_is_used_again(postgresql_server, postgresql_url: str) -> None:
     store = Store(postgresql_url)
     try:
-        store.run(lambda tx: None)
+        store.run(lambda tx: tx.now)
         postgresql_server.stop_process()
         with pytest.raises(Unreachable):
-            store.run(lambda tx: None)
+            store.run(lambda tx: tx.now)
         postgresql_server.start()
         assert store.run(lambda tx: 1) == 1
     finally:

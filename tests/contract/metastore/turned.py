@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,7 +32,8 @@ class TurnedStore(Store):
     @contextmanager
     def begin(self) -> Iterator[Tx]:
         with super().begin() as tx:
-            yield replace(tx, now=self.clock)
+            tx.hear(self.clock)
+            yield tx
 
 
 class Turned(Stage):

@@ -42,6 +42,7 @@ def test_an_empty_folder_goes_at_once_and_a_full_one_becomes_litter() -> None:
     full = fill(scratch.path("full"))
     for token in ("empty", "full", "never made"):
         scratch.leave(token)
+    scratch.tidy()
     assert scratch.litter() == [str(full)]
     assert scratch.litter() == []
     assert list(scratch.folder.iterdir()) == [full]
