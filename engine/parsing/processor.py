@@ -44,7 +44,7 @@ _BATCH_SECONDS: Final = 0.1
 _TABLE_SECONDS: Final = 30.0
 _REFRESH_SECONDS: Final = 60.0
 _STORE_RETRY_SECONDS: Final = 2.0
-_LONGEST_WAIT: Final = 0.5  # how late a `stop` without wake() may be noticed
+_LONGEST_WAIT: Final = 2.0  # how late a `stop` without wake() may be noticed, and that the server may be let go
 
 
 class DagProcessor:
