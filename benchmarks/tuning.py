@@ -168,7 +168,7 @@ def _parsing_processes(value: float) -> Sequence[str]:
 
 def _min_file_process_interval(value: float) -> Sequence[str]:
     """Processor time of an idle DAG processor, which reads unchanged files again and again."""
-    settings = _set("scheduler.min_file_process_interval", value)
+    settings = _set("scheduler.min_file_process_interval", value) | _set("scheduler.max_file_process_interval", 0)
     with engine(settings=settings, schedulers=0) as home, ExitStack() as stack:
         parsing_run.write(home, FILES, edition=1)
         processor = start(stack, home.environment, "dag-processor")

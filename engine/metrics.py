@@ -55,6 +55,7 @@ class Metrics:
         self._legacy = settings.legacy_names
         self._sink = Sink(settings.statsd_host, settings.statsd_port, settings.statsd_prefix)
         self._stop = threading.Event()
+        self._something = threading.Event()  # to send, or the end
         self._thread: threading.Thread | None = None
         if settings.statsd_on:
             self._thread = threading.Thread(target=self._run, name="statsd", daemon=True)
@@ -66,12 +67,14 @@ class Metrics:
         if self._thread:
             with self._lock:
                 self._counters[name, _tags(tags)] += n
+            self._something.set()
 
     def gauge(self, name: str, value: float, /, **tags: object) -> None:
         """Set a gauge."""
         if self._thread:
             with self._lock:
                 self._gauges[name, _tags(tags)] = value
+            self._something.set()
 
     def timing(self, name: str, seconds: float, /, **tags: object) -> None:
         """Report a duration in seconds; it travels in milliseconds."""
@@ -81,14 +84,18 @@ class Metrics:
                     self._counters["statsd.lines_dropped", (("reason", "queue_full"),)] += 1
                 else:
                     self._timings.append((name, _tags(tags), seconds))
+            self._something.set()
 
     def _run(self) -> None:
-        while not self._stop.wait(FLUSH_SECONDS):
+        while self._something.wait() and not self._stop.wait(FLUSH_SECONDS):
+            self._something.clear()
             try:
                 self.flush()
             except Exception:  # one odd value must not end all measuring
                 log.exception("Some metrics could not be sent and are lost; the next ones will be.")
                 self.incr("statsd.lines_dropped", reason="unsendable")
+            if self._sink.waits:
+                self._something.set()
 
     def flush(self) -> None:
         """Send what has gathered."""
@@ -103,8 +110,7 @@ class Metrics:
         for name, tags, seconds in timings:
             self._sink.timing(self._wire_name(name, tags), seconds * 1000)
         for reason, n in self._sink.send().items():
-            with self._lock:
-                self._counters["statsd.lines_dropped", (("reason", reason),)] += n
+            self.incr("statsd.lines_dropped", n, reason=reason)
 
     def _wire_name(self, name: str, tags: Tags) -> str:
         if self._legacy:
@@ -115,6 +121,7 @@ class Metrics:
         """Send the rest and stop."""
         if self._thread and not self._stop.is_set():
             self._stop.set()
+            self._something.set()
             self._thread.join(timeout=2)
             self.flush()
             self._sink.close()
@@ -184,6 +191,11 @@ class Sink(StatsClientBase):  # type: ignore[misc]
             self._lose(self._reason, len(self._waiting.popleft().lines))
         lost, self._lost = self._lost, Counter()
         return lost
+
+    @property
+    def waits(self) -> bool:
+        """Whether something could not be sent yet."""
+        return bool(self._waiting)
 
     def _is_old(self, now: float) -> bool:
         return now - self._waiting[0].since >= KEEP_SECONDS

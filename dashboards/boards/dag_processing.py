@@ -80,7 +80,7 @@ _NOW: Final = Row(
             "Longest without a parse",
             Words(
                 "Age of the oldest last parse of any file.",
-                "below a few times scheduler.min_file_process_interval.",
+                "below a few times scheduler.max_file_process_interval, and of min_file_process_interval.",
                 "the DAG processor stands still or does not keep up.",
             ),
             level("dag_processing.last_run.seconds_ago"),

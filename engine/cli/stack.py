@@ -20,6 +20,7 @@ from engine.cli.errors import Failure
 from engine.cli.output import output_option
 from engine.config import find_home, load
 from engine.config.fingerprint import fingerprint, matches
+from engine.stack import stay
 from engine.stack.component import Component, Plan
 from engine.stack.control import Ended, Outcome, block_taken, launch, stop, take_stack, wait_until_healthy
 from engine.stack.health import ReadBeats, Report, all_core_healthy, examine
@@ -203,14 +204,11 @@ def _tell(settings: Settings, plan: Plan, outcome: Outcome, *, detach: bool) -> 
 
 def _stay(supervisor: subprocess.Popen[bytes]) -> NoReturn:
     """Become the slim process that waits for the supervisor's end (:mod:`engine.stack.stay`)."""
-    from engine.stack.inventory import import_path, python
-
     if supervisor.stdin is not None:
         os.set_inheritable(supervisor.stdin.fileno(), True)
     sys.stdout.flush()
     sys.stderr.flush()
-    program, *arguments = python("engine.stack.stay", str(supervisor.pid))
-    os.execve(program, [program, *arguments], os.environ | import_path())  # noqa: S606 - our own interpreter
+    os.execv(sys.executable, [sys.executable, "-I", "-S", stay.__file__, str(supervisor.pid)])  # noqa: S606 - ourselves
 
 
 def _stop_foreground(supervisor: subprocess.Popen[bytes]) -> None:

@@ -198,6 +198,13 @@ class Scheduler(Section, frozen=True):
     min_file_process_interval: Annotated[
         SecondsOrNone, About("Seconds after which an unchanged DAG file is parsed again.")
     ] = 30.0
+    max_file_process_interval: Annotated[
+        SecondsOrNone,
+        About(
+            "Seconds up to which that grows, doubling, for a file that keeps giving the same DAGs and asks nobody but "
+            "files for them; 0: it never grows."
+        ),
+    ] = 300.0
     parsing_processes: Annotated[Count, About("DAG files parsed at once.")] = 2
     catchup_by_default: Annotated[
         bool, About("Create the runs of missed intervals for DAGs that do not set catchup.")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
+from engine.executors import birth
+from engine.executors.birth import Newborn
 from engine.executors.protocol import OwnerDied, Report
 from engine.linux import adopt_orphans, children_of
 from engine.metastore.processes import Identity, identify
@@ -31,30 +30,26 @@ _ORPHAN_PAUSE_SECONDS: Final = 0.0005  # one for each generation, while people w
 class LocalExecutor:
     """Up to `parallelism` attempts at once. `register` writes the heartbeat row of a new supervisor.
 
+    `newborn` is the first supervisor, where there is one already.
+
     Of a supervisor that dies, first what it leaves behind is ended and what it held is told (:meth:`collect`), so that
     people hear of it; only then is another started (:meth:`replace_dead`). In between nothing can be begun here.
     """
 
     name = "LocalExecutor"
 
-    def __init__(self, parallelism: int, register: Callable[[Identity], None]) -> None:
+    def __init__(self, parallelism: int, register: Callable[[Identity], None], newborn: Newborn | None = None) -> None:
         self._parallelism = parallelism
         self._register = register
         self._in_flight: set[str] = set()
         self._stopping = False
         adopt_orphans()  # what a killed supervisor leaves behind becomes ours, to be ended
-        self._start()
+        self._start(newborn or birth.start())
 
-    def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            command = [sys.executable, "-m", "engine.executors.supervise", str(theirs.fileno())]
-            # Its own session: a Ctrl-C in the terminal is for the scheduler, which lets attempts end properly.
-            self._process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
-            )
+    def _start(self, newborn: Newborn) -> None:
+        self._process, sock = newborn
         self._identity = identify(ProcessKind.SUPERVISOR, self._process.pid)
-        self._stream = Stream(ours)
+        self._stream = Stream(sock)
         self._stream.send(messages.Hello(self._identity.id))
         self._alive_at = time.monotonic()
         self._is_dead = False
@@ -124,7 +119,7 @@ class LocalExecutor:
         if not self._is_dead:
             return False
         self._stream.close()
-        self._start()
+        self._start(birth.start())
         return True
 
     def reap_orphans(self) -> None:
@@ -178,5 +173,10 @@ class SequentialExecutor(LocalExecutor):
 
     name = "SequentialExecutor"
 
-    def __init__(self, parallelism: int, register: Callable[[Identity], None]) -> None:  # noqa: ARG002
-        super().__init__(1, register)
+    def __init__(
+        self,
+        parallelism: int,  # noqa: ARG002
+        register: Callable[[Identity], None],
+        newborn: Newborn | None = None,
+    ) -> None:
+        super().__init__(1, register, newborn)

@@ -1,4 +1,4 @@
-"""The supervisor's process: ``python -m engine.executors.supervise FD``, started by LocalExecutor."""
+"""What the supervisor's process does (engine.executors.birth); also ``python -m engine.executors.supervise FD``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engine.running.deputy import MetastoreAway
 from engine.running.environment import hide_secrets
 from engine.running.messages import AnyAsk, Ended
 from engine.running.supervisor import Supervisor
-from engine.running.wire import BlockingStream, Stream
+from engine.running.wire import BlockingStream, Hangup, Stream
 
 if TYPE_CHECKING:
     from engine.config import Settings
@@ -142,18 +142,17 @@ def first_line(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-def main(argv: list[str]) -> int:
-    """Serve one scheduler."""
+def serve(settings: Settings, upstream: socket.socket) -> int:
+    """Serve one scheduler; returns the exit status."""
     file_limit.lift()  # three or four a running attempt
-    fd = int(argv[0])
-    settings = config.load()
-    own.start(settings.logging.logging_level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the scheduler says when to stop
     redactor = Redactor.from_settings(settings)
     hide_secrets(settings)
-    upstream = socket.socket(fileno=fd)
-    owner = messages.hello.decode(BlockingStream(upstream).receive()).owner
+    try:
+        owner = messages.hello.decode(BlockingStream(upstream).receive()).owner
+    except Hangup:  # the scheduler could not begin, and says why
+        return 0
     supervisor = Supervisor(
         Stream(upstream),
         log_folder=settings.logging.base_log_folder,
@@ -166,6 +165,13 @@ def main(argv: list[str]) -> int:
     )
     supervisor.run()
     return 0
+
+
+def main(argv: list[str]) -> int:
+    """The program: the scheduler at the other end of the file that is named."""
+    settings = config.load()
+    own.start(settings.logging.logging_level)
+    return serve(settings, socket.socket(fileno=int(argv[0])))
 
 
 if __name__ == "__main__":

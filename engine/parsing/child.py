@@ -23,6 +23,7 @@ from engine.authoring.serialize import serialize
 from engine.authoring.serialized import encode_dag, version_of
 from engine.parsing.folder import is_utf8
 from engine.parsing.orders import ParsedDag, ParseOrder, ParseReport, decode_order, encode_report, presentable
+from engine.parsing.reads import Reads
 
 
 def parse(payload: bytes, fds: list[int]) -> int:
@@ -53,6 +54,8 @@ def read_dag_file(order: ParseOrder) -> ParseReport:
     """Import the file, serialise its DAGs, collect what is wrong."""
     start = time.monotonic()
     known = set(sys.modules)
+    reads = Reads()
+    reads.listen()
     dags: list[ParsedDag] = []
     faults: list[Fault] = []
     try:
@@ -64,7 +67,10 @@ def read_dag_file(order: ParseOrder) -> ParseReport:
         for dag in loaded.dags:
             _add(dag, order.path, dags, faults)
     told = [presentable(fault) for fault in faults]
-    return ParseReport(dags, told, time.monotonic() - start, _sources(order, known))
+    files = _imported(known)
+    sources = _sources(order, files)
+    others = reads.of(files, (order.path, *sources))
+    return ParseReport(dags, told, time.monotonic() - start, sources, others, reads.asks)
 
 
 def _add(dag: DAG, path: str, dags: list[ParsedDag], faults: list[Fault]) -> None:
@@ -76,8 +82,12 @@ def _add(dag: DAG, path: str, dags: list[ParsedDag], faults: list[Fault]) -> Non
         dags.append(ParsedDag(dag.dag_id, version_of(data), data.decode(), dag.defined_at[1] or None))
 
 
-def _sources(order: ParseOrder, known: set[str]) -> list[str]:
-    folder = order.dags_folder + os.sep
+def _imported(known: set[str]) -> set[str]:
+    """The files of the modules that were not known before."""
     modules = [sys.modules.get(name) for name in set(sys.modules) - known]
-    files = {getattr(module, "__file__", None) for module in modules}
-    return sorted(file for file in files if file and file != order.path and file.startswith(folder) and is_utf8(file))
+    return {file for module in modules if (file := getattr(module, "__file__", None))}
+
+
+def _sources(order: ParseOrder, files: set[str]) -> list[str]:
+    folder = order.dags_folder + os.sep
+    return sorted(file for file in files if file != order.path and file.startswith(folder) and is_utf8(file))

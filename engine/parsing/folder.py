@@ -12,12 +12,11 @@ from pathlib import Path, PurePosixPath
 
 from engine.authoring.faults import Fault
 from engine.parsing.ignore import GLOB_FILE, REGEXP_FILE, RuleSet, is_ignored, read_rules
+from engine.parsing.reads import GONE, Stamp
 
 log = logging.getLogger(__name__)
 
 _TOP = PurePosixPath()
-Stamp = tuple[int, int]  # modification time in ns, size
-_NO_STAMP: Stamp = (0, 0)
 Troubles = dict[str, OSError]
 """Folders that could not be read, and why."""
 # A DAG file speaks of DAGs and of whom it imports them from, in any case of letters. A file written for Airflow is
@@ -98,7 +97,7 @@ class Folder:
             return before
         name = str(PurePosixPath(root.prefix) / os.path.relpath(path, root.path))
         if isinstance(stamp, OSError):
-            return SourceFile(path, name, str(root.path), _NO_STAMP, None, True, _unreadable(path, stamp))
+            return SourceFile(path, name, str(root.path), GONE, None, True, _unreadable(path, stamp))
         if stamp[1] > self.max_file_bytes:
             return SourceFile(path, name, str(root.path), stamp, None, True, _too_large(stamp[1], self.max_file_bytes))
         try:
@@ -192,7 +191,7 @@ def _badly_named(root: Root, path: str, stamp: Stamp | OSError) -> SourceFile:
     )
     summary = f"The name of the file is not UTF-8 (odd bytes are shown as escapes); it was not read: {name}"
     fault = Fault(summary, "Rename the file, or its folder, with letters that UTF-8 knows.", story=summary)
-    known = _NO_STAMP if isinstance(stamp, OSError) else stamp
+    known = GONE if isinstance(stamp, OSError) else stamp
     return SourceFile(shown, name, str(root.path), known, None, True, fault)
 
 

@@ -28,12 +28,18 @@ class ParsedDag(msgspec.Struct, frozen=True):
 
 
 class ParseReport(msgspec.Struct, frozen=True):
-    """What a parse process found. `sources` are the files of the DAG folder that the DAG file imported."""
+    """What a parse process found.
+
+    `sources` are the files of the DAG folder that the DAG file imported, `reads` what else it was made of
+    (engine.parsing.reads); `asks` says that it asked somebody whose answer may be another the next time.
+    """
 
     dags: list[ParsedDag]
     faults: list[Fault]
     seconds: float
     sources: list[str] = []
+    reads: dict[str, tuple[int, int]] = {}
+    asks: bool = False
 
 
 def presentable(fault: Fault) -> Fault:

@@ -31,7 +31,8 @@ from engine.parsing.folder import Folder, Root
 from engine.parsing.meter import Meter
 from engine.parsing.news import News
 from engine.parsing.pool import Finished, ParsePool
-from engine.parsing.stored import Known, Outcome, Plan, forget, read_known, save
+from engine.parsing.reads import stamp
+from engine.parsing.stored import Known, Outcome, Plan, altered, forget, read_known, save
 
 if TYPE_CHECKING:
     from engine.config import Settings
@@ -42,7 +43,7 @@ _BATCH_SECONDS: Final = 0.1
 _TABLE_SECONDS: Final = 30.0
 _REFRESH_SECONDS: Final = 60.0
 _STORE_RETRY_SECONDS: Final = 2.0
-_LONGEST_WAIT: Final = 0.5  # how late a `stop` without wake() may be noticed
+_LONGEST_WAIT: Final = 2.0  # how late a `stop` without wake() may be noticed, and that the server may be let go
 
 
 class DagProcessor:
@@ -60,7 +61,9 @@ class DagProcessor:
         self._meter = meter
         self._on_heartbeat = on_heartbeat
         self._folder = Folder(roots(settings), settings.core.max_file_bytes)
-        self._agenda = Agenda(settings.scheduler.min_file_process_interval)
+        self._agenda = Agenda(
+            settings.scheduler.min_file_process_interval, settings.scheduler.max_file_process_interval
+        )
         self._redact = Redactor.from_settings(settings).redact
         self._logs = FileLogs(settings.logging.base_log_folder, self._redact)
         self._news = News(self._name_of)
@@ -155,7 +158,7 @@ class DagProcessor:
             for state in self._agenda.states.values()
             if state.finished_at is not None
         }
-        metrics.file_ages(self._meter, ages, interval=self._settings.scheduler.min_file_process_interval)
+        metrics.file_ages(self._meter, ages, interval=self._agenda.longest_interval)
         self._tell_totals()
         try:
             self._on_heartbeat()
@@ -173,13 +176,19 @@ class DagProcessor:
         )
 
     def _read_known(self) -> None:
-        """Remember what is stored, so that unchanged files cost no statement. Read anew should somebody empty it."""
+        """Remember what is stored, so that unchanged files cost no statement.
+
+        It is read anew should somebody empty or change it: then the files in question are parsed again.
+        """
+        before = self._known
         try:
             with self._store.read() as connection:
                 self._known = read_known(connection)
         except Exception as error:
             log.error("The stored DAGs cannot be read, so nothing is stored: %s", self._reason(error))
             return
+        for path in altered(before, self._known):
+            self._agenda.again(path)
         if not self._is_known:
             self._is_known = True
             self._gone |= {file.path for file in self._known.files.values()}  # until the first look finds them
@@ -188,7 +197,7 @@ class DagProcessor:
     def _look(self) -> None:
         listing = self._folder.look()
         before = len(self._agenda.states)
-        gone = self._agenda.update(listing)
+        gone = self._agenda.update(listing, {path: stamp(path) for path in self._agenda.reads})
         self._meter.incr("dag_processing.file_path_queue_update_count")
         self._gone = (self._gone | set(gone)) - self._agenda.states.keys()
         self._gone = {path for path in self._gone if not listing.is_missing(path)}
@@ -239,13 +248,14 @@ class DagProcessor:
             metrics.process_event(self._meter, state.file.name, "start")
 
     def _take(self, finished: Finished) -> None:
-        state = self._agenda.finished(finished.path, time.monotonic(), finished.report.sources)
+        report = finished.report
+        gave = None if report.faults or report.asks else tuple((dag.dag_id, dag.version) for dag in report.dags)
+        state = self._agenda.finished(finished.path, time.monotonic(), report.sources, reads=report.reads, gave=gave)
         if state is None:
             return
-        state.seconds = finished.report.seconds
+        state.seconds = report.seconds
         state.hangs = finished.timed_out
         metrics.file_parsed(self._meter, state.file.name, state.seconds, timed_out=finished.timed_out)
-        report = finished.report
         outcome = Outcome(
             finished.path, state.file.content_hash, report.seconds, tuple(report.dags), tuple(report.faults)
         )

@@ -108,6 +108,12 @@ def read_known(connection: Connection, dag_ids: Collection[str] = (), paths: Col
     )
 
 
+def altered(before: Known, after: Known) -> set[str]:
+    """Paths of the files of which somebody else has changed or removed rows, or the rows of their DAGs."""
+    files = {file.path for key, file in before.files.items() if after.files.get(key) != file}
+    return files | {dag.fileloc for dag_id, dag in before.dags.items() if after.dags.get(dag_id) != dag}
+
+
 def plan(known: Known, outcomes: Sequence[Outcome]) -> Plan:
     """What the outcomes change. First what files let go is released, then DAGs are claimed in order of paths."""
     made = Plan()

@@ -25,6 +25,7 @@ from msgspec.structs import replace
 from sqlalchemy.exc import SQLAlchemyError
 
 from engine.config import Settings
+from engine.executors import birth
 from engine.executors.local import LocalExecutor, SequentialExecutor
 from engine.executors.protocol import OwnerDied, Report
 from engine.metastore import processes
@@ -60,6 +61,7 @@ class Scheduler:
 
     def __init__(self, settings: Settings, store: Store | None = None, metrics: Metrics | None = None) -> None:
         self._settings = settings
+        self._newborn = birth.fork(settings) if store is None and metrics is None else None  # before anything is open
         self._store = store or Store.from_settings(settings)
         self._metrics = metrics or Metrics(settings.metrics)
         self._ledger = Ledger(Announcer(settings.webserver.url), shipment_requests(settings.logging))
@@ -83,7 +85,7 @@ class Scheduler:
         signal.set_wakeup_fd(wake_w.fileno())
         self._listener = Listener(self._store, "scheduler")
         factory = _EXECUTORS[self._settings.core.executor]
-        self._executor = factory(self._settings.core.parallelism, self._register)
+        self._executor = factory(self._settings.core.parallelism, self._register, self._newborn)
         self._work = Work(
             self._settings, self._store, self._ledger, self._executor, self._standing, self._outages, self._agenda
         )

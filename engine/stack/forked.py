@@ -25,6 +25,7 @@ from engine.stack.component import Component
 # What the commands import when they run. Named as text: this is below them in the order of layers.
 _COMMAND: Final = "engine.cli.main"
 _DIRECT: Final = "engine.cli.direct"
+_REHEARSAL: Final = "engine.cli.rehearsal"
 _SERVED: Final = (
     "engine.cli.services",
     "engine.cli.processing",
@@ -34,18 +35,20 @@ _SERVED: Final = (
     "engine.web.app",
     "exporters.bridge",
     "exporters.metastore.service",
+    "encodings.idna",  # for any name of a host
 )
 _OWN_SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def prepare(called_for: Sequence[str] = ()) -> bool:
-    """Import what components need, and what the settings call for.
+    """Import what components need, and what the settings call for, and go through what they all do at their start.
 
     False where that fails, which each component will say itself when it is started.
     """
     try:
         for name in (_COMMAND, _DIRECT, *_SERVED, *called_for):
             import_module(name)
+        import_module(_REHEARSAL).rehearse()
     except Exception:
         traceback.print_exc()
         return False

@@ -1,7 +1,8 @@
-"""Staying in the foreground with a stack: ``python -m engine.stack.stay PID``, in place of the command that started it.
+"""Staying in the foreground with a stack: ``python -I -S stay.py PID``, in place of the command that started it.
 
 That command has loaded all that it takes to say that everything is well. Hours of waiting need none of it, so it
 becomes this: the same process, and still the supervisor's parent. The pipe to the supervisor stays open with it.
+Without site-packages and typing, it takes 3.5 MB instead of 5.
 """
 
 from __future__ import annotations
@@ -9,9 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Final, NoReturn
 
-_STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(Exception):
@@ -38,7 +38,7 @@ def stay(supervisor: int) -> int:
     return 0
 
 
-def _interrupt(*_: object) -> NoReturn:
+def _interrupt(*_: object) -> None:
     raise Interrupted
 
 

@@ -27,6 +27,7 @@ from engine.metastore.store import Store
 from engine.web import acks, actions, alertmanager, alerts, health, pages, runbooks, runwork, signin, silences
 from engine.web.errors import show_http_error
 from engine.web.guard import Guard
+from engine.web.server import Server
 from engine.web.site import STATIC, Site, make_templates, site_of
 from engine.web.users import ensure_admin_file
 
@@ -148,7 +149,7 @@ def _run(app: Starlette, listener: socket.socket) -> None:
     # uvicorn raises the signal once more when it has stopped, for these; a stop that was asked for is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    uvicorn.Server(server_config(app)).run(sockets=[listener])
+    Server(server_config(app)).run(sockets=[listener])
 
 
 def server_config(app: Starlette) -> uvicorn.Config:

@@ -38,7 +38,8 @@ SIGNALS: tuple[Signal, ...] = (
     ),
     gauge(
         "dag_processing.min_file_process_interval",
-        "How often an unchanged DAG file is parsed: scheduler.min_file_process_interval",
+        "Seconds after which an unchanged DAG file is parsed again at the latest: scheduler.max_file_process_interval, "
+        "or min_file_process_interval where that is longer",
         WINDSOCK,
         unit=Unit.SECONDS,
         instead=(Instead(AIRFLOW, "", "not sent; a file is taken for stale after half an hour"),),

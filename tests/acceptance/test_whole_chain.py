@@ -119,6 +119,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory, tap: StatsdTap, chat: Webh
         WINDSOCK__SCHEDULER__JOB_HEARTBEAT_SEC="1",
         WINDSOCK__SCHEDULER__DAG_DIR_LIST_INTERVAL="1",
         WINDSOCK__SCHEDULER__MIN_FILE_PROCESS_INTERVAL="5",
+        WINDSOCK__SCHEDULER__MAX_FILE_PROCESS_INTERVAL="0",
         WINDSOCK__CORE__DAGBAG_IMPORT_TIMEOUT="8",
         WINDSOCK__SMTP__SMTP_HOST="127.0.0.1",
         WINDSOCK__SMTP__SMTP_PORT=str(free_port()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,31 @@ def test_a_value_that_cannot_be_sent_is_counted_and_ends_no_measuring(tmp_path: 
         metrics.gauge("dagbag_size", 7)
         while "dagbag_size:7|g" not in received:
             received += receiver.recv(65_536).decode()
+        metrics.close()
+
+
+def test_what_could_not_be_sent_goes_out_later_though_nothing_else_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve, failures = socket.getaddrinfo, [OSError("no such host")]
+
+    def resolve_the_second_time(*arguments: Any, **options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return resolve(*arguments, **options)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(30)
+        environ = {
+            "WINDSOCK_HOME": str(tmp_path),
+            "WINDSOCK__METRICS__STATSD_HOST": "127.0.0.1",
+            "WINDSOCK__METRICS__STATSD_PORT": str(receiver.getsockname()[1]),
+        }
+        monkeypatch.setattr("engine.metrics.socket.getaddrinfo", resolve_the_second_time)
+        metrics = Metrics(config.load(environ).metrics)
+        metrics.incr("job_start")
+        assert "job_start:1|c" in receiver.recv(65_536).decode()
         metrics.close()
 
 

@@ -141,8 +141,14 @@ class Home:
     @property
     def supervisor(self) -> int:
         """Pid of the newest supervisor. For a moment after the death of one there is none."""
-        wait_until(lambda: self.alive(ProcessKind.SUPERVISOR), "a supervisor")
-        return self.alive(ProcessKind.SUPERVISOR)[-1]
+        found: list[int] = []
+
+        def is_there() -> bool:
+            found[:] = self.alive(ProcessKind.SUPERVISOR)
+            return bool(found)
+
+        wait_until(is_there, "a supervisor")
+        return found[-1]
 
     def everything(self) -> list[psutil.Process]:
         """Every process that was started in this home, children of children included."""

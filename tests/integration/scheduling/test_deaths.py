@@ -31,8 +31,9 @@ from engine.executors.local import LocalExecutor
 from engine.metastore.ledger import Ledger
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
+scheduler = module.Scheduler(load())
 {patch}
-module.Scheduler(load()).run()
+scheduler.run()  # its supervisor has been forked without the patch
 """
 DIES_BEFORE_DISPATCH = "LocalExecutor.submit = die"
 DIES_BEFORE_COMMIT = """

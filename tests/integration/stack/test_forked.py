@@ -13,6 +13,7 @@ import msgspec
 import psutil
 import pytest
 
+from engine.stack import stay
 from engine.stack.component import Component, Plan
 from engine.stack.state import read_state
 from tests.servers.binaries import ROOT
@@ -84,16 +85,17 @@ def test_a_forked_component_dies_with_its_supervisor(forked: tuple[psutil.Proces
 
 
 def test_who_stays_in_the_foreground_loads_nothing() -> None:
-    code = "import sys, engine.stack.stay; print(*{name.partition('.')[0] for name in sys.modules})"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"sqlalchemy", "msgspec", "click", "rich", "subprocess"} & set(loaded)
+    code = f"import sys; exec(open({stay.__file__!r}).read(), {{'__name__': 'stay'}}); print(*sys.modules)"
+    command = [sys.executable, "-I", "-S", "-c", code]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert {"engine", "msgspec", "click", "rich", "site", "subprocess", "typing"} & set(loaded) == set()
 
 
 def test_who_stays_passes_a_stop_on_and_waits_for_the_end() -> None:
     code = (
         "import os, subprocess, sys\n"
         "child = subprocess.Popen(['bash', '-c', 'trap \"exit 0\" TERM; echo ready; while :; do sleep .05; done'])\n"
-        "os.execv(sys.executable, [sys.executable, '-m', 'engine.stack.stay', str(child.pid)])\n"
+        f"os.execv(sys.executable, [sys.executable, '-I', '-S', {stay.__file__!r}, str(child.pid)])\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
         assert process.stdout is not None
@@ -106,5 +108,5 @@ def test_who_stays_passes_a_stop_on_and_waits_for_the_end() -> None:
 
 def _handles_term(pid: int) -> bool:
     caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
-    in_python = "engine.stack.stay" in " ".join(psutil.Process(pid).cmdline())
+    in_python = "stay.py" in " ".join(psutil.Process(pid).cmdline())
     return in_python and bool(int(caught.split()[1], 16) & 1 << signal.SIGTERM - 1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -8,7 +9,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from argon2 import PasswordHasher
 from sqlalchemy import event, select
 from starlette.applications import Starlette
@@ -19,6 +19,7 @@ from engine.metastore.tables import User
 from engine.web import users
 from engine.web.app import create_app, server_config
 from engine.web.guard import SESSION_COOKIE
+from engine.web.server import Server
 from engine.web.sessions import find_session, open_session
 from engine.web.users import ensure_admin
 from tests.integration.web.world import World
@@ -42,14 +43,14 @@ class Browser(httpx.Client):
 def served(app: Starlette) -> Iterator[str]:
     """The application behind a real uvicorn; gives its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(server_config(app))
+    server = Server(server_config(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     wait_until(lambda: server.started, "uvicorn to start")
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = True
+        server.handle_exit(signal.SIGTERM, None)
         thread.join(10)
         listener.close()
 

@@ -119,3 +119,60 @@ def test_files_that_hang_wait_for_the_others_and_leave_them_a_place(agenda: Agen
     changed = agenda.take(31.0, running={"a"}, last_place=True)
     assert changed is not None
     assert changed.file.name == "b"
+
+
+def steady(agenda: Agenda, now: float, gave: object = "the same", **reads: tuple[int, int]) -> float | None:
+    """Parse what is due; when it is due again."""
+    state = agenda.take(now)
+    if state is None:
+        return None
+    agenda.finished(state.file.path, now, reads=reads, gave=gave)
+    return state.due_at
+
+
+def test_a_file_that_gives_the_same_again_waits_twice_as_long_each_time_up_to_the_longest() -> None:
+    agenda = Agenda(min_interval=30.0, max_interval=100.0)
+    agenda.update(listing(a=1))
+    assert [steady(agenda, now) for now in (0.0, 30.0, 90.0, 190.0)] == [30.0, 90.0, 190.0, 290.0]
+    assert agenda.longest_interval == 100.0
+
+
+def test_what_gives_something_else_or_may_do_so_at_any_time_keeps_its_interval() -> None:
+    agenda = Agenda(min_interval=30.0, max_interval=100.0)
+    agenda.update(listing(a=1))
+    given = ((0.0, "x"), (30.0, "x"), (90.0, "y"), (120.0, None), (150.0, None))
+    assert [steady(agenda, now, gave) for now, gave in given] == [30.0, 90.0, 120.0, 150.0, 180.0]
+
+
+def test_a_longest_interval_below_the_interval_changes_nothing() -> None:
+    agenda = Agenda(min_interval=30.0, max_interval=0.0)
+    agenda.update(listing(a=1))
+    assert [steady(agenda, now) for now in (0.0, 30.0, 60.0)] == [30.0, 60.0, 90.0]
+
+
+def test_a_file_that_changes_begins_with_the_shortest_interval_again() -> None:
+    agenda = Agenda(min_interval=30.0, max_interval=100.0)
+    agenda.update(listing(a=1))
+    steady(agenda, 0.0), steady(agenda, 30.0)
+    agenda.update(listing(a=2))
+    assert steady(agenda, 31.0) == 61.0
+
+
+def test_a_file_is_due_at_once_when_what_it_reads_changes_after_the_shortest_interval() -> None:
+    agenda = Agenda(min_interval=30.0, max_interval=100.0)
+    agenda.update(listing(a=1))
+    steady(agenda, 0.0), steady(agenda, 30.0, settings=(1, 1))
+    assert agenda.reads == {"settings"}
+    agenda.update(listing(a=1), {"settings": (1, 1)})
+    assert agenda.take(65.0) is None
+    agenda.update(listing(a=1), {"settings": (2, 1)})
+    assert steady(agenda, 65.0, settings=(2, 1)) == 95.0
+
+
+def test_a_file_that_changes_what_it_reads_is_not_parsed_at_every_look() -> None:
+    agenda = Agenda(min_interval=30.0, max_interval=100.0)
+    agenda.update(listing(a=1))
+    for edition in range(3):
+        assert steady(agenda, 30.0 * edition, counter=(edition, 1)) is not None
+        agenda.update(listing(a=1), {"counter": (edition + 1, 1)})
+        assert agenda.take(30.0 * edition + 29.0) is None
