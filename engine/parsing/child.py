@@ -70,7 +70,8 @@ def read_dag_file(order: ParseOrder) -> ParseReport:
     files = _imported(known)
     sources = _sources(order, files)
     others = reads.of(files, (order.path, *sources))
-    return ParseReport(dags, told, time.monotonic() - start, sources, others, reads.asks)
+    asks = reads.asks or reads.may_ask_unheard(files, (order.path, *sources))
+    return ParseReport(dags, told, time.monotonic() - start, sources, others, asks)
 
 
 def _add(dag: DAG, path: str, dags: list[ParsedDag], faults: list[Fault]) -> None:

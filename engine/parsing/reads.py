@@ -7,6 +7,7 @@ the network, a database or another process may give others at any time.
 from __future__ import annotations
 
 import contextlib
+import importlib.machinery
 import os
 import sys
 import sysconfig
@@ -36,6 +37,11 @@ _ASKING: Final = frozenset(
 )
 _LISTING: Final = frozenset({"os.listdir", "os.scandir"})
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+# Drivers of databases that are there before a DAG file is imported, and of which it is not heard when they ask.
+_THERE_ALREADY: Final = (b"psycopg", b"sqlalchemy")
+_COMPILED: Final = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+_STANDARD: Final = tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib"))
+_ADDED: Final = tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("purelib", "platlib"))
 _MACHINERY: Final = "<frozen importlib"  # modules are told by sys.modules
 _PACKAGE: Final = Path(__file__).parent.parent
 # What does not change under a process that runs, or is no file.
@@ -85,6 +91,12 @@ class Reads:
         unsaid = self._written.union(left_out)
         return {path: found for path, found in self._seen.items() if path not in unsaid}
 
+    def may_ask_unheard(self, modules: Iterable[str], sources: Iterable[str]) -> bool:
+        """Whether it imported compiled code, of which nothing is heard, or names a driver that was imported before."""
+        if any(path.endswith(_COMPILED) and not _is_standard(path) for path in modules):
+            return True
+        return any(word in _text(path) for path in sources for word in _THERE_ALREADY)
+
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in _ASKING:
             self.asks = True
@@ -109,6 +121,17 @@ class Reads:
             self._seen[path] = stamp(path)
         else:
             self.asks = True
+
+
+def _is_standard(path: str) -> bool:
+    return path.startswith(_STANDARD) and not path.startswith(_ADDED)
+
+
+def _text(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""
 
 
 def _is_import(caller: str) -> bool:

@@ -105,9 +105,12 @@ def test_what_it_writes_itself_says_nothing(report: Callable[..., ParseReport], 
         'import subprocess; subprocess.run(["true"])',
         'import os; os.system("true")',
         'import sqlite3; sqlite3.connect(":memory:").close()',
+        "import psycopg",
+        "from sqlalchemy import create_engine",
+        "import _cffi_backend",  # compiled, and not from the standard library
     ],
 )
-def test_who_asks_others_says_so(report: Callable[..., ParseReport], asking: str) -> None:
+def test_who_asks_others_or_might_unheard_says_so(report: Callable[..., ParseReport], asking: str) -> None:
     assert report(asking, 'text = "x"').asks
 
 
