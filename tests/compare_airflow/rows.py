@@ -226,8 +226,8 @@ ELSEWHERE: tuple[str, ...] = (
     (
         "An unchanged DAG file is parsed again after `min_file_process_interval`, and more seldom as long as it gives "
         "the same DAGs, up to `max_file_process_interval` (five minutes). A change of it, of what it imports or of a "
-        "file that it reads ends that at once; one that asks a network, a database or a process is parsed each "
-        "`min_file_process_interval`, as Airflow parses every file."
+        "file that it reads ends that at once; one that asks a network, a database or a process, or that imports "
+        "compiled code, is parsed each `min_file_process_interval`, as Airflow parses every file."
     ),
 )
 ABSENT: tuple[str, ...] = (
