@@ -1,6 +1,7 @@
 """Mail addresses, and what a trouble with deliveries is about: a channel, or one address that it does not reach.
 
-The name of a channel has no spaces, so the subject of the event tells the two apart.
+The name of a channel has no spaces, so the subject of the event tells the two apart. Three names are of no
+channel: they say what fails before anything is sent.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import msgspec
 
 from alerting.cleaning import one_line, shorten
 
+ROUTING: Final = "routing"  # what could not be routed is dead under this name
+TOGETHER: Final = "groups and follow-ups"
+UNREADABLE: Final = "unreadable messages"
 ADDRESS_LIMIT: Final = 180  # the key of a trouble is to hold it whole
 _TO: Final = " to "
 # No quoted local parts and no comments: they are how a second recipient or a header would be smuggled in.

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from alerting import escalations, failing, follow_ups, groups, one_by_one, outbox, patience, putting_off, throttle
+from alerting.addressees import ROUTING
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
 from alerting.database import Result, transact
 from alerting.errors import AlertingError
@@ -25,7 +26,7 @@ from alerting.meters import Meter, NoMeter
 from alerting.outbox import Aside, DeliveryState, Lease
 from alerting.pace import backoff
 from alerting.render import Renderer
-from alerting.routes import ROUTING, Plan, SuppressedBy
+from alerting.routes import Plan, SuppressedBy
 from alerting.routing import Limit
 from alerting.words import number_of
 

@@ -22,16 +22,14 @@ from typing import Final
 from sqlalchemy import Connection, case, func, select
 
 from alerting import addressees, outbox, putting_off, troubles
+from alerting.addressees import ROUTING, TOGETHER, UNREADABLE
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
-from alerting.routes import ROUTING
 from alerting.spans import span
 from alerting.tables import alert_delivery, alert_event
 from alerting.words import number_of
 
 LOOK_BACK: Final = timedelta(hours=1)  # for what an address has taken: whoever looks does it much more often
-TOGETHER: Final = "groups and follow-ups"  # no channel, either: its name has spaces
-UNREADABLE: Final = "unreadable messages"  # nor this: every channel would take them
 NONE_UNREADABLE: Final = timedelta(hours=1)
 NONE_PUT_OFF: Final = 2 * putting_off.PAUSE
 _REPLAY: Final = "What was given up meanwhile: `windsock alerts replay`."

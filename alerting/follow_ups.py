@@ -22,12 +22,14 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, delete, func, or_, select, update
 
 from alerting import (
+    addressees,
     escalations,
     groups,
     heard,
     mailings,
     numbers,
     outbox,
+    putting_off,
     repetitions,
     revivals,
     silences,
@@ -37,6 +39,7 @@ from alerting.cleaning import shorten
 from alerting.database import batches, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.groups import Draft
+from alerting.heard import Hearing
 from alerting.kinds import WITH_END
 from alerting.outbox import DeliveryState, Lease
 from alerting.routes import Origin, Plan, SuppressedBy, Target, ways
@@ -171,6 +174,7 @@ def follow_up(connection: Connection, now: datetime, plan: Plan, only: int | Non
     tellings: list[Telling | None] = []
     for row in taken:
         delivery = connection.execute(select(alert_delivery).where(_d.id == row.delivery_id)).one()
+        delivery = putting_off.no_longer(connection, delivery, row.origin)
         receiver = plan.receiver(delivery.receiver)
         if receiver is None:
             continue  # the file changed, and nobody says any more what is to follow
@@ -305,7 +309,7 @@ def _whom(delivery: Row[Any], receiver: Receiver) -> str:
     """Others of the receiver may have been told, where only these addresses refuse."""
     if delivery.held_by != outbox.ADDRESSEE:
         return receiver.name
-    return f"{', '.join(heard.addresses_of(delivery))} of {receiver.name}"
+    return f"{', '.join(addressees.known(delivery.address))} of {receiver.name}"
 
 
 def _fallen_back(
@@ -333,15 +337,15 @@ def _of_messages(deliveries: Sequence[Any]) -> ColumnElement[bool]:
 
 def _note_what_was_heard(connection: Connection, now: datetime, steps: Sequence[_Fallback]) -> None:
     """Keeps with each row for which deliveries its fallback was not told once more."""
-    wanted: dict[heard.Way, list[tuple[int, str | None]]] = {}
+    wanted: dict[Hearing, list[tuple[int, str | None]]] = {}
     for step in steps:
         row_ids = {member.id: member.delivery_id for member in step.members}
         for draft in _drafts_of(step.telling):
-            for way in heard.ways_to(draft.event_id, draft.target):
-                wanted.setdefault(way, []).append((row_ids[draft.event_id], draft.target.note))
+            for hearing in heard.hearings_of(draft.event_id, draft.target):
+                wanted.setdefault(hearing, []).append((row_ids[draft.event_id], draft.target.note))
     known: dict[int, dict[int, None]] = {}
-    for row in heard.rows_of(connection, sorted({way.event_id for way in wanted})):
-        for row_id, note in (asked for way in heard.ways_of_row(row) for asked in wanted.get(way, ())):
+    for row in heard.rows_of(connection, sorted({hearing.event_id for hearing in wanted})):
+        for row_id, note in (asked for hearing in heard.hearings_of_row(row) for asked in wanted.get(hearing, ())):
             if not (row.created_at == now and row.note == note):  # else it was written for this row
                 known.setdefault(row_id, {})[row.id] = None
     if known:
@@ -454,15 +458,15 @@ def _new(connection: Connection, drafted: Sequence[Sequence[Draft]]) -> list[lis
     event_ids = sorted({draft.event_id for drafts in drafted for draft in drafts})
     _lock(connection, event_ids)
     before = (row for row in heard.rows_of(connection, event_ids) if not revivals.is_untold(row))
-    known = {way for row in before for way in heard.ways_of_row(row)}
+    known = {hearing for row in before for hearing in heard.hearings_of_row(row)}
     kept: list[list[Draft]] = []
     for drafts in drafted:
         new: list[Draft] = []
         for draft in drafts:
-            fresh = [way for way in heard.ways_to(draft.event_id, draft.target) if way not in known]
+            fresh = [one for one in heard.hearings_of(draft.event_id, draft.target) if one not in known]
             known.update(fresh)
             if fresh:
-                addresses = tuple(dict.fromkeys(way.address for way in fresh if way.address))
+                addresses = tuple(dict.fromkeys(one.way.address for one in fresh if one.way.address))
                 new.append(replace(draft, target=replace(draft.target, addresses=addresses)))
         kept.append(_by_people(new))
     return kept

@@ -19,10 +19,11 @@ from pathlib import Path
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
+from alerting.addressees import ROUTING
 from alerting.cleaning import storable
 from alerting.database import batches, insert_new
 from alerting.outbox.deliveries import DeliveryState, row_of
-from alerting.routes import ROUTING, Target
+from alerting.routes import Target
 from alerting.tables import alert_delivery, alert_event
 
 _d, _e = alert_delivery.c, alert_event.c

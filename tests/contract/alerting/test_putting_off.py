@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Connection, Engine, select, update
 
 from alerting import failing, follow_ups, groups, heartbeat, outbox
@@ -21,6 +22,7 @@ from alerting.render import Renderer
 from alerting.routes import Plan
 from alerting.routing import Escalation
 from alerting.tables import alert_delivery, alert_follow_up, alert_group
+from alerting.told import remarks
 from tests.contract.alerting.conftest import MINUTE, NOW
 from tests.contract.alerting.mailbox import Mail
 from tests.integration.alerting.running import Meter, NoMail, Running, at_work, history, record
@@ -38,12 +40,12 @@ route: {{receiver: ops, group_by: [dag], group_wait: {wait}, group_interval: 5m}
     return Plan(routing=read(text, Path("alerting.yml"), {}), failing_after=15 * MINUTE)
 
 
-def escalating() -> Plan:
-    text = """
+def escalating(grouping: str = "group_by: off") -> Plan:
+    text = f"""
 receivers:
-  ops: {email: ops@example.org, escalate: {after: 10m, to: lead}}
-  lead: {email: lead@example.org}
-route: {receiver: ops}
+  ops: {{email: ops@example.org, escalate: {{after: 10m, to: lead}}}}
+  lead: {{email: lead@example.org}}
+route: {{receiver: ops, {grouping}}}
 """
     return Plan(routing=read(text, Path("alerting.yml"), {}), failing_after=15 * MINUTE)
 
@@ -152,6 +154,42 @@ def test_a_follow_up_that_was_put_off_is_due_again_later(engine: Engine, an_even
         assert put_off_follow_up(connection, NOW, key, "unexpected") == f"the escalation of alert {event_id}"
         assert put_off_follow_up(connection, NOW + MINUTE, key, "unexpected") is None
         assert connection.execute(select(_f.due_at)).scalar_one() == NOW + PAUSE
+
+
+@pytest.mark.parametrize("refused", [None, "550 no such user"], ids=["delivered", "dead"])
+def test_what_a_follow_up_is_to_follow_says_why_it_is_put_off_until_it_is_done(
+    engine: Engine, an_event: EventMaker, refused: str | None
+) -> None:
+    plan = escalating()
+    record(engine, an_event(1))
+    with engine.begin() as connection:
+        delivered(connection, NOW, plan)
+        connection.execute(update(alert_delivery).values(error=refused))
+        key = connection.execute(select(_f.id)).scalar_one()
+        for times in range(2):
+            put_off_follow_up(connection, NOW + times * PAUSE, key, f"unexpected error {times}")
+    (put_off,) = history(engine)
+    delay = "its escalation cannot be told: unexpected error 1; it is tried again every 5m"
+    assert remarks(put_off, [put_off]) == (f"{refused}; {delay}" if refused else delay)
+    with engine.begin() as connection:
+        assert follow_ups.follow_up(connection, NOW + 3 * PAUSE, plan) is not None
+    (ops,) = [entry for entry in history(engine) if entry.receiver == "ops"]
+    assert ops.error == refused
+
+
+def test_every_alert_of_a_message_says_that_its_escalation_is_put_off(engine: Engine, an_event: EventMaker) -> None:
+    plan = escalating("group_by: [dag], group_wait: 0s")
+    record(engine, an_event(1), an_event(2))
+    with engine.begin() as connection:
+        outbox.route(connection, NOW, plan)
+        groups.flush(connection, NOW, plan)
+        delivered(connection, NOW, plan)
+        key = connection.execute(select(_f.id)).scalar_one()
+        put_off_follow_up(connection, NOW, key, "unexpected")
+    assert [(entry.error or "").partition(":")[0] for entry in history(engine)] == ["its escalation cannot be told"] * 2
+    with engine.begin() as connection:
+        follow_ups.follow_up(connection, NOW + PAUSE, plan)
+    assert {entry.error for entry in history(engine)} == {None}
 
 
 def test_the_trouble_lasts_until_nothing_is_put_off_any_more(engine: Engine) -> None:
