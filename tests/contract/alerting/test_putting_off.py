@@ -32,10 +32,19 @@ HALF_A_MINUTE = timedelta(seconds=30)
 _d, _f, _g = alert_delivery.c, alert_follow_up.c, alert_group.c
 
 
-def grouped(wait: str = "0s") -> Plan:
+def grouped(wait: str = "0s", by: str = "[dag]") -> Plan:
     text = f"""
 receivers: {{ops: {{email: ops@example.org}}}}
-route: {{receiver: ops, group_by: [dag], group_wait: {wait}, group_interval: 5m}}
+route: {{receiver: ops, group_by: {by}, group_wait: {wait}, group_interval: 5m}}
+"""
+    return Plan(routing=read(text, Path("alerting.yml"), {}), failing_after=15 * MINUTE)
+
+
+def limited() -> Plan:
+    """What goes beyond the first message waits for a digest."""
+    text = """
+receivers: {ops: {email: ops@example.org, limit: {messages: 1, per: 1h}}}
+route: {receiver: ops}
 """
     return Plan(routing=read(text, Path("alerting.yml"), {}), failing_after=15 * MINUTE)
 
@@ -198,3 +207,18 @@ def test_the_trouble_lasts_until_nothing_is_put_off_any_more(engine: Engine) -> 
         assert not failing.put_off(connection, NOW + PAUSE, "the escalation of alert 2", "unexpected")
         assert failing.look(connection, NOW + 3 * PAUSE, 15 * MINUTE, ["email"]) == 0
         assert failing.look(connection, NOW + 3 * PAUSE + MINUTE, 15 * MINUTE, ["email"]) == 1
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [grouped(by="[]"), limited()],
+    ids=["group", "digest"],
+)
+def test_that_a_group_cannot_be_told_does_not_wait_in_it(engine: Engine, an_event: EventMaker, plan: Plan) -> None:
+    record(engine, an_event(1), an_event(2))
+    with engine.begin() as connection:
+        in_a_spoilt_group(connection, NOW, plan)
+        assert failing.put_off(connection, NOW, "what waits in a group for ops", "unexpected")
+        outbox.route(connection, NOW, plan)
+    (told,) = [entry for entry in history(engine) if entry.kind == EventKind.DELIVERY_FAILING]
+    assert told.state == "pending"
