@@ -49,6 +49,17 @@ def put_off_follow_up(connection: Connection, now: datetime, follow_up_id: int, 
     return f"the {_name(row.origin)} of alert {row.event_id}"
 
 
+def is_any_left(connection: Connection) -> bool:
+    """Whether something is put off still, though nobody may have looked at it for long."""
+    waiting = (_d.state == "waiting", _d.wave.is_(None), _d.waiting_since.is_not(None))
+    said = _d.error.contains(_AGAIN, autoescape=True)
+    queries = (
+        select(_d.id).where(*waiting),
+        select(_d.id).join(alert_follow_up, _f.delivery_id == _d.id).where(said),
+    )
+    return any(connection.execute(query.limit(1)).first() is not None for query in queries)
+
+
 def no_longer(connection: Connection, delivery: Row[Any], origin: str) -> Row[Any]:
     """What follows this delivery is done, or not to be done any more; the row without what was said of its delay."""
     error = _without(delivery.error, origin)

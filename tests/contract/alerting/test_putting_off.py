@@ -222,3 +222,34 @@ def test_that_a_group_cannot_be_told_does_not_wait_in_it(engine: Engine, an_even
         outbox.route(connection, NOW, plan)
     (told,) = [entry for entry in history(engine) if entry.kind == EventKind.DELIVERY_FAILING]
     assert told.state == "pending"
+
+
+def test_a_group_that_is_put_off_still_lasts_though_nobody_has_tried_it_for_long(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    record(engine, an_event(1))
+    with engine.begin() as connection:
+        group_id = in_a_spoilt_group(connection, NOW, grouped())
+        put_off_group(connection, NOW, group_id, "unexpected")
+        assert failing.put_off(connection, NOW, "what waits in a group for ops", "unexpected")
+        later = NOW + 3 * PAUSE  # no deliverer ran meanwhile
+        assert failing.look(connection, later, 15 * MINUTE, ["email"]) == 0
+        connection.execute(update(alert_group).values(labels="[]"))
+        assert groups.flush(connection, later, grouped()) is not None
+        assert failing.look(connection, later, 15 * MINUTE, ["email"]) == 1
+
+
+def test_a_follow_up_that_is_put_off_still_lasts_though_nobody_has_tried_it_for_long(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    plan = escalating()
+    record(engine, an_event(1))
+    with engine.begin() as connection:
+        delivered(connection, NOW, plan)
+        key = connection.execute(select(_f.id)).scalar_one()
+        assert put_off_follow_up(connection, NOW, key, "unexpected") is not None
+        assert failing.put_off(connection, NOW, "its escalation", "unexpected")
+        later = NOW + 3 * PAUSE
+        assert failing.look(connection, later, 15 * MINUTE, ["email"]) == 0
+        assert follow_ups.follow_up(connection, later, plan) is not None
+        assert failing.look(connection, later, 15 * MINUTE, ["email"]) == 1
