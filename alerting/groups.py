@@ -323,10 +323,14 @@ def form_wave(connection: Connection, ids: Sequence[int]) -> None:
 
 
 def carry_on(connection: Connection, now: datetime, carrier_id: int, ids: Sequence[int]) -> None:
-    """These rows, which waited for one that is no part of their message any more, are a message that is due."""
+    """These rows, which waited for one that is no part of their message any more, are a message that is due.
+
+    It is as old as theirs was: what excused that excuses it.
+    """
+    age = connection.execute(select(_d.waiting_since, _d.give_up_at).where(_d.id == carrier_id)).mappings().one()
     for part in batches(ids):
         connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(wave=None))
-    connection.execute(update(alert_delivery).where(_d.id == ids[0]).values(state="pending", due_at=now))
+    connection.execute(update(alert_delivery).where(_d.id == ids[0]).values(state="pending", due_at=now, **age))
     form_wave(connection, ids)
     inherit_follow_ups(connection, carrier_id, ids[0])
 
