@@ -90,6 +90,8 @@ def send(post: Post, plugin: Any, redact: Callable[[str], str], place: str) -> O
             stream=True,
         ) as response:
             answer = _answer(response)
+    except requests.ConnectTimeout:  # which is a Timeout, but the service has had no message
+        return Retry(Failure.UNREACHABLE, "no connection in time", channel_down=True)
     except requests.Timeout:
         return Retry(Failure.TIMEOUT, "no answer in time", channel_down=True)
     except requests.RequestException as error:
