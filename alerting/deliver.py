@@ -14,13 +14,23 @@ from typing import Final, assert_never
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from alerting import escalations, failing, follow_ups, groups, one_by_one, outbox, patience, putting_off, throttle
+from alerting import (
+    escalations,
+    failing,
+    fallbacks,
+    follow_ups,
+    groups,
+    one_by_one,
+    outbox,
+    patience,
+    putting_off,
+    throttle,
+)
 from alerting.addressees import ROUTING
 from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
 from alerting.database import Result, transact
 from alerting.errors import AlertingError
 from alerting.events import AlertEvent
-from alerting.follow_ups import Told
 from alerting.lanes import Lane, Worker
 from alerting.meters import Meter, NoMeter
 from alerting.outbox import Aside, DeliveryState, Lease
@@ -28,6 +38,7 @@ from alerting.pace import backoff
 from alerting.render import Renderer
 from alerting.routes import Plan, SuppressedBy
 from alerting.routing import Limit
+from alerting.telling import Told
 from alerting.words import number_of
 
 log = logging.getLogger(__name__)
@@ -397,7 +408,7 @@ class Deliverer:
         def fall_back(connection: Connection, now: datetime) -> Told | None:
             if failing.has_accepted(connection, channel, now - down_for):  # another deliverer reaches it
                 return patience.fall_back_late(connection, now, self._plan, [channel], untried=True)
-            return follow_ups.fall_back_from(connection, now, self._plan, channel, down_for, reason)
+            return fallbacks.fall_back_from(connection, now, self._plan, channel, down_for, reason)
 
         told = transact(self._engine, fall_back)
         if told is not None:
@@ -612,7 +623,7 @@ class Deliverer:
             if not ours or self._plan.routing is None:
                 return ours, now, Told()
             follow_ups.schedule_for_dead(connection, now, lease, self._plan)
-            return True, now, follow_ups.fall_back(connection, now, self._plan, [lease.id])
+            return True, now, fallbacks.fall_back(connection, now, self._plan, [lease.id])
 
         ours, buried_at, fell_back = self._write(bury)
         self._meter.incr("alerts.attempt_failures", channel=lane.name, reason=outcome.failure.value)
@@ -679,7 +690,7 @@ class Deliverer:
                 failing.look(connection, now, self._plan.failing_after, self._names)
             buried = outbox.bury_orphans(connection, now, self._names)
             ids = [delivery_id for delivery_id, _ in buried]
-            told = follow_ups.fall_back(connection, now, self._plan, ids) if ids else Told()
+            told = fallbacks.fall_back(connection, now, self._plan, ids) if ids else Told()
             told += patience.fall_back_late(connection, now, self._plan, self._names) or Told()
             if self._plan.failing_after is not None:
                 for channel in sorted({channel for _, channel in buried}):

@@ -12,10 +12,10 @@ from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from alerting import failing, follow_ups, outbox
+from alerting import failing, fallbacks, outbox
 from alerting.database import transact
-from alerting.follow_ups import Told
 from alerting.routes import Plan
+from alerting.telling import Told
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def set_aside_delivery(engine: Engine, plan: Plan, delivery_id: int, why: str) -
 
     def fall_back(connection: Connection, now: datetime) -> tuple[int, Told]:
         count, _ = set_aside(connection, now)
-        return count, follow_ups.fall_back(connection, now, plan, [delivery_id]) if count else Told()
+        return count, fallbacks.fall_back(connection, now, plan, [delivery_id]) if count else Told()
 
     try:
         count, told = transact(engine, fall_back)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, select, update
 
-from alerting import acks, database, follow_ups, groups, inhibitions, outbox, silences
+from alerting import acks, database, fallbacks, follow_ups, groups, inhibitions, outbox, silences
 from alerting.channels import Refusal
 from alerting.cleaning import shorten
 from alerting.config import read
@@ -21,7 +21,6 @@ from alerting.database import transact
 from alerting.deliver import Deliverer
 from alerting.errors import AlertingError
 from alerting.events import AlertEvent
-from alerting.follow_ups import Told
 from alerting.inhibitions import Source
 from alerting.kinds import EventKind
 from alerting.matchers import DEFAULT_SEVERITY, labels_of, parse_matcher
@@ -30,6 +29,7 @@ from alerting.render import Renderer
 from alerting.routes import Origin, Plan, SuppressedBy
 from alerting.routing import BUILT_IN_INHIBITIONS
 from alerting.tables import alert_delivery, alert_event, alert_follow_up
+from alerting.telling import Told
 from alerting.told import fallback
 from tests.contract.alerting.conftest import MINUTE, NOW, buried, followed
 from tests.integration.alerting.running import NoMail
@@ -554,7 +554,7 @@ class TestFallback:
         assert lease.event.note == "Meant for ops, which could not be told through email: 550 no such user"
         (dead,) = [row.id for row in rows(engine) if row.state == "dead"]
         with engine.begin() as connection:
-            assert follow_ups.fall_back(connection, NOW, plan, [dead]) == Told()
+            assert fallbacks.fall_back(connection, NOW, plan, [dead]) == Told()
 
     def test_that_dies_itself_goes_no_further(self, engine: Engine, an_event: EventMaker) -> None:
         plan = a_plan("fallback: lead", lead="fallback: ops")
@@ -668,7 +668,7 @@ route: {{receiver: ops, routes: [{{receiver: ops, continue: true}}, {{receiver: 
 
         def down(span: timedelta) -> Told | None:
             with engine.begin() as connection:
-                return follow_ups.fall_back_from(connection, NOW, plan, "email", span)
+                return fallbacks.fall_back_from(connection, NOW, plan, "email", span)
 
         assert down(4 * MINUTE) is None
         assert down(6 * MINUTE) == Told((Origin.FALLBACK,) * 2, ("email",) * 2)
@@ -687,10 +687,10 @@ route: {{receiver: ops, routes: [{{receiver: ops, continue: true}}, {{receiver: 
         recorded(engine, plan, NOW, an_event(1))
         answer = f"error 429: {'x' * length}"
         with engine.begin() as connection:
-            follow_ups.fall_back_from(connection, NOW, plan, "email", 6 * MINUTE, answer)
+            fallbacks.fall_back_from(connection, NOW, plan, "email", 6 * MINUTE, answer)
         note = rows(engine)[-1].note
         assert note.startswith("Meant for ops, which could not be told through email: it has taken nothing for 6m (")
-        assert note.endswith(f"({shorten(answer, follow_ups.ANSWER_LIMIT)}); it is tried on")
+        assert note.endswith(f"({shorten(answer, fallbacks.ANSWER_LIMIT)}); it is tried on")
 
     def test_of_many_takes_few_statements_and_one_batch_at_a_time(self, engine: Engine, an_event: EventMaker) -> None:
         ops = "limit: {messages: 100}, fallback: {to: lead, after: 5m}"
@@ -699,7 +699,7 @@ route: {{receiver: ops, routes: [{{receiver: ops, continue: true}}, {{receiver: 
         seen: list[str] = []
         event.listen(engine, "before_cursor_execute", lambda c, k, statement, *_: seen.append(statement))
         with engine.begin() as connection:
-            told = follow_ups.fall_back_from(connection, NOW, plan, "email", 6 * MINUTE)
+            told = fallbacks.fall_back_from(connection, NOW, plan, "email", 6 * MINUTE)
         assert told == Told((Origin.FALLBACK,) * 50, ("email",) * 45)
         assert len(seen) < 20
         assert told_to(engine) == {("ops", "pending"): 60, ("lead", "pending"): 45, ("lead", "waiting"): 5}

@@ -17,7 +17,6 @@ from alerting.config import read
 from alerting.database import transact
 from alerting.deliver import Deliverer
 from alerting.events import AlertEvent
-from alerting.follow_ups import Told
 from alerting.groups import Wave
 from alerting.kinds import EventKind
 from alerting.outbox import Lease
@@ -25,6 +24,7 @@ from alerting.render import Renderer
 from alerting.routes import Origin, Plan
 from alerting.routing import Limit
 from alerting.tables import alert_delivery, alert_event
+from alerting.telling import Told
 from tests.contract.alerting.conftest import MINUTE, NOW
 from tests.contract.alerting.test_follow_ups import recorded, rows
 from tests.integration.alerting.running import NoMail, record

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from alerting import acks, follow_ups, groups, outbox, silences
+from alerting import acks, fallbacks, follow_ups, groups, outbox, silences
 from alerting.channels import Refusal
 from alerting.config import read
 from alerting.events import AlertEvent
-from alerting.follow_ups import Told
 from alerting.kinds import EventKind
 from alerting.matchers import parse_matcher
 from alerting.outbox import Entry, Lease
 from alerting.routes import Origin, Plan, SuppressedBy
+from alerting.telling import Told
 from tests.contract.alerting.conftest import MINUTE, NOW, buried, followed
 
 EventMaker = Callable[..., AlertEvent]
@@ -338,7 +338,7 @@ def test_a_fallback_to_whom_another_receiver_has_told_goes_on_as_well(engine: En
                 outbox.confirm(connection, lease, NOW)
             else:
                 outbox.bury(connection, lease, "550 no such user")
-                assert follow_ups.fall_back(connection, NOW, plan, [lease.id]).origins == ()
+                assert fallbacks.fall_back(connection, NOW, plan, [lease.id]).origins == ()
     assert suppressed(engine) == [("lead", HEARD)]
     assert followed(engine, plan, after(10)) == Told((Origin.ESCALATION,), ("email",))
     assert delivered(engine, plan, after(10)) == [(("boss@x.org",), ("t1",))]

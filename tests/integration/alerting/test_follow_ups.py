@@ -85,8 +85,8 @@ ESCALATOR = textwrap.dedent(
     if step == "after the first delivery":
         Deliverer._time = die
     if step == "while escalating":
-        tell = follow_ups._tell
-        follow_ups._tell = lambda *args: (tell(*args), die())
+        tell = follow_ups.tell
+        follow_ups.tell = lambda *args: (tell(*args), die())
 
     config = SmtpConfig(host="127.0.0.1", port=port, mail_from="alerts@example.org", timeout=5)
     stop = threading.Event()
