@@ -63,11 +63,12 @@ Modules, in the order of the flow: ``events`` (on ``kinds``), ``outbox`` (on ``t
 ``routes`` (on ``routing``, ``duties``, ``matchers``, ``calendar``, ``silences``), ``recoveries``, ``inhibitions``,
 ``overtaken``, ``groups`` (on ``throttle``, ``mailings``), ``follow_ups`` and ``fallbacks`` (on ``telling``, ``heard``,
 ``escalations``, ``spans``), ``acks``, ``render`` (on ``words``, ``digest``, ``cleaning``, ``templating``, ``chart``),
-``channels`` (``email``, ``grafana``, ``chat`` on ``http`` and ``services``), ``deliver`` (on ``lanes``, ``pace``,
-``meters``, and ``one_by_one`` and ``putting_off`` where something cannot be done), which notices when a channel fails
-(``failing``, on ``troubles``). ``config`` reads the file (on ``document``), ``reload``
-watches it, ``secrets`` finds what nobody may see of it, ``reach`` asks whether anybody answers. ``history`` looks back.
-``preview`` shows a message without sending it, if need be of ``samples``.
+``channels`` (``email``, ``grafana``, ``chat`` on ``http`` and ``services``), ``deliver`` (its turns; ``sending`` and
+``settling`` are what the threads of ``lanes`` do; on ``means``, ``pace``, ``meters``; ``one_by_one`` and
+``putting_off`` where something cannot be done), which notices when a channel fails (``failing``, on ``troubles``).
+``config`` reads the file (on ``document``), ``reload`` watches it, ``secrets`` finds what nobody may see of it,
+``reach`` asks whether anybody answers. ``history`` looks back. ``preview`` shows a message without sending it, if need
+be of ``samples``.
 
 ``notice`` makes events in DAG files (``from alerting import notify``); where there is no notifier, as in Airflow,
 ``standalone`` delivers them. From outside come alerts of Prometheus (``alertmanager``, and ``watchdog`` for the one

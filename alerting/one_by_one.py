@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from alerting import failing, fallbacks, outbox
-from alerting.database import transact
-from alerting.routes import Plan
+from alerting.addressees import ROUTING
+from alerting.means import Means
 from alerting.telling import Told
 
 log = logging.getLogger(__name__)
@@ -36,27 +36,58 @@ def each(ids: Iterable[int], work: Callable[[int], Done], instead: Callable[[int
             yield done
 
 
-def set_aside_delivery(engine: Engine, plan: Plan, delivery_id: int, why: str) -> tuple[int, Told]:
-    """A message that cannot be leased is dead; for how many events, and what its fallback is told."""
+def set_aside_event(means: Means, event_id: int, why: str) -> None:
+    """An event that cannot be routed is dead."""
+    reason = f"it cannot be routed: {why}"
+
+    def set_aside(connection: Connection, now: datetime) -> bool:
+        if not outbox.set_aside(connection, now, event_id, reason):
+            return False
+        if means.plan.failing_after is not None:
+            failing.unroutable(connection, now, event_id, reason)
+        return True
+
+    if means.transact(set_aside):
+        means.meter.incr("alerts.dead", channel=ROUTING)
+        log.error("alert %d is dead: %s", event_id, reason)
+
+
+def put_off(means: Means, verb: Callable[[Connection, datetime, int, str], str | None], key: int, why: str) -> None:
+    """A group or a follow-up that cannot be told is tried again later; ``verb`` is one of ``putting_off``."""
+
+    def put_off_and_tell(connection: Connection, now: datetime) -> str | None:
+        what = verb(connection, now, key, why)
+        if what is not None and means.plan.failing_after is not None:
+            failing.put_off(connection, now, what, why)
+        return what
+
+    what = means.transact(put_off_and_tell)
+    if what is not None:
+        log.error("nobody can be told %s, trying again later: %s", what, why)
+
+
+def bury_unreadable(means: Means, channel: str, delivery_id: int, why: str) -> None:
+    """A message that cannot be leased is dead, and its fallback is told."""
     reason = f"this version cannot read the message ({why}); upgrade, then replay"
 
     def set_aside(connection: Connection, now: datetime) -> tuple[int, Told]:
         count = outbox.set_aside_delivery(connection, now, delivery_id, reason)
-        if count and plan.failing_after is not None:
+        if count and means.plan.failing_after is not None:
             failing.unreadable(connection, now, delivery_id, reason)
         return count, Told()
 
     def fall_back(connection: Connection, now: datetime) -> tuple[int, Told]:
         count, _ = set_aside(connection, now)
-        return count, fallbacks.fall_back(connection, now, plan, [delivery_id]) if count else Told()
+        return count, fallbacks.fall_back(connection, now, means.plan, [delivery_id]) if count else Told()
 
     try:
-        count, told = transact(engine, fall_back)
+        count, told = means.transact(fall_back)
     except Exception as error:  # of what the fallback reads of it
         if not outbox.is_at_fault(error):
             raise
         log.error("nobody is told instead of delivery %d: %s", delivery_id, outbox.place_of(error))
-        count, told = transact(engine, set_aside)
+        count, told = means.transact(set_aside)
     if count:
-        log.error("a message is dead: %s", reason)
-    return count, told
+        means.meter.incr("alerts.dead", count, channel=channel)
+        log.error("a message to %s is dead: %s", channel, reason)
+    means.heed(told)

@@ -18,7 +18,7 @@ from alerting.duties import covers
 from alerting.events import AlertEvent
 from alerting.kinds import KINDS, EventKind, Kind, Severity
 from alerting.matchers import DEFAULT_SEVERITY, Labels, all_accept, labels_of, values_of
-from alerting.routing import BUILT_IN, BUILT_IN_INHIBITIONS, NOBODY, Inhibition, Receiver, Route, Routing
+from alerting.routing import BUILT_IN, BUILT_IN_INHIBITIONS, NOBODY, Inhibition, Limit, Receiver, Route, Routing
 
 if TYPE_CHECKING:
     from alerting.silences import Silence  # on SQLAlchemy 2, which an Airflow 2 has not
@@ -52,6 +52,16 @@ class Plan:
     def receiver(self, name: str | None) -> Receiver | None:
         """The receiver of alerting.yml that has this name, where there is one."""
         return None if name is None or self.routing is None else self.routing.receivers.get(name)
+
+    def rate(self, channel: str) -> Limit | None:
+        """How many messages a channel takes in which time; None where it takes all."""
+        known = None if self.routing is None else self.routing.channel(channel)
+        return None if known is None else known.rate
+
+    def concurrency(self, channel: str) -> int | None:
+        """How many messages alerting.yml wants under way at once; None where it says nothing."""
+        known = None if self.routing is None else self.routing.channel(channel)
+        return None if known is None else known.concurrency
 
 
 class SuppressedBy(StrEnum):

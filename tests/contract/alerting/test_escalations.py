@@ -20,7 +20,7 @@ from alerting.routing import Limit
 from alerting.tables import alert_delivery, alert_follow_up
 from alerting.telling import Told
 from tests.contract.alerting.conftest import MINUTE, NOW, buried, followed
-from tests.contract.alerting.test_follow_ups import (
+from tests.contract.alerting.following import (
     ESCALATING,
     a_plan,
     acknowledge,

@@ -26,7 +26,7 @@ from alerting.routing import Limit
 from alerting.tables import alert_delivery, alert_event
 from alerting.telling import Told
 from tests.contract.alerting.conftest import MINUTE, NOW
-from tests.contract.alerting.test_follow_ups import recorded, rows
+from tests.contract.alerting.following import recorded, rows
 from tests.integration.alerting.running import NoMail, record
 
 EventMaker = Callable[..., AlertEvent]
@@ -251,7 +251,7 @@ def test_the_deliverer_asks_for_retries_first_where_a_channel_has_a_rate(engine:
     subject = Deliverer(engine, [Room(), NoMail()], Renderer(lambda *_: [], str), plan)
     recorded(engine, plan, NOW, an_event(0), an_event(1))
     tried(engine, NOW, NOW + HOUR)
-    (lease,), *_ = subject._lease("room")
+    (lease,), *_ = subject._sender.lease("room")
     assert lease.attempts == 2
 
 

@@ -78,7 +78,7 @@ def at_the_post_office(
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that is refused for now is tried again while the test looks."""
-    monkeypatch.setattr("alerting.deliver.backoff", lambda _attempts: 3600.0)
+    monkeypatch.setattr("alerting.settling.backoff", lambda _attempts: 3600.0)
 
 
 def of_what_waits(engine: Engine, **values: datetime) -> None:
