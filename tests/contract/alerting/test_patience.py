@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select, update
 
-from alerting import departures, failing, groups, heartbeat, outbox, patience, throttle
+from alerting import departures, failing, fallbacks, groups, heartbeat, outbox, patience, throttle
 from alerting.channels import Channel, Delivered, Message
 from alerting.config import read
 from alerting.database import transact
@@ -87,7 +87,8 @@ def alarms(engine: Engine, now: datetime) -> int:
 
 def fallen_back(engine: Engine, now: datetime, **options: Any) -> Told | None:
     with engine.begin() as connection:
-        return patience.fall_back_late(connection, now, PLAN, ["room"], **options)
+        late = patience.late(connection, now, PLAN, ["room"], **options)
+        return fallbacks.fall_back_all(connection, now, PLAN, late)
 
 
 def test_what_waits_for_the_rate_sets_off_no_alarm_and_is_not_given_up_for_it(
