@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Final, assert_never
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,14 +24,21 @@ from alerting.words import number_of
 log = logging.getLogger(__name__)
 
 
+_UNTRIED: Final = (Failure.UNREACHABLE, Failure.CONFIG)  # of these the service knows nothing
+
+
 @dataclass(frozen=True)
 class Settler:
     """Writes outcomes down, and tells the lane of them."""
 
     means: Means
 
-    def settle(self, lane: Lane, worker: Worker, lease: Lease, outcome: Outcome, leased_at: datetime) -> None:
-        self._take_back(lane, outcome, leased_at)
+    def settle(
+        self, lane: Lane, worker: Worker, lease: Lease, outcome: Outcome, leased_at: datetime, *, asked: bool
+    ) -> None:
+        """``asked`` says whether the channel was: what cannot be rendered, or is too old, is not sent."""
+        if not asked or (isinstance(outcome, Retry | Permanent) and outcome.failure in _UNTRIED):
+            self._take_back(lane, leased_at)
         match outcome:
             case Delivered():
                 lane.succeeded(worker)
@@ -47,10 +54,9 @@ class Settler:
             case _:
                 assert_never(outcome)
 
-    def _take_back(self, lane: Lane, outcome: Outcome, leased_at: datetime) -> None:
-        """A service that was not reached has had no message: the next try need not wait for another window."""
-        unreached = isinstance(outcome, Retry) and outcome.failure is Failure.UNREACHABLE
-        if unreached and self.means.plan.rate(lane.name) is not None:
+    def _take_back(self, lane: Lane, leased_at: datetime) -> None:
+        """The service has had no message: the next one need not wait for another window."""
+        if self.means.plan.rate(lane.name) is not None:
             self._write(lambda connection, _: throttle.take_back(connection, leased_at, lane.name))
 
     def _confirm(self, lane: Lane, lease: Lease, outcome: Delivered) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Connection, Engine, func, select, update
 
 from alerting import departures, failing, fallbacks, groups, heartbeat, outbox, patience, throttle
 from alerting.channels import Channel, Delivered, Message
@@ -19,6 +19,7 @@ from alerting.deliver import Deliverer
 from alerting.events import AlertEvent
 from alerting.groups import Wave
 from alerting.kinds import EventKind
+from alerting.lanes import Worker
 from alerting.outbox import Lease
 from alerting.render import Renderer
 from alerting.routes import Origin, Plan
@@ -289,6 +290,11 @@ class Room:
         raise AssertionError("this test sends nothing")
 
 
+class OpenRoom(Room):
+    def send(self, message: Message) -> Delivered:
+        return Delivered()
+
+
 @pytest.fixture
 def cut_off(engine: Engine) -> Deliverer:
     """A deliverer that does not reach the room."""
@@ -325,3 +331,27 @@ def test_where_nobody_reaches_a_channel_its_messages_fall_back_at_once(
 ) -> None:
     record_now(engine, an_event(1))
     assert cut_off._fall_back_from("room", HOUR)
+
+
+def too_old(connection: Connection, event_id: int) -> None:
+    connection.execute(update(alert_delivery).where(_d.event_id == event_id).values(give_up_at=NOW))
+
+
+def unreadable(connection: Connection, event_id: int) -> None:
+    connection.execute(update(alert_event).where(_e.id == event_id).values(payload="{"))
+
+
+@pytest.mark.parametrize("spoil", [too_old, unreadable])
+def test_what_is_not_sent_takes_nobodys_place_in_the_rate(
+    engine: Engine, an_event: EventMaker, spoil: Callable[[Connection, int], None]
+) -> None:
+    rated = RULES.replace("'json://127.0.0.1:9/'", "{url: 'json://127.0.0.1:9/', rate: {messages: 1, per: 1h}}")
+    plan = Plan(routing=read(rated, Path("alerting.yml"), {}))
+    record_now(engine, an_event(1), an_event(2))
+    with engine.begin() as connection:
+        spoil(connection, connection.execute(select(func.min(_e.id))).scalar_one())
+    room = OpenRoom()
+    subject = Deliverer(engine, [NoMail(), room], Renderer(lambda *_: [], str), plan)
+    for _ in range(2):
+        assert subject._sender.deliver_next(subject._lanes["room"], Worker())
+    assert [row.state for row in rows(engine) if row.channel == "room"] == ["dead", "delivered"]
