@@ -351,12 +351,15 @@ class Deliverer:
 
     def _fall_back_from(self, channel: str, down_for: timedelta) -> bool:
         """True where there may be more: what was recorded meanwhile is to be routed, too."""
-        reason = self._lanes[channel].last_reason
+        lane = self._lanes[channel]
 
         def find(connection: Connection, now: datetime, only: int | None) -> dict[int, str]:
+            known_until = now + timedelta(seconds=lane.left_alone_for)
             if failing.has_accepted(connection, channel, now - down_for):  # another deliverer reaches it
                 return patience.late(connection, now, self._means.plan, [channel], untried=True, only=only)
-            return fallbacks.stranded(connection, self._means.plan, channel, down_for, reason, only=only)
+            return fallbacks.stranded(
+                *(connection, self._means.plan, channel, down_for, known_until, lane.last_reason), only=only
+            )
 
         return one_by_one.fall_back(self._means, find)
 

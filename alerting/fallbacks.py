@@ -164,18 +164,22 @@ def stranded(
     plan: Plan,
     channel: str,
     down_for: timedelta,
+    known_until: datetime,
     answer: str = "",
     *,
     only: int | None = None,
 ) -> dict[int, str]:
     """What waits for a channel that has been down for so long, or ``only`` this one, with what its fallback is told.
 
-    ``answer`` is why it did not take the last one. The deliveries stay pending: when the channel is back, they are told
-    there too.
+    ``answer`` is why it did not take the last one. ``known_until`` is when it might be tried again: whether it still
+    was down when a later message came, nobody knows before that one, or another, was tried. The deliveries stay
+    pending: when the channel is back, they are told there too.
     """
     reason = f" ({shorten(answer, ANSWER_LIMIT)})" if answer else ""
     why = f"it has taken nothing for {span(down_for)}{reason}; it is tried on"
-    return dict.fromkeys(waiting(connection, _impatient(plan, down_for), _d.channel == channel, only=only), why)
+    is_known = or_(_d.attempts > 0, _d.due_at <= known_until)
+    ids = waiting(connection, _impatient(plan, down_for), _d.channel == channel, is_known, only=only)
+    return dict.fromkeys(ids, why)
 
 
 def fall_back_all(connection: Connection, now: datetime, plan: Plan, reasons: Mapping[int, str]) -> Told | None:

@@ -86,6 +86,15 @@ class Lane:
             return 0.0 if self._open_since is None else time.monotonic() - self._open_since
 
     @property
+    def left_alone_for(self) -> float:
+        """Seconds until it may be tried again; below zero where it might have been, so long ago.
+
+        A breaker stays open while nothing is sent, and says nothing then of whether the receiver is well again.
+        """
+        with self._changed:
+            return self.breaker.opens_at - time.monotonic()
+
+    @property
     def name(self) -> str:
         return self.channel.name
 

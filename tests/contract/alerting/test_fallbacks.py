@@ -32,7 +32,7 @@ BY_ADDRESS = "SELECT alert_delivery.id, alert_delivery.event_id, alert_delivery.
 
 def fallen_back_from(connection: Connection, plan: Plan, down_for: timedelta, answer: str = "") -> Told | None:
     """Mail has been down for so long."""
-    found = fallbacks.stranded(connection, plan, "email", down_for, answer)
+    found = fallbacks.stranded(connection, plan, "email", down_for, NOW, answer)
     return fallbacks.fall_back_all(connection, NOW, plan, found)
 
 
@@ -222,6 +222,8 @@ route: {{receiver: ops, routes: [{{receiver: ops, continue: true}}, {{receiver: 
     ) -> None:
         plan = a_plan("limit: {messages: 100}, fallback: {to: lead, after: 5m}")
         recorded(engine, plan, NOW, *(an_event(n) for n in range(60)))
+        with engine.begin() as connection:
+            connection.execute(update(alert_delivery).values(attempts=1))
         subject = Deliverer(engine, [NoMail()], Renderer(lambda *_: [], str), plan)
         told: list[tuple[bool, int]] = []
         for _ in range(3):

@@ -145,6 +145,7 @@ def test_what_waits_for_a_channel_that_is_down_and_cannot_fall_back_holds_up_not
 ) -> None:
     put_aside(engine, an_event(1, dag_id="nightly"), an_event(2))
     subject = deliverer(engine, NoMail(), Answering("room", Delivered()))
+    subject._lanes["room"].failed(Worker(), None)
     for _ in range(2):
         assert not subject._fall_back_from("room", 6 * MINUTE)
     assert [entry.task_id for entry in of_receiver(engine, "lead")] == ["t2"]
@@ -154,13 +155,14 @@ def test_what_waits_for_a_channel_that_is_down_and_cannot_fall_back_holds_up_not
 
 
 def test_what_was_put_off_falls_back_when_it_is_due_again(engine: Engine, an_event: EventMaker) -> None:
-    put_aside(engine, an_event(1, dag_id="nightly"))
+    record(engine, an_event(1, dag_id="nightly"))
     with engine.begin() as connection:
+        outbox.route(connection, NOW, WHOLE)
         (key,) = connection.execute(select(_d.id)).scalars()
         assert putting_off.put_off_fallback(connection, NOW, key, "unexpected") is not None
-        assert fallbacks.stranded(connection, WHOLE, "room", 6 * MINUTE) == {}
+        assert fallbacks.stranded(connection, WHOLE, "room", 6 * MINUTE, NOW) == {}
         assert follow_ups.follow_up(connection, NOW + PAUSE, WHOLE) == Told()
-        assert list(fallbacks.stranded(connection, WHOLE, "room", 6 * MINUTE)) == [key]
+        assert list(fallbacks.stranded(connection, WHOLE, "room", 6 * MINUTE, NOW)) == [key]
 
 
 def test_whoever_dies_between_a_death_and_its_fallback_leaves_it_to_others(

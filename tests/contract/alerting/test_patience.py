@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -308,6 +309,11 @@ def record_now(engine: Engine, *events: AlertEvent) -> None:
     transact(engine, lambda connection, now: outbox.route(connection, now, PLAN))
 
 
+def fails(subject: Deliverer, after_seconds: float | None = None) -> None:
+    """The room does not take what it was given, and perhaps asks to be left alone for so long."""
+    subject._lanes["room"].failed(Worker(), after_seconds)
+
+
 def test_who_does_not_reach_a_channel_leaves_its_messages_to_a_deliverer_that_does(
     engine: Engine, an_event: EventMaker, cut_off: Deliverer
 ) -> None:
@@ -319,6 +325,7 @@ def test_who_does_not_reach_a_channel_leaves_its_messages_to_a_deliverer_that_do
 
     assert transact(engine, accept)
     record_now(engine, an_event(2))
+    fails(cut_off)
     assert not cut_off._fall_back_from("room", HOUR)
     with engine.begin() as connection:  # the other one has not come to it for too long
         waiting = alert_delivery.c.state == "pending"
@@ -330,6 +337,7 @@ def test_where_nobody_reaches_a_channel_its_messages_fall_back_at_once(
     engine: Engine, an_event: EventMaker, cut_off: Deliverer
 ) -> None:
     record_now(engine, an_event(1))
+    fails(cut_off)
     assert cut_off._fall_back_from("room", HOUR)
 
 
@@ -355,3 +363,25 @@ def test_what_is_not_sent_takes_nobodys_place_in_the_rate(
     for _ in range(2):
         assert subject._sender.deliver_next(subject._lanes["room"], Worker())
     assert [row.state for row in rows(engine) if row.channel == "room"] == ["dead", "delivered"]
+
+
+def test_a_channel_that_nobody_has_tried_for_hours_is_tried_before_a_message_falls_back(
+    engine: Engine, an_event: EventMaker, cut_off: Deliverer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What opened the breaker was overtaken, so that nothing was left to send."""
+    fails(cut_off)
+    left_alone = cut_off._lanes["room"].left_alone_for
+    later = time.monotonic() + left_alone + 1
+    monkeypatch.setattr("alerting.lanes.time.monotonic", lambda: later)
+    record_now(engine, an_event(1))
+    assert not cut_off._fall_back_from("room", HOUR)
+    fails(cut_off)
+    assert cut_off._fall_back_from("room", HOUR)
+
+
+def test_a_channel_that_asks_to_be_left_alone_is_not_tried_before_a_message_falls_back(
+    engine: Engine, an_event: EventMaker, cut_off: Deliverer
+) -> None:
+    fails(cut_off, after_seconds=3600.0)
+    record_now(engine, an_event(1))
+    assert cut_off._fall_back_from("room", HOUR)

@@ -104,7 +104,7 @@ class World:
     def down(self, channel: str) -> None:
         """A deliverer has not reached this channel for longer than any receiver lets it wait."""
         with self.engine.begin() as connection:
-            stranded = fallbacks.stranded(connection, self.plan, channel, timedelta(minutes=10))
+            stranded = fallbacks.stranded(connection, self.plan, channel, timedelta(minutes=10), self.now)
             fallbacks.fall_back_all(connection, self.now, self.plan, stranded)
 
     def _rate(self, channel: str) -> Limit | None:
