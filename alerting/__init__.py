@@ -21,7 +21,8 @@ while a trouble is open its consequences are not told (``inhibitions``).
 
 **What follows?** A message that is confirmed leaves rows for its escalation and its repetition, and any deliverer takes
 a row that is due (``follow_ups``), unless somebody acknowledged it meanwhile (``acks``) or it is over. A message that
-dies, or waits for a channel that is down, goes to the fallback receiver, once (``fallbacks``).
+dies leaves one for its fallback. It, or one that waits for a channel that is down, goes to the fallback receiver, once
+(``fallbacks``). What raises is put off (``putting_off``), and undoes nothing that was written before.
 
 **Who sends?** Any number of deliverers. ``outbox.lease`` gives one of them a delivery: a token, one attempt charged,
 and a moment at which the lease ends. The message is sent with no transaction open. ``retry`` and ``bury`` are guarded

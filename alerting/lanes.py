@@ -86,6 +86,15 @@ class Lane:
             return 0.0 if self._open_since is None else time.monotonic() - self._open_since
 
     @property
+    def left_alone_for(self) -> float:
+        """Seconds until it may be tried again; below zero where it might have been, so long ago.
+
+        A breaker stays open while nothing is sent, and says nothing then of whether the receiver is well again.
+        """
+        with self._changed:
+            return self.breaker.opens_at - time.monotonic()
+
+    @property
     def name(self) -> str:
         return self.channel.name
 
@@ -200,7 +209,7 @@ class Lane:
         pause = self.breaker.failure(time.monotonic(), after_seconds)
         if self.breaker.is_open and not was_open:
             self._open_since = time.monotonic()
-            found = "is down" if after_seconds is None else f"is not to be tried for {after_seconds:.0f} s"
+            found = "is down" if after_seconds is None else f"is not to be tried for {pause:.0f} s"
             log.warning("receiver %s %s; one message at a time is tried until it is back", self.name, found)
         self._want(1)
         return pause

@@ -41,8 +41,10 @@ class Sender:
         for lease in leases:
             if lease.error == outbox.LEASE_RAN_OUT:  # it may have been accepted before
                 self.means.meter.incr("alerts.possible_duplicates", channel=lane.name)
-            outcome = self._send(lane, lease, leased_at)
-            self.settler.settle(lane, worker, lease, outcome, leased_at)
+            message = self._message(lane, lease, leased_at)
+            asked = isinstance(message, Message)
+            outcome = self._send(lane, lease, message) if isinstance(message, Message) else message
+            self.settler.settle(lane, worker, lease, outcome, leased_at, asked=asked)
         if pause is not None:
             lane.hold(min(pause.total_seconds(), HOLD_SECONDS))
         return bool(leases) and not offered  # whoever offered it has seen what else is due, and nudged for it
@@ -103,18 +105,23 @@ class Sender:
                 return leases, now, pause
         return [], datetime.now(UTC), None
 
-    def _send(self, lane: Lane, lease: Lease, leased_at: datetime) -> Outcome:
+    def _message(self, lane: Lane, lease: Lease, leased_at: datetime) -> Message | Permanent | Retry:
+        """What is to be sent, or why it cannot be: then the channel is not asked."""
         if lease.event is None:
             return Permanent(Failure.INTERNAL, outbox.UNREADABLE)
         if leased_at > lease.give_up_at:
             reason = given_up(lease.attempts - 1, lease.error or lane.last_reason)
             return Permanent(Failure.TIMEOUT, reason, addressee=lease.refused)
         try:
-            return self._discreet(lane.channel.send(self._rendered(lease, lease.event)))
+            return self._rendered(lease, lease.event)
         except Exception as error:
-            # The message of an unexpected error may hold anything, so only its type is kept.
-            log.error("cannot send alert %s to %s: %s", lease.number, lane.name, type(error).__name__)
-            return Retry(Failure.INTERNAL, f"unexpected {type(error).__name__} while rendering or sending")
+            return _unexpected(lane, lease, error, "rendering")
+
+    def _send(self, lane: Lane, lease: Lease, message: Message) -> Outcome:
+        try:
+            return self._discreet(lane.channel.send(message))
+        except Exception as error:
+            return _unexpected(lane, lease, error, "sending")
 
     def _discreet(self, outcome: Outcome) -> Outcome:
         """A channel masks its own secrets in what a receiver answers; here go those of all others."""
@@ -133,3 +140,9 @@ class Sender:
             return self.means.renderer.render(event, lease.addresses, severities)
         reference = f"windsock alerts show {lease.number}"
         return self.means.renderer.render_wave((event, *lease.others), lease.addresses, reference, severities)
+
+
+def _unexpected(lane: Lane, lease: Lease, error: Exception, where: str) -> Retry:
+    """The message of an unexpected error may hold anything, so only its type is kept."""
+    log.error("cannot send alert %s to %s: %s", lease.number, lane.name, type(error).__name__)
+    return Retry(Failure.INTERNAL, f"unexpected {type(error).__name__} while {where}")
