@@ -6,7 +6,7 @@ Rows that were one message stay one, as long as they go to the same place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
@@ -61,11 +61,12 @@ def correct(connection: Connection, plan: Plan, ids: Iterable[int] | None = None
     messages: dict[int, list[Row[Any]]] = {}
     for row in _locked(connection, *chosen):
         messages.setdefault(row.wave or row.id, []).append(row)
-    found = (_correct(connection, plan, message) for message in messages.values())
+    sent_again = {row.id for message in messages.values() for row in message}
+    found = (_correct(connection, plan, message, sent_again) for message in messages.values())
     return [correction for correction in found if correction is not None]
 
 
-def _correct(connection: Connection, plan: Plan, message: Rows) -> Correction | None:
+def _correct(connection: Connection, plan: Plan, message: Rows, sent_again: Collection[int]) -> Correction | None:
     receiver = plan.receiver(message[0].receiver)
     if receiver is None:
         return None
@@ -78,7 +79,7 @@ def _correct(connection: Connection, plan: Plan, message: Rows) -> Correction | 
     added = tuple(
         address
         for address in receiver.emails
-        if address not in old and not all(address in _told_people(others, row.event_id) for row in message)
+        if address not in old and not all(address in _hearing(others, row, sent_again) for row in message)
     )
     new = kept + added
     number = str(numbers.of_delivery(connection, message[0].id))
@@ -241,8 +242,12 @@ def _is_there(others: Mapping[int, Rows], row: Row[Any], target: Target) -> bool
     return (target.channel, target.digest) in {(other.channel, other.target) for other in others.get(row.event_id, ())}
 
 
-def _told_people(others: Mapping[int, Rows], event_id: int) -> set[str]:
-    return _people([row for row in others.get(event_id, ()) if row.state in TOLD])
+def _hearing(others: Mapping[int, Rows], row: Row[Any], sent_again: Collection[int]) -> set[str]:
+    """Who has been told of this row's event by another delivery, or is to be told by it when it is sent again."""
+    there = others.get(row.event_id, ())
+    told = [other for other in there if other.state in TOLD]
+    dead = [other for other in there if other.state == _DEAD and other.turn == row.turn]
+    return _people([*told, *(other for other in dead if other.id in sent_again or other.receiver == row.receiver)])
 
 
 def _people(rows: Rows) -> set[str]:

@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import Engine, event, select
 
 from alerting import groups, outbox, redirecting
+from alerting.channels import Refusal
 from alerting.config import read
 from alerting.events import AlertEvent
 from alerting.outbox import Entry, Lease
-from alerting.routes import Plan
+from alerting.routes import Plan, Target
 from alerting.tables import alert_delivery
 from tests.contract.alerting.conftest import buried
 
@@ -117,6 +118,51 @@ def test_who_has_heard_of_it_gets_no_second_mail(engine: Engine, an_event: Event
                 outbox.confirm(connection, lease, NOW)
     (told,) = corrected(engine, both.replace("gone@", "lead@"))
     assert "nor anybody else who has not heard of it" in told
+
+
+def refused(engine: Engine, *addresses: str) -> None:
+    """Each of these addresses refuses the mail for good, for a reason of its own; the others take it."""
+    with engine.begin() as connection:
+        (lease,) = outbox.lease(connection, NOW, MINUTE, 10, ["email"])
+        never = [Refusal((address,), f"550 {address} is no user") for address in addresses]
+        assert outbox.confirm(connection, lease, NOW, never=never)
+
+
+def test_who_is_on_another_mail_that_is_sent_again_gets_no_second_one(engine: Engine, an_event: EventMaker) -> None:
+    text = FILE.replace("[gone@example.org,", "[full@example.org, gone@example.org,")
+    with engine.begin() as connection:
+        outbox.record(connection, [an_event(1)])
+        outbox.route(connection, NOW, a_plan(text))
+    refused(engine, "full@example.org", "gone@example.org")
+    (told,) = corrected(engine, text.replace("gone@", "oncall@"))
+    assert told.endswith(": to oncall@example.org instead of gone@example.org")
+    assert sorted(lease.addresses for lease in leased(engine)) == [("full@example.org",), ("oncall@example.org",)]
+
+
+def test_who_is_to_have_the_mail_of_another_receiver_again_gets_no_second_one(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    text = FILE.replace("routes:\n", "routes:\n    - {matchers: dag=~.*, receiver: lead, continue: true}\n")
+    text += "    - {matchers: dag=~.*, receiver: ops}\n"
+    dead(engine, text, an_event(1))
+    (told,) = corrected(engine, text.replace("gone@", "lead@"))
+    assert told.endswith(": no more to gone@example.org")
+    mails = [lease.addresses for lease in leased(engine, "email")]
+    assert sorted(mails) == [("boss@example.org",), ("lead@example.org",)]
+
+
+def test_a_mail_and_its_repetition_both_go_to_the_address_that_is_right_now(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    alone = FILE.replace("[gone@example.org, boss@example.org]", "gone@example.org, repeat_interval: 1h")
+    dead(engine, alone, an_event(1))
+    with engine.begin() as connection:
+        (row,) = connection.execute(select(alert_delivery)).mappings().all()
+        again = Target("email", ("gone@example.org",), receiver="ops", turn=1)
+        like_it = {name: value for name, value in row.items() if name != "id"}
+        connection.execute(alert_delivery.insert().values(like_it | {"turn": 1, "target": again.digest}))
+    assert len(corrected(engine, alone.replace("gone@", "oncall@"))) == 2
+    assert [lease.addresses for lease in leased(engine)] == [("oncall@example.org",)] * 2
 
 
 def test_a_message_about_several_stays_one_at_the_new_address(engine: Engine, an_event: EventMaker) -> None:
