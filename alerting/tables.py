@@ -172,8 +172,8 @@ alert_delivery = Table(
     CheckConstraint("(state = 'sending') = (token IS NOT NULL)", name="ck_alert_delivery_token_while_sending"),
     CheckConstraint("(state = 'delivered') = (delivered_at IS NOT NULL)", name="ck_alert_delivery_delivered_at"),
     Index("ix_alert_delivery_due", "channel", "due_at"),  # lease(), next_due()
-    Index("ix_alert_delivery_state", "state", "id"),  # backlog(), replay(), alerts list --state
-    Index("ix_alert_delivery_count", "channel", "state", "created_at"),  # metastore exporter: counts and oldest
+    Index("ix_alert_delivery_state", "state", "id"),  # backlog(), replay(), alerts list --state; exporter: oldest
+    Index("ix_alert_delivery_count", "channel", "state", "created_at"),  # metastore exporter: counts
     Index("ix_alert_delivery_group", "group_id", "state", "id"),  # groups.flush()
     Index("ix_alert_delivery_wave", "wave", "id"),  # the members of one message
     Index("ix_alert_delivery_accepted", "channel", "delivered_at"),  # failing.look()

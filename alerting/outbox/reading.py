@@ -21,10 +21,15 @@ _d, _e, _a = alert_delivery.c, alert_event.c, alert_ack.c
 
 @dataclass(frozen=True)
 class Backlog:
-    """What is not finished yet."""
+    """What is not finished yet.
+
+    ``oldest`` is since when one of it waits in vain. What the rate of its channel holds waits from when the channel may
+    be used again, which may be to come, and what is sent again from then on.
+    """
 
     count: int = 0
     oldest: datetime | None = None
+    happened_at: datetime | None = None  # the first of it
 
 
 @dataclass(frozen=True)
@@ -68,15 +73,17 @@ def next_due(connection: Connection, channels: Sequence[str]) -> dict[str, datet
 
 
 def backlog(connection: Connection) -> Backlog:
-    """How much is recorded or routed and not finished, and when the oldest of it happened."""
-    unrouted = select(func.count(), func.min(_e.occurred_at)).where(_e.routed_at.is_(None))
+    """How much is recorded or routed and not finished."""
+    happened = func.min(_e.occurred_at)
+    unrouted = select(func.count(), happened, happened).where(_e.routed_at.is_(None))
     unfinished = (
-        select(func.count(), func.min(_e.occurred_at))
+        select(func.count(), func.min(func.coalesce(_d.waiting_since, _e.occurred_at)), happened)
         .join(alert_delivery, _e.id == _d.event_id)
         .where(_d.state.in_(OPEN))
     )
     rows = [connection.execute(query).one() for query in (unrouted, unfinished)]
-    return Backlog(sum(row[0] for row in rows), min((row[1] for row in rows if row[1]), default=None))
+    oldest, happened_at = (min((row[at] for row in rows if row[at]), default=None) for at in (1, 2))
+    return Backlog(sum(row[0] for row in rows), oldest, happened_at)
 
 
 def listing(connection: Connection, *, limit: int = 50, also: Sequence[ColumnElement[bool]] = ()) -> list[Entry]:
