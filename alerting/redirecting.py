@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
 
-from alerting import groups, numbers
+from alerting import groups, numbers, outbox
 from alerting.database import batches, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.recoveries import TOLD
@@ -57,9 +57,9 @@ def correct(connection: Connection, plan: Plan, ids: Iterable[int] | None = None
 
     Who has been told of the same by another delivery, or is about to be, is left out.
     """
-    chosen = (_d.state == _DEAD, _d.channel == EMAIL, _d.receiver.is_not(None), *_named(ids))
+    chosen = (_d.state == _DEAD, _d.channel == EMAIL, _d.receiver.is_not(None))
     messages: dict[int, list[Row[Any]]] = {}
-    for row in _locked(connection, *chosen):
+    for row in _named(connection, ids, *chosen):
         messages.setdefault(row.wave or row.id, []).append(row)
     sent_again = {row.id for message in messages.values() for row in message}
     found = (_correct(connection, plan, message, sent_again) for message in messages.values())
@@ -112,9 +112,11 @@ def redirect(
     deliveries of an alert than the receiver has ways stay dead.
     """
     orphaned = and_(_d.state == _PENDING, _d.channel.not_in([*known, EMAIL, GRAFANA]))
-    chosen = _locked(connection, or_(_d.state == _DEAD, orphaned), _d.channel != GRAFANA, *_named(ids))
+    chosen = _named(connection, ids, or_(_d.state == _DEAD, orphaned), _d.channel != GRAFANA)
     waves = {row.wave for row in chosen if row.wave is not None}
-    waiting = _locked(connection, _d.state == "waiting", _d.wave.in_(waves)) if waves else []
+    waiting: list[Row[Any]] = []
+    for part in batches(sorted(waves)):
+        waiting += _locked(connection, _d.state == "waiting", _d.wave.in_(part))
     by_event: dict[int, list[Row[Any]]] = {}
     for row in sorted([*chosen, *waiting], key=lambda row: row.id):
         by_event.setdefault(row.event_id, []).append(row)
@@ -207,13 +209,12 @@ def _locked(connection: Connection, *conditions: ColumnElement[bool]) -> list[Ro
     return found
 
 
-def _named(ids: Iterable[int] | None) -> tuple[ColumnElement[bool], ...]:
-    """These deliveries, each with its whole message."""
+def _named(connection: Connection, ids: Iterable[int] | None, *conditions: ColumnElement[bool]) -> list[Row[Any]]:
+    """What is chosen of these deliveries, each with its whole message, or of all."""
     if ids is None:
-        return ()
-    named = list(ids)
-    waves = select(_d.wave).where(_d.id.in_(named), _d.wave.is_not(None)).scalar_subquery()
-    return (or_(_d.id.in_(named), _d.wave.in_(waves)),)
+        return _locked(connection, *conditions)
+    parts = batches(outbox.whole_messages(connection, list(ids)))
+    return [row for part in parts for row in _locked(connection, *conditions, _d.id.in_(part))]
 
 
 def _silent(connection: Connection, receiver: Receiver, rows: Rows) -> dict[int, list[Row[Any]]]:
@@ -232,9 +233,10 @@ def _others(connection: Connection, rows: Rows) -> dict[int, list[Row[Any]]]:
     """By event, its deliveries but for these rows."""
     own = {row.id for row in rows}
     found: dict[int, list[Row[Any]]] = {}
-    for row in connection.execute(_rows(_d.event_id.in_({row.event_id for row in rows}))).all() if rows else ():
-        if row.id not in own:
-            found.setdefault(row.event_id, []).append(row)
+    for part in batches(sorted({row.event_id for row in rows})):
+        for row in connection.execute(_rows(_d.event_id.in_(part))).all():
+            if row.id not in own:
+                found.setdefault(row.event_id, []).append(row)
     return found
 
 

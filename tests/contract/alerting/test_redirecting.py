@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sized
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, event, select, update
 
-from alerting import groups, outbox, redirecting
+from alerting import database, groups, outbox, redirecting
 from alerting.channels import Refusal
 from alerting.config import read
 from alerting.events import AlertEvent
@@ -303,6 +304,50 @@ def test_what_is_sent_elsewhere_is_locked_before_it_is_looked_at(
         event.remove(engine, "before_cursor_execute", look)
     assert free
     assert set(free) == {0}
+
+
+@contextmanager
+def longest_lists(engine: Engine) -> Iterator[list[int]]:
+    """How many values each statement has that reads, changes or deletes: databases take so many and no more."""
+    found: list[int] = []
+
+    def look(_c: object, _k: object, statement: str, values: Sized, _x: object, many: bool) -> None:
+        if not many and statement.startswith(("SELECT", "UPDATE", "DELETE")):
+            found.append(len(values))
+
+    event.listen(engine, "before_cursor_execute", look)
+    try:
+        yield found
+    finally:
+        event.remove(engine, "before_cursor_execute", look)
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["all", "named"])
+@pytest.mark.parametrize("verb", ["correct", "redirect", "to a channel"])
+def test_however_many_are_sent_again_no_statement_grows_with_them(
+    engine: Engine, an_event: EventMaker, monkeypatch: pytest.MonkeyPatch, verb: str, named: bool
+) -> None:
+    """The few thousand of an outage are what it is for. Here ten are many."""
+    text = FILE.replace("{email: [gone@example.org, boss@example.org]}", "{email: gone@example.org, channels: [room]}")
+    events = 60
+    monkeypatch.setattr(database, "BATCH", 10)
+    with engine.begin() as connection:
+        outbox.record(connection, [an_event(n) for n in range(events)])
+        outbox.route(connection, NOW, a_plan(text))
+        connection.execute(update(alert_delivery).values(state="dead", due_at=None))
+        ids = list(connection.execute(select(alert_delivery.c.id)).scalars()) if named else None
+    plan = a_plan(text.replace("gone@", "oncall@"))
+    lead = plan.receiver("lead")
+    assert lead is not None
+    with longest_lists(engine) as lengths, engine.begin() as connection:
+        if verb == "redirect":
+            assert redirecting.redirect(connection, NOW, DAY, lead, plan, ["room"], ids) == 2 * events
+        elif verb == "correct":
+            assert len(redirecting.correct(connection, plan, ids)) == events
+            assert outbox.replay(connection, NOW, DAY, ids) == 2 * events
+        else:
+            assert outbox.replay(connection, NOW, DAY, ids, "another", ["room"]) == events
+    assert max(lengths) < 40
 
 
 def test_what_waits_for_a_channel_that_is_gone_goes_along(engine: Engine, an_event: EventMaker) -> None:
