@@ -21,7 +21,7 @@ while a trouble is open its consequences are not told (``inhibitions``).
 
 **What follows?** A message that is confirmed leaves rows for its escalation and its repetition, and any deliverer takes
 a row that is due (``follow_ups``), unless somebody acknowledged it meanwhile (``acks``) or it is over. A message that
-dies, or waits for a channel that is down, goes to the fallback receiver, once.
+dies, or waits for a channel that is down, goes to the fallback receiver, once (``fallbacks``).
 
 **Who sends?** Any number of deliverers. ``outbox.lease`` gives one of them a delivery: a token, one attempt charged,
 and a moment at which the lease ends. The message is sent with no transaction open. ``retry`` and ``bury`` are guarded
@@ -61,12 +61,14 @@ So every event ends as delivered, dead or suppressed, each visible in ``outbox.l
 
 Modules, in the order of the flow: ``events`` (on ``kinds``), ``outbox`` (on ``tables``, ``database``, ``clock``),
 ``routes`` (on ``routing``, ``duties``, ``matchers``, ``calendar``, ``silences``), ``recoveries``, ``inhibitions``,
-``overtaken``, ``groups`` (on ``throttle``, ``mailings``), ``follow_ups`` (on ``heard``, ``escalations``, ``spans``),
-``putting_off``, ``acks``, ``render`` (on ``words``, ``digest``, ``cleaning``, ``templating``, ``chart``), ``channels``
-(``email``, ``grafana``, ``chat`` on ``http`` and ``services``), ``deliver`` (on ``lanes``, ``pace``, ``meters``), which
-notices when a channel fails (``failing``, on ``troubles``). ``config`` reads the file (on ``document``), ``reload``
-watches it, ``secrets`` finds what nobody may see of it, ``reach`` asks whether anybody answers. ``history`` looks back.
-``preview`` shows a message without sending it, if need be of ``samples``.
+``overtaken``, ``groups`` (on ``throttle``, ``mailings``), ``follow_ups`` and ``fallbacks`` (on ``telling``, ``heard``,
+``escalations``, ``spans``), ``acks``, ``render`` (on ``words``, ``digest``, ``cleaning``, ``templating``, ``chart``),
+``channels`` (``email``, ``grafana``, ``chat`` on ``http`` and ``services``), ``deliver`` (its turns; ``sending`` and
+``settling`` are what the threads of ``lanes`` do; on ``means``, ``pace``, ``meters``; ``one_by_one`` and
+``putting_off`` where something cannot be done), which notices when a channel fails (``failing``, on ``troubles``).
+``config`` reads the file (on ``document``), ``reload`` watches it, ``secrets`` finds what nobody may see of it,
+``reach`` asks whether anybody answers. ``history`` looks back. ``preview`` shows a message without sending it, if need
+be of ``samples``.
 
 ``notice`` makes events in DAG files (``from alerting import notify``); where there is no notifier, as in Airflow,
 ``standalone`` delivers them. From outside come alerts of Prometheus (``alertmanager``, and ``watchdog`` for the one

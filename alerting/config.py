@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from alerting.addressees import is_address
+from alerting.addressees import ROUTING, is_address
 from alerting.calendar import WHOLE_DAY, Calendar, Window, parse_dates, parse_days, parse_times, parse_zone
 from alerting.channels.chat import check_url, of_room
 from alerting.document import Document, Part, is_url, shown
@@ -22,7 +22,7 @@ from alerting.inhibitions import source_kinds, target_kinds
 from alerting.kinds import SEVERITIES, EventKind, Severity
 from alerting.matchers import DEFAULT_SEVERITY, LABELS, Matcher, contradictory, implied, is_label
 from alerting.matchers import parse_matcher as parse
-from alerting.routes import EMAIL, GRAFANA, ROUTING
+from alerting.routes import EMAIL, GRAFANA
 from alerting.routing import (
     BUILT_IN,
     BUILT_IN_INHIBITIONS,
@@ -495,7 +495,7 @@ class _Reading:
     def _complain_of_unused(self, root: Route, part: Part | None, receivers: Mapping[str, Receiver]) -> None:
         if part is None:
             return
-        used = _reached([route.receiver for route in _all_routes(root)], receivers)
+        used = _reached([route.receiver for route in root.tree()], receivers)
         for name, item in self._named_again(part, receivers).items():
             if name not in used and name not in self.document.meant:
                 self.document.complain(item, "no route leads to this receiver; name it in one, or remove it")
@@ -526,9 +526,3 @@ def _reached(names: Iterable[str], receivers: Mapping[str, Receiver]) -> set[str
         receiver = receivers[name]
         todo += [following.to for following in (receiver.escalate, receiver.fallback) if following is not None]
     return found
-
-
-def _all_routes(route: Route) -> Iterator[Route]:
-    yield route
-    for child in route.routes:
-        yield from _all_routes(child)

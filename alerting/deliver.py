@@ -1,4 +1,8 @@
-"""The deliverer: from recorded events to accepted messages. See the package's docstring for the protocol."""
+"""The deliverer: its turns, and the lanes that it wakes. See the package's docstring for the protocol.
+
+A turn routes what is new, forms waves, does what is to follow, falls back, and looks from time to time at what waits.
+What a thread of a lane does with one message is in ``sending``.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +10,35 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Final, assert_never
+from typing import Final
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from alerting import escalations, failing, follow_ups, groups, outbox, patience, putting_off, throttle
-from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
-from alerting.database import Result, transact
+from alerting import (
+    escalations,
+    failing,
+    fallbacks,
+    follow_ups,
+    groups,
+    one_by_one,
+    outbox,
+    patience,
+    putting_off,
+)
+from alerting.channels import Channel
 from alerting.errors import AlertingError
-from alerting.events import AlertEvent
-from alerting.follow_ups import Told
-from alerting.lanes import Lane, Worker
+from alerting.lanes import Lane
+from alerting.means import DATABASE_PAUSE_SECONDS, Means, first_line
 from alerting.meters import Meter, NoMeter
-from alerting.outbox import DeliveryState, Lease
-from alerting.pace import backoff
+from alerting.outbox import Aside, Lease
 from alerting.render import Renderer
-from alerting.routes import ROUTING, Plan, SuppressedBy
-from alerting.routing import Limit
-from alerting.words import number_of
+from alerting.routes import Plan, SuppressedBy
+from alerting.sending import Sender
+from alerting.settling import Settler
+from alerting.telling import Told
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +47,7 @@ FLUSH_BATCH: Final = 50  # waves in one turn: what was recorded meanwhile is to 
 FEW: Final = 4  # messages that are leased while they are routed
 POLL_SECONDS: Final = 2.0  # without a wake-up; with one, nothing waits for it
 GAUGE_SECONDS: Final = 10.0
-HOLD_SECONDS: Final = 60.0  # then a channel's rate is asked again: a clock, or the file, may have changed
 CLOSING_SECONDS: Final = 10.0
-DATABASE_PAUSE_SECONDS: Final = 1.0
 HARD_LIMIT: Final = 0.75  # of the lease: later than this, somebody else might send it too
 
 
@@ -63,14 +72,10 @@ class Deliverer:
         holder: str = "",
     ) -> None:
         _require_channels(plan, channels)
-        self._engine = engine
-        self._renderer = renderer
-        self._plan = plan
-        self._lease_for = lease_for
-        self._meter: Meter = meter or NoMeter()
+        self._means = Means(engine, renderer, plan, lease_for, meter or NoMeter(), holder, self._nudge)
+        self._sender = Sender(self._means, Settler(self._means))
         self._poll_seconds = poll_seconds
-        self._holder = holder
-        self._lanes = {channel.name: self._lane(channel, plan) for channel in channels}
+        self._lanes = {channel.name: self._lane(channel) for channel in channels}
         self._names = tuple(self._lanes)
         self._gauges_due = 0.0
         self._look_at_groups = 0.0  # monotonic
@@ -78,9 +83,9 @@ class Deliverer:
         self._follow_ups_due = 0.0  # monotonic
         self._news: tuple[Sequence[Channel], Plan] | None = None
 
-    def _lane(self, channel: Channel, plan: Plan) -> Lane:
-        hard_limit = self._lease_for.total_seconds() * HARD_LIMIT
-        return Lane(channel, self.deliver_next, hard_limit, _concurrency(plan, channel.name))
+    def _lane(self, channel: Channel) -> Lane:
+        hard_limit = self._means.lease_for.total_seconds() * HARD_LIMIT
+        return Lane(channel, self._sender.deliver_next, hard_limit, self._means.plan.concurrency(channel.name))
 
     def reconfigure(self, channels: Sequence[Channel], plan: Plan) -> None:
         """From the next turn on, deliver by this plan. A channel that is the same object keeps what it is about."""
@@ -88,21 +93,21 @@ class Deliverer:
         self._news = (channels, plan)
 
     def _adopt(self, channels: Sequence[Channel], plan: Plan) -> None:
+        before, self._means.plan = self._means.plan, plan
         kept = {
             name: lane
             for name, lane in self._lanes.items()
-            if lane.channel in channels and lane.most == _concurrency(plan, name)
+            if lane.channel in channels and lane.most == plan.concurrency(name)
         }
-        fresh = {channel.name: self._lane(channel, plan) for channel in channels if channel.name not in kept}
+        fresh = {channel.name: self._lane(channel) for channel in channels if channel.name not in kept}
         for name in self._lanes.keys() - kept.keys():
             self._lanes[name].close(0.0)  # its threads end after the message that each has under way
         for lane in fresh.values():
             lane.start()
-        before = {name: self._rate(name) for name in kept}
-        self._lanes, self._plan = kept | fresh, plan
-        for name, rate in before.items():
-            if rate != self._rate(name):
-                kept[name].let_go()
+        self._lanes = kept | fresh
+        for name, lane in kept.items():
+            if before.rate(name) != plan.rate(name):
+                lane.let_go()
         self._names = tuple(self._lanes)
 
     def run(self, wait: Callable[[float], bool], stop: threading.Event) -> None:
@@ -127,7 +132,7 @@ class Deliverer:
         try:
             return min(map(self._tried, (self._route, self._flush, self._follow_up, self._fall_back)))
         except SQLAlchemyError as error:
-            log.warning("the outbox cannot be read, trying again: %s", _first_line(error))
+            log.warning("the outbox cannot be read, trying again: %s", first_line(error))
             return DATABASE_PAUSE_SECONDS
 
     def _tried(self, step: Callable[[], float]) -> float:
@@ -143,7 +148,7 @@ class Deliverer:
     def _route(self) -> float:
         """record (by others) → route; the lanes go on with lease → render → send → confirm | retry | bury."""
         try:
-            batch = transact(self._engine, self._route_batch)
+            batch = self._means.transact(self._route_batch)
         except Exception as error:
             if not outbox.is_at_fault(error):
                 raise
@@ -156,53 +161,38 @@ class Deliverer:
 
         What else a turn reads is read afterwards: no event is to blame for what that raises.
         """
-        for event_id in transact(self._engine, lambda connection, _: outbox.unrouted(connection, ROUTE_BATCH)):
-            try:
-                routed = transact(self._engine, partial(self._route_one, event_id))
-            except Exception as error:
-                if not outbox.is_at_fault(error):
-                    raise
-                self._set_aside(event_id, f"it cannot be routed: unexpected {outbox.place_of(error)}")
-            else:
-                self._count_routed(routed)
-                self._nudge(routed.channels)
-        due, now = transact(self._engine, self._look)
+        ids = self._means.transact(lambda connection, _: outbox.unrouted(connection, ROUTE_BATCH))
+        for routed in one_by_one.each(ids, self._route_alone, partial(one_by_one.set_aside_event, self._means)):
+            self._count_routed(routed)
+            self._nudge(routed.channels)
+        due, now = self._means.transact(self._look)
         self._wake(due, now, ())
         self._measure(busy=False)
         return DATABASE_PAUSE_SECONDS
 
-    def _route_one(self, event_id: int, connection: Connection, now: datetime) -> outbox.Routed:
-        routed = outbox.route(connection, now, self._plan, only=event_id)
-        escalations.start(connection, now, self._plan, routed.channels)
-        return routed
+    def _route_alone(self, event_id: int) -> outbox.Routed:
+        def route(connection: Connection, now: datetime) -> outbox.Routed:
+            routed = outbox.route(connection, now, self._means.plan, only=event_id)
+            escalations.start(connection, now, self._means.plan, routed.channels)
+            return routed
+
+        return self._means.transact(route)
 
     def _look(self, connection: Connection, now: datetime) -> tuple[dict[str, datetime], datetime]:
         outbox.explain_orphans(connection, now, self._names)
         self._see_groups(connection, now)
         return outbox.next_due(connection, self._names), now
 
-    def _set_aside(self, event_id: int, reason: str) -> None:
-        def set_aside(connection: Connection, now: datetime) -> bool:
-            if not outbox.set_aside(connection, now, event_id, reason):
-                return False
-            if self._plan.failing_after is not None:
-                failing.unroutable(connection, now, event_id, reason)
-            return True
-
-        if transact(self._engine, set_aside):
-            self._meter.incr("alerts.dead", channel=ROUTING)
-            log.error("alert %d is dead: %s", event_id, reason)
-
     def _take_on(
         self,
         routed: outbox.Routed,
         leases: list[Lease],
-        overtaken: int,
+        aside: Aside,
         due: dict[str, datetime],
         now: datetime,
     ) -> float:
         """Counts what was routed and wakes the lanes that have work; returns how long to wait for more."""
-        self._count_overtaken(overtaken)
+        self._means.count_aside(aside)
         for lease in leases:
             self._lanes[lease.channel].offer(lease, now)
         self._count_routed(routed)
@@ -215,9 +205,9 @@ class Deliverer:
 
     def _count_routed(self, routed: outbox.Routed) -> None:
         for kind in routed.kinds:
-            self._meter.incr("alerts.recorded", event=kind.value)
+            self._means.meter.incr("alerts.recorded", event=kind.value)
         for reason in routed.suppressed:
-            self._meter.incr("alerts.suppressed", reason=reason.value)
+            self._means.meter.incr("alerts.suppressed", reason=reason.value)
 
     def _wake(self, due: dict[str, datetime], now: datetime, fresh: Sequence[str]) -> None:
         """The lanes that have something due; ``fresh`` are the channels of what is known to be all of it."""
@@ -227,29 +217,29 @@ class Deliverer:
 
     def _route_batch(
         self, connection: Connection, now: datetime
-    ) -> tuple[outbox.Routed, list[Lease], int, dict[str, datetime], datetime]:
-        routed = outbox.route(connection, now, self._plan, ROUTE_BATCH)
-        escalations.start(connection, now, self._plan, routed.channels)
+    ) -> tuple[outbox.Routed, list[Lease], Aside, dict[str, datetime], datetime]:
+        routed = outbox.route(connection, now, self._means.plan, ROUTE_BATCH)
+        escalations.start(connection, now, self._means.plan, routed.channels)
         if not set(routed.channels) <= set(self._names):
             outbox.explain_orphans(connection, now, self._names)
         self._see_groups(connection, now)
-        overtaken: list[int] = []
-        leases = self._lease_routed(connection, now, routed.channels, overtaken)
-        return routed, leases, len(overtaken), outbox.next_due(connection, self._names), now
+        aside = Aside()
+        leases = self._lease_routed(connection, now, routed.channels, aside)
+        return routed, leases, aside, outbox.next_due(connection, self._names), now
 
     def _lease_routed(
-        self, connection: Connection, now: datetime, channels: Sequence[str], overtaken: list[int]
+        self, connection: Connection, now: datetime, channels: Sequence[str], aside: Aside
     ) -> list[Lease]:
         """Few messages for lanes that are idle: leased while they are routed, they need no transaction of their own.
 
         Not for channels with a rate, which is counted where a lane leases.
         """
-        free = [name for name in set(channels) if name in self._lanes and self._rate(name) is None]
+        free = [name for name in set(channels) if name in self._lanes and self._means.plan.rate(name) is None]
         spare = {name: self._lanes[name].spare for name in free}
         if not channels or len(channels) > FEW or any(channels.count(name) > spare.get(name, 0) for name in channels):
             return []
         found = outbox.lease(
-            connection, now, self._lease_for, len(channels), list(spare), self._holder, set_aside=overtaken
+            connection, now, self._means.lease_for, len(channels), list(spare), self._means.holder, aside=aside
         )
         kept: list[Lease] = []
         for lease in found:  # an older one may have gone before
@@ -265,7 +255,7 @@ class Deliverer:
 
         Where no file groups anything, groups of an earlier one are looked for rarely.
         """
-        if self._plan.routing is not None or time.monotonic() >= self._look_at_groups:
+        if self._means.plan.routing is not None or time.monotonic() >= self._look_at_groups:
             self._look_at_groups = time.monotonic() + GAUGE_SECONDS
             next_due = groups.next_due(connection)
             self._wave_in = None if next_due is None else max(0.0, (next_due - now).total_seconds())
@@ -276,11 +266,11 @@ class Deliverer:
             return self._poll_seconds if self._wave_in is None else self._wave_in
         for _ in range(FLUSH_BATCH):
             try:
-                wave = transact(self._engine, self._flush_one)
+                wave = self._means.transact(self._flush_one)
             except Exception as error:
                 return self._flush_each(error)
             if wave is None:
-                next_due, now = transact(self._engine, lambda connection, now: (groups.next_due(connection), now))
+                next_due, now = self._means.transact(lambda connection, now: (groups.next_due(connection), now))
                 return self._poll_seconds if next_due is None else max(0.0, (next_due - now).total_seconds())
             self._take_on_wave(wave)
         return 0.0
@@ -288,60 +278,33 @@ class Deliverer:
     def _take_on_wave(self, wave: groups.Wave) -> None:
         for reason, count in ((SuppressedBy.SILENCE, wave.silenced), (SuppressedBy.INHIBITED, wave.inhibited)):
             if count:
-                self._meter.incr("alerts.suppressed", count, reason=reason.value)
-        self._count_overtaken(wave.overtaken)
+                self._means.meter.incr("alerts.suppressed", count, reason=reason.value)
+        self._means.count_overtaken(wave.overtaken)
         self._nudge(wave.channels)
 
     def _flush_each(self, error: Exception) -> float:
-        def flush(group_id: int) -> None:
-            wave = transact(self._engine, partial(self._flush_one, only=group_id))
+        def flush(group_id: int) -> groups.Wave | None:
+            return self._means.transact(partial(self._flush_one, only=group_id))
+
+        ids = self._apart("flush", error, partial(groups.due, limit=FLUSH_BATCH))
+        put_off = partial(one_by_one.put_off, self._means, putting_off.put_off_group)
+        for wave in one_by_one.each(ids, flush, put_off):
             if wave is not None:
                 self._take_on_wave(wave)
+        return DATABASE_PAUSE_SECONDS
 
-        ids = partial(groups.due, limit=FLUSH_BATCH)
-        return self._one_by_one("flush", error, ids, flush, putting_off.put_off_group)
-
-    def _one_by_one(
-        self,
-        step: str,
-        error: Exception,
-        ids: Callable[[Connection, datetime], list[int]],
-        work: Callable[[int], None],
-        put_off: Callable[[Connection, datetime, int, str], str | None],
-    ) -> float:
-        """Whatever one of these raises, the others are done, and that one is put off with its reason."""
+    def _apart(self, step: str, error: Exception, ids: Callable[[Connection, datetime], list[int]]) -> list[int]:
+        """What is to be done one by one, since all together raised this; raises it where they are not to blame."""
         if not outbox.is_at_fault(error):
             raise error
         log.error("%s fails, trying again one by one: %s", step, outbox.place_of(error))
-        for key in transact(self._engine, ids):
-            try:
-                work(key)
-            except Exception as raised:
-                if not outbox.is_at_fault(raised):
-                    raise
-                self._put_off(put_off, key, f"unexpected {outbox.place_of(raised)}")
-        return DATABASE_PAUSE_SECONDS
-
-    def _put_off(self, put_off: Callable[[Connection, datetime, int, str], str | None], key: int, reason: str) -> None:
-        def put_off_and_tell(connection: Connection, now: datetime) -> str | None:
-            what = put_off(connection, now, key, reason)
-            if what is not None and self._plan.failing_after is not None:
-                failing.put_off(connection, now, what, reason)
-            return what
-
-        what = transact(self._engine, put_off_and_tell)
-        if what is not None:
-            log.error("nobody can be told %s, trying again later: %s", what, reason)
+        return self._means.transact(ids)
 
     def _flush_one(self, connection: Connection, now: datetime, only: int | None = None) -> groups.Wave | None:
-        wave = groups.flush(connection, now, self._plan, only)
+        wave = groups.flush(connection, now, self._means.plan, only)
         if wave is not None:
-            escalations.start(connection, now, self._plan, wave.channels)
+            escalations.start(connection, now, self._means.plan, wave.channels)
         return wave
-
-    def _count_overtaken(self, count: int) -> None:
-        if count:
-            self._meter.incr("alerts.suppressed", count, reason=SuppressedBy.OVERTAKEN.value)
 
     def _nudge(self, channels: Sequence[str]) -> None:
         for channel in set(channels) & self._lanes.keys():
@@ -349,39 +312,44 @@ class Deliverer:
 
     def _follow_up(self) -> float:
         """Escalates and repeats what is due; returns how long to wait for the next one."""
-        if self._plan.routing is None or not self._plan.routing.follows_up:
+        plan = self._means.plan
+        if plan.routing is None or not plan.routing.follows_up:
             return self._poll_seconds
         if (pause := self._follow_ups_due - time.monotonic()) > 0:
             return pause
         try:
-            told = transact(self._engine, lambda connection, now: follow_ups.follow_up(connection, now, self._plan))
+            told = self._means.transact(lambda connection, now: follow_ups.follow_up(connection, now, plan))
         except Exception as error:
             return self._follow_up_each(error)
         if told is not None:
-            self._heed(told)
+            self._means.heed(told)
             return 0.0
-        plan = self._plan
-        next_due, now = transact(self._engine, lambda connection, now: (follow_ups.next_due(connection, plan), now))
+        next_due, now = self._means.transact(lambda connection, now: (follow_ups.next_due(connection, plan), now))
         wait = self._poll_seconds if next_due is None else max(0.0, (next_due - now).total_seconds())
         self._follow_ups_due = time.monotonic() + min(wait, self._poll_seconds)
         return min(wait, self._poll_seconds)
 
     def _follow_up_each(self, error: Exception) -> float:
-        def follow_up(key: int) -> None:
-            told = transact(self._engine, partial(follow_ups.follow_up, plan=self._plan, only=key))
-            self._heed(told or Told())
+        plan = self._means.plan
 
-        ids = partial(follow_ups.due, plan=self._plan)
-        return self._one_by_one("follow_up", error, ids, follow_up, putting_off.put_off_follow_up)
+        def follow_up(key: int) -> Told | None:
+            return self._means.transact(partial(follow_ups.follow_up, plan=plan, only=key))
+
+        ids = self._apart("follow_up", error, partial(follow_ups.due, plan=plan))
+        put_off = partial(one_by_one.put_off, self._means, putting_off.put_off_follow_up)
+        for told in one_by_one.each(ids, follow_up, put_off):
+            if told is not None:
+                self._means.heed(told)
+        return DATABASE_PAUSE_SECONDS
 
     def _fall_back(self) -> float:
         """Tells the fallback receivers of what waits for a channel that has been down for too long."""
-        if self._plan.routing is None:
+        if self._means.plan.routing is None:
             return self._poll_seconds
         more = False
         for lane in self._lanes.values():
             down_for = timedelta(seconds=lane.down_for)
-            if down_for and any(each.fallback for each in self._plan.routing.receivers.values()):
+            if down_for and any(each.fallback for each in self._means.plan.routing.receivers.values()):
                 more |= self._fall_back_from(lane.name, down_for)
         return 0.0 if more else self._poll_seconds
 
@@ -391,238 +359,13 @@ class Deliverer:
 
         def fall_back(connection: Connection, now: datetime) -> Told | None:
             if failing.has_accepted(connection, channel, now - down_for):  # another deliverer reaches it
-                return patience.fall_back_late(connection, now, self._plan, [channel], untried=True)
-            return follow_ups.fall_back_from(connection, now, self._plan, channel, down_for, reason)
+                return patience.fall_back_late(connection, now, self._means.plan, [channel], untried=True)
+            return fallbacks.fall_back_from(connection, now, self._means.plan, channel, down_for, reason)
 
-        told = transact(self._engine, fall_back)
+        told = self._means.transact(fall_back)
         if told is not None:
-            self._heed(told)
+            self._means.heed(told)
         return told is not None
-
-    def _heed(self, told: Told) -> None:
-        """Counts what follows a message, and wakes the lanes that have it."""
-        for origin in told.origins:
-            self._meter.incr("alerts.follow_ups", reason=origin.value)
-        for reason in told.suppressed:
-            self._meter.incr("alerts.suppressed", reason=reason.value)
-        self._nudge(told.channels)
-
-    def deliver_next(self, lane: Lane, worker: Worker) -> bool:
-        """lease → render → send, with no transaction open → confirm, retry or bury. True where more may be due."""
-        offered = lane.take_offered()
-        if offered is not None and offered.is_stale:
-            self._give_back(offered.lease)
-            offered = None
-        leases, leased_at, pause = ([offered.lease], offered.leased_at, None) if offered else self._lease(lane.name)
-        for lease in leases:
-            if lease.error == outbox.LEASE_RAN_OUT:  # it may have been accepted before
-                self._meter.incr("alerts.possible_duplicates", channel=lane.name)
-            outcome = self._send(lane, lease, leased_at)
-            self._take_back(lane, outcome, leased_at)
-            self._settle(lane, worker, lease, outcome)
-        if pause is not None:
-            lane.hold(min(pause.total_seconds(), HOLD_SECONDS))
-        return bool(leases) and not offered  # whoever offered it has seen what else is due, and nudged for it
-
-    def _take_back(self, lane: Lane, outcome: Outcome, leased_at: datetime) -> None:
-        """A service that was not reached has had no message: the next try need not wait for another window."""
-        unreached = isinstance(outcome, Retry) and outcome.failure is Failure.UNREACHABLE
-        if unreached and self._rate(lane.name) is not None:
-            self._write(lambda connection, _: throttle.take_back(connection, leased_at, lane.name))
-
-    def _give_back(self, lease: Lease) -> None:
-        """It was leased too long ago to begin with it now, and may be leased anew."""
-        try:
-            transact(self._engine, lambda connection, now: outbox.release(connection, lease, now))
-        except SQLAlchemyError as error:  # its lease runs out
-            log.debug("nothing can be released: %s", _first_line(error))
-
-    def _rate(self, channel: str) -> Limit | None:
-        known = None if self._plan.routing is None else self._plan.routing.channel(channel)
-        return None if known is None else known.rate
-
-    def _lease(self, channel: str) -> tuple[list[Lease], datetime, timedelta | None]:
-        """What is to be sent, when that was said, and how long to wait where the channel has had enough for now."""
-        rate = self._rate(channel)
-
-        def lease_one(connection: Connection, now: datetime) -> tuple[list[Lease], int, datetime, timedelta | None]:
-            overtaken: list[int] = []
-            if rate and (pause := throttle.pause(connection, now, channel, rate)) is not None:
-                return [], 0, now, pause
-            leases = outbox.lease(connection, now, self._lease_for, 1, [channel], self._holder, set_aside=overtaken)
-            if rate and leases:
-                throttle.count(connection, now, channel, rate)
-            return leases, len(overtaken), now, None
-
-        try:
-            leases, overtaken, now, pause = transact(self._engine, lease_one)
-            self._count_overtaken(overtaken)
-            return leases, now, pause
-        except SQLAlchemyError as error:  # the next turn finds the same, and wakes this lane when it is over
-            log.debug("nothing can be leased: %s", _first_line(error))
-            return [], datetime.now(UTC), None
-
-    def _send(self, lane: Lane, lease: Lease, leased_at: datetime) -> Outcome:
-        if lease.event is None:
-            return Permanent(Failure.INTERNAL, "this version cannot read the event; upgrade, then replay")
-        if leased_at > lease.give_up_at:
-            reason = _given_up(lease.attempts - 1, lease.error or lane.last_reason)
-            return Permanent(Failure.TIMEOUT, reason, addressee=lease.refused)
-        try:
-            return self._discreet(lane.channel.send(self._rendered(lease, lease.event)))
-        except Exception as error:
-            # The message of an unexpected error may hold anything, so only its type is kept.
-            log.error("cannot send alert %s to %s: %s", lease.number, lane.name, type(error).__name__)
-            return Retry(Failure.INTERNAL, f"unexpected {type(error).__name__} while rendering or sending")
-
-    def _discreet(self, outcome: Outcome) -> Outcome:
-        """A channel masks its own secrets in what a receiver answers; here go those of all others."""
-        match outcome:
-            case Delivered(later, never):
-                return Delivered(*(tuple(map(self._discreet_refusal, refused)) for refused in (later, never)))
-            case _:
-                return replace(outcome, reason=self._renderer.redact(outcome.reason))
-
-    def _discreet_refusal(self, refusal: Refusal) -> Refusal:
-        return replace(refusal, reason=self._renderer.redact(refusal.reason))
-
-    def _rendered(self, lease: Lease, event: AlertEvent) -> Message:
-        severities = self._plan.severity
-        if not lease.others:
-            return self._renderer.render(event, lease.addresses, severities)
-        reference = f"windsock alerts show {lease.number}"
-        return self._renderer.render_wave((event, *lease.others), lease.addresses, reference, severities)
-
-    def _settle(self, lane: Lane, worker: Worker, lease: Lease, outcome: Outcome) -> None:
-        match outcome:
-            case Delivered():
-                lane.succeeded(worker)
-                self._confirm(lane, lease, outcome)
-            case Retry(channel_down=True):
-                self._retry(lane, lease, outcome, lane.failed(worker, outcome.after_seconds))
-            case Retry():
-                _heard_of(lane, worker, outcome)
-                self._retry(lane, lease, outcome, outcome.after_seconds or backoff(lease.attempts))
-            case Permanent():
-                _heard_of(lane, worker, outcome)
-                self._bury(lane, lease, outcome, outcome.reason)
-            case _:
-                assert_never(outcome)
-
-    def _confirm(self, lane: Lane, lease: Lease, outcome: Delivered) -> None:
-        pause = timedelta(seconds=backoff(lease.attempts))  # of those who did not take it, and of nobody else
-
-        def confirm(connection: Connection, now: datetime) -> tuple[bool, datetime, Told, Delivered]:
-            refused = _in_time(outcome, lease, now + pause)
-            ours = outbox.confirm(
-                connection, lease, now, later=refused.later, never=refused.never, again_at=now + pause
-            )
-            if not ours:
-                return False, now, Told(), refused
-            follow_ups.schedule(connection, now, lease, self._plan)
-            if not refused.never:
-                return True, now, Told(), refused
-            if self._tells_deaths_of(lease):
-                failing.refused(connection, now, lane.name, _reasons(refused.never))
-            return True, now, follow_ups.schedule_for_refused(connection, now, lease, self._plan), refused
-
-        ours, accepted_at, fell_back, refused = self._write(confirm)
-        if not ours:
-            log.warning(
-                "alert %s to %s was accepted twice, since its lease ran out in between", lease.number, lane.name
-            )
-            return
-        self._heed(fell_back)
-        self._meter.incr("alerts.delivered", 1 + len(lease.others), channel=lane.name)
-        if refused.later:
-            lane.nudge_after(pause.total_seconds())
-        if refused.never:
-            self._meter.incr("alerts.dead", len(refused.never), channel=lane.name)
-        self._time(lane, lease, accepted_at, DeliveryState.DELIVERED)
-
-    def _time(self, lane: Lane, lease: Lease, now: datetime, outcome: DeliveryState) -> None:
-        """From the event to its outcome, where nothing made it wait on purpose: no group, and no follow-up."""
-        if lease.event is not None and lease.wave is None and lease.event.note is None:
-            delay = (now - lease.event.occurred_at).total_seconds()
-            self._meter.timing("alerts.delivery_delay", max(0.0, delay), channel=lane.name, outcome=outcome.value)
-
-    def _retry(self, lane: Lane, lease: Lease, outcome: Retry, pause_seconds: float) -> None:
-        pause = timedelta(seconds=pause_seconds)
-
-        def retry(connection: Connection, now: datetime) -> bool:
-            if now + pause > lease.give_up_at:
-                return False
-            by_addressees = self._concerns_addresses(connection, now, lease, outcome)
-            outbox.retry(connection, lease, now + pause, outcome.reason, by_addressees=by_addressees)
-            return True
-
-        said_before = lease.error if outcome.addressee else lane.last_reason
-        if not outcome.addressee:
-            lane.last_reason = outcome.reason
-        if outcome.reason != said_before:
-            log.warning("alert %s to %s failed, will retry: %s", lease.number, lane.name, outcome.reason)
-        if self._write(retry):
-            self._meter.incr("alerts.attempt_failures", channel=lane.name, reason=outcome.failure.value)
-            lane.nudge_after(pause_seconds)
-        else:
-            self._bury(lane, lease, outcome, _given_up(lease.attempts, outcome.reason))
-
-    def _bury(self, lane: Lane, lease: Lease, outcome: Retry | Permanent, reason: str) -> None:
-        def bury(connection: Connection, now: datetime) -> tuple[bool, datetime, Told]:
-            ours = outbox.bury(connection, lease, reason)
-            if ours:
-                self._tell_death(connection, now, lease, outcome, reason)
-            if not ours or self._plan.routing is None:
-                return ours, now, Told()
-            follow_ups.schedule_for_dead(connection, now, lease, self._plan)
-            return True, now, follow_ups.fall_back(connection, now, self._plan, [lease.id])
-
-        ours, buried_at, fell_back = self._write(bury)
-        self._meter.incr("alerts.attempt_failures", channel=lane.name, reason=outcome.failure.value)
-        if ours:
-            self._meter.incr("alerts.dead", 1 + len(lease.others), channel=lane.name)
-            self._time(lane, lease, buried_at, DeliveryState.DEAD)
-            self._heed(fell_back)
-            log.error("alert %s to %s is dead: %s", lease.number, lane.name, reason)
-
-    def _tell_death(
-        self, connection: Connection, now: datetime, lease: Lease, outcome: Retry | Permanent, reason: str
-    ) -> None:
-        """A fault of our own says nothing of the channel, and what refuses an address nothing of the others."""
-        if outcome.failure is Failure.INTERNAL or not self._tells_deaths_of(lease):
-            return
-        if self._concerns_addresses(connection, now, lease, outcome):
-            failing.refused(connection, now, lease.channel, dict.fromkeys(lease.addresses, reason))
-        else:
-            failing.gave_up(connection, now, lease.channel, reason)
-
-    def _tells_deaths_of(self, lease: Lease) -> bool:
-        return self._plan.failing_after is not None and not failing.is_about_delivery(lease.event)
-
-    def _concerns_addresses(
-        self, connection: Connection, now: datetime, lease: Lease, outcome: Retry | Permanent
-    ) -> bool:
-        """Whether it is these addresses, or this message to them, that is refused, and not whatever is sent.
-
-        A server that takes nothing for now may say so of each address, so that counts only beside mail that it took.
-        """
-        is_permanent = isinstance(outcome, Permanent)
-        is_known = outcome.addressee and (is_permanent or lease.refused)
-        if is_known or not lease.addresses or self._plan.failing_after is None:
-            return outcome.addressee
-        may_be = outcome.addressee or (is_permanent and outcome.failure is Failure.REJECTED)
-        return may_be and failing.has_accepted(connection, lease.channel, now - self._plan.failing_after)
-
-    def _write(self, verb: Callable[[Connection, datetime], Result]) -> Result:
-        """Writes an outcome down. While the lease lasts nobody else can, so a database that is away is waited for."""
-        deadline = time.monotonic() + self._lease_for.total_seconds()
-        while True:
-            try:
-                return transact(self._engine, verb)
-            except SQLAlchemyError:
-                if time.monotonic() + DATABASE_PAUSE_SECONDS > deadline:
-                    raise
-                time.sleep(DATABASE_PAUSE_SECONDS)
 
     def _measure(self, *, busy: bool) -> None:
         """From time to time, in a quiet turn if one comes: a lane that sends would wait for it."""
@@ -636,36 +379,30 @@ class Deliverer:
         ) -> tuple[list[tuple[int, str]], Told, outbox.Backlog, int, datetime]:
             outbox.explain_orphans(connection, now, self._names)
             for channel in self._names:
-                if (rate := self._rate(channel)) is not None:
-                    patience.excuse(connection, now, channel, rate, self._plan.give_up_after)
-            if self._plan.failing_after is not None:
-                failing.look(connection, now, self._plan.failing_after, self._names)
+                if (rate := self._means.plan.rate(channel)) is not None:
+                    patience.excuse(connection, now, channel, rate, self._means.plan.give_up_after)
+            if self._means.plan.failing_after is not None:
+                failing.look(connection, now, self._means.plan.failing_after, self._names)
             buried = outbox.bury_orphans(connection, now, self._names)
             ids = [delivery_id for delivery_id, _ in buried]
-            told = follow_ups.fall_back(connection, now, self._plan, ids) if ids else Told()
-            told += patience.fall_back_late(connection, now, self._plan, self._names) or Told()
-            if self._plan.failing_after is not None:
+            told = fallbacks.fall_back(connection, now, self._means.plan, ids) if ids else Told()
+            told += patience.fall_back_late(connection, now, self._means.plan, self._names) or Told()
+            if self._means.plan.failing_after is not None:
                 for channel in sorted({channel for _, channel in buried}):
                     failing.gave_up(connection, now, channel, "nothing here sends through it")
             groups.forget_idle(connection, now)
             return buried, told, outbox.backlog(connection), groups.count_open(connection), now
 
-        buried, told, backlog, open_groups, now = transact(self._engine, measure)
+        buried, told, backlog, open_groups, now = self._means.transact(measure)
         for _, channel in buried:
-            self._meter.incr("alerts.dead", channel=channel)
+            self._means.meter.incr("alerts.dead", channel=channel)
         if len(buried) == outbox.BURIED_AT_ONCE:
             self._gauges_due = 0.0  # the next turn goes on with them
-        self._heed(told)
+        self._means.heed(told)
         age = (now - backlog.oldest).total_seconds() if backlog.oldest else 0.0
-        self._meter.gauge("alerts.groups_open", open_groups)
-        self._meter.gauge("alerts.backlog", backlog.count)
-        self._meter.gauge("alerts.oldest_pending_seconds", max(0.0, age))
-
-
-def _concurrency(plan: Plan, channel: str) -> int | None:
-    """How many messages alerting.yml wants under way at once; None where it says nothing."""
-    known = None if plan.routing is None else plan.routing.channel(channel)
-    return None if known is None else known.concurrency
+        self._means.meter.gauge("alerts.groups_open", open_groups)
+        self._means.meter.gauge("alerts.backlog", backlog.count)
+        self._means.meter.gauge("alerts.oldest_pending_seconds", max(0.0, age))
 
 
 def _require_channels(plan: Plan, channels: Sequence[Channel]) -> None:
@@ -673,44 +410,3 @@ def _require_channels(plan: Plan, channels: Sequence[Channel]) -> None:
     if missing:
         msg = f"the plan names channels that are not given: {', '.join(sorted(missing))}"
         raise AlertingError(msg)
-
-
-def _heard_of(lane: Lane, worker: Worker, outcome: Retry | Permanent) -> None:
-    """A refusal shows that the receiver answers; what never left this machine shows nothing.
-
-    One that is busy answers, but tells nobody anything. One that refuses these addresses for now may take all others.
-    """
-    if outcome.failure in (Failure.CONFIG, Failure.INTERNAL, Failure.TIMEOUT):
-        lane.untouched(worker)
-    elif outcome.failure is Failure.BUSY and not outcome.addressee:
-        lane.put_off(worker)
-    else:
-        lane.succeeded(worker)
-
-
-def _in_time(outcome: Delivered, lease: Lease, again_at: datetime) -> Delivered:
-    """Of those who did not take it for now, whom there is no time to ask again will never have it."""
-    if again_at <= lease.give_up_at:
-        return outcome
-    late = (replace(refusal, reason=_given_up(lease.attempts, refusal.reason)) for refusal in outcome.later)
-    return Delivered(never=(*outcome.never, *late))
-
-
-def _reasons(refusals: Sequence[Refusal]) -> dict[str, str]:
-    """Why each of these addresses did not take a message that others took."""
-    return {address: refusal.reason for refusal in refusals for address in refusal.addresses}
-
-
-def _given_up(attempts: int, last: str) -> str:
-    """Why a delivery is dead at its age limit. One that never was tried waited for a receiver that did not answer."""
-    tried = (
-        f"given up after {number_of(attempts, 'attempt')}"
-        if attempts
-        else "given up untried, for the receiver was away"
-    )
-    return f"{tried}; the last: {last}" if last else tried
-
-
-def _first_line(error: Exception) -> str:
-    """SQLAlchemy's messages go on with the statement and its parameters, which are none of the log's business."""
-    return str(error).partition("\n")[0]

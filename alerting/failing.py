@@ -6,7 +6,8 @@ waits for it any more. What is told of this is no such message itself, so a fail
 about the failing pager.
 
 What could not be routed is told under the name of a channel that does not exist, until it is replayed and routed. So
-is what is put off, until nothing was put off for longer than it takes to try it again.
+is what is put off, until nothing was put off for longer than it takes to try it again; and a message that nobody can
+read, until none was found for an hour.
 
 A mail address that refuses what mail would take, for good or for as long as would make a channel fail, is a trouble of
 its own, which mail tells to everybody else. It is over when that address has taken a message, and none waits for it.
@@ -18,19 +19,18 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-import msgspec
 from sqlalchemy import Connection, case, func, select
 
 from alerting import addressees, outbox, putting_off, troubles
+from alerting.addressees import ROUTING, TOGETHER, UNREADABLE
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
-from alerting.routes import ROUTING
 from alerting.spans import span
 from alerting.tables import alert_delivery, alert_event
 from alerting.words import number_of
 
 LOOK_BACK: Final = timedelta(hours=1)  # for what an address has taken: whoever looks does it much more often
-TOGETHER: Final = "groups and follow-ups"  # no channel, either: its name has spaces
+NONE_UNREADABLE: Final = timedelta(hours=1)
 NONE_PUT_OFF: Final = 2 * putting_off.PAUSE
 _REPLAY: Final = "What was given up meanwhile: `windsock alerts replay`."
 _SEE: Final = "See `windsock alerts list --state dead --state pending`, and `windsock alerts test` when it is mended."
@@ -74,6 +74,19 @@ def unroutable(connection: Connection, now: datetime, event_id: int, reason: str
     return _fails(connection, now, ROUTING, summary, _SEE_UNROUTED)
 
 
+def unreadable(connection: Connection, now: datetime, delivery_id: int, reason: str) -> bool:
+    """A message is dead, since nobody can read it; whether that is news. In the transaction that sets it aside."""
+    query = select(_d.channel, _d.event_id, _e.kind).join(alert_event, _e.id == _d.event_id)
+    row = connection.execute(query.where(_d.id == delivery_id)).one()
+    if row.kind in _ABOUT_DELIVERY:
+        return False
+    summary = f"Nobody was told of alert {row.event_id} through {row.channel}: {reason.rstrip('.')}."
+    is_news = _fails(connection, now, UNREADABLE, summary, _SEE_UNROUTED)
+    if not is_news:
+        troubles.renew(connection, now, EventKind.DELIVERY_FAILING, UNREADABLE)
+    return is_news
+
+
 def put_off(connection: Connection, now: datetime, what: str, reason: str) -> bool:
     """What is told together, or follows a message, cannot be told for now; whether that is news.
 
@@ -111,6 +124,10 @@ def look(connection: Connection, now: datetime, failing_after: timedelta, channe
         elif channel == TOGETHER:
             if since < now - NONE_PUT_OFF:
                 told += _recovered(connection, now, channel, "No group or follow-up is put off any more.", "")
+        elif channel == UNREADABLE:
+            if since < now - NONE_UNREADABLE:
+                why = f"No unreadable message was found for {span(NONE_UNREADABLE)}."
+                told += _recovered(connection, now, channel, why)
         elif channel not in channels and not _is_waited_for(connection, channel):
             told += _recovered(connection, now, channel, f"{channel} is no longer in the settings.")
         elif has_accepted(connection, channel, since):
@@ -132,7 +149,7 @@ def _long_waiting(connection: Connection, before: datetime) -> dict[str, datetim
     )
     found: dict[str, datetime] = {}
     for row in connection.execute(query):
-        refusing = msgspec.json.decode(row.addresses or "[]", type=tuple[str, ...])
+        refusing = addressees.known(row.addresses)
         for subject in [addressees.subject_of(row.channel, address) for address in refusing] or [row.channel]:
             found[subject] = min(row.oldest, found.get(subject, row.oldest))
     return found
@@ -152,7 +169,7 @@ def has_accepted(connection: Connection, channel: str, since: datetime) -> bool:
 def _has_reached(connection: Connection, channel: str, address: str, since: datetime) -> bool:
     """Whether this address has taken a message since then."""
     accepted = (_d.channel == channel, _d.state == "delivered", _d.delivered_at > since)
-    names = _d.address.contains(msgspec.json.encode(address).decode(), autoescape=True)
+    names = _d.address.contains(addressees.encoded([address])[1:-1], autoescape=True)
     return connection.execute(select(_d.id).where(*accepted, names).limit(1)).first() is not None
 
 

@@ -2,7 +2,8 @@
 
 Nobody is told the same twice by one way. So a receiver to which a trouble escalates may have nobody left to tell, where
 its addresses are those of another one that was told before. It is to answer for the trouble all the same: a row that is
-suppressed stands for the message that was left out, and its escalation goes on from there.
+suppressed stands for the message that was left out, and its escalation goes on from there. Where a silence or the like
+held it back from that receiver before, the row that says so becomes that one.
 """
 
 from __future__ import annotations
@@ -11,49 +12,48 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import Connection, Row, select
 
+from alerting import addressees, revivals
 from alerting.database import batches
 from alerting.groups import Draft
 from alerting.kinds import KINDS
 from alerting.outbox import DeliveryState
-from alerting.routes import Suppressed, SuppressedBy, Target
+from alerting.routes import Suppressed, SuppressedBy, Target, Way
 from alerting.tables import alert_delivery
 
 _d: Final = alert_delivery.c
 
 
 @dataclass(frozen=True)
-class Way:
-    """By which somebody hears of an event: a channel, or one mail address, and which time it is.
+class Hearing:
+    """That somebody hears of an event by one way, and which time it is.
 
     The first time it counts whoever was told that way. A repetition is its receiver's own: where two receivers have one
     address, the one that repeats more often does not end the repetitions of the other.
     """
 
     event_id: int
-    channel: str
-    address: str  # "" where the channel itself knows where to send
+    way: Way
     turn: int
     repeated_for: str | None
 
 
-def ways_to(event_id: int, target: Target) -> list[Way]:
-    """By which this target hears of an event."""
+def hearings_of(event_id: int, target: Target) -> list[Hearing]:
+    """Each way by which this target hears of an event."""
     repeated_for = target.receiver if target.turn else None
-    addresses = target.addresses or ("",)
-    return [Way(event_id, target.channel, address, target.turn, repeated_for) for address in addresses]
+    return [Hearing(event_id, way, target.turn, repeated_for) for way in target.ways]
 
 
-def ways_of_row(row: Any) -> list[Way]:
-    """By which somebody hears, or was to hear, of a delivery's event."""
-    return ways_to(row.event_id, Target(row.channel, addresses_of(row), receiver=row.receiver, turn=row.turn))
+def hearings_of_row(row: Any) -> list[Hearing]:
+    """Each way by which somebody hears, or was to hear, of a delivery's event."""
+    addresses = addressees.known(row.address)
+    return hearings_of(row.event_id, Target(row.channel, addresses, receiver=row.receiver, turn=row.turn))
 
 
-def addresses_of(row: Any) -> tuple[str, ...]:
-    """The mail addresses of a delivery."""
-    return msgspec.json.decode(row.address or "[]", type=tuple[str, ...])
+def ways_of_row(row: Any) -> tuple[Way, ...]:
+    """By which a delivery goes, whichever time it is."""
+    return Target(row.channel, addressees.known(row.address)).ways
 
 
 def rows_of(connection: Connection, event_ids: Sequence[int]) -> Iterator[Any]:
@@ -66,19 +66,21 @@ def rows_of(connection: Connection, event_ids: Sequence[int]) -> Iterator[Any]:
 
 
 def untold(connection: Connection, drafts: Sequence[Draft]) -> list[Draft]:
-    """Of these troubles one draft for each receiver that has no delivery of it, held since another one has its way."""
+    """Of these troubles one draft for each receiver that has no message of it, held since another one has its way."""
     wanted: dict[tuple[int, str | None], Draft] = {}
     for draft in drafts:
         if draft.event is not None and KINDS[draft.event.kind].trouble and not draft.target.turn:
             wanted.setdefault((draft.event_id, draft.target.receiver), draft)
-    rows = list(rows_of(connection, sorted({event_id for event_id, _ in wanted})))
+    there = rows_of(connection, sorted({event_id for event_id, _ in wanted}))
+    rows = [row for row in there if not revivals.is_untold(row)]
     told = {(row.event_id, row.receiver) for row in rows}
-    by_way = {way: row for row in reversed(rows) for way in ways_of_row(row)}
-    return [_held(draft, by_way) for place, draft in wanted.items() if place not in told]
+    by_hearing = {hearing: row for row in reversed(rows) for hearing in hearings_of_row(row)}
+    return [_held(draft, by_hearing) for place, draft in wanted.items() if place not in told]
 
 
-def _held(draft: Draft, by_way: dict[Way, Any]) -> Draft:
-    other = next(row for way in ways_to(draft.event_id, draft.target) if (row := by_way.get(way)) is not None)
+def _held(draft: Draft, by_hearing: dict[Hearing, Any]) -> Draft:
+    hearings = hearings_of(draft.event_id, draft.target)
+    other = next(row for hearing in hearings if (row := by_hearing.get(hearing)) is not None)
     reason = f"not told twice by the same way, which the receiver {other.receiver} has as well"
     return replace(draft, target=replace(draft.target, held=Suppressed(reason, SuppressedBy.HEARD)))
 
@@ -88,7 +90,7 @@ def teller(connection: Connection, delivery: Row[Any]) -> Row[Any]:
     if delivery.held_by != SuppressedBy.HEARD:
         return delivery
     query = select(alert_delivery).where(_d.event_id == delivery.event_id, _d.id != delivery.id).order_by(_d.id)
-    ways = set(ways_of_row(delivery))
-    others = [row for row in connection.execute(query) if ways & set(ways_of_row(row))]
+    hearings = set(hearings_of_row(delivery))
+    others = [row for row in connection.execute(query) if hearings & set(hearings_of_row(row))]
     told = [row for row in others if row.state == DeliveryState.DELIVERED]
     return next(iter([*told, *others]), delivery)

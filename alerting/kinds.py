@@ -9,6 +9,12 @@ from typing import Final, Literal, TypeAlias
 
 Severity: TypeAlias = Literal["info", "warning", "error", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "error", "critical")
+# How an attempt, a run or a callback ended, as the event of its end says it. Most events know of none.
+CAUSES_OF_TASKS: Final = (
+    *("exception", "exit", "signal", "stopped", "timeout"),
+    *("import", "start", "lost", "queued", "ended"),
+)
+CAUSES_OF_RUNS: Final = ("task_failures", "timed_out", "stuck")
 
 
 class EventKind(StrEnum):

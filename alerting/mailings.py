@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-import msgspec
 from sqlalchemy import Connection, select, update
 
+from alerting import addressees
 from alerting.database import batches, insert_new
 from alerting.routes import EMAIL, Target
 from alerting.tables import alert_delivery
@@ -59,17 +59,21 @@ def one_mail_each(connection: Connection, members: Sequence[Member]) -> list[Mem
 
 
 def _plain_rows(connection: Connection, ids: Sequence[int]) -> dict[int, Mapping[str, Any]]:
-    """Those of these deliveries that are told for the first time, and where a route led."""
+    """Those of these deliveries that are told for the first time, and where a route led.
+
+    One whose addresses cannot be read stays as it is: who would send it says so.
+    """
     rows: dict[int, Mapping[str, Any]] = {}
     for batch in batches(ids):
         chosen = (_d.id.in_(batch), _d.turn == 0, _d.note.is_(None))
         query = select(alert_delivery).where(*chosen).order_by(_d.id)
-        rows |= {row["id"]: row for row in connection.execute(query).mappings()}
+        found = {row["id"]: row for row in connection.execute(query).mappings()}
+        rows |= {key: row for key, row in found.items() if addressees.known(row["address"])}
     return rows
 
 
 def _addresses(row: Mapping[str, Any]) -> Addresses:
-    return msgspec.json.decode(row["address"], type=tuple[str, ...])
+    return addressees.known(row["address"])
 
 
 def _there(connection: Connection, event_ids: Sequence[int]) -> dict[tuple[int, str], int]:

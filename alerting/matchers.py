@@ -16,13 +16,21 @@ import re2
 
 from alerting.document import meant
 from alerting.events import AlertEvent
-from alerting.kinds import KINDS, SEVERITIES, EventKind, Severity
+from alerting.kinds import CAUSES_OF_RUNS, CAUSES_OF_TASKS, KINDS, SEVERITIES, EventKind, Severity
 
 Labels: TypeAlias = Mapping[str, tuple[str, ...]]
 
 LABELS: Final = ("dag", "run", "task", "tag", "owner", "event", "severity", "pool", "try", "cause", "subject")
 FOREIGN: Final = "label."  # before the name of a label of Prometheus
 DEFAULT_SEVERITY: Final[Mapping[EventKind, Severity]] = {kind: known.severity for kind, known in KINDS.items()}
+# Labels of which every value is known; "" where an event may have none.
+_CLOSED: Final[Mapping[str, tuple[str, ...]]] = {
+    "event": tuple(EventKind),
+    "severity": SEVERITIES,
+    "cause": ("", *CAUSES_OF_TASKS, *CAUSES_OF_RUNS),
+}
+_WORDS: Final = re.compile(r"\w*(?:\|\w*)*")
+_GROUPED: Final = re.compile(r"\((?:\?:)?([^()]*)\)")
 _MAX_REGEX_BYTES: Final = 1 << 20
 _FOREIGN_NAME: Final = re.compile(r"label\.[A-Za-z_][A-Za-z0-9_]*")
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -89,6 +97,13 @@ class Matcher:
 
 def parse_matcher(text: str) -> Matcher:
     """``dag=~"etl_.*"``, with or without quotes. Raises ValueError with one sentence."""
+    matcher = stored_matcher(text)
+    _check_values(matcher)
+    return matcher
+
+
+def stored_matcher(text: str) -> Matcher:
+    """As :func:`parse_matcher`, of a version that may know other values than this one."""
     found = _FORM.fullmatch(text)
     if found is None:
         msg = f'{text!r} is no matcher; write one such as dag="daily" or task=~"load_.*" (=, !=, =~, !~)'
@@ -100,9 +115,7 @@ def parse_matcher(text: str) -> Matcher:
     if not is_label(label):
         msg = f"there is no label {label!r}{meant(label, LABELS)}"
         raise ValueError(msg)
-    matcher = Matcher(label, operator, value, _compiled(value) if operator in ("=~", "!~") else None)
-    _check_value(matcher)
-    return matcher
+    return Matcher(label, operator, value, _compiled(value) if operator in ("=~", "!~") else None)
 
 
 def _operator(text: str) -> Operator:
@@ -124,13 +137,34 @@ def _unquoted(text: str) -> str:
     return text
 
 
-def _check_value(matcher: Matcher) -> None:
-    """Events and severities are few: one that does not exist is a mistake and not a condition that never holds."""
-    known: dict[str, tuple[str, ...]] = {"event": tuple(EventKind), "severity": SEVERITIES}
-    if matcher.label not in known or any(map(matcher.takes, known[matcher.label])):
+def _check_values(matcher: Matcher) -> None:
+    """Where a label has few values, one that does not exist is a mistake and not a condition that never holds.
+
+    So is one of several that a regular expression only lists: the others hold, and nobody would see what it lacks.
+    """
+    known = _CLOSED.get(matcher.label)
+    if known is None:
         return
-    there_is = f"there is no {matcher.label}" if matcher.regex is None else f"no {matcher.label} matches"
-    raise ValueError(f"{there_is} {matcher.value!r}{meant(matcher.value, known[matcher.label])}")
+    wrong = [word for word in _listed(matcher) if word not in known]
+    if wrong:
+        raise ValueError(f"there is no {matcher.label} {wrong[0]!r}{_perhaps(wrong[0], known)}")
+    if not any(map(matcher.takes, known)):
+        raise ValueError(f"no {matcher.label} matches {matcher.value!r}{_perhaps(matcher.value, known)}")
+
+
+def _listed(matcher: Matcher) -> list[str]:
+    """The values that a condition names as they are: one, or the alternatives of a plain regular expression."""
+    if matcher.regex is None:
+        return [matcher.value]
+    pattern = matcher.value.removeprefix("^").removesuffix("$")
+    if (grouped := _GROUPED.fullmatch(pattern)) is not None:
+        pattern = grouped[1]
+    return [word for word in pattern.split("|") if word] if _WORDS.fullmatch(pattern) else []
+
+
+def _perhaps(word: str, known: tuple[str, ...]) -> str:
+    named = [value for value in known if value]
+    return meant(word, named) or f"; there are: {', '.join(named)}"
 
 
 def _compiled(pattern: str) -> Any:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import Connection, Row, Select, select, update
 
+from alerting import addressees
 from alerting.database import batches
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
@@ -152,4 +152,4 @@ def _is_unheard(end: Row[Any], troubles: Sequence[_Trouble]) -> bool:
 
 def _addresses(stored: str) -> frozenset[str]:
     """The channel's own room stands for an address where it has none."""
-    return frozenset(msgspec.json.decode(stored or '[""]', type=tuple[str, ...]))
+    return frozenset(addressees.known(stored) or ("",))

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Final
 
 from sqlalchemy import Connection, func, select, update
 
-from alerting import failing, follow_ups, throttle
-from alerting.follow_ups import MOST_AT_ONCE, Told
-from alerting.outbox import DeliveryState
-from alerting.routes import Origin, Plan
+from alerting import failing, fallbacks, throttle
+from alerting.outbox import IN_VAIN, DeliveryState
+from alerting.routes import Plan
 from alerting.routing import Limit
 from alerting.spans import span
 from alerting.tables import alert_delivery
+from alerting.telling import Told
 
-IN_VAIN: Final = 3  # tries that were not taken: then it is not the rate any more that a message waits for
 _d = alert_delivery.c
 
 
@@ -66,14 +64,11 @@ def fall_back_late(
     """
     told: Told | None = None
     for after, receivers in _by_patience(plan).items():
-        late = (_d.state == DeliveryState.PENDING.value, _d.waiting_since <= now - after)
-        theirs = (_d.channel.in_(channels), _d.receiver.in_(receivers), _d.attempts >= (0 if untried else 1))
-        first = (_d.fell_back_at.is_(None), _d.origin.is_(None) | (_d.origin != Origin.FALLBACK.value))
-        query = select(_d.id).where(*late, *theirs, *first).order_by(_d.id).limit(MOST_AT_ONCE)
-        ids = connection.execute(query.with_for_update(skip_locked=True)).scalars().all()
+        late = (_d.waiting_since <= now - after, _d.attempts >= (0 if untried else 1))
+        ids = fallbacks.waiting(connection, receivers, _d.channel.in_(channels), *late)
         if ids:
             why = f"it has not taken it for {span(after)}; it is tried on"
-            told = (told or Told()) + follow_ups.fall_back(connection, now, plan, ids, why)
+            told = (told or Told()) + fallbacks.fall_back(connection, now, plan, ids, why)
     return told
 
 

@@ -2,19 +2,26 @@
 
 1. Where one of many raises what is no fault of the database's, they are done one by one.
 2. One that raises alone is due again after :data:`PAUSE`, for as long as it takes: a file or a version may be mended.
-3. What waits in such a group says why, and has waited in vain from then on. ``failing`` tells people of it.
+3. What waits in such a group says why, and has waited in vain from then on. What a follow-up is to follow says why,
+   until it is done. ``failing`` tells people of both.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Row, func, or_, select, update
 
+from alerting.routes import Origin
+from alerting.spans import span
 from alerting.tables import alert_delivery, alert_follow_up, alert_group
 
 PAUSE: Final = timedelta(minutes=5)
+_AGAIN: Final = f"; it is tried again every {span(PAUSE)}"
+_NAMES: Final[Mapping[str, str]] = {Origin.ESCALATION: "escalation", Origin.REPEAT: "repetition"}
 _d, _f, _g = alert_delivery.c, alert_follow_up.c, alert_group.c
 
 
@@ -30,14 +37,37 @@ def put_off_group(connection: Connection, now: datetime, group_id: int, why: str
     return f"what waits in a group for {receiver}"
 
 
-def put_off_follow_up(connection: Connection, now: datetime, follow_up_id: int, _why: str) -> str | None:
-    """It is tried again later; what cannot be told, in words. None where somebody has done it.
-
-    Its row has no place for the reason: the log and the event say it.
-    """
+def put_off_follow_up(connection: Connection, now: datetime, follow_up_id: int, why: str) -> str | None:
+    """It is tried again later; what cannot be told, in words. None where somebody has done it."""
     due = update(alert_follow_up).where(_f.id == follow_up_id, _f.due_at <= now)
     if connection.execute(due.values(due_at=now + PAUSE)).rowcount != 1:
         return None
-    query = select(_f.origin, _d.event_id).join(alert_delivery, _d.id == _f.delivery_id).where(_f.id == follow_up_id)
-    row = connection.execute(query).one()
-    return f"the {row.origin} of alert {row.event_id}"
+    query = select(_f.origin, _d.event_id, _d.id, _d.error).join(alert_delivery, _d.id == _f.delivery_id)
+    row = connection.execute(query.where(_f.id == follow_up_id)).one()
+    said = (_without(row.error, row.origin), f"its {_name(row.origin)} cannot be told: {why}{_AGAIN}")
+    _say(connection, row.id, "; ".join(part for part in said if part))
+    return f"the {_name(row.origin)} of alert {row.event_id}"
+
+
+def no_longer(connection: Connection, delivery: Row[Any], origin: str) -> Row[Any]:
+    """What follows this delivery is done, or not to be done any more; the row without what was said of its delay."""
+    error = _without(delivery.error, origin)
+    if error == (delivery.error or ""):
+        return delivery
+    _say(connection, delivery.id, error)
+    return connection.execute(select(alert_delivery).where(_d.id == delivery.id)).one()
+
+
+def _name(origin: str) -> str:
+    return _NAMES.get(origin, origin)
+
+
+def _without(error: str | None, origin: str) -> str:
+    said = rf"(?:^|; )its {_name(origin)} cannot be told: .*?{re.escape(_AGAIN)}"
+    return re.sub(said, "", error or "").removeprefix("; ")
+
+
+def _say(connection: Connection, delivery_id: int, error: str) -> None:
+    """Of all alerts that the message tells of."""
+    message = or_(_d.id == delivery_id, _d.wave == delivery_id)
+    connection.execute(update(alert_delivery).where(message).values(error=error or None))

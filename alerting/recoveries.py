@@ -14,9 +14,10 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Row, bindparam, select, update
 
+from alerting import addressees
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
-from alerting.routes import Group, Origin, Plan, Suppressed, SuppressedBy, Target, each_once
+from alerting.routes import EMAIL, Group, Origin, Plan, Suppressed, SuppressedBy, Target, each_once
 from alerting.tables import alert_delivery, alert_event, alert_group
 
 _d, _e, _g = alert_delivery.c, alert_event.c, alert_group.c
@@ -77,7 +78,7 @@ def _targets(kind: EventKind, told: Sequence[Row[Any]], plan: Plan) -> tuple[Tar
     Where two receivers share a way, and one of them does not want ends, it is the other's. Where both want them and
     fall back to different receivers, it is told for each.
     """
-    targets = [_target(row, plan) for row in told]
+    targets = [_target(row, plan) for row in told if row.channel != EMAIL or addressees.known(row.address)]
     return each_once(kind, targets, plan) or (Target("", held=_UNTOLD),)
 
 
@@ -86,7 +87,7 @@ def _target(row: Row[Any], plan: Plan) -> Target:
     unwanted = receiver is not None and not receiver.send_resolved
     return Target(
         row.channel,
-        msgspec.json.decode(row.address or "[]", type=tuple[str, ...]),
+        addressees.known(row.address),
         receiver=row.receiver,
         group=None if unwanted or row.labels is None else _group(row),
         held=Suppressed(_UNWANTED.format(row.receiver), SuppressedBy.UNWANTED) if unwanted else None,

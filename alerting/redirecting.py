@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
 
-from alerting import groups, numbers, outbox
+from alerting import addressees, groups, numbers, outbox
 from alerting.database import batches, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.recoveries import TOLD
@@ -42,6 +41,11 @@ class Correction:
     new: tuple[str, ...]
 
     def __str__(self) -> str:
+        if not self.old and not self.new:
+            return (
+                f"{self.number}: its addresses cannot be read, and {self.receiver} names nobody who has not heard "
+                f"of it, so it fails again; or: windsock alerts replay {self.number} --to RECEIVER"
+            )
         gone = ", ".join(address for address in self.old if address not in self.new)
         if not self.new:
             return (
@@ -49,6 +53,8 @@ class Correction:
                 f"it, so it goes there again; or: windsock alerts replay {self.number} --to RECEIVER"
             )
         added = ", ".join(address for address in self.new if address not in self.old)
+        if not self.old:
+            return f"{self.number}: to {added}, for the addresses that it had cannot be read"
         return f"{self.number}: to {added} instead of {gone}" if added else f"{self.number}: no more to {gone}"
 
 
@@ -70,10 +76,10 @@ def _correct(connection: Connection, plan: Plan, message: Rows, sent_again: Coll
     receiver = plan.receiver(message[0].receiver)
     if receiver is None:
         return None
-    old = _addresses(message[0])
+    old = addressees.known(message[0].address)
     present = {target.addresses for row in message for target in _mails(row, receiver, plan)}
     kept = tuple(address for address in old if any(address in addresses for addresses in present))
-    if kept == old:
+    if kept == old and old:  # none: they cannot be read
         return None
     others = _others(connection, message)
     added = tuple(
@@ -253,11 +259,7 @@ def _hearing(others: Mapping[int, Rows], row: Row[Any], sent_again: Collection[i
 
 
 def _people(rows: Rows) -> set[str]:
-    return {address for row in rows for address in _addresses(row)}
-
-
-def _addresses(row: Row[Any]) -> tuple[str, ...]:
-    return msgspec.json.decode(row.address or "[]", type=tuple[str, ...])
+    return {address for row in rows for address in addressees.known(row.address)}
 
 
 def _to(target: Target) -> dict[str, str]:

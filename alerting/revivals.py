@@ -4,6 +4,9 @@ A silence, a mute window or an open trouble that explains it keeps an alert from
 fallback of another receiver, or comes after it, is to be told then all the same: they have heard nothing. Their row has
 the unique key that the new message would have, so it is changed, and keeps its number.
 
+Where they have heard by way of another receiver meanwhile, their row says so from then on, and stands for the message
+that is left out: see ``heard``.
+
 What is suppressed for another reason stays so: its receiver does not want it, was told the same by another way, or
 cannot be told by this one. So does a repetition, which a silence only delays. And what is dead stays dead: that way was
 tried, and its own fallback told.
@@ -33,11 +36,16 @@ def is_untold(row: Any) -> bool:
 
 def revive(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Makes messages of these deliveries, as add() returned them, where a row that told nobody was in its way."""
-    told = {
-        (row["event_id"], row["channel"], row["target"]): row
-        for row in rows
-        if row["state"] != DeliveryState.SUPPRESSED
-    }
+    _take_over(connection, [row for row in rows if row["state"] != DeliveryState.SUPPRESSED])
+
+
+def note_heard(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The same of those whose receivers have heard by way of another one: the row that told nobody says that now."""
+    _take_over(connection, [row for row in rows if row["held_by"] == SuppressedBy.HEARD])
+
+
+def _take_over(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    told = {(row["event_id"], row["channel"], row["target"]): row for row in rows}
     columns = (_d.id, _d.event_id, _d.channel, _d.target, _d.state, _d.turn, _d.held_by)
     suppressed = _d.state == DeliveryState.SUPPRESSED.value
     for part in batches(sorted({event_id for event_id, _, _ in told})):

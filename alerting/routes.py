@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -18,14 +18,13 @@ from alerting.duties import covers
 from alerting.events import AlertEvent
 from alerting.kinds import KINDS, EventKind, Kind, Severity
 from alerting.matchers import DEFAULT_SEVERITY, Labels, all_accept, labels_of, values_of
-from alerting.routing import BUILT_IN, BUILT_IN_INHIBITIONS, NOBODY, Inhibition, Receiver, Route, Routing
+from alerting.routing import BUILT_IN, BUILT_IN_INHIBITIONS, NOBODY, Inhibition, Limit, Receiver, Route, Routing
 
 if TYPE_CHECKING:
     from alerting.silences import Silence  # on SQLAlchemy 2, which an Airflow 2 has not
 
 EMAIL: Final = "email"
 GRAFANA: Final = "grafana"
-ROUTING: Final = "routing"  # no channel: what could not be routed is dead under this name
 # What a run_failed event carries as its cause where its tasks' own failures say it all.
 CAUSED_BY_TASKS: Final = "task_failures"
 
@@ -53,6 +52,16 @@ class Plan:
     def receiver(self, name: str | None) -> Receiver | None:
         """The receiver of alerting.yml that has this name, where there is one."""
         return None if name is None or self.routing is None else self.routing.receivers.get(name)
+
+    def rate(self, channel: str) -> Limit | None:
+        """How many messages a channel takes in which time; None where it takes all."""
+        known = None if self.routing is None else self.routing.channel(channel)
+        return None if known is None else known.rate
+
+    def concurrency(self, channel: str) -> int | None:
+        """How many messages alerting.yml wants under way at once; None where it says nothing."""
+        known = None if self.routing is None else self.routing.channel(channel)
+        return None if known is None else known.concurrency
 
 
 class SuppressedBy(StrEnum):
@@ -101,6 +110,13 @@ class Group:
         return hashlib.sha256(msgspec.json.encode((self.receiver, self.labels))).hexdigest()
 
 
+class Way(NamedTuple):
+    """By which somebody hears: a channel, or one mail address."""
+
+    channel: str
+    address: str = ""  # where the channel itself knows where to send
+
+
 @dataclass(frozen=True)
 class Target:
     """One delivery to be made. ``addresses`` is empty where the receiver itself knows where to send."""
@@ -115,9 +131,13 @@ class Target:
     turn: int = 0  # how often the same was told here before
 
     @property
+    def ways(self) -> tuple[Way, ...]:
+        return tuple(Way(self.channel, address) for address in self.addresses or ("",))
+
+    @property
     def address(self) -> str:
         """The addresses as they are stored."""
-        return msgspec.json.encode(self.addresses).decode() if self.addresses else ""
+        return addressees.encoded(self.addresses)
 
     @property
     def digest(self) -> str:
@@ -243,10 +263,10 @@ def each_once(kind: EventKind, targets: Sequence[Target], plan: Plan) -> tuple[T
     One that is told does so to one that is held back, and one to another whose receiver's duties its own covers. Where
     neither covers the other, both stay: to be told twice is better than not to be told of what was to follow.
     """
-    kept: dict[tuple[str, str], list[int]] = {}  # by channel and address, the places of those that stay there
+    kept: dict[Way, list[int]] = {}  # the places of those that stay there
     for place, target in enumerate(targets):
-        for address in target.addresses or ("",):
-            rivals = kept.setdefault((target.channel, address), [])
+        for way in target.ways:
+            rivals = kept.setdefault(way, [])
             if not any(_makes_needless(kind, targets[rival], target, plan) for rival in rivals):
                 rivals[:] = [one for one in rivals if not _makes_needless(kind, target, targets[one], plan)]
                 rivals.append(place)
@@ -260,9 +280,9 @@ def _makes_needless(kind: EventKind, one: Target, other: Target, plan: Plan) -> 
     return covers(plan.receiver(one.receiver), plan.receiver(other.receiver), kind)
 
 
-def _without(place: int, target: Target, kept: Mapping[tuple[str, str], Sequence[int]]) -> Target:
+def _without(place: int, target: Target, kept: Mapping[Way, Sequence[int]]) -> Target:
     """The target with those of its addresses at which it stays, each once."""
-    own = (address for address in dict.fromkeys(target.addresses) if place in kept[target.channel, address])
+    own = (address for address in dict.fromkeys(target.addresses) if place in kept[Way(target.channel, address)])
     return replace(target, addresses=tuple(own))
 
 

@@ -6,7 +6,7 @@ ones after it only where that child says ``continue``. Where no child takes it, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -109,6 +109,12 @@ class Route:
     mute: tuple[str, ...] = ()
     asks_for_event: bool = False  # a matcher here or above names the events that it wants
     routes: tuple[Route, ...] = ()
+
+    def tree(self) -> Iterator[Route]:
+        """This route and all that are below it, in the order of the file."""
+        yield self
+        for child in self.routes:
+            yield from child.tree()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from alerting.errors import AlertingError
-from alerting.matchers import Matcher, parse_matcher
+from alerting.matchers import Matcher, stored_matcher
 from alerting.tables import alert_silence
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def _read(rows: Iterable[Row[Any]]) -> Iterator[Silence]:
     """One that cannot be read (a newer version wrote it) silences nothing: better told than lost."""
     for row in rows:
         try:
-            matchers = tuple(parse_matcher(text) for text in msgspec.json.decode(row.matchers, type=list[str]))
+            matchers = tuple(stored_matcher(text) for text in msgspec.json.decode(row.matchers, type=list[str]))
         except ValueError as error:
             log.warning("silence %d cannot be read and holds nothing back: %s", row.id, error)
             continue

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeAlias
 
-import msgspec
 from sqlalchemy import Connection, Select, or_, select
 
 from alerting import addressees
@@ -259,16 +258,13 @@ def _is_told(rows: Iterable[_Delivery], target: Target) -> bool:
     if any(_shares(row, target) for row in there if row.state != "delivered"):
         return False
     accepted = [row for row in there if row.state == "delivered"]
-    return bool(accepted) and {address for row in accepted for address in _addresses(row)} >= set(target.addresses)
+    people = {address for row in accepted for address in addressees.known(row.address)}
+    return bool(accepted) and people >= set(target.addresses)
 
 
 def _shares(row: _Delivery, target: Target) -> bool:
     """Whether both go to the same person, or to the same room."""
-    return not target.addresses or not set(target.addresses).isdisjoint(_addresses(row))
-
-
-def _addresses(row: _Delivery) -> tuple[str, ...]:
-    return msgspec.json.decode(row.address or "[]", type=tuple[str, ...])
+    return not target.addresses or not set(target.addresses).isdisjoint(addressees.known(row.address))
 
 
 def _why(tellers: Sequence[_Event]) -> Suppressed:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from alerting.routes import EMAIL, GRAFANA
-from alerting.routing import Route, Routing
+from alerting.routing import Routing
 
 
 def unused(routing: Routing) -> list[str]:
     """One sentence for each channel that no receiver names and each mute window that no route names."""
     told = {name for receiver in routing.receivers.values() for name in receiver.channels} | {EMAIL, GRAFANA}
-    muted = {name for route in _all_routes(routing.root) for name in route.mute}
+    muted = {name for route in routing.root.tree() for name in route.mute}
     rooms = [channel for channel in routing.channels if channel.room == 0]
     return [
         *(
@@ -25,9 +23,3 @@ def unused(routing: Routing) -> list[str]:
             if name not in muted
         ),
     ]
-
-
-def _all_routes(route: Route) -> Iterator[Route]:
-    yield route
-    for child in route.routes:
-        yield from _all_routes(child)

@@ -9,9 +9,23 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from alerting import addressees
+from alerting.addressees import ROUTING, TOGETHER, UNREADABLE
 from alerting.events import AlertEvent
 from alerting.kinds import KINDS, EventKind
 
+# Of deliveries that fail where no channel does, and of the end of it.
+_BEFORE_SENDING: Final[Mapping[str, tuple[str, str]]] = {
+    ROUTING: ("Alerts cannot be routed, so nobody is told of them.", "Every alert is routed again."),
+    TOGETHER: (
+        "What is told together, or follows a message, cannot be told for now, so somebody is not told.",
+        "Groups and follow-ups are told again.",
+    ),
+    UNREADABLE: (
+        "Messages that wait to be sent cannot be read, so somebody is not told.",
+        "No message is found any more that cannot be read.",
+    ),
+}
 # Labels of an alert of Prometheus that are said elsewhere: in the title, the sentence and the links.
 SAID_ELSEWHERE: Final = frozenset(
     {"alertname", "severity", "summary", "description", "runbook_url", "dashboard_url", "panel_url"}
@@ -41,8 +55,6 @@ _FIXED: Final[Mapping[EventKind, str]] = {
     EventKind.DAG_REPAIRED: "The file can be loaded again.",
     EventKind.COMPONENT_UP: "It shows a heartbeat again.",
     EventKind.CALLBACK_FAILED: "A callback of the DAG file failed. What it was called for is not changed by that.",
-    EventKind.DELIVERY_FAILING: "Messages for this channel are not accepted, so somebody is not told.",
-    EventKind.DELIVERY_RECOVERED: "Messages for this channel are accepted again.",
     EventKind.PROMETHEUS_FIRING: "An alert of Prometheus is firing.",
     EventKind.PROMETHEUS_RESOLVED: "The alert is over.",
     EventKind.NOTIFIED: "A DAG file sent this notice.",
@@ -96,8 +108,22 @@ def _by_kind(event: AlertEvent) -> str:
             return f"A run{due} has not been created."
         case EventKind.COMPONENT_DOWN:
             return f"It has shown no heartbeat since {instant(event.started_at or event.occurred_at)}."
+        case EventKind.DELIVERY_FAILING | EventKind.DELIVERY_RECOVERED:
+            return _delivery(event, is_over=event.kind is EventKind.DELIVERY_RECOVERED)
         case _:
             return _FIXED[event.kind]
+
+
+def _delivery(event: AlertEvent, *, is_over: bool) -> str:
+    """What the subject names is a channel, an address that a channel does not reach, or neither."""
+    before_sending = _BEFORE_SENDING.get(event.subject or "")
+    if before_sending is not None:
+        return before_sending[is_over]
+    _, address = addressees.parts(event.subject or "")
+    target = "this channel" if address is None else "this address"
+    if is_over:
+        return f"Messages for {target} are accepted again."
+    return f"Messages for {target} are not accepted, so somebody is not told."
 
 
 def _attempt(event: AlertEvent) -> str:

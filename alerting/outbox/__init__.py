@@ -11,22 +11,25 @@ states, and ``setting_aside``), ``leasing``, ``outcomes``, ``orphans``, ``replay
 
 from __future__ import annotations
 
-from alerting.outbox.deliveries import ADDRESSEE, DeliveryState, add, unite
-from alerting.outbox.leasing import LEASE_RAN_OUT, Lease, end_leases_of, lease
+from alerting.outbox.deliveries import ADDRESSEE, IN_VAIN, DeliveryState, add, unite
+from alerting.outbox.leasing import LEASE_RAN_OUT, UNREADABLE, Aside, Lease, due, end_leases_of, lease
 from alerting.outbox.orphans import ANNOTATIONS_OFF, BURIED_AT_ONCE, MAIL_OFF, bury_orphans, explain_orphans
 from alerting.outbox.outcomes import bury, confirm, release, retry
 from alerting.outbox.reading import Backlog, Entry, backlog, counts, events_of, listing, message_of, next_due
 from alerting.outbox.recording import known, record
 from alerting.outbox.replaying import any_dead, replay, whole_messages
 from alerting.outbox.routing import Routed, route
-from alerting.outbox.setting_aside import is_at_fault, place_of, set_aside, unrouted
+from alerting.outbox.setting_aside import is_at_fault, place_of, set_aside, set_aside_delivery, unrouted
 
 __all__ = [
     "ADDRESSEE",
     "ANNOTATIONS_OFF",
     "BURIED_AT_ONCE",
+    "IN_VAIN",
     "LEASE_RAN_OUT",
     "MAIL_OFF",
+    "UNREADABLE",
+    "Aside",
     "Backlog",
     "DeliveryState",
     "Entry",
@@ -39,6 +42,7 @@ __all__ = [
     "bury_orphans",
     "confirm",
     "counts",
+    "due",
     "end_leases_of",
     "events_of",
     "explain_orphans",
@@ -55,6 +59,7 @@ __all__ = [
     "retry",
     "route",
     "set_aside",
+    "set_aside_delivery",
     "unite",
     "unrouted",
     "whole_messages",

@@ -33,6 +33,7 @@ class DeliveryState(StrEnum):
 OPEN: Final = (DeliveryState.PENDING, DeliveryState.SENDING)
 # held_by of a delivery that its channel would take and its addresses alone refuse: nothing is wrong with the channel.
 ADDRESSEE: Final = "addressee"
+IN_VAIN: Final = 3  # tries that were not taken: then it is not the rate any more that a message waits for
 
 
 def add(

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, case, select, update
+from sqlalchemy import ColumnElement, Connection, case, select, update
 
-from alerting import groups, numbers, overtaken
+from alerting import addressees, groups, numbers, overtaken
 from alerting.events import AlertEvent, decode
 from alerting.numbers import Number
-from alerting.outbox.deliveries import ADDRESSEE, DeliveryState
+from alerting.outbox.deliveries import ADDRESSEE, IN_VAIN, DeliveryState
 from alerting.tables import alert_delivery, alert_event
 
 _d, _e = alert_delivery.c, alert_event.c
 _HOLDER: Final = 18  # characters of a token that name the holder
 _TOKEN: Final = 36
+UNREADABLE: Final = "this version cannot read the event; upgrade, then replay"
 LEASE_RAN_OUT: Final = "no outcome before the lease ran out: the deliverer died, or the receiver did not answer"
 
 
@@ -41,6 +42,15 @@ class Lease:
     wave: int | None = None  # where one message tells of several events
     number: str = ""  # of its line, as people write it
     others: tuple[AlertEvent, ...] = ()  # of the wave
+    unread: tuple[int, ...] = ()  # the deliveries of the wave whose events cannot be read
+
+
+@dataclass(frozen=True)
+class Aside:
+    """What lease() found that is not to be sent: ids of deliveries."""
+
+    overtaken: list[int] = field(default_factory=list)  # by events; and ends of what nobody hears of for that
+    unread: list[tuple[int, str]] = field(default_factory=list)  # dead, since nobody can read their events; the channel
 
 
 def lease(
@@ -51,32 +61,43 @@ def lease(
     channels: Sequence[str],
     holder: str = "",
     *,
-    set_aside: list[int] | None = None,
+    retries_first: bool = False,
+    only: int | None = None,
+    aside: Aside | None = None,
 ) -> list[Lease]:
     """Takes up to ``limit`` due deliveries of these channels, longest due first, each for ``lease_for``.
 
-    ``holder`` names the deliverer, for :func:`end_leases_of`; its first 18 characters count. ``set_aside`` gets the
-    ids of those that were overtaken by events, and of the ends of what nobody hears of for that: they are suppressed,
-    and others taken in their place.
+    ``holder`` names the deliverer, for :func:`end_leases_of`; its first 18 characters count. With ``only``, no other
+    one is taken. ``aside`` gets the ids of those that were overtaken by events, and of the ends of what nobody hears of
+    for that: they are suppressed, and others taken in their place; and those that are dead by step 5.
+
+    Raises whatever a row makes it raise that holds what this version does not understand: see ``setting_aside``.
+
+    With ``retries_first``, what was tried before goes first, where it is due again: its turn had come, and behind all
+    that waits for the rate of a channel it would come again after hours. What was tried IN_VAIN times waits like the
+    rest, so a message that nobody takes holds up no other for longer. It costs a look at all that is due.
 
     1. Lock candidates: pending ones that are due, and those being sent whose lease has run out.
     2. Give them one new token, count the attempt, and move due_at to the end of the lease, where they still are due.
     3. Read back what carries the token: that is what this caller owns, also where step 1 could not lock.
     4. Suppress what is not true any more, and begin again for as many.
+    5. Bury the part of a message that this version cannot read, so that the rest of it is told; and begin again, too.
     """
     leases: list[Lease] = []
-    late: list[int] = []
+    aside = aside or Aside()
+    also = () if only is None else (_d.id == only,)
     while len(leases) < limit:
-        taken = _take(connection, now, lease_for, limit - len(leases), channels, holder)
+        ids = _candidates(connection, now, limit - len(leases), channels, *also, retries_first=retries_first)
+        taken = _take(connection, now, lease_for, ids, holder)
         doubtful = [lease for lease in taken if overtaken.may_be((lease.event, *lease.others))]
-        gone = _set_aside(connection, now, channels, doubtful) if doubtful else []
-        if not gone:
+        late = _set_aside(connection, now, channels, doubtful) if doubtful else []
+        unread = _bury_unread(connection, now, taken) if not late else []
+        if not late and not unread:
             leases += taken
             break
-        late += gone
+        aside.overtaken.extend(late)
+        aside.unread.extend(unread)
         leases += _leased(connection, [lease.id for lease in taken], taken[0].token)
-    if set_aside is not None:
-        set_aside += late
     return leases
 
 
@@ -102,6 +123,29 @@ def _set_aside(connection: Connection, now: datetime, channels: Sequence[str], l
     return sorted(found)
 
 
+def due(connection: Connection, now: datetime, channel: str, limit: int, *, retries_first: bool = False) -> list[int]:
+    """The ids of what lease() would look at."""
+    return _candidates(connection, now, limit, [channel], retries_first=retries_first)
+
+
+def _bury_unread(connection: Connection, now: datetime, leases: Sequence[Lease]) -> list[tuple[int, str]]:
+    """Of messages of which a part can be read, the other part is dead. The rest goes on without it.
+
+    A message of which nothing can be read is left to whoever was to send it.
+    """
+    found: list[tuple[int, str]] = []
+    for lease in leases:
+        left = [member for member in _ids_of(connection, lease) if member not in lease.unread] if lease.unread else []
+        if not left:
+            continue
+        dead = {"state": DeliveryState.DEAD.value, "due_at": None, "token": None, "wave": None, "error": UNREADABLE}
+        connection.execute(update(alert_delivery).where(_d.id.in_(lease.unread)).values(dead))
+        if lease.id in lease.unread:
+            groups.carry_on(connection, now, lease.id, left)
+        found += [(key, lease.channel) for key in lease.unread]
+    return found
+
+
 def _ids_of(connection: Connection, lease: Lease) -> list[int]:
     """The row that carries the message, which is first, and those that wait for it."""
     if lease.wave is None:
@@ -110,18 +154,8 @@ def _ids_of(connection: Connection, lease: Lease) -> list[int]:
     return [lease.id, *connection.execute(others).scalars()]
 
 
-def _take(
-    connection: Connection, now: datetime, lease_for: timedelta, limit: int, channels: Sequence[str], holder: str
-) -> list[Lease]:
-    """Steps 1 to 3 of :func:`lease`."""
-    candidates = (
-        select(_d.id)
-        .where(_d.channel.in_(channels), _d.due_at <= now)
-        .order_by(_d.due_at, _d.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    ids = sorted(connection.execute(candidates).scalars())
+def _take(connection: Connection, now: datetime, lease_for: timedelta, ids: Sequence[int], holder: str) -> list[Lease]:
+    """Steps 2 and 3 of :func:`lease`."""
     if not ids:
         return []
     token = f"{holder[:_HOLDER]}{uuid.uuid4().hex}"[:_TOKEN]
@@ -139,6 +173,30 @@ def _take(
         )
     )
     return _leased(connection, ids, token)
+
+
+def _candidates(
+    connection: Connection,
+    now: datetime,
+    limit: int,
+    channels: Sequence[str],
+    *also: ColumnElement[bool],
+    retries_first: bool,
+) -> list[int]:
+    """Step 1 of :func:`lease`."""
+    again = (_d.attempts > 0, _d.attempts < IN_VAIN)
+    ids = _locked(connection, now, limit, channels, *also, *again) if retries_first else []
+    if len(ids) < limit:
+        rest = (_d.id.not_in(ids),) if ids else ()
+        ids += _locked(connection, now, limit - len(ids), channels, *also, *rest)
+    return sorted(ids)
+
+
+def _locked(
+    connection: Connection, now: datetime, limit: int, channels: Sequence[str], *also: ColumnElement[bool]
+) -> list[int]:
+    query = select(_d.id).where(_d.channel.in_(channels), _d.due_at <= now, *also).order_by(_d.due_at, _d.id)
+    return list(connection.execute(query.limit(limit).with_for_update(skip_locked=True)).scalars())
 
 
 def end_leases_of(connection: Connection, now: datetime, holder: str) -> int:
@@ -166,36 +224,42 @@ def _leased(connection: Connection, ids: Sequence[int], token: str) -> list[Leas
         .where(_d.id.in_(ids), _d.token == token)
         .order_by(_d.id)
     )
-    return [
-        Lease(
-            id=row.id,
-            token=token,
-            channel=row.channel,
-            addresses=msgspec.json.decode(row.address or "[]", type=tuple[str, ...]),
-            attempts=row.attempts,
-            give_up_at=row.give_up_at,
-            event=_told(row),
-            error=row.error,
-            refused=row.held_by == ADDRESSEE,
-            receiver=row.receiver,
-            turn=row.turn,
-            wave=row.wave,
-            number=str(Number(row.event_id, row.line)),
-            others=() if row.wave is None else _others(connection, row.id),
-        )
-        for row in connection.execute(query).all()
-    ]
+    return [_lease_of(row, token, _others(connection, row)) for row in connection.execute(query).all()]
 
 
-def _others(connection: Connection, wave: int) -> tuple[AlertEvent, ...]:
+def _lease_of(row: Any, token: str, others: Sequence[tuple[int, AlertEvent | None]]) -> Lease:
+    told = _told(row)
+    return Lease(
+        id=row.id,
+        token=token,
+        channel=row.channel,
+        addresses=addressees.decoded(row.address),
+        attempts=row.attempts,
+        give_up_at=row.give_up_at,
+        event=told,
+        error=row.error,
+        refused=row.held_by == ADDRESSEE,
+        receiver=row.receiver,
+        turn=row.turn,
+        wave=row.wave,
+        number=str(Number(row.event_id, row.line)),
+        others=tuple(event for _, event in others if event is not None),
+        unread=tuple(key for key, event in ((row.id, told), *others) if event is None),
+    )
+
+
+def _others(connection: Connection, lease: Any) -> list[tuple[int, AlertEvent | None]]:
+    """The deliveries that a message tells of besides the one that carries it, with their events."""
+    if lease.wave is None:
+        return []
     query = (
-        select(*_TOLD)
+        select(_d.id, *_TOLD)
         .join(alert_event, _e.id == _d.event_id)
         .outerjoin(_ending, _ending.c.id == _e.ended_by)
-        .where(_d.wave == wave, _d.id != wave)
+        .where(_d.wave == lease.wave, _d.id != lease.wave)
         .order_by(_d.id)
     )
-    return tuple(event for row in connection.execute(query) if (event := _told(row)) is not None)
+    return [(row.id, _told(row)) for row in connection.execute(query)]
 
 
 def _told(row: Any) -> AlertEvent | None:

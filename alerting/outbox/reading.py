@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, func, select
 
-from alerting import numbers
+from alerting import addressees, numbers
 from alerting.events import AlertEvent, decode
 from alerting.numbers import Number
 from alerting.outbox.deliveries import OPEN
@@ -124,7 +124,7 @@ def _entry(row: dict[str, Any]) -> Entry:
     return Entry(
         **row,
         number=None if row["delivery_id"] is None else str(Number(row["event_id"], line)),
-        addresses=msgspec.json.decode(address or "[]", type=tuple[str, ...]),
+        addresses=addressees.known(address),
         heard_before=msgspec.json.decode(heard or "[]", type=tuple[int, ...]),
     )
 

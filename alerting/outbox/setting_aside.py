@@ -1,9 +1,12 @@
-"""Setting aside: an event that cannot be routed must not hold up the others.
+"""Setting aside: what cannot be routed, or not be read, must not hold up the others.
 
 1. Where a batch raises what is no fault of the database's, its events are routed one by one.
 2. One that raises alone gets a dead row with its reason, for a channel that no file can name. So it is listed, counted
    and told as every alert is that was given up.
 3. To replay it is to route it anew, by a file or a version that is mended by then.
+
+A delivery that raises when it is leased, since it holds what this version does not understand, is dead in the same way.
+To replay it is to try it again; a mail has the addresses by then that its receiver has in alerting.yml.
 """
 
 from __future__ import annotations
@@ -16,9 +19,11 @@ from pathlib import Path
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
+from alerting.addressees import ROUTING
+from alerting.cleaning import storable
 from alerting.database import batches, insert_new
 from alerting.outbox.deliveries import DeliveryState, row_of
-from alerting.routes import ROUTING, Target
+from alerting.routes import Target
 from alerting.tables import alert_delivery, alert_event
 
 _d, _e = alert_delivery.c, alert_event.c
@@ -54,6 +59,20 @@ def set_aside(connection: Connection, now: datetime, event_id: int, reason: str)
     row |= {"event_id": event_id, "attempts": 0, "created_at": now, "give_up_at": now}
     connection.execute(insert_new(connection, alert_delivery, "event_id", "channel", "target").values([row]))
     return True
+
+
+def set_aside_delivery(connection: Connection, now: datetime, delivery_id: int, reason: str) -> int:
+    """A message that cannot be read is dead with its reason; returns for how many events, 0 where others have it.
+
+    Nothing is read of the row, whatever it holds.
+    """
+    dead = {"state": DeliveryState.DEAD.value, "due_at": None, "token": None, "error": storable(reason)}
+    still_due = (_d.id == delivery_id, _d.due_at <= now)
+    count = connection.execute(update(alert_delivery).where(*still_due).values(dead)).rowcount
+    if count:
+        others = (_d.wave == delivery_id, _d.state == DeliveryState.WAITING.value)
+        count += connection.execute(update(alert_delivery).where(*others).values(dead)).rowcount
+    return count
 
 
 def route_again(connection: Connection, ids: Sequence[int] | None = None) -> int:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from alerting import follow_ups, outbox
+from alerting import fallbacks, follow_ups, outbox
 from alerting.database import connect
 from alerting.events import AlertEvent
-from alerting.follow_ups import Told
 from alerting.kinds import EventKind
 from alerting.routes import Plan
 from alerting.tables import TABLES, alert_delivery, alert_event, metadata
+from alerting.telling import Told
 
 EventMaker = Callable[..., AlertEvent]
 
@@ -76,7 +76,7 @@ def buried(engine: Engine, plan: Plan, now: datetime, channel: str = "email") ->
         for lease in outbox.lease(connection, now, MINUTE, 100, [channel]):
             assert outbox.bury(connection, lease, "550 no such user")
             follow_ups.schedule_for_dead(connection, now, lease, plan)
-            told += follow_ups.fall_back(connection, now, plan, [lease.id])
+            told += fallbacks.fall_back(connection, now, plan, [lease.id])
     return told
 
 

@@ -12,15 +12,15 @@ from sqlalchemy import Engine, func, select
 from alerting import escalations, groups, outbox, patience, silences, throttle
 from alerting.config import read
 from alerting.events import AlertEvent
-from alerting.follow_ups import Told
 from alerting.kinds import EventKind
 from alerting.matchers import parse_matcher
 from alerting.outbox import Lease
 from alerting.routes import Origin, Plan, SuppressedBy
 from alerting.routing import Limit
 from alerting.tables import alert_delivery, alert_follow_up
+from alerting.telling import Told
 from tests.contract.alerting.conftest import MINUTE, NOW, buried, followed
-from tests.contract.alerting.test_follow_ups import (
+from tests.contract.alerting.following import (
     ESCALATING,
     a_plan,
     acknowledge,

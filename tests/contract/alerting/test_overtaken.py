@@ -15,7 +15,7 @@ from alerting.config import read
 from alerting.events import AlertEvent
 from alerting.groups import Wave
 from alerting.kinds import EventKind
-from alerting.outbox import Lease
+from alerting.outbox import Aside, Lease
 from alerting.overtaken import STALE_AFTER
 from alerting.routes import Origin, Plan, SuppressedBy
 from alerting.tables import alert_delivery
@@ -37,9 +37,9 @@ def told(engine: Engine, *events: AlertEvent, plan: Plan | None = None) -> outbo
         return outbox.route(connection, NOW, plan or Plan(), limit=5_000)
 
 
-def leased(engine: Engine, limit: int = 10, set_aside: list[int] | None = None, *, at: datetime = LATER) -> list[Lease]:
+def leased(engine: Engine, limit: int = 10, aside: Aside | None = None, *, at: datetime = LATER) -> list[Lease]:
     with engine.begin() as connection:
-        return outbox.lease(connection, at, MINUTE, limit, ["email"], set_aside=set_aside)
+        return outbox.lease(connection, at, MINUTE, limit, ["email"], aside=aside)
 
 
 def tasks_of(lease: Lease) -> list[tuple[str, str | None]]:
@@ -68,12 +68,12 @@ def test_a_retry_is_suppressed_where_the_next_attempt_has_ended(
 ) -> None:
     told(engine, a_retry)
     told(engine, an_event(1, kind=kind, try_number=attempt, max_tries=3))
-    late: list[int] = []
-    (lease,) = leased(engine, set_aside=late)
+    aside = Aside()
+    (lease,) = leased(engine, aside=aside)
     assert tasks_of(lease) == [(kind.value, "t1")]
     first = rows(engine)[0]
     assert (first.state, first.error, first.held_by) == ("suppressed", reason, SuppressedBy.OVERTAKEN)
-    assert late == [first.id]
+    assert aside.overtaken == [first.id]
     with engine.begin() as connection:
         assert [entry.error for entry in outbox.message_of(connection, first.id)] == [reason]
 
@@ -111,12 +111,12 @@ def test_a_retry_that_was_tried_and_waits_for_another_try_is_suppressed_too(
 def test_after_an_outage_all_that_was_overtaken_is_set_aside_at_once(engine: Engine, an_event: EventMaker) -> None:
     told(engine, *(an_event(n, kind=EventKind.TASK_RETRY, try_number=1, occurred_at=NOW) for n in range(600)))
     told(engine, *(an_event(n, try_number=2) for n in range(600)), an_event(700, kind=EventKind.TASK_RETRY))
-    late: list[int] = []
-    assert len(leased(engine, limit=3, set_aside=late)) == 3
-    assert len(late) > 500
-    everything = [*leased(engine, limit=1000, set_aside=late)]
+    aside = Aside()
+    assert len(leased(engine, limit=3, aside=aside)) == 3
+    assert len(aside.overtaken) > 500
+    everything = [*leased(engine, limit=1000, aside=aside)]
     assert len(everything) == 598
-    assert len(late) == len(set(late)) == 600
+    assert len(aside.overtaken) == len(set(aside.overtaken)) == 600
     assert tasks_of(everything[-1]) == [("task_retry", "t700")]
 
 
@@ -190,13 +190,13 @@ def test_whoever_never_heard_of_a_retry_is_not_told_that_it_succeeded(
 ) -> None:
     told(engine, a_retry)
     told(engine, a_recovery(an_event, attempt=attempt))
-    late: list[int] = []
-    assert leased(engine, set_aside=late) == []
+    aside = Aside()
+    assert leased(engine, aside=aside) == []
     assert [(row.state, row.error, row.held_by) for row in rows(engine)] == [
         ("suppressed", reason, SuppressedBy.OVERTAKEN),
         ("suppressed", UNHEARD, SuppressedBy.OVERTAKEN),
     ]
-    assert late == [row.id for row in rows(engine)]
+    assert aside.overtaken == [row.id for row in rows(engine)]
 
 
 def test_the_end_is_suppressed_also_where_it_is_taken_before_the_retry(

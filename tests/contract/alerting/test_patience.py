@@ -17,14 +17,14 @@ from alerting.config import read
 from alerting.database import transact
 from alerting.deliver import Deliverer
 from alerting.events import AlertEvent
-from alerting.follow_ups import Told
 from alerting.outbox import Lease
 from alerting.render import Renderer
 from alerting.routes import Origin, Plan
 from alerting.routing import Limit
 from alerting.tables import alert_delivery
+from alerting.telling import Told
 from tests.contract.alerting.conftest import MINUTE, NOW
-from tests.contract.alerting.test_follow_ups import recorded, rows
+from tests.contract.alerting.following import recorded, rows
 from tests.integration.alerting.running import NoMail
 
 EventMaker = Callable[..., AlertEvent]
@@ -48,14 +48,15 @@ PLAN = Plan(
 HASTY = replace(PLAN, give_up_after=3 * HOUR)
 
 
-def leased(engine: Engine, now: datetime, limit: int = 1) -> list[Lease]:
+def leased(engine: Engine, now: datetime, *, retries_first: bool = True) -> list[Lease]:
+    """As a deliverer does where the room has a rate."""
     with engine.begin() as connection:
-        return outbox.lease(connection, now, MINUTE, limit, ["room"])
+        return outbox.lease(connection, now, MINUTE, 1, ["room"], retries_first=retries_first)
 
 
-def tried(engine: Engine, now: datetime, again_at: datetime) -> None:
+def tried(engine: Engine, now: datetime, again_at: datetime, **options: bool) -> None:
     """The room answers 503 to what is due first."""
-    (lease,) = leased(engine, now)
+    (lease,) = leased(engine, now, **options)
     with engine.begin() as connection:
         assert outbox.retry(connection, lease, again_at, "error 503")
 
@@ -127,7 +128,7 @@ def test_what_was_refused_again_and_again_while_others_are_taken_is_told_and_not
     engine: Engine, an_event: EventMaker
 ) -> None:
     recorded(engine, PLAN, NOW, an_event(1))
-    for n in range(patience.IN_VAIN):
+    for n in range(outbox.IN_VAIN):
         tried(engine, NOW + n * SECOND, NOW + (n + 1) * SECOND)
     filled(engine, NOW)
     recorded(engine, PLAN, NOW, an_event(2))
@@ -141,12 +142,12 @@ def test_what_was_refused_again_and_again_while_others_are_taken_is_told_and_not
 def test_where_a_channel_takes_nothing_it_is_not_the_rate_that_messages_wait_for(
     engine: Engine, an_event: EventMaker
 ) -> None:
-    recorded(engine, PLAN, NOW, *(an_event(n) for n in range(patience.IN_VAIN + 1)))
+    recorded(engine, PLAN, NOW, *(an_event(n) for n in range(outbox.IN_VAIN + 1)))
     accepted(engine, NOW)
-    for hour in range(1, patience.IN_VAIN + 1):
+    for hour in range(1, outbox.IN_VAIN + 1):
         start = NOW + hour * HOUR
         filled(engine, start)
-        tried(engine, start, start + SECOND)
+        tried(engine, start, start + SECOND, retries_first=False)  # each of them once
         excused(engine, start + MINUTE)
     assert alarms(engine, start + 14 * MINUTE) == 0
     assert alarms(engine, start + 15 * MINUTE) == 1
@@ -154,9 +155,8 @@ def test_where_a_channel_takes_nothing_it_is_not_the_rate_that_messages_wait_for
 
 
 def test_a_slow_rate_and_a_refusal_keep_no_message_from_being_delivered(engine: Engine, an_event: EventMaker) -> None:
-    """The refused one goes behind the others, and waits for longer than a message may that nothing holds."""
+    """The others wait for longer than a message may that nothing holds."""
     recorded(engine, HASTY, NOW, *(an_event(n) for n in range(8)))
-    waited: list[timedelta] = []
     for hour in range(9):
         now = NOW + hour * HOUR
         filled(engine, now)
@@ -167,10 +167,60 @@ def test_a_slow_rate_and_a_refusal_keep_no_message_from_being_delivered(engine: 
                 assert outbox.retry(connection, lease, now + SECOND, "error 503")
             else:
                 assert outbox.confirm(connection, lease, now)
-                waited += [now - NOW] if lease.attempts > 1 else []
         excused(engine, now + MINUTE, HASTY)
-    assert waited == [8 * HOUR]
     assert {row.state for row in rows(engine)} == {"delivered"}
+
+
+def test_what_was_refused_once_does_not_wait_for_all_that_waits_for_the_rate(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    recorded(engine, PLAN, NOW, *(an_event(n) for n in range(3)))
+    first = rows(engine)[0].id
+    tried(engine, NOW, NOW + HOUR - SECOND)
+    assert [lease.id for lease in leased(engine, NOW + HOUR)] == [first]
+
+
+def test_a_retry_that_is_not_due_yet_holds_up_nothing(engine: Engine, an_event: EventMaker) -> None:
+    recorded(engine, PLAN, NOW, *(an_event(n) for n in range(2)))
+    second = rows(engine)[1].id
+    tried(engine, NOW, NOW + HOUR)
+    assert [lease.id for lease in leased(engine, NOW + HOUR - SECOND)] == [second]
+
+
+def test_a_message_that_nobody_takes_holds_up_the_others_for_a_few_tries_and_still_has_its_turn(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    recorded(engine, PLAN, NOW, an_event(0))
+    recorded(engine, PLAN, NOW + SECOND, *(an_event(n) for n in range(1, 4)))
+    bad, *others = [row.id for row in rows(engine)]
+    sent: list[int] = []
+    for hour in range(8):
+        now = NOW + hour * HOUR + MINUTE
+        (lease,) = leased(engine, now)
+        sent.append(lease.id)
+        with engine.begin() as connection:
+            if lease.id == bad:
+                assert outbox.retry(connection, lease, now + MINUTE, "error 503")
+            else:
+                assert outbox.confirm(connection, lease, now)
+        if hour == 3:  # one that is newer than its last try comes after it
+            recorded(engine, PLAN, NOW + 3 * HOUR + 3 * MINUTE, an_event(9))
+    newest = rows(engine)[-1].id
+    assert sent == [*[bad] * outbox.IN_VAIN, *others, bad, newest]
+
+
+def test_the_deliverer_asks_for_retries_first_where_a_channel_has_a_rate(engine: Engine, an_event: EventMaker) -> None:
+    text = """
+    channels: {room: {url: 'json://127.0.0.1:9/', rate: {messages: 9, per: 1h}}}
+    receivers: {ops: {channels: room}}
+    route: {receiver: ops}
+    """
+    plan = Plan(routing=read(text, Path("alerting.yml"), {}))
+    subject = Deliverer(engine, [Room(), NoMail()], Renderer(lambda *_: [], str), plan)
+    recorded(engine, plan, NOW, an_event(0), an_event(1))
+    tried(engine, NOW, NOW + HOUR)
+    (lease,), *_ = subject._sender.lease("room")
+    assert lease.attempts == 2
 
 
 def test_what_is_not_taken_for_too_long_is_told_to_the_fallback_once_and_stays_pending(

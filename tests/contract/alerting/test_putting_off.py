@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Connection, Engine, select, update
 
 from alerting import failing, follow_ups, groups, heartbeat, outbox
@@ -18,7 +20,9 @@ from alerting.kinds import EventKind
 from alerting.putting_off import PAUSE, put_off_follow_up, put_off_group
 from alerting.render import Renderer
 from alerting.routes import Plan
+from alerting.routing import Escalation
 from alerting.tables import alert_delivery, alert_follow_up, alert_group
+from alerting.told import remarks
 from tests.contract.alerting.conftest import MINUTE, NOW
 from tests.contract.alerting.mailbox import Mail
 from tests.integration.alerting.running import Meter, NoMail, Running, at_work, history, record
@@ -36,14 +40,29 @@ route: {{receiver: ops, group_by: [dag], group_wait: {wait}, group_interval: 5m}
     return Plan(routing=read(text, Path("alerting.yml"), {}), failing_after=15 * MINUTE)
 
 
-def escalating() -> Plan:
+def escalating(grouping: str = "group_by: off") -> Plan:
+    text = f"""
+receivers:
+  ops: {{email: ops@example.org, escalate: {{after: 10m, to: lead}}}}
+  lead: {{email: lead@example.org}}
+route: {{receiver: ops, {grouping}}}
+"""
+    return Plan(routing=read(text, Path("alerting.yml"), {}), failing_after=15 * MINUTE)
+
+
+def spoilt_at_night() -> Plan:
+    """Whom the alerts of one DAG escalate to cannot be told: no moment lies as far ahead as their own escalation."""
     text = """
 receivers:
   ops: {email: ops@example.org, escalate: {after: 10m, to: lead}}
+  night: {email: night@example.org, escalate: {after: 10m, to: owl}}
+  owl: {email: owl@example.org, escalate: {after: 10m, to: lead}}
   lead: {email: lead@example.org}
-route: {receiver: ops}
+route: {receiver: ops, routes: [{matchers: dag=nightly, receiver: night}]}
 """
-    return Plan(routing=read(text, Path("alerting.yml"), {}), failing_after=15 * MINUTE)
+    routing = read(text, Path("alerting.yml"), {})
+    owl = replace(routing.receivers["owl"], escalate=Escalation(timedelta.max, "lead"))
+    return Plan(routing=replace(routing, receivers={**routing.receivers, "owl": owl}), failing_after=15 * MINUTE)
 
 
 def in_a_spoilt_group(connection: Connection, now: datetime, plan: Plan) -> int:
@@ -112,17 +131,15 @@ def test_what_was_put_off_waits_in_vain_however_often_it_is_tried(engine: Engine
 def test_an_escalation_that_cannot_be_told_holds_up_no_other_and_people_hear_of_it(
     engine: Engine, an_event: EventMaker
 ) -> None:
-    plan = escalating()
-    record(engine, an_event(1), an_event(2))
+    plan = spoilt_at_night()
+    record(engine, an_event(1, dag_id="nightly"), an_event(2))
     transact(engine, lambda connection, now: delivered(connection, now, plan))
     with engine.begin() as connection:
         first = connection.execute(select(_d.id).order_by(_d.id).limit(1)).scalar_one()
-        connection.execute(update(alert_delivery).where(_d.id == first).values(address="{"))
     subject = Deliverer(engine, [NoMail()], Renderer(lambda *_: [], str), plan)
     subject._tried(subject._follow_up)
     with engine.begin() as connection:
         assert connection.execute(select(_f.delivery_id).where(_f.delivery_id <= first + 1)).scalars().all() == [first]
-        connection.execute(update(alert_delivery).where(_d.id == first).values(address="[]"))
     told = [entry for entry in history(engine) if entry.receiver == "lead"]
     assert [(entry.task_id, entry.origin) for entry in told] == [("t2", "escalation")]
     assert EventKind.DELIVERY_FAILING in [entry.kind for entry in history(engine)]
@@ -137,6 +154,42 @@ def test_a_follow_up_that_was_put_off_is_due_again_later(engine: Engine, an_even
         assert put_off_follow_up(connection, NOW, key, "unexpected") == f"the escalation of alert {event_id}"
         assert put_off_follow_up(connection, NOW + MINUTE, key, "unexpected") is None
         assert connection.execute(select(_f.due_at)).scalar_one() == NOW + PAUSE
+
+
+@pytest.mark.parametrize("refused", [None, "550 no such user"], ids=["delivered", "dead"])
+def test_what_a_follow_up_is_to_follow_says_why_it_is_put_off_until_it_is_done(
+    engine: Engine, an_event: EventMaker, refused: str | None
+) -> None:
+    plan = escalating()
+    record(engine, an_event(1))
+    with engine.begin() as connection:
+        delivered(connection, NOW, plan)
+        connection.execute(update(alert_delivery).values(error=refused))
+        key = connection.execute(select(_f.id)).scalar_one()
+        for times in range(2):
+            put_off_follow_up(connection, NOW + times * PAUSE, key, f"unexpected error {times}")
+    (put_off,) = history(engine)
+    delay = "its escalation cannot be told: unexpected error 1; it is tried again every 5m"
+    assert remarks(put_off, [put_off]) == (f"{refused}; {delay}" if refused else delay)
+    with engine.begin() as connection:
+        assert follow_ups.follow_up(connection, NOW + 3 * PAUSE, plan) is not None
+    (ops,) = [entry for entry in history(engine) if entry.receiver == "ops"]
+    assert ops.error == refused
+
+
+def test_every_alert_of_a_message_says_that_its_escalation_is_put_off(engine: Engine, an_event: EventMaker) -> None:
+    plan = escalating("group_by: [dag], group_wait: 0s")
+    record(engine, an_event(1), an_event(2))
+    with engine.begin() as connection:
+        outbox.route(connection, NOW, plan)
+        groups.flush(connection, NOW, plan)
+        delivered(connection, NOW, plan)
+        key = connection.execute(select(_f.id)).scalar_one()
+        put_off_follow_up(connection, NOW, key, "unexpected")
+    assert [(entry.error or "").partition(":")[0] for entry in history(engine)] == ["its escalation cannot be told"] * 2
+    with engine.begin() as connection:
+        follow_ups.follow_up(connection, NOW + PAUSE, plan)
+    assert {entry.error for entry in history(engine)} == {None}
 
 
 def test_the_trouble_lasts_until_nothing_is_put_off_any_more(engine: Engine) -> None:

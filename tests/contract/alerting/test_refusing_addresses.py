@@ -15,12 +15,13 @@ from alerting.channels import Delivered, Failure, Message, Outcome, Refusal, Ret
 from alerting.config import read
 from alerting.deliver import Deliverer
 from alerting.events import AlertEvent, decode
-from alerting.follow_ups import Told, schedule, schedule_for_refused
+from alerting.follow_ups import schedule, schedule_for_refused
 from alerting.kinds import EventKind
 from alerting.outbox import Lease
 from alerting.render import Renderer
 from alerting.routes import Origin, Plan
 from alerting.tables import alert_delivery, alert_event
+from alerting.telling import Told
 from tests.contract.alerting.conftest import MINUTE, NOW, followed
 from tests.integration.alerting.running import Meter, Running, at_work, history
 from tests.servers.processes import wait_until
@@ -77,7 +78,7 @@ def at_the_post_office(
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that is refused for now is tried again while the test looks."""
-    monkeypatch.setattr("alerting.deliver.backoff", lambda _attempts: 3600.0)
+    monkeypatch.setattr("alerting.settling.backoff", lambda _attempts: 3600.0)
 
 
 def of_what_waits(engine: Engine, **values: datetime) -> None:

@@ -12,13 +12,14 @@ from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError, StatementError
 
 from alerting import failing, outbox
+from alerting.addressees import ROUTING
 from alerting.config import read
 from alerting.database import transact
 from alerting.deliver import Deliverer
 from alerting.events import AlertEvent, decode
 from alerting.kinds import EventKind
 from alerting.render import Renderer
-from alerting.routes import ROUTING, Plan
+from alerting.routes import Plan
 from alerting.routing import Grouping
 from alerting.tables import alert_delivery, alert_event
 from tests.contract.alerting.conftest import MINUTE, NOW

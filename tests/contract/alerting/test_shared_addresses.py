@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from alerting import acks, follow_ups, groups, outbox, silences
+from alerting import acks, fallbacks, follow_ups, groups, outbox, silences
 from alerting.channels import Refusal
 from alerting.config import read
 from alerting.events import AlertEvent
-from alerting.follow_ups import Told
 from alerting.kinds import EventKind
 from alerting.matchers import parse_matcher
 from alerting.outbox import Entry, Lease
 from alerting.routes import Origin, Plan, SuppressedBy
+from alerting.telling import Told
 from tests.contract.alerting.conftest import MINUTE, NOW, buried, followed
 
 EventMaker = Callable[..., AlertEvent]
@@ -338,7 +338,54 @@ def test_a_fallback_to_whom_another_receiver_has_told_goes_on_as_well(engine: En
                 outbox.confirm(connection, lease, NOW)
             else:
                 outbox.bury(connection, lease, "550 no such user")
-                assert follow_ups.fall_back(connection, NOW, plan, [lease.id]).origins == ()
+                assert fallbacks.fall_back(connection, NOW, plan, [lease.id]).origins == ()
     assert suppressed(engine) == [("lead", HEARD)]
     assert followed(engine, plan, after(10)) == Told((Origin.ESCALATION,), ("email",))
     assert delivered(engine, plan, after(10)) == [(("boss@x.org",), ("t1",))]
+
+
+MUTED = """
+receivers:
+  ops: {email: ops@x.org, escalate: {to: lead, after: 10m}, fallback: peer}
+  peer: {email: lead@x.org}
+  lead: {email: lead@x.org, escalate: {to: boss, after: 10m}}
+  boss: {email: boss@x.org}
+mute_windows: {always: {windows: [{times: "00:00-24:00"}]}}
+route:
+  receiver: boss
+  routes:
+  - {receiver: ops, continue: true, GROUPING}
+  - {receiver: lead, mute: always, GROUPING}
+"""
+
+
+@pytest.mark.parametrize("group_by", ["group_by: off", "group_by: [dag], group_wait: 0s"], ids=["alone", "grouped"])
+def test_who_was_muted_and_has_heard_by_way_of_another_is_to_answer_for_it_all_the_same(
+    engine: Engine, an_event: EventMaker, group_by: str
+) -> None:
+    plan = a_plan(MUTED.replace("GROUPING", group_by))
+    recorded(engine, plan, an_event(1), an_event(2))
+    assert {error for _, error in suppressed(engine)} == {"muted by the window always"}
+    buried(engine, plan, LATER)
+    assert {people for people, _ in delivered(engine, plan)} == {("lead@x.org",)}  # peer, as the fallback
+    assert followed(engine, plan, after(12)) == Told(suppressed=(SuppressedBy.HEARD,) * 2)
+    assert suppressed(engine) == [("lead", HEARD.replace("everybody", "peer"))] * 2
+    followed(engine, plan, after(22))
+    assert set(note_to_boss(engine, after(22))) == {
+        "lead has heard of it by way of peer, and nobody has acknowledged it",
+    }
+
+
+def test_who_was_silenced_goes_on_when_it_escalates_to_them_again(engine: Engine, an_event: EventMaker) -> None:
+    """Two receivers escalate to lead: the one while a silence holds, the other when it is over."""
+    text = ESCALATED.replace("everybody: {email: [lead@x.org, all@x.org]}", "everybody: {email: lead@x.org, LATE}")
+    plan = a_plan(text.replace("LATE", "escalate: {to: lead, after: 20m}"))
+    recorded(engine, plan, an_event(1))
+    delivered(engine, plan, NOW)
+    with engine.begin() as connection:
+        until = {"starts_at": NOW, "ends_at": after(15)}
+        silences.add(connection, NOW, [parse_matcher("task=t1")], author="alice", comment="known", **until)
+    assert followed(engine, plan, after(10)) == Told(suppressed=(SuppressedBy.SILENCE,))
+    assert followed(engine, plan, after(20)) == Told(suppressed=(SuppressedBy.HEARD,))
+    assert suppressed(engine) == [("lead", HEARD)]
+    assert followed(engine, plan, after(30)) == Told((Origin.ESCALATION,), ("email",))

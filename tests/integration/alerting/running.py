@@ -112,7 +112,7 @@ def running(engine: Engine, *channels: Channel, **options: Any) -> Iterator[Runn
 @contextmanager
 def at_work(subject: Deliverer, world: Running | None = None) -> Iterator[None]:
     """The deliverer runs in a thread, which has ended when the block is left."""
-    world = world or Running(subject._engine, Meter())
+    world = world or Running(subject._means.engine, Meter())
     thread = threading.Thread(target=subject.run, args=(world.wait, world.stop))
     thread.start()
     try:

@@ -382,9 +382,9 @@ def test_what_was_leased_for_a_thread_that_comes_too_late_is_not_sent_by_it(
         outbox.confirm(connection, first, now)
     began = time.monotonic()
     monkeypatch.setattr(lanes.time, "monotonic", lambda: began + lanes.OFFER_SECONDS + 1)
-    subject.deliver_next(lane, Worker())
+    subject._sender.deliver_next(lane, Worker())
     assert receiver.sent == []  # the lease of the other one lasts
-    subject.deliver_next(lane, Worker())
+    subject._sender.deliver_next(lane, Worker())
     assert [entry.attempts for entry in history(outbox_engine)] == [1, 1]
     assert (len(receiver.sent), states_of(outbox_engine)) == (1, ["delivered"] * 2)
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, select
 
-from alerting import acks, digest, escalations, follow_ups, groups, outbox, patience, silences, throttle
+from alerting import acks, digest, escalations, fallbacks, follow_ups, groups, outbox, patience, silences, throttle
 from alerting.channels import Refusal
 from alerting.config import read
 from alerting.database import connect
@@ -103,7 +103,7 @@ class World:
     def down(self, channel: str) -> None:
         """A deliverer has not reached this channel for longer than any receiver lets it wait."""
         with self.engine.begin() as connection:
-            follow_ups.fall_back_from(connection, self.now, self.plan, channel, timedelta(minutes=10))
+            fallbacks.fall_back_from(connection, self.now, self.plan, channel, timedelta(minutes=10))
 
     def _rate(self, channel: str) -> Limit | None:
         known = None if self.plan.routing is None else self.plan.routing.channel(channel)
@@ -142,7 +142,7 @@ class World:
                 case "never":
                     if outbox.bury(connection, lease, "550"):
                         follow_ups.schedule_for_dead(connection, self.now, lease, self.plan)
-                        follow_ups.fall_back(connection, self.now, self.plan, [lease.id])
+                        fallbacks.fall_back(connection, self.now, self.plan, [lease.id])
                 case _:
                     later, never = self._refusals(lease, outcome)
                     outbox.confirm(connection, lease, self.now, later=later, never=never)

@@ -17,13 +17,12 @@ from sqlalchemy import Engine
 
 from alerting import acks, pace
 from alerting.channels import Delivered, Message, Outcome
-from alerting.config import read
 from alerting.database import transact
 from alerting.deliver import Deliverer
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
 from alerting.render import Renderer
-from alerting.routes import Plan
+from tests.integration.alerting.files import FALLS_BACK, one_room
 from tests.integration.alerting.running import Meter, Running, at_work, history, record, states_of
 from tests.integration.alerting.test_routing import a_file, by_file
 from tests.servers.mail import Mail, MailServer
@@ -76,6 +75,7 @@ ESCALATOR = textwrap.dedent(
     from alerting.deliver import Deliverer
     from alerting.render import Renderer
     from alerting.routes import Plan
+    from alerting.settling import Settler
 
     url, path, port, step = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 
@@ -83,10 +83,10 @@ ESCALATOR = textwrap.dedent(
         os.kill(os.getpid(), signal.SIGKILL)
 
     if step == "after the first delivery":
-        Deliverer._time = die
+        Settler._time = die
     if step == "while escalating":
-        tell = follow_ups._tell
-        follow_ups._tell = lambda *args: (tell(*args), die())
+        tell = follow_ups.tell
+        follow_ups.tell = lambda *args: (tell(*args), die())
 
     config = SmtpConfig(host="127.0.0.1", port=port, mail_from="alerts@example.org", timeout=5)
     stop = threading.Event()
@@ -158,17 +158,9 @@ def test_a_channel_that_is_down_for_too_long_has_its_messages_told_elsewhere_onc
     monkeypatch.setattr(pace, "FIRST_SECONDS", 0.05)
     monkeypatch.setattr(pace, "LONGEST_PROBE_SECONDS", 0.3)
     port = free_port()
-    path = a_file(
-        tmp_path / "alerting.yml",
-        f"""
-        channels: {{room: 'json://127.0.0.1:{port}/'}}
-        receivers:
-          ops: {{channels: room, fallback: {{to: lead, after: 1s}}}}
-          lead: {{email: lead@example.org}}
-        route: {{receiver: ops}}
-        """,
-    )
-    with by_file(outbox_engine, path, smtp_server.port) as (world, _):
+    path = a_file(tmp_path / "alerting.yml", FALLS_BACK)
+    environ = {"ROOM": f"json://127.0.0.1:{port}/"}
+    with by_file(outbox_engine, path, smtp_server.port, environ) as (world, _):
         world.record(failure(1), failure(2))
         smtp_server.wait_for(2, 30)
         back = WebhookServer(port)
@@ -185,16 +177,7 @@ def test_what_a_service_answers_that_asks_for_time_is_told_with_the_fallback(
     outbox_engine: Engine, failure: Failing, smtp_server: MailServer, webhook_server: WebhookServer, tmp_path: Path
 ) -> None:
     webhook_server.answers.append(Answer(429, {"Retry-After": "3600"}, b"so many requests"))
-    path = a_file(
-        tmp_path / "alerting.yml",
-        """
-        channels: {room: env:ROOM}
-        receivers:
-          ops: {channels: room, fallback: {to: lead, after: 1s}}
-          lead: {email: lead@example.org}
-        route: {receiver: ops}
-        """,
-    )
+    path = a_file(tmp_path / "alerting.yml", FALLS_BACK)
     environ = {"ROOM": f"json://127.0.0.1:{webhook_server.port}/"}
     with by_file(outbox_engine, path, smtp_server.port, environ) as (world, _):
         world.record(failure(1))
@@ -259,14 +242,9 @@ class Slow:
 
 
 def working(engine: Engine, channel: Slow, options: str) -> tuple[Deliverer, Running]:
-    text = f"""
-    channels: {{room: {{url: 'json://127.0.0.1:9/', {options}}}}}
-    receivers: {{ops: {{channels: room}}}}
-    route: {{receiver: ops}}
-    """
     world = Running(engine, Meter())
-    plan = Plan(routing=read(text, Path("alerting.yml"), {}))
-    return Deliverer(engine, [channel], Renderer(lambda *_: [], str), plan, meter=world.meter), world
+    renderer = Renderer(lambda *_: [], str)
+    return Deliverer(engine, [channel], renderer, one_room(options), meter=world.meter), world
 
 
 def test_a_channel_is_given_no_more_messages_at_once_than_it_is_allowed(

@@ -15,11 +15,11 @@ from alerting import deliver, pace
 from alerting.channels import Delivered, Failure, Message, Outcome, Retry
 from alerting.channels.chat import receivers
 from alerting.channels.http import MOST_READ_BYTES
-from alerting.config import read
 from alerting.deliver import Deliverer
 from alerting.events import AlertEvent
 from alerting.render import Renderer
 from alerting.routes import Plan
+from tests.integration.alerting.files import FALLS_BACK, one_room
 from tests.integration.alerting.running import Meter, Running, at_work, record, running
 from tests.integration.alerting.test_routing import a_file, by_file
 from tests.servers.mail import MailServer
@@ -68,15 +68,6 @@ class Watched(Room):
         return super().send(message)
 
 
-def a_plan(channel: str = "") -> Plan:
-    text = f"""
-    channels: {{room: {{url: 'json://127.0.0.1:9/', {channel}}}}}
-    receivers: {{ops: {{channels: room}}}}
-    route: {{receiver: ops}}
-    """
-    return Plan(routing=read(text, Path("alerting.yml"), {}))
-
-
 def working(engine: Engine, room: Room, plan: Plan) -> tuple[Deliverer, Running]:
     world = Running(engine, Meter())
     return Deliverer(engine, [room], Renderer(lambda *_: [], str), plan, meter=world.meter), world
@@ -84,7 +75,7 @@ def working(engine: Engine, room: Room, plan: Plan) -> tuple[Deliverer, Running]
 
 def test_a_paced_channel_gets_its_messages_in_their_order(outbox_engine: Engine, failure: Failing) -> None:
     room = Room()
-    subject, world = working(outbox_engine, room, a_plan("rate: {messages: 1, per: 1s}"))
+    subject, world = working(outbox_engine, room, one_room("rate: {messages: 1, per: 1s}"))
     events = [failure(n) for n in range(4)]
     for event in events:  # each waits for longer than the next
         record(outbox_engine, event)
@@ -96,7 +87,7 @@ def test_a_paced_channel_gets_its_messages_in_their_order(outbox_engine: Engine,
 @pytest.mark.usefixtures("impatient")
 def test_a_try_that_reached_nobody_does_not_count_against_the_rate(outbox_engine: Engine, failure: Failing) -> None:
     room = Room(*[Retry(Failure.UNREACHABLE, "connection refused", channel_down=True)] * 5)
-    subject, world = working(outbox_engine, room, a_plan("rate: {messages: 1, per: 1h}"))
+    subject, world = working(outbox_engine, room, one_room("rate: {messages: 1, per: 1h}"))
     record(outbox_engine, *(failure(n) for n in range(2)))
     with at_work(subject, world):
         world.until(delivered=1, pending=1)
@@ -106,13 +97,13 @@ def test_a_try_that_reached_nobody_does_not_count_against_the_rate(outbox_engine
 
 def test_a_rate_that_is_taken_out_of_the_file_holds_nothing_any_more(outbox_engine: Engine, failure: Failing) -> None:
     room = Room()
-    subject, world = working(outbox_engine, room, a_plan("rate: {messages: 1, per: 1h}"))
+    subject, world = working(outbox_engine, room, one_room("rate: {messages: 1, per: 1h}"))
     record(outbox_engine, *(failure(n) for n in range(3)))
     with at_work(subject, world):
         lane = subject._lanes["room"]
         wait_until(lambda: lane._held_until > time.monotonic(), "the channel to be held")
         world.until(delivered=1, pending=2)
-        subject.reconfigure([room], a_plan())
+        subject.reconfigure([room], one_room())
         world.woken.set()
         world.until(delivered=3)
 
@@ -155,16 +146,7 @@ def test_what_a_service_refuses_for_now_again_and_again_is_told_to_the_fallback(
     outbox_engine: Engine, failure: Failing, smtp_server: MailServer, webhook_server: WebhookServer, tmp_path: Path
 ) -> None:
     webhook_server.answers.extend([Answer(503)] * 10_000)
-    path = a_file(
-        tmp_path / "alerting.yml",
-        """
-        channels: {room: env:ROOM}
-        receivers:
-          ops: {channels: room, fallback: {to: lead, after: 1s}}
-          lead: {email: lead@example.org}
-        route: {receiver: ops}
-        """,
-    )
+    path = a_file(tmp_path / "alerting.yml", FALLS_BACK)
     environ = {"ROOM": f"json://127.0.0.1:{webhook_server.port}/"}
     with by_file(outbox_engine, path, smtp_server.port, environ) as (world, _):
         world.record(failure(1))

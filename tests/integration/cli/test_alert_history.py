@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 from msgspec import structs
 
-from alerting import follow_ups, groups, outbox, samples
+from alerting import fallbacks, groups, outbox, samples
 from alerting.config import read
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
@@ -58,7 +58,7 @@ def sent(store: Store, plan: Plan, channel: str, *refused: str) -> None:
         for lease in outbox.lease(tx.connection, tx.now, timedelta(minutes=1), 50, [channel]):
             if set(lease.addresses) & set(refused):
                 outbox.bury(tx.connection, lease, "550 no such user")
-                follow_ups.fall_back(tx.connection, tx.now, plan, [lease.id])
+                fallbacks.fall_back(tx.connection, tx.now, plan, [lease.id])
             else:
                 outbox.confirm(tx.connection, lease, tx.now)
 

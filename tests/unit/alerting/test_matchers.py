@@ -8,10 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerting.events import AlertEvent
-from alerting.kinds import KINDS, EventKind
+from alerting.kinds import CAUSES_OF_RUNS, CAUSES_OF_TASKS, KINDS, EventKind
 from alerting.matchers import LABELS, contradictory, implied, labels_of, parse_matcher
+from engine.metastore.outcome import Cause
+from tests.servers.binaries import ROOT
 
-FREE = [label for label in LABELS if label not in ("event", "severity")]
+FREE = [label for label in LABELS if label not in ("event", "severity", "cause")]
+causes = st.sampled_from(["", "lost", "timeout", "timed_out"])
 words = st.sampled_from(["", "a", "b", "ab", "ba"])
 patterns = st.sampled_from(["a", "a.*", ".*", "b|ab", ""])
 events = st.builds(
@@ -24,18 +27,22 @@ events = st.builds(
     pool=words | st.none(),
     tags=st.lists(words, max_size=3).map(tuple),
     try_number=st.none() | st.integers(1, 3),
-    cause=words | st.none(),
+    cause=causes | st.none(),
     subject=words | st.none(),
 )
 conditions = st.one_of(
     st.tuples(
-        st.sampled_from(["dag", "task", "tag", "owner", "pool", "cause", "subject"]),
+        st.sampled_from(["dag", "task", "tag", "owner", "pool", "subject"]),
         st.sampled_from(["=", "!="]),
         words,
     ),
     st.tuples(st.sampled_from(FREE), st.sampled_from(["=~", "!~"]), patterns),
-    st.tuples(st.just("event"), st.sampled_from(["=~", "!~"]), st.sampled_from(["task_.*", ".*", "run_failed|x"])),
-    st.tuples(st.just("severity"), st.sampled_from(["=~", "!~"]), st.sampled_from(["err.*", ".*", "critical|x"])),
+    st.tuples(st.just("cause"), st.sampled_from(["=", "!="]), causes),
+    st.tuples(
+        st.just("cause"), st.sampled_from(["=~", "!~"]), st.sampled_from(["time.*", "lost|", ".*", "(exit|lost)"])
+    ),
+    st.tuples(st.just("event"), st.sampled_from(["=~", "!~"]), st.sampled_from(["task_.*", ".*", "run_failed|sla_.*"])),
+    st.tuples(st.just("severity"), st.sampled_from(["=~", "!~"]), st.sampled_from(["err.*", ".*", "critical|warn.*"])),
 )
 
 
@@ -127,3 +134,53 @@ def test_an_alert_of_prometheus_is_known_by_its_own_labels_and_what_it_has_not_i
 def test_two_matchers_in_one_text_are_refused_and_not_taken_for_one(text: str) -> None:
     with pytest.raises(ValueError, match="write several matchers as a list"):
         parse_matcher(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('cause="time_out"', "there is no cause 'time_out', did you mean timed_out?"),
+        ('cause!="time_out"', "there is no cause 'time_out', did you mean timed_out?"),
+        ('event!="task_faild"', "there is no event 'task_faild', did you mean task_failed?"),
+        ('severity!="eror"', "there is no severity 'eror', did you mean error?"),
+        ('cause=~"lost|time_out"', "there is no cause 'time_out', did you mean timed_out?"),
+        ('event!~"^(?:run_failed|task_faild)$"', "there is no event 'task_faild', did you mean task_failed?"),
+        ('severity=~"(critical|eror)"', "there is no severity 'eror', did you mean error?"),
+        ('cause=~"tmie.*"', "no cause matches 'tmie.*'"),
+        ('cause="oom"', "there is no cause 'oom'; there are: exception, exit, signal, "),
+    ],
+)
+def test_a_value_that_a_label_never_has_is_refused_with_the_one_that_was_meant(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        parse_matcher(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'cause=""',
+        'cause!=""',
+        'cause=~"|lost"',
+        'cause=~"(?i)LOST"',
+        'cause=~"los[t]|oom"',
+        'event=~"prometheus_.*|newer_.*"',
+        'event="prometheus_firing"',
+        'event="notified"',
+        'label.event="whatever"',
+        'label.cause=~"oom|disk"',
+        'label.severity="page"',
+    ],
+)
+def test_nothing_is_refused_that_may_hold(text: str) -> None:
+    assert parse_matcher(text)
+
+
+def test_every_cause_of_a_failure_can_be_matched() -> None:
+    endings = {*Cause} - {Cause.SUCCESS, Cause.SKIP, Cause.RESCHEDULE}
+    assert all(parse_matcher(f"cause={cause}") for cause in (*endings, "timed_out", "stuck", "task_failures"))
+
+
+def test_the_manual_names_every_cause() -> None:
+    manual = (ROOT / "docs" / "alerting.md").read_text(encoding="utf-8")
+    row = next(line for line in manual.splitlines() if line.startswith("| `cause` |"))
+    assert set(re.findall(r"`(\w+)`", row)) == {"cause", *CAUSES_OF_TASKS, *CAUSES_OF_RUNS}

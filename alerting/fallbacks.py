@@ -1,0 +1,154 @@
+"""Falling back: who is told instead where a receiver cannot be.
+
+A fallback needs no row of its own: whoever buries a delivery, or finds its channel down for too long, writes the
+deliveries of the fallback receiver, guarded by the delivery's ``fell_back_at``. What is told as a fallback does not
+fall back again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, or_, select, update
+
+from alerting import addressees, heard, outbox
+from alerting.cleaning import shorten
+from alerting.heard import Hearing
+from alerting.outbox import DeliveryState
+from alerting.routes import Origin, Plan
+from alerting.routing import Receiver
+from alerting.spans import span
+from alerting.tables import alert_delivery, alert_event
+from alerting.telling import Telling, Told, ToWhom, all_ways, decoded, drafts_of, tell
+
+AT_ONCE: Final = 50  # messages that fall back in one transaction
+REASON_LIMIT: Final = 200
+ANSWER_LIMIT: Final = 140  # of a channel, within a reason
+_d, _e = alert_delivery.c, alert_event.c
+
+
+def waiting(connection: Connection, receivers: Collection[str], *also: ColumnElement[bool]) -> Sequence[int]:
+    """The ids of what waits to be sent to these receivers and may fall back, AT_ONCE at most; locks them."""
+    chosen = (_d.state == DeliveryState.PENDING.value, _d.receiver.in_(receivers), *_may_fall_back(), *also)
+    query = select(_d.id).where(*chosen).order_by(_d.id).limit(AT_ONCE)
+    return connection.execute(query.with_for_update(skip_locked=True)).scalars().all() if receivers else []
+
+
+def _may_fall_back() -> tuple[ColumnElement[bool], ...]:
+    """Of deliveries that have not fallen back yet, and are no fallback themselves."""
+    return (_d.fell_back_at.is_(None), or_(_d.origin.is_(None), _d.origin != Origin.FALLBACK.value))
+
+
+@dataclass(frozen=True)
+class _Fallback:
+    """A delivery that falls back, to whom, and the rows of its message with their events."""
+
+    delivery: Row[Any]
+    to: Receiver
+    to_whom: ToWhom
+    members: Sequence[Any]  # delivery_id, id and payload of the event
+
+    @property
+    def telling(self) -> Telling:
+        return Telling(self.to, decoded(self.members), self.to_whom)
+
+
+def fall_back(
+    connection: Connection, now: datetime, plan: Plan, delivery_ids: Sequence[int], why: str | None = None
+) -> Told:
+    """Tells the fallback receivers of these deliveries, each once; ``why`` is what the message says of the reason.
+
+    Without it, the reason is the delivery's own error. An id stands for the whole message that it carries. Where a
+    fallback has a delivery of the event already, it gets no other, and the row says which one it is.
+    """
+    may = (_d.receiver.is_not(None), *_may_fall_back())
+    query = select(alert_delivery).where(_d.id.in_(delivery_ids), *may).order_by(_d.id).with_for_update()
+    found: list[tuple[Any, Receiver, ToWhom]] = []
+    for delivery in connection.execute(query).all():
+        receiver = plan.receiver(delivery.receiver)
+        to = None if receiver is None or receiver.fallback is None else plan.receiver(receiver.fallback.to)
+        if receiver is None or to is None:
+            continue
+        reason = shorten(why or delivery.error or "", REASON_LIMIT)
+        note = f"Meant for {_whom(delivery, receiver)}, which could not be told through {delivery.channel}: {reason}"
+        found.append((delivery, to, all_ways(plan, to, Origin.FALLBACK, note)))
+    members = _fallen_back(connection, now, [(delivery, to) for delivery, to, _ in found])
+    steps = [_Fallback(delivery, to, to_whom, members[delivery.id]) for delivery, to, to_whom in found]
+    told = tell(connection, now, plan, [step.telling for step in steps])
+    _note_what_was_heard(connection, now, steps)
+    return told
+
+
+def _whom(delivery: Row[Any], receiver: Receiver) -> str:
+    """Others of the receiver may have been told, where only these addresses refuse."""
+    if delivery.held_by != outbox.ADDRESSEE:
+        return receiver.name
+    return f"{', '.join(addressees.known(delivery.address))} of {receiver.name}"
+
+
+def _fallen_back(
+    connection: Connection, now: datetime, found: Sequence[tuple[Any, Receiver]]
+) -> dict[int, Sequence[Any]]:
+    """Marks the messages that these deliveries belong to; returns the rows of each, by the delivery's id."""
+    if not found:
+        return {}
+    for name in dict.fromkeys(to.name for _, to in found):
+        chosen = _of_messages([delivery for delivery, to in found if to.name == name])
+        connection.execute(update(alert_delivery).where(chosen).values(fell_back_at=now, fell_back_to=name))
+    query = select(_d.id.label("delivery_id"), _d.wave, _e.id, _e.payload).join(alert_event, _e.id == _d.event_id)
+    members: dict[int, list[Any]] = {}
+    deliveries = [delivery for delivery, _ in found]
+    for row in connection.execute(query.where(_of_messages(deliveries)).order_by(_e.id)).all():
+        members.setdefault(row.delivery_id if row.wave is None else row.wave, []).append(row)
+    return {row.id: members[row.id if row.wave is None else row.wave] for row in deliveries}
+
+
+def _of_messages(deliveries: Sequence[Any]) -> ColumnElement[bool]:
+    """The rows of the messages that these deliveries belong to."""
+    alone = [delivery.id for delivery in deliveries if delivery.wave is None]
+    return or_(_d.id.in_(alone), _d.wave.in_({delivery.wave for delivery in deliveries} - {None}))
+
+
+def _note_what_was_heard(connection: Connection, now: datetime, steps: Sequence[_Fallback]) -> None:
+    """Keeps with each row for which deliveries its fallback was not told once more."""
+    wanted: dict[Hearing, list[tuple[int, str | None]]] = {}
+    for step in steps:
+        row_ids = {member.id: member.delivery_id for member in step.members}
+        for draft in drafts_of(step.telling):
+            for hearing in heard.hearings_of(draft.event_id, draft.target):
+                wanted.setdefault(hearing, []).append((row_ids[draft.event_id], draft.target.note))
+    known: dict[int, dict[int, None]] = {}
+    for row in heard.rows_of(connection, sorted({hearing.event_id for hearing in wanted})):
+        for row_id, note in (asked for hearing in heard.hearings_of_row(row) for asked in wanted.get(hearing, ())):
+            if not (row.created_at == now and row.note == note):  # else it was written for this row
+                known.setdefault(row_id, {})[row.id] = None
+    if known:
+        values = [{"row": row_id, "ids": msgspec.json.encode(list(ids)).decode()} for row_id, ids in known.items()]
+        noted = update(alert_delivery).where(_d.id == bindparam("row")).values(heard_before=bindparam("ids"))
+        connection.execute(noted, values)
+
+
+def fall_back_from(
+    connection: Connection, now: datetime, plan: Plan, channel: str, down_for: timedelta, answer: str = ""
+) -> Told | None:
+    """Tells the fallback receivers of what waits for a channel that has been down for so long; None where nothing does.
+
+    ``answer`` is why it did not take the last one. The deliveries stay pending: when the channel is back, they are told
+    there too.
+    """
+    ids = waiting(connection, _impatient(plan, down_for), _d.channel == channel)
+    if not ids:
+        return None
+    reason = f" ({shorten(answer, ANSWER_LIMIT)})" if answer else ""
+    return fall_back(connection, now, plan, ids, f"it has taken nothing for {span(down_for)}{reason}; it is tried on")
+
+
+def _impatient(plan: Plan, down_for: timedelta) -> list[str]:
+    receivers = {} if plan.routing is None else plan.routing.receivers
+    return sorted(
+        name for name, receiver in receivers.items() if receiver.fallback and receiver.fallback.after <= down_for
+    )

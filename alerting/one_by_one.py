@@ -1,0 +1,93 @@
+"""One by one: where a step for many raises what is no fault of the database's, each of them is done alone.
+
+So whatever one of them holds, the others go on, and that one is set aside with its reason, or put off.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Final, TypeVar
+
+from sqlalchemy import Connection
+
+from alerting import failing, fallbacks, outbox
+from alerting.addressees import ROUTING
+from alerting.means import Means
+from alerting.telling import Told
+
+log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 50
+Done = TypeVar("Done")
+
+
+def each(ids: Iterable[int], work: Callable[[int], Done], instead: Callable[[int, str], None]) -> Iterator[Done]:
+    """What ``work`` returns of each of these; of one that raises, ``instead`` is told why."""
+    for key in ids:
+        try:
+            done = work(key)
+        except Exception as error:
+            if not outbox.is_at_fault(error):
+                raise
+            instead(key, f"unexpected {outbox.place_of(error)}")
+        else:
+            yield done
+
+
+def set_aside_event(means: Means, event_id: int, why: str) -> None:
+    """An event that cannot be routed is dead."""
+    reason = f"it cannot be routed: {why}"
+
+    def set_aside(connection: Connection, now: datetime) -> bool:
+        if not outbox.set_aside(connection, now, event_id, reason):
+            return False
+        if means.plan.failing_after is not None:
+            failing.unroutable(connection, now, event_id, reason)
+        return True
+
+    if means.transact(set_aside):
+        means.meter.incr("alerts.dead", channel=ROUTING)
+        log.error("alert %d is dead: %s", event_id, reason)
+
+
+def put_off(means: Means, verb: Callable[[Connection, datetime, int, str], str | None], key: int, why: str) -> None:
+    """A group or a follow-up that cannot be told is tried again later; ``verb`` is one of ``putting_off``."""
+
+    def put_off_and_tell(connection: Connection, now: datetime) -> str | None:
+        what = verb(connection, now, key, why)
+        if what is not None and means.plan.failing_after is not None:
+            failing.put_off(connection, now, what, why)
+        return what
+
+    what = means.transact(put_off_and_tell)
+    if what is not None:
+        log.error("nobody can be told %s, trying again later: %s", what, why)
+
+
+def bury_unreadable(means: Means, channel: str, delivery_id: int, why: str) -> None:
+    """A message that cannot be leased is dead, and its fallback is told."""
+    reason = f"this version cannot read the message ({why}); upgrade, then replay"
+
+    def set_aside(connection: Connection, now: datetime) -> tuple[int, Told]:
+        count = outbox.set_aside_delivery(connection, now, delivery_id, reason)
+        if count and means.plan.failing_after is not None:
+            failing.unreadable(connection, now, delivery_id, reason)
+        return count, Told()
+
+    def fall_back(connection: Connection, now: datetime) -> tuple[int, Told]:
+        count, _ = set_aside(connection, now)
+        return count, fallbacks.fall_back(connection, now, means.plan, [delivery_id]) if count else Told()
+
+    try:
+        count, told = means.transact(fall_back)
+    except Exception as error:  # of what the fallback reads of it
+        if not outbox.is_at_fault(error):
+            raise
+        log.error("nobody is told instead of delivery %d: %s", delivery_id, outbox.place_of(error))
+        count, told = means.transact(set_aside)
+    if count:
+        means.meter.incr("alerts.dead", count, channel=channel)
+        log.error("a message to %s is dead: %s", channel, reason)
+    means.heed(told)
