@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, or_, select, update
 
-from alerting import addressees, groups, numbers, outbox
+from alerting import addressees, escalations, groups, numbers, outbox
 from alerting.database import batches, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.recoveries import TOLD
 from alerting.routes import EMAIL, GRAFANA, Plan, Target, ways
 from alerting.routing import Receiver
-from alerting.tables import alert_delivery, alert_event
+from alerting.tables import alert_delivery, alert_event, alert_follow_up
 
-_d, _e = alert_delivery.c, alert_event.c
+_d, _e, _f = alert_delivery.c, alert_event.c, alert_follow_up.c
 _DEAD: Final = "dead"
 _PENDING: Final = "pending"
 Rows: TypeAlias = Sequence[Row[Any]]
@@ -115,7 +115,8 @@ def redirect(
 
     With them goes what waits for a channel that is none of ``known`` any more. A way by which the receiver has been, or
     is to be, told of the same is left out. One that is dead or suppressed has told nobody, and is told now. More dead
-    deliveries of an alert than the receiver has ways stay dead.
+    deliveries of an alert than the receiver has ways stay dead. What was to follow them does not: this receiver's steps
+    do, and its escalation has a clock from now on.
     """
     orphaned = and_(_d.state == _PENDING, _d.channel.not_in([*known, EMAIL, GRAFANA]))
     chosen = _named(connection, ids, or_(_d.state == _DEAD, orphaned), _d.channel != GRAFANA)
@@ -141,7 +142,11 @@ def redirect(
             key = _write(connection, event_id, place, fresh | _to(target), now)
             moved.setdefault((rows[0].wave, target.channel, target.address), []).append(key)
     _form_messages(connection, waves, moved)
-    return sum(map(len, moved.values()))
+    ids = [key for keys in moved.values() for key in keys]
+    for part in batches(ids):
+        connection.execute(delete(alert_follow_up).where(_f.delivery_id.in_(part)))  # what the old receiver asked for
+    escalations.start(connection, now, plan, {channel for _, channel, _ in moved})
+    return len(ids)
 
 
 def _untold(event: AlertEvent, receiver: Receiver, plan: Plan, others: Rows) -> list[Target]:
@@ -195,7 +200,10 @@ def _form_messages(connection: Connection, waves: Iterable[int], moved: Mapping[
     for wave in waves:
         members = connection.execute(select(_d.id).where(_d.wave == wave).order_by(_d.id)).scalars().all()
         connection.execute(update(alert_delivery).where(_d.wave == wave).values(wave=None))
-        groups.form_wave(connection, [key for key in members if key not in there])
+        rest = [key for key in members if key not in there]
+        groups.form_wave(connection, rest)
+        if rest and rest[0] != wave:
+            groups.inherit_follow_ups(connection, wave, rest[0])
     for (old_wave, _, _), ids in moved.items():
         if old_wave is not None:
             groups.form_wave(connection, ids)

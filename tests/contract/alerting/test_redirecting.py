@@ -8,16 +8,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event, select, update
+from sqlalchemy import Engine, event, func, select, update
 
 from alerting import database, groups, outbox, redirecting
 from alerting.channels import Refusal
 from alerting.config import read
 from alerting.events import AlertEvent
+from alerting.groups import Draft
 from alerting.outbox import Entry, Lease
 from alerting.routes import Plan, Target
-from alerting.tables import alert_delivery
-from tests.contract.alerting.conftest import buried
+from alerting.tables import alert_delivery, alert_follow_up
+from tests.contract.alerting.conftest import buried, followed
 
 EventMaker = Callable[..., AlertEvent]
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -304,6 +305,66 @@ def test_what_is_sent_elsewhere_is_locked_before_it_is_looked_at(
         event.remove(engine, "before_cursor_execute", look)
     assert free
     assert set(free) == {0}
+
+
+ESCALATING = """\
+channels: {room: json://a/b}
+receivers:
+  ops: {email: ops@example.org, escalate: {after: 2h, to: boss}, repeat_interval: 1h}
+  lead: {channels: [room], escalate: {after: 10m, to: boss}}
+  boss: {email: boss@example.org}
+route:
+  receiver: ops
+  routes:
+    - {matchers: dag=elsewhere, receiver: lead}
+"""
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["alone", "a group"])
+def test_what_is_sent_to_another_receiver_escalates_while_it_waits(
+    engine: Engine, an_event: EventMaker, grouped: bool
+) -> None:
+    """And nothing follows it that the receiver before asked for."""
+    text = ESCALATING.replace("receiver: ops\n  routes", "receiver: ops\n  group_by: [dag]\n  group_wait: 0s\n  routes")
+    text = text if grouped else ESCALATING
+    plan = a_plan(text)
+    with engine.begin() as connection:
+        outbox.record(connection, [an_event(n) for n in range(2)])
+        outbox.route(connection, NOW, plan)
+        groups.flush(connection, NOW, plan)
+    buried(engine, plan, NOW)
+    messages = 1 if grouped else 2
+    assert steps_of(engine) == [("escalation", "ops"), ("repeat", "ops")] * messages
+    assert redirected(engine, "lead", text) == 2
+    assert steps_of(engine) == [("escalation", "lead")] * messages
+    assert followed(engine, plan, NOW + 11 * MINUTE) is None
+    assert followed(engine, plan, NOW + 12 * MINUTE)
+    assert ("boss", "email", "pending") in states_of(engine)
+
+
+def test_what_stays_of_a_message_keeps_what_is_to_follow_it(engine: Engine, an_event: EventMaker) -> None:
+    """The other receiver has heard of the second alert."""
+    text = ESCALATING.replace("receiver: ops\n  routes", "receiver: ops\n  group_by: [dag]\n  group_wait: 0s\n  routes")
+    plan = a_plan(text)
+    with engine.begin() as connection:
+        outbox.record(connection, [an_event(1), an_event(2)])
+        outbox.route(connection, NOW, plan)
+        groups.flush(connection, NOW, plan)
+    buried(engine, plan, NOW)
+    with engine.begin() as connection:
+        second = connection.execute(select(func.max(alert_delivery.c.event_id))).scalar_one()
+        outbox.add(connection, NOW, [Draft(second, an_event(2), Target("room", receiver="lead"))], DAY)
+    assert redirected(engine, "lead", text) == 1
+    assert steps_of(engine) == [("escalation", "lead"), ("escalation", "ops"), ("repeat", "ops")]
+
+
+def steps_of(engine: Engine) -> list[tuple[str, str]]:
+    """What is to follow, and the receiver that asks for it."""
+    query = select(alert_follow_up.c.origin, alert_delivery.c.receiver)
+    query = query.join(alert_delivery, alert_delivery.c.id == alert_follow_up.c.delivery_id)
+    with engine.begin() as connection:
+        rows = connection.execute(query.order_by(alert_delivery.c.id, alert_follow_up.c.origin)).all()
+    return [(row.origin, row.receiver) for row in rows]
 
 
 @contextmanager
