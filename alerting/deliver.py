@@ -225,6 +225,7 @@ class Deliverer:
         self._see_groups(connection, now)
         aside = Aside()
         leases = self._lease_routed(connection, now, routed.channels, aside)
+        self._means.tell_unread(connection, now, aside)
         return routed, leases, aside, outbox.next_due(connection, self._names), now
 
     def _lease_routed(

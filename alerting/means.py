@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine
 
-from alerting import outbox
+from alerting import failing, outbox
 from alerting.database import Result, transact
 from alerting.meters import Meter
 from alerting.outbox import Aside
@@ -45,6 +45,11 @@ class Means:
         for reason in told.suppressed:
             self.meter.incr("alerts.suppressed", reason=reason.value)
         self.nudge(told.channels)
+
+    def tell_unread(self, connection: Connection, now: datetime, aside: Aside) -> None:
+        """People hear of it that a part of a message cannot be read. In the transaction that leases the rest."""
+        for key, _ in aside.unread if self.plan.failing_after is not None else ():
+            failing.unreadable(connection, now, key, outbox.UNREADABLE)
 
     def count_aside(self, aside: Aside) -> None:
         self.count_overtaken(len(aside.overtaken))

@@ -84,6 +84,7 @@ class Sender:
                 only=only,
                 aside=aside,
             )
+            self.means.tell_unread(connection, now, aside)
             if rate and leases:
                 throttle.count(connection, now, channel, rate)
             return leases, aside, now, None

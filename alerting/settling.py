@@ -134,6 +134,8 @@ class Settler:
         self, connection: Connection, now: datetime, lease: Lease, outcome: Retry | Permanent, reason: str
     ) -> None:
         """A fault of our own says nothing of the channel, and what refuses an address nothing of the others."""
+        if lease.event is None and self.means.plan.failing_after is not None:
+            failing.unreadable(connection, now, lease.id, reason)
         if outcome.failure is Failure.INTERNAL or not self._tells_deaths_of(lease):
             return
         if self._concerns_addresses(connection, now, lease, outcome):

@@ -179,3 +179,18 @@ def test_a_message_of_which_nothing_can_be_read_is_dead_as_a_whole(engine: Engin
     with at_work(deliverer, world):
         world.until(dead=2)
     assert {entry.error for entry in history(engine)} == {UNREADABLE}
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["alone", "a part"])
+def test_people_hear_of_an_alert_that_cannot_be_read(engine: Engine, an_event: EventMaker, grouped: bool) -> None:
+    plan = a_plan(route=GROUPED if grouped else "receiver: ops", failing_after=15 * MINUTE)
+    routed(engine, plan, *(an_event(n) for n in range(1 + grouped)))
+    transact(engine, lambda connection, now: groups.flush(connection, now, plan))
+    with engine.begin() as connection:
+        connection.execute(update(alert_event).where(_e.task_id == "t0").values(payload="{}"))
+    mail = Mail()
+    deliverer, world = a_deliverer(engine, mail, plan)
+    with at_work(deliverer, world):
+        world.until(dead=1, delivered=1 + grouped)
+    (told,) = [text for text in mail.got if "Nobody was told of alert" in text]
+    assert "through email: this version cannot read the event; upgrade, then replay." in " ".join(told.split())
