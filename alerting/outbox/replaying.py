@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, select, update
 
 from alerting import groups
 from alerting.database import batches
@@ -40,6 +40,7 @@ def replay(
     rows = _locked(connection, chosen, named)
     values: dict[str, Any] = {"state": "pending", "due_at": now, "attempts": 0}
     values |= {"waiting_since": now, "give_up_at": now + give_up_after, "held_by": None}
+    values["fell_back_at"] = case((_d.fell_back_to.is_not(None), _d.fell_back_at))  # else no fallback could be told
     if to is not None:
         rows = _movable(connection, rows, to)
         values["channel"] = to
