@@ -125,8 +125,16 @@ def _entry(row: dict[str, Any]) -> Entry:
         **row,
         number=None if row["delivery_id"] is None else str(Number(row["event_id"], line)),
         addresses=addressees.known(address),
-        heard_before=msgspec.json.decode(heard or "[]", type=tuple[int, ...]),
+        heard_before=_ids(heard),
     )
+
+
+def _ids(stored: str | None) -> tuple[int, ...]:
+    """None where they cannot be read: one bad row must not keep anybody from the others."""
+    try:
+        return msgspec.json.decode(stored or "[]", type=tuple[int, ...])
+    except msgspec.DecodeError:
+        return ()
 
 
 def message_of(connection: Connection, delivery_id: int) -> list[Entry]:
