@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from alerting import failing, outbox
+from alerting import failing, outbox, troubles
+from alerting.addressees import UNREADABLE
 from alerting.channels import Delivered, Failure, Message, Permanent, Refusal
 from alerting.config import read
 from alerting.database import connect, transact
@@ -115,8 +116,10 @@ def test_a_fault_of_our_own_is_not_the_channels(engine: Engine, an_event: EventM
     with engine.begin() as connection:  # a version that is newer wrote it
         connection.execute(alert_event.update().values(payload="{}"))
     with at_work(subject, world):
-        world.until(dead=1)
-    assert len(history(engine)) == 1
+        world.until(dead=1, delivered=1)
+    with engine.begin() as connection:
+        failing_now = troubles.since(connection, [EventKind.DELIVERY_FAILING])
+    assert list(failing_now) == [(EventKind.DELIVERY_FAILING, UNREADABLE)]
 
 
 def test_three_that_look_at_once_tell_it_once(engine: Engine, an_event: EventMaker) -> None:
