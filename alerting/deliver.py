@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -38,7 +38,6 @@ from alerting.render import Renderer
 from alerting.routes import Plan, SuppressedBy
 from alerting.sending import Sender
 from alerting.settling import Settler
-from alerting.telling import Told
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +48,7 @@ POLL_SECONDS: Final = 2.0  # without a wake-up; with one, nothing waits for it
 GAUGE_SECONDS: Final = 10.0
 CLOSING_SECONDS: Final = 10.0
 HARD_LIMIT: Final = 0.75  # of the lease: later than this, somebody else might send it too
+Done = TypeVar("Done")
 
 
 class Deliverer:
@@ -130,12 +130,13 @@ class Deliverer:
         for lane in self._lanes.values():
             lane.replace_stuck()
         try:
-            return min(map(self._tried, (self._route, self._flush, self._follow_up, self._fall_back)))
+            waits = [self._tried(step) for step in (self._route, self._flush, self._follow_up, self._fall_back)]
         except SQLAlchemyError as error:
             log.warning("the outbox cannot be read, trying again: %s", first_line(error))
             return DATABASE_PAUSE_SECONDS
+        return min(DATABASE_PAUSE_SECONDS if wait is None else wait for wait in waits)
 
-    def _tried(self, step: Callable[[], float]) -> float:
+    def _tried(self, step: Callable[[], Done]) -> Done | None:
         """What one step cannot do holds up no other one, and does not end the deliverer."""
         try:
             return step()
@@ -143,7 +144,7 @@ class Deliverer:
             if not outbox.is_at_fault(error):
                 raise
             log.error("%s fails, trying again: %s", step.__name__.strip("_"), outbox.place_of(error))
-            return DATABASE_PAUSE_SECONDS
+            return None
 
     def _route(self) -> float:
         """record (by others) → route; the lanes go on with lease → render → send → confirm | retry | bury."""
@@ -331,26 +332,20 @@ class Deliverer:
         return min(wait, self._poll_seconds)
 
     def _follow_up_each(self, error: Exception) -> float:
-        plan = self._means.plan
-
-        def follow_up(key: int) -> Told | None:
-            return self._means.transact(partial(follow_ups.follow_up, plan=plan, only=key))
-
-        ids = self._apart("follow_up", error, partial(follow_ups.due, plan=plan))
-        put_off = partial(one_by_one.put_off, self._means, putting_off.put_off_follow_up)
-        for told in one_by_one.each(ids, follow_up, put_off):
-            if told is not None:
-                self._means.heed(told)
+        one_by_one.follow_up(
+            self._means, self._apart("follow_up", error, partial(follow_ups.due, plan=self._means.plan))
+        )
         return DATABASE_PAUSE_SECONDS
 
     def _fall_back(self) -> float:
         """Tells the fallback receivers of what waits for a channel that has been down for too long."""
-        if self._means.plan.routing is None:
+        routing = self._means.plan.routing
+        if routing is None or not any(each.fallback for each in routing.receivers.values()):
             return self._poll_seconds
         more = False
         for lane in self._lanes.values():
             down_for = timedelta(seconds=lane.down_for)
-            if down_for and any(each.fallback for each in self._means.plan.routing.receivers.values()):
+            if down_for:
                 more |= self._fall_back_from(lane.name, down_for)
         return 0.0 if more else self._poll_seconds
 
@@ -358,15 +353,12 @@ class Deliverer:
         """True where there may be more: what was recorded meanwhile is to be routed, too."""
         reason = self._lanes[channel].last_reason
 
-        def fall_back(connection: Connection, now: datetime) -> Told | None:
+        def find(connection: Connection, now: datetime, only: int | None) -> dict[int, str]:
             if failing.has_accepted(connection, channel, now - down_for):  # another deliverer reaches it
-                return patience.fall_back_late(connection, now, self._means.plan, [channel], untried=True)
-            return fallbacks.fall_back_from(connection, now, self._means.plan, channel, down_for, reason)
+                return patience.late(connection, now, self._means.plan, [channel], untried=True, only=only)
+            return fallbacks.stranded(connection, self._means.plan, channel, down_for, reason, only=only)
 
-        told = self._means.transact(fall_back)
-        if told is not None:
-            self._means.heed(told)
-        return told is not None
+        return one_by_one.fall_back(self._means, find)
 
     def _measure(self, *, busy: bool) -> None:
         """From time to time, in a quiet turn if one comes: a lane that sends would wait for it."""
@@ -374,32 +366,54 @@ class Deliverer:
         if late < 0 or (busy and late < GAUGE_SECONDS):
             return
         self._gauges_due = time.monotonic() + GAUGE_SECONDS
+        for step in (self._excuse, self._look_for_failing, self._bury_orphans, self._fall_back_late, self._gauge):
+            self._tried(step)
 
-        def measure(
-            connection: Connection, now: datetime
-        ) -> tuple[list[tuple[int, str]], Told, outbox.Backlog, int, datetime]:
-            outbox.explain_orphans(connection, now, self._names)
+    def _excuse(self) -> None:
+        def excuse(connection: Connection, now: datetime) -> None:
             for channel in self._names:
                 if (rate := self._means.plan.rate(channel)) is not None:
                     patience.excuse(connection, now, channel, rate, self._means.plan.give_up_after)
-            if self._means.plan.failing_after is not None:
-                failing.look(connection, now, self._means.plan.failing_after, self._names)
-            buried = outbox.bury_orphans(connection, now, self._names)
-            ids = [delivery_id for delivery_id, _ in buried]
-            told = fallbacks.fall_back(connection, now, self._means.plan, ids) if ids else Told()
-            told += patience.fall_back_late(connection, now, self._means.plan, self._names) or Told()
-            if self._means.plan.failing_after is not None:
-                for channel in sorted({channel for _, channel in buried}):
-                    failing.gave_up(connection, now, channel, "nothing here sends through it")
-            groups.forget_idle(connection, now)
-            return buried, told, outbox.backlog(connection), groups.count_open(connection), now
 
-        buried, told, backlog, open_groups, now = self._means.transact(measure)
-        for _, channel in buried:
+        if any(self._means.plan.rate(channel) for channel in self._names):
+            self._means.transact(excuse)
+
+    def _look_for_failing(self) -> None:
+        after = self._means.plan.failing_after
+        if after is not None:
+            self._means.transact(lambda connection, now: failing.look(connection, now, after, self._names))
+
+    def _bury_orphans(self) -> None:
+        def bury(connection: Connection, now: datetime) -> tuple[list[str], list[int]]:
+            outbox.explain_orphans(connection, now, self._names)
+            buried = outbox.bury_orphans(connection, now, self._names)
+            channels = [channel for _, channel in buried]
+            if self._means.plan.failing_after is not None:
+                for channel in sorted(set(channels)):
+                    failing.gave_up(connection, now, channel, "nothing here sends through it")
+            ids = [delivery_id for delivery_id, _ in buried]
+            return channels, fallbacks.note(connection, now, self._means.plan, ids)
+
+        channels, falling = self._means.transact(bury)
+        for channel in channels:
             self._means.meter.incr("alerts.dead", channel=channel)
-        if len(buried) == outbox.BURIED_AT_ONCE:
+        if len(channels) == outbox.BURIED_AT_ONCE:
             self._gauges_due = 0.0  # the next turn goes on with them
-        self._means.heed(told)
+        one_by_one.follow_up(self._means, falling)
+
+    def _fall_back_late(self) -> None:
+        def find(connection: Connection, now: datetime, only: int | None) -> dict[int, str]:
+            return patience.late(connection, now, self._means.plan, self._names, only=only)
+
+        if self._means.plan.routing is not None:
+            one_by_one.fall_back(self._means, find)
+
+    def _gauge(self) -> None:
+        def gauge(connection: Connection, now: datetime) -> tuple[outbox.Backlog, int, datetime]:
+            groups.forget_idle(connection, now)
+            return outbox.backlog(connection), groups.count_open(connection), now
+
+        backlog, open_groups, now = self._means.transact(gauge)
         age = (now - backlog.oldest).total_seconds() if backlog.oldest else 0.0
         self._means.meter.gauge("alerts.groups_open", open_groups)
         self._means.meter.gauge("alerts.backlog", backlog.count)

@@ -101,12 +101,12 @@ def reason(delivery: Row[Any], receiver: Receiver, now: datetime) -> str:
         case DeliveryState.DEAD:
             return f"{receiver.name} could not be told through {delivery.channel} ({error})"
         case _:
-            for_so_long, waits = rough_span(now - _waiting_since(delivery)), _waits(delivery, error)
+            for_so_long, waits = rough_span(now - _waiting_since(delivery)), _waits(delivery, now, error)
             return f"{receiver.name} could not be told through {delivery.channel} for {for_so_long} ({waits})"
 
 
-def _waits(delivery: Row[Any], error: str) -> str:
-    if _is_held_by_rate(delivery):
+def _waits(delivery: Row[Any], now: datetime, error: str) -> str:
+    if _is_excused(delivery) and delivery.waiting_since > now:  # until then the channel has had enough
         waits = f"it waits for the rate of {delivery.channel}"
         return f"{error}; {waits}" if error else waits
     return f"{error}; it is tried on" if error else "it waits for that channel"
@@ -115,13 +115,16 @@ def _waits(delivery: Row[Any], error: str) -> str:
 def _waiting_since(delivery: Row[Any]) -> datetime:
     """Since when there has been something to send: what the rate of a channel excuses counts here as well."""
     since: datetime | None = delivery.waiting_since
-    if _is_held_by_rate(delivery):
+    if _is_excused(delivery):
         since = None if delivery.attempts else delivery.due_at
     return since or delivery.created_at
 
 
-def _is_held_by_rate(delivery: Row[Any]) -> bool:
-    """Its age counts from when the channel may be used again, which is after it was due: see ``patience.excuse``."""
+def _is_excused(delivery: Row[Any]) -> bool:
+    """Its age counts from when the channel could be used again, which is after it was due: see ``patience.excuse``.
+
+    The rate may hold nothing any more since.
+    """
     is_pending = delivery.state == DeliveryState.PENDING.value and delivery.waiting_since is not None
     return is_pending and bool(delivery.waiting_since > delivery.due_at)
 

@@ -6,8 +6,8 @@ waits for it any more. What is told of this is no such message itself, so a fail
 about the failing pager.
 
 What could not be routed is told under the name of a channel that does not exist, until it is replayed and routed. So
-is what is put off, until nothing was put off for longer than it takes to try it again; and a message that nobody can
-read, until none was found for an hour.
+is what is put off, until nothing is left of it, nor was put off for longer than it takes to try it again; and a message
+that nobody can read, until none was found for an hour.
 
 A mail address that refuses what mail would take, for good or for as long as would make a channel fail, is a trouble of
 its own, which mail tells to everybody else. It is over when that address has taken a message, and none waits for it.
@@ -122,7 +122,7 @@ def look(connection: Connection, now: datetime, failing_after: timedelta, channe
             if not _has_dead(connection, channel) and not outbox.unrouted(connection, 1):
                 told += _recovered(connection, now, channel, "No alert is left that could not be routed.", "")
         elif channel == TOGETHER:
-            if since < now - NONE_PUT_OFF:
+            if since < now - NONE_PUT_OFF and not putting_off.is_any_left(connection):
                 told += _recovered(connection, now, channel, "No group or follow-up is put off any more.", "")
         elif channel == UNREADABLE:
             if since < now - NONE_UNREADABLE:

@@ -1,48 +1,78 @@
 """Falling back: who is told instead where a receiver cannot be.
 
-A fallback needs no row of its own: whoever buries a delivery, or finds its channel down for too long, writes the
-deliveries of the fallback receiver, guarded by the delivery's ``fell_back_at``. What is told as a fallback does not
-fall back again.
+1. Whoever buries a delivery notes that it falls back, in the transaction of the death: :func:`note`. So the death is
+   written whatever the fallback raises, and a process that is killed in between loses nothing.
+2. In the next one the deliveries of the fallback receiver are written: see ``follow_ups``, which does what was noted.
+3. Whoever finds a channel down for too long does so at once for what waits: :func:`waiting`. Both are guarded by the
+   delivery's ``fell_back_at``.
+4. What raises is put off, and passed over until it is due again: see ``putting_off``.
 
-Of an event that this version cannot read, nobody is told instead. Its row has a ``fell_back_at`` and no
-``fell_back_to``: nobody looks at it again until it dies anew, or is replayed by a version that can read it.
+What is told as a fallback does not fall back again. Of an event that this version cannot read, nobody is told instead.
+Its row has a ``fell_back_at`` and no ``fell_back_to``: nobody looks at it again until it dies anew, or is replayed by a
+version that can read it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, or_, select, update
 
 from alerting import addressees, heard, outbox
 from alerting.cleaning import shorten
-from alerting.database import batches
+from alerting.database import batches, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.heard import Hearing
 from alerting.outbox import DeliveryState
 from alerting.routes import Origin, Plan
 from alerting.routing import Receiver
 from alerting.spans import span
-from alerting.tables import alert_delivery, alert_event
+from alerting.tables import alert_delivery, alert_event, alert_follow_up
 from alerting.telling import Telling, Told, ToWhom, all_ways, drafts_of, tell
 
 AT_ONCE: Final = 50  # messages that fall back in one transaction
 REASON_LIMIT: Final = 200
 ANSWER_LIMIT: Final = 140  # of a channel, within a reason
-_d, _e = alert_delivery.c, alert_event.c
+_d, _e, _f = alert_delivery.c, alert_event.c, alert_follow_up.c
 _NO_FALLBACK: Final = or_(_d.origin.is_(None), _d.origin != Origin.FALLBACK.value)
 
 
-def waiting(connection: Connection, receivers: Collection[str], *also: ColumnElement[bool]) -> Sequence[int]:
+def note(connection: Connection, now: datetime, plan: Plan, delivery_ids: Sequence[int]) -> list[int]:
+    """These are dead: those that may fall back are to do so now. Returns the ids of these steps."""
+    receivers = () if plan.routing is None else plan.routing.receivers.values()
+    falling = sorted(receiver.name for receiver in receivers if receiver.fallback is not None)
+    if not falling or not delivery_ids:
+        return []
+    query = select(_d.id).where(_d.id.in_(delivery_ids), _d.receiver.in_(falling), *_may_fall_back())
+    ids = connection.execute(query.order_by(_d.id)).scalars().all()
+    if not ids:
+        return []
+    rows = [{"delivery_id": key, "origin": Origin.FALLBACK.value, "due_at": now} for key in ids]
+    connection.execute(insert_new(connection, alert_follow_up, "delivery_id", "origin").values(rows))
+    noted = select(_f.id).where(_f.delivery_id.in_(ids), _f.origin == Origin.FALLBACK.value)
+    return list(connection.execute(noted.order_by(_f.id)).scalars())
+
+
+def waiting(
+    connection: Connection, receivers: Collection[str], *also: ColumnElement[bool], only: int | None = None
+) -> Sequence[int]:
     """The ids of what waits to be sent to these receivers and may fall back, AT_ONCE at most; locks them."""
     may = (_d.receiver.in_(receivers), _d.fell_back_at.is_(None), _NO_FALLBACK)
     chosen = (_d.state == DeliveryState.PENDING.value, *may, *also)
-    query = select(_d.id).where(*chosen).order_by(_d.id).limit(AT_ONCE)
+    put_off = exists().where(_f.delivery_id == _d.id, _f.origin == Origin.FALLBACK.value)
+    query = select(_d.id).where(*chosen, ~put_off).order_by(_d.id).limit(AT_ONCE)
+    if only is not None:
+        query = query.where(_d.id == only)
     return connection.execute(query.with_for_update(skip_locked=True)).scalars().all() if receivers else []
+
+
+def _may_fall_back() -> tuple[ColumnElement[bool], ...]:
+    """Of deliveries whose fallback has not been told yet, and that are no fallback themselves."""
+    return (or_(_d.fell_back_at.is_(None), _d.fell_back_to.is_(None)), _NO_FALLBACK)
 
 
 @dataclass(frozen=True)
@@ -77,7 +107,7 @@ def fall_back(
     Without it, the reason is the delivery's own error. An id stands for the whole message that it carries. Where a
     fallback has a delivery of the event already, it gets no other, and the row says which one it is.
     """
-    may = (_d.receiver.is_not(None), or_(_d.fell_back_at.is_(None), _d.fell_back_to.is_(None)), _NO_FALLBACK)
+    may = (_d.receiver.is_not(None), *_may_fall_back())
     query = select(alert_delivery).where(_d.id.in_(delivery_ids), *may).order_by(_d.id).with_for_update()
     found: list[tuple[Any, Receiver, ToWhom]] = []
     for delivery in connection.execute(query).all():
@@ -153,19 +183,32 @@ def _note_what_was_heard(connection: Connection, now: datetime, steps: Sequence[
         connection.execute(noted, values)
 
 
-def fall_back_from(
-    connection: Connection, now: datetime, plan: Plan, channel: str, down_for: timedelta, answer: str = ""
-) -> Told | None:
-    """Tells the fallback receivers of what waits for a channel that has been down for so long; None where nothing does.
+def stranded(
+    connection: Connection,
+    plan: Plan,
+    channel: str,
+    down_for: timedelta,
+    answer: str = "",
+    *,
+    only: int | None = None,
+) -> dict[int, str]:
+    """What waits for a channel that has been down for so long, or ``only`` this one, with what its fallback is told.
 
     ``answer`` is why it did not take the last one. The deliveries stay pending: when the channel is back, they are told
     there too.
     """
-    ids = waiting(connection, _impatient(plan, down_for), _d.channel == channel)
-    if not ids:
-        return None
     reason = f" ({shorten(answer, ANSWER_LIMIT)})" if answer else ""
-    return fall_back(connection, now, plan, ids, f"it has taken nothing for {span(down_for)}{reason}; it is tried on")
+    why = f"it has taken nothing for {span(down_for)}{reason}; it is tried on"
+    return dict.fromkeys(waiting(connection, _impatient(plan, down_for), _d.channel == channel, only=only), why)
+
+
+def fall_back_all(connection: Connection, now: datetime, plan: Plan, reasons: Mapping[int, str]) -> Told | None:
+    """Tells the fallback receivers of these deliveries, each with its reason; None where there are none."""
+    told = [
+        fall_back(connection, now, plan, [key for key, each in reasons.items() if each == why], why)
+        for why in dict.fromkeys(reasons.values())
+    ]
+    return sum(told, Told()) if told else None
 
 
 def _impatient(plan: Plan, down_for: timedelta) -> list[str]:

@@ -1,4 +1,4 @@
-"""What follows a message: escalation and repetition of what nobody acknowledges.
+"""What follows a message: escalation and repetition of what nobody acknowledges, and the fallback of what is dead.
 
 A message that is confirmed or dead leaves rows in ``alert_follow_up``, in the same transaction, where its receiver asks
 for them; the one of an escalation is there from the moment at which the message was to be sent: see ``escalations``.
@@ -44,14 +44,15 @@ def schedule_for_dead(connection: Connection, now: datetime, lease: Lease, plan:
     return clock + _repeat(connection, now, lease, receiver, lease.id)
 
 
-def schedule_for_refused(connection: Connection, now: datetime, lease: Lease, plan: Plan) -> Told:
+def schedule_for_refused(connection: Connection, now: datetime, lease: Lease, plan: Plan) -> list[int]:
     """For mail addresses that refused a message for good while others took it: their rows are dead already.
 
-    The fallback is told instead of them, and what is told again to those who have it is told again to them.
+    The fallback is to be told instead of them, now: the ids of these steps are returned. What is told again to those
+    who have it is told again to them.
     """
     receiver = plan.receiver(lease.receiver)
     if receiver is None:
-        return Told()
+        return []
     event_id = select(_d.event_id).where(_d.id == lease.id).scalar_subquery()
     chosen = (_d.event_id == event_id, _d.channel == lease.channel, _d.state == DeliveryState.DEAD.value)
     same = (_d.receiver == lease.receiver, _d.turn == lease.turn)
@@ -59,7 +60,7 @@ def schedule_for_refused(connection: Connection, now: datetime, lease: Lease, pl
     ids = connection.execute(select(_d.id).where(*chosen, *same, carriers)).scalars().all()
     for delivery_id in ids:
         _repeat(connection, now, lease, receiver, delivery_id)
-    return Told() if receiver.fallback is None else fallbacks.fall_back(connection, now, plan, ids)
+    return fallbacks.note(connection, now, plan, ids)
 
 
 def _repeat(connection: Connection, now: datetime, lease: Lease, receiver: Receiver | None, delivery_id: int) -> bool:
@@ -78,7 +79,7 @@ def next_due(connection: Connection, plan: Plan) -> datetime | None:
 
 
 def _asked_for(plan: Plan) -> ColumnElement[bool]:
-    """The steps of receivers that escalate, or repeat, by this file.
+    """The steps of receivers that escalate, repeat or have a fallback by this file.
 
     A deliverer may have an older file than others, or a newer one, and take nothing from those who know what to do.
     """
@@ -86,7 +87,9 @@ def _asked_for(plan: Plan) -> ColumnElement[bool]:
     told = select(_d.receiver).where(_d.id == _f.delivery_id).scalar_subquery()
     escalating = sorted(receiver.name for receiver in receivers if receiver.escalate is not None)
     repeating = sorted(receiver.name for receiver in receivers if receiver.repeat_interval is not None)
+    falling = sorted(receiver.name for receiver in receivers if receiver.fallback is not None)
     return or_(
+        and_(_f.origin == Origin.FALLBACK.value, told.in_(falling)),
         and_(_f.origin == Origin.ESCALATION.value, told.in_(escalating)),
         and_(_f.origin == Origin.REPEAT.value, told.in_(repeating)),
     )
@@ -109,9 +112,10 @@ def follow_up(connection: Connection, now: datetime, plan: Plan, only: int | Non
        those that another deliverer has locked are passed over.
     2. Delete them: the claim is theirs who commits.
     3. For each, lock the events of its message, so that the end of one is routed either before or after this.
-    4. Leave out what is acknowledged or over, and tell the rest as one message.
+    4. Leave out what is acknowledged or over, and tell the rest as one message. What is dead falls back whatever it
+       tells of; what waits to be sent, and was put off, is looked at by whoever finds its channel down.
 
-    Raises Unreadable where that is nothing that this version can read.
+    Raises Unreadable where there is something to tell and this version can read none of it.
     """
     query = select(_f.id, _f.delivery_id, _f.origin).where(*_due(now, plan)).order_by(_f.due_at, _f.id)
     if only is not None:
@@ -121,15 +125,20 @@ def follow_up(connection: Connection, now: datetime, plan: Plan, only: int | Non
         return None
     connection.execute(delete(alert_follow_up).where(_f.id.in_([row.id for row in taken])))
     tellings: list[Telling | None] = []
+    dead: list[int] = []
     for row in taken:
         delivery = connection.execute(select(alert_delivery).where(_d.id == row.delivery_id)).one()
         delivery = putting_off.no_longer(connection, delivery, row.origin)
         receiver = plan.receiver(delivery.receiver)
         if receiver is None:
             continue  # the file changed, and nobody says any more what is to follow
+        if row.origin == Origin.FALLBACK:
+            dead += [delivery.id] if delivery.state == DeliveryState.DEAD else []
+            continue
         step = _escalation if row.origin == Origin.ESCALATION else _repetition
         tellings.append(step(connection, now, plan, delivery, receiver))
-    return tell(connection, now, plan, [telling for telling in tellings if telling is not None])
+    told = tell(connection, now, plan, [telling for telling in tellings if telling is not None])
+    return told + fallbacks.fall_back(connection, now, plan, dead)
 
 
 def _escalation(

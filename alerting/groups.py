@@ -28,7 +28,7 @@ from alerting.inhibitions import concerns
 from alerting.kinds import EventKind
 from alerting.mailings import Member
 from alerting.matchers import labels_of
-from alerting.routes import Group, Plan, Suppressed, SuppressedBy, Target, silence_of
+from alerting.routes import Group, Plan, Suppressed, SuppressedBy, Target, is_about_groups, silence_of
 from alerting.routing import Limit, Routing
 from alerting.tables import alert_delivery, alert_event, alert_follow_up, alert_group
 
@@ -75,9 +75,12 @@ def divert_storms(connection: Connection, now: datetime, drafts: list[Draft], ro
 
 
 def _told_at_once(draft: Draft) -> str:
-    """The receiver that is told of this alone and now; empty where that is not so. Tests are never late."""
+    """The receiver that is told of this alone and now; empty where that is not so.
+
+    Tests are never late, nor is what may be about the digest in which it would wait.
+    """
     target, event = draft.target, draft.event
-    if target.group or target.held or event is None or event.kind is EventKind.TEST:
+    if target.group or target.held or event is None or event.kind is EventKind.TEST or is_about_groups(event):
         return ""
     return target.receiver or ""
 
@@ -320,10 +323,14 @@ def form_wave(connection: Connection, ids: Sequence[int]) -> None:
 
 
 def carry_on(connection: Connection, now: datetime, carrier_id: int, ids: Sequence[int]) -> None:
-    """These rows, which waited for one that is no part of their message any more, are a message that is due."""
+    """These rows, which waited for one that is no part of their message any more, are a message that is due.
+
+    It is as old as theirs was: what excused that excuses it.
+    """
+    age = connection.execute(select(_d.waiting_since, _d.give_up_at).where(_d.id == carrier_id)).mappings().one()
     for part in batches(ids):
         connection.execute(update(alert_delivery).where(_d.id.in_(part)).values(wave=None))
-    connection.execute(update(alert_delivery).where(_d.id == ids[0]).values(state="pending", due_at=now))
+    connection.execute(update(alert_delivery).where(_d.id == ids[0]).values(state="pending", due_at=now, **age))
     form_wave(connection, ids)
     inherit_follow_ups(connection, carrier_id, ids[0])
 

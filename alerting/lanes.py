@@ -200,7 +200,7 @@ class Lane:
         pause = self.breaker.failure(time.monotonic(), after_seconds)
         if self.breaker.is_open and not was_open:
             self._open_since = time.monotonic()
-            found = "is down" if after_seconds is None else f"is not to be tried for {after_seconds:.0f} s"
+            found = "is down" if after_seconds is None else f"is not to be tried for {pause:.0f} s"
             log.warning("receiver %s %s; one message at a time is tried until it is back", self.name, found)
         self._want(1)
         return pause

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Final, TypeVar
+from functools import partial
+from typing import Final, TypeAlias, TypeVar
 
 from sqlalchemy import Connection
 
-from alerting import failing, fallbacks, outbox
+from alerting import failing, fallbacks, follow_ups, outbox, putting_off
 from alerting.addressees import ROUTING
 from alerting.errors import Unreadable
 from alerting.means import Means
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 50
 Done = TypeVar("Done")
+Find: TypeAlias = Callable[[Connection, datetime, int | None], dict[int, str]]  # all, or this one: with its reason
 
 
 def each(ids: Iterable[int], work: Callable[[int], Done], instead: Callable[[int, str], None]) -> Iterator[Done]:
@@ -58,7 +60,7 @@ def set_aside_event(means: Means, event_id: int, why: str) -> None:
 
 
 def put_off(means: Means, verb: Callable[[Connection, datetime, int, str], str | None], key: int, why: str) -> None:
-    """A group or a follow-up that cannot be told is tried again later; ``verb`` is one of ``putting_off``."""
+    """What cannot be told for now is tried again later; ``verb`` is one of ``putting_off``."""
 
     def put_off_and_tell(connection: Connection, now: datetime) -> str | None:
         what = verb(connection, now, key, why)
@@ -75,24 +77,50 @@ def bury_unreadable(means: Means, channel: str, delivery_id: int, why: str) -> N
     """A message that cannot be leased is dead, and its fallback is told."""
     reason = f"this version cannot read the message ({why}); upgrade, then replay"
 
-    def set_aside(connection: Connection, now: datetime) -> tuple[int, Told]:
+    def set_aside(connection: Connection, now: datetime) -> tuple[int, list[int]]:
         count = outbox.set_aside_delivery(connection, now, delivery_id, reason)
-        if count and means.plan.failing_after is not None:
+        if not count:
+            return 0, []
+        if means.plan.failing_after is not None:
             failing.unreadable(connection, now, delivery_id, reason)
-        return count, Told()
+        return count, fallbacks.note(connection, now, means.plan, [delivery_id])
 
-    def fall_back(connection: Connection, now: datetime) -> tuple[int, Told]:
-        count, _ = set_aside(connection, now)
-        return count, fallbacks.fall_back(connection, now, means.plan, [delivery_id]) if count else Told()
-
-    try:
-        count, told = means.transact(fall_back)
-    except Exception as error:  # of what the fallback reads of it
-        if not outbox.is_at_fault(error):
-            raise
-        log.error("nobody is told instead of delivery %d: %s", delivery_id, outbox.place_of(error))
-        count, told = means.transact(set_aside)
+    count, falling = means.transact(set_aside)
     if count:
         means.meter.incr("alerts.dead", count, channel=channel)
         log.error("a message to %s is dead: %s", channel, reason)
-    means.heed(told)
+    follow_up(means, falling)
+
+
+def follow_up(means: Means, ids: Iterable[int]) -> None:
+    """Does these follow-ups, where they are due."""
+
+    def work(key: int) -> Told | None:
+        return means.transact(partial(follow_ups.follow_up, plan=means.plan, only=key))
+
+    for told in each(ids, work, partial(put_off, means, putting_off.put_off_follow_up)):
+        if told is not None:
+            means.heed(told)
+
+
+def fall_back(means: Means, find: Find) -> bool:
+    """Tells the fallback receivers of what ``find`` finds to wait in vain; True where there may be more."""
+
+    def work(key: int | None) -> Told | None:
+        def tell(connection: Connection, now: datetime) -> Told | None:
+            return fallbacks.fall_back_all(connection, now, means.plan, find(connection, now, key))
+
+        return means.transact(tell)
+
+    try:
+        told = work(None)
+    except Exception as error:
+        if not outbox.is_at_fault(error):
+            raise
+        log.error("falling back fails, trying again one by one: %s", outbox.place_of(error))
+        ids = means.transact(lambda connection, now: sorted(find(connection, now, None)))
+        for one in each(ids, work, partial(put_off, means, putting_off.put_off_fallback)):
+            means.heed(one or Told())
+        return False
+    means.heed(told or Told())
+    return told is not None

@@ -28,12 +28,13 @@ class Breaker:
     """
 
     failures: int = 0
+    asked: bool = False  # the receiver has said when to come back
     opens_at: float = 0.0  # monotonic; the next probe
     probing: bool = field(default=False)
 
     @property
     def is_open(self) -> bool:
-        return self.failures >= FAILURES_TO_OPEN
+        return self.asked or self.failures >= FAILURES_TO_OPEN
 
     def delay(self, now: float) -> float:
         """Seconds until ``admit`` may be asked again; 0 where it may be asked now."""
@@ -50,19 +51,20 @@ class Breaker:
 
     def success(self) -> None:
         """The receiver answered, if only to refuse this message."""
-        self.failures, self.probing = 0, False
+        self.failures, self.asked, self.probing, self.opens_at = 0, False, False, 0.0
 
     def failure(self, now: float, after_seconds: float | None = None) -> float:
         """The receiver could not be talked to. Returns the seconds until the channel is tried again.
 
-        One that says when to come back means every message: it opens the breaker at once.
+        One that says when to come back means every message: it opens the breaker at once. It is left alone until then,
+        whatever else was under way to it; and where it says at once, for as long as one that says nothing.
         """
-        asked = FAILURES_TO_OPEN if after_seconds is not None else 0
-        self.failures, self.probing = max(self.failures + 1, asked), False
+        self.failures, self.probing = self.failures + 1, False
+        self.asked = self.asked or after_seconds is not None
         ceiling = min(LONGEST_PROBE_SECONDS, FIRST_SECONDS * 2 ** min(self.failures - 1, 30))
-        pause = after_seconds if after_seconds is not None else random.uniform(ceiling / 2, ceiling)  # noqa: S311
-        self.opens_at = now + pause
-        return pause
+        pause = max(after_seconds or 0.0, random.uniform(ceiling / 2, ceiling))  # noqa: S311
+        self.opens_at = max(self.opens_at, now + pause)
+        return self.opens_at - now
 
     def withdraw(self) -> None:
         """There was nothing to try."""

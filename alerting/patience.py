@@ -19,7 +19,6 @@ from alerting.routes import Plan
 from alerting.routing import Limit
 from alerting.spans import span
 from alerting.tables import alert_delivery
-from alerting.telling import Told
 
 _d = alert_delivery.c
 
@@ -54,22 +53,27 @@ def _takes_nothing(connection: Connection, channel: str, since: datetime) -> boo
     return (connection.execute(tried).scalar() or 0) >= IN_VAIN and not failing.has_accepted(connection, channel, since)
 
 
-def fall_back_late(
-    connection: Connection, now: datetime, plan: Plan, channels: Collection[str], *, untried: bool = False
-) -> Told | None:
-    """Tells the fallback receivers of what was tried and not taken for as long as they let it wait; None: of nothing.
+def late(
+    connection: Connection,
+    now: datetime,
+    plan: Plan,
+    channels: Collection[str],
+    *,
+    untried: bool = False,
+    only: int | None = None,
+) -> dict[int, str]:
+    """What was tried and not taken for as long as its receiver lets it wait, with what its fallback is told.
 
     A service may answer for a day that it cannot: it is not down, and yet nobody is told. The deliveries stay pending,
-    as those of a channel that is down. With ``untried``, what waits for so long without a try counts, too.
+    as those of a channel that is down. With ``untried``, what waits for so long without a try counts, too; ``only``
+    asks for this one alone.
     """
-    told: Told | None = None
+    found: dict[int, str] = {}
     for after, receivers in _by_patience(plan).items():
-        late = (_d.waiting_since <= now - after, _d.attempts >= (0 if untried else 1))
-        ids = fallbacks.waiting(connection, receivers, _d.channel.in_(channels), *late)
-        if ids:
-            why = f"it has not taken it for {span(after)}; it is tried on"
-            told = (told or Told()) + fallbacks.fall_back(connection, now, plan, ids, why)
-    return told
+        is_late = (_d.waiting_since <= now - after, _d.attempts >= (0 if untried else 1))
+        ids = fallbacks.waiting(connection, receivers, _d.channel.in_(channels), *is_late, only=only)
+        found |= dict.fromkeys(ids, f"it has not taken it for {span(after)}; it is tried on")
+    return found
 
 
 def _by_patience(plan: Plan) -> dict[timedelta, list[str]]:

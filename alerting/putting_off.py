@@ -1,4 +1,4 @@
-"""Putting off: a group or a follow-up that cannot be told must not hold up the others.
+"""Putting off: a group, a follow-up or a fallback that cannot be told must not hold up the others.
 
 1. Where one of many raises what is no fault of the database's, they are done one by one.
 2. One that raises alone is due again after :data:`PAUSE`, for as long as it takes: a file or a version may be mended.
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, or_, select, update
 
+from alerting.database import insert_new
 from alerting.routes import Origin
 from alerting.spans import span
 from alerting.tables import alert_delivery, alert_follow_up, alert_group
@@ -47,6 +48,26 @@ def put_off_follow_up(connection: Connection, now: datetime, follow_up_id: int, 
     said = (_without(row.error, row.origin), f"its {_name(row.origin)} cannot be told: {why}{_AGAIN}")
     _say(connection, row.id, "; ".join(part for part in said if part))
     return f"the {_name(row.origin)} of alert {row.event_id}"
+
+
+def put_off_fallback(connection: Connection, now: datetime, delivery_id: int, why: str) -> str | None:
+    """The same of a delivery that waits to be sent and is to fall back: nobody looks at it until then."""
+    row = {"delivery_id": delivery_id, "origin": Origin.FALLBACK.value, "due_at": now}
+    connection.execute(insert_new(connection, alert_follow_up, "delivery_id", "origin").values(row))
+    its_step = (_f.delivery_id == delivery_id, _f.origin == Origin.FALLBACK.value)
+    key: int = connection.execute(select(_f.id).where(*its_step)).scalar_one()
+    return put_off_follow_up(connection, now, key, why)
+
+
+def is_any_left(connection: Connection) -> bool:
+    """Whether something is put off still, though nobody may have looked at it for long."""
+    waiting = (_d.state == "waiting", _d.wave.is_(None), _d.waiting_since.is_not(None))
+    said = _d.error.contains(_AGAIN, autoescape=True)
+    queries = (
+        select(_d.id).where(*waiting),
+        select(_d.id).join(alert_follow_up, _f.delivery_id == _d.id).where(said),
+    )
+    return any(connection.execute(query.limit(1)).first() is not None for query in queries)
 
 
 def no_longer(connection: Connection, delivery: Row[Any], origin: str) -> Row[Any]:

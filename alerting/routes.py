@@ -294,8 +294,13 @@ def _by_route(event: AlertEvent, plan: Plan, routing: Routing, route: Route, lab
     calendar = routing.muted_by(route, event)
     if calendar is not None:
         return hold(told, Suppressed(f"muted by the window {calendar.name}", SuppressedBy.MUTE_WINDOW))
-    group = _group(route, labels)
+    group = None if is_about_groups(event) else _group(route, labels)
     return tuple(replace(target, group=group) for target in told)
+
+
+def is_about_groups(event: AlertEvent) -> bool:
+    """Whether it says that a group cannot be told. It must not wait in one: that may be the very group."""
+    return event.kind is EventKind.DELIVERY_FAILING and event.subject == addressees.TOGETHER
 
 
 def _group(route: Route, labels: Labels) -> Group | None:

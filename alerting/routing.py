@@ -78,7 +78,7 @@ class Receiver:
     @property
     def is_followed_up(self) -> bool:
         """Whether something may come after what it is told."""
-        return self.escalate is not None or self.repeat_interval is not None
+        return self.escalate is not None or self.repeat_interval is not None or self.fallback is not None
 
 
 BUILT_IN: Final[Mapping[str, Receiver]] = {

@@ -12,14 +12,13 @@ from typing import assert_never
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from alerting import failing, fallbacks, follow_ups, outbox, throttle
+from alerting import failing, fallbacks, follow_ups, one_by_one, outbox, throttle
 from alerting.channels import Delivered, Failure, Outcome, Permanent, Refusal, Retry
 from alerting.database import Result
 from alerting.lanes import Lane, Worker
-from alerting.means import DATABASE_PAUSE_SECONDS, Means
+from alerting.means import DATABASE_PAUSE_SECONDS, Means, first_line
 from alerting.outbox import DeliveryState, Lease
 from alerting.pace import backoff
-from alerting.telling import Told
 from alerting.words import number_of
 
 log = logging.getLogger(__name__)
@@ -57,33 +56,33 @@ class Settler:
     def _confirm(self, lane: Lane, lease: Lease, outcome: Delivered) -> None:
         pause = timedelta(seconds=backoff(lease.attempts))  # of those who did not take it, and of nobody else
 
-        def confirm(connection: Connection, now: datetime) -> tuple[bool, datetime, Told, Delivered]:
+        def confirm(connection: Connection, now: datetime) -> tuple[bool, datetime, list[int], Delivered]:
             refused = _in_time(outcome, lease, now + pause)
             ours = outbox.confirm(
                 connection, lease, now, later=refused.later, never=refused.never, again_at=now + pause
             )
             if not ours:
-                return False, now, Told(), refused
+                return False, now, [], refused
             follow_ups.schedule(connection, now, lease, self.means.plan)
             if not refused.never:
-                return True, now, Told(), refused
+                return True, now, [], refused
             if self._tells_deaths_of(lease):
                 failing.refused(connection, now, lane.name, _reasons(refused.never))
             return True, now, follow_ups.schedule_for_refused(connection, now, lease, self.means.plan), refused
 
-        ours, accepted_at, fell_back, refused = self._write(confirm)
+        ours, accepted_at, falling, refused = self._write(confirm)
         if not ours:
             log.warning(
                 "alert %s to %s was accepted twice, since its lease ran out in between", lease.number, lane.name
             )
             return
-        self.means.heed(fell_back)
         self.means.meter.incr("alerts.delivered", 1 + len(lease.others), channel=lane.name)
         if refused.later:
             lane.nudge_after(pause.total_seconds())
         if refused.never:
             self.means.meter.incr("alerts.dead", len(refused.never), channel=lane.name)
         self._time(lane, lease, accepted_at, DeliveryState.DELIVERED)
+        self._fall_back(falling)
 
     def _time(self, lane: Lane, lease: Lease, now: datetime, outcome: DeliveryState) -> None:
         """From the event to its outcome, where nothing made it wait on purpose: no group, and no follow-up."""
@@ -113,22 +112,29 @@ class Settler:
             self._bury(lane, lease, outcome, given_up(lease.attempts, outcome.reason))
 
     def _bury(self, lane: Lane, lease: Lease, outcome: Retry | Permanent, reason: str) -> None:
-        def bury(connection: Connection, now: datetime) -> tuple[bool, datetime, Told]:
+        def bury(connection: Connection, now: datetime) -> tuple[bool, datetime, list[int]]:
             ours = outbox.bury(connection, lease, reason)
             if ours:
                 self._tell_death(connection, now, lease, outcome, reason)
             if not ours or self.means.plan.routing is None:
-                return ours, now, Told()
+                return ours, now, []
             follow_ups.schedule_for_dead(connection, now, lease, self.means.plan)
-            return True, now, fallbacks.fall_back(connection, now, self.means.plan, [lease.id])
+            return True, now, fallbacks.note(connection, now, self.means.plan, [lease.id])
 
-        ours, buried_at, fell_back = self._write(bury)
+        ours, buried_at, falling = self._write(bury)
         self.means.meter.incr("alerts.attempt_failures", channel=lane.name, reason=outcome.failure.value)
         if ours:
             self.means.meter.incr("alerts.dead", 1 + len(lease.others), channel=lane.name)
             self._time(lane, lease, buried_at, DeliveryState.DEAD)
-            self.means.heed(fell_back)
             log.error("alert %s to %s is dead: %s", lease.number, lane.name, reason)
+            self._fall_back(falling)
+
+    def _fall_back(self, steps: Sequence[int]) -> None:
+        """The death is written, whatever becomes of this. What cannot be done now is due at the next turn."""
+        try:
+            one_by_one.follow_up(self.means, steps)
+        except SQLAlchemyError as error:
+            log.debug("the fallback is told later: %s", first_line(error))
 
     def _tell_death(
         self, connection: Connection, now: datetime, lease: Lease, outcome: Retry | Permanent, reason: str

@@ -186,7 +186,7 @@ alert_follow_up = Table(
     metadata,
     Column("id", BigKey, primary_key=True, autoincrement=True),
     Column("delivery_id", BigKey, ForeignKey("alert_delivery.id", ondelete="CASCADE"), nullable=False),
-    Column("origin", String(12), nullable=False),  # "escalation" or "repeat"
+    Column("origin", String(12), nullable=False),  # "escalation", "repeat" or "fallback"
     Column("due_at", UtcDateTime, nullable=False),
     UniqueConstraint("delivery_id", "origin", name="uq_alert_follow_up"),
     Index("ix_alert_follow_up_due", "due_at"),  # follow_ups.follow_up(), next_due()

@@ -164,7 +164,10 @@ class Email:
                     f"no secure connection to {where}: {reason}; check its certificate, WINDSOCK__SMTP__SMTP_SSL "
                     "and WINDSOCK__SMTP__SMTP_STARTTLS"
                 )
-            case _ if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
+            case TimeoutError():  # of connecting or encrypting: later on, the client says that the server hung up
+                no_connection = f"{where}: no connection in {self._config.timeout:g} s"
+                return Retry(Failure.UNREACHABLE, no_connection, channel_down=True)
+            case _ if isinstance(error.__context__, TimeoutError):
                 return Retry(
                     Failure.TIMEOUT,
                     f"{where} did not answer in {self._config.timeout:g} s",

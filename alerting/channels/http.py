@@ -36,6 +36,7 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    is_whole: bool = True  # False where it broke off, or did not end in time
 
     def json(self) -> Any:
         """The body; an empty mapping where it is none."""
@@ -89,6 +90,8 @@ def send(post: Post, plugin: Any, redact: Callable[[str], str], place: str) -> O
             stream=True,
         ) as response:
             answer = _answer(response)
+    except requests.ConnectTimeout:  # which is a Timeout, but the service has had no message
+        return Retry(Failure.UNREACHABLE, "no connection in time", channel_down=True)
     except requests.Timeout:
         return Retry(Failure.TIMEOUT, "no answer in time", channel_down=True)
     except requests.RequestException as error:
@@ -98,22 +101,32 @@ def send(post: Post, plugin: Any, redact: Callable[[str], str], place: str) -> O
         told = answer.body[: REASON_LIMIT * 4].decode("utf-8", "replace")
         reason = shorten(redact(f"error {answer.status}: {told}").rstrip(" :"), REASON_LIMIT)
         return by_status(answer.status, reason, place, retry_after(answer))
+    if not answer.is_whole and post.complaint is not no_complaint:
+        return Retry(Failure.TIMEOUT, f"the answer {answer.status} broke off before it said more", channel_down=True)
     return post.complaint(answer) or Delivered()
 
 
 def _answer(response: Response) -> Answer:
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return Answer(response.status_code, headers, _beginning(response))
+    return Answer(response.status_code, headers, *_beginning(response))
 
 
-def _beginning(response: Response) -> bytes:
-    """Of the body: whoever sends without end is not listened to for ever."""
+def _beginning(response: Response) -> tuple[bytes, bool]:
+    """Of the body, and whether nothing is amiss with it: whoever sends without end is not listened to for ever.
+
+    The status is known already, and what was accepted is not to be sent again for what follows it.
+    """
+    import requests
+
     body = b""
-    for part in response.iter_content(_READ_AT_ONCE_BYTES):
-        body += part
-        if len(body) >= MOST_READ_BYTES:
-            break
-    return body
+    try:
+        for part in response.iter_content(_READ_AT_ONCE_BYTES):
+            body += part
+            if len(body) >= MOST_READ_BYTES:
+                break
+    except requests.RequestException:
+        return body, False
+    return body, True
 
 
 def by_status(status: int, reason: str, place: str, after_seconds: float | None = None) -> Outcome:

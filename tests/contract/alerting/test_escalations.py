@@ -50,6 +50,15 @@ def retried(engine: Engine, now: datetime, later: datetime) -> None:
             assert outbox.retry(connection, lease, later, "mail is away")
 
 
+def held_for_an_hour(engine: Engine, now: datetime, plan: Plan) -> None:
+    """Mail has had what it may, and what waits for it is excused."""
+    rate = Limit(1, timedelta(hours=1))
+    with engine.begin() as connection:
+        assert throttle.pause(connection, now, "email", rate) is None
+        throttle.count(connection, now, "email", rate)
+        assert patience.excuse(connection, now + MINUTE, "email", rate, plan.give_up_after) == 1
+
+
 def note_of(leases: list[Lease]) -> str:
     (event,) = [lease.event for lease in leases if lease.receiver == "lead"]
     assert event is not None
@@ -123,16 +132,26 @@ def test_what_waits_for_the_rate_of_its_channel_says_so_and_since_when(
     recorded(engine, plan, NOW, an_event(1))
     if tried:
         retried(engine, NOW, NOW + timedelta(seconds=1))
-    rate = Limit(1, timedelta(hours=1))
-    with engine.begin() as connection:
-        assert throttle.pause(connection, NOW, "email", rate) is None
-        throttle.count(connection, NOW, "email", rate)
-        assert patience.excuse(connection, NOW + MINUTE, "email", rate, plan.give_up_after) == 1
+    held_for_an_hour(engine, NOW, plan)
     followed(engine, plan, NOW + 11 * MINUTE)
     error = "mail is away; " if tried else ""
     assert rows(engine)[-1].note.startswith(
         f"ops could not be told through email for 11m ({error}it waits for the rate of email), and nobody"
     )
+
+
+@pytest.mark.parametrize("tried", [True, False], ids=["tried", "untried"])
+def test_what_the_rate_of_its_channel_held_before_waits_for_the_channel_now(
+    engine: Engine, an_event: EventMaker, tried: bool
+) -> None:
+    plan = a_plan(ESCALATING.replace("after: 10m", "after: 6h"))
+    recorded(engine, plan, NOW, an_event(1))
+    if tried:
+        retried(engine, NOW, NOW + timedelta(seconds=1))
+    held_for_an_hour(engine, NOW, plan)
+    followed(engine, plan, NOW + timedelta(hours=6, minutes=1))
+    waits = "mail is away; it is tried on" if tried else "it waits for that channel"
+    assert rows(engine)[-1].note.startswith(f"ops could not be told through email for 6h1m ({waits}), and nobody")
 
 
 def test_whoever_was_reached_late_has_all_the_time_to_answer(engine: Engine, an_event: EventMaker) -> None:

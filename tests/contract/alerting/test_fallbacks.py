@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, select, update
+from sqlalchemy import Connection, Engine, event, select, update
 
 from alerting import database, fallbacks, follow_ups, groups, outbox
 from alerting.channels import Refusal
@@ -42,6 +42,12 @@ def spoilt(engine: Engine, task_id: str = "t1") -> str:
 def mended(engine: Engine, written: str) -> None:
     with engine.begin() as connection:
         connection.execute(update(alert_event).values(payload=written))
+
+
+def fallen_back_from(connection: Connection, plan: Plan, down_for: timedelta, answer: str = "") -> Told | None:
+    """Mail has been down for so long."""
+    found = fallbacks.stranded(connection, plan, "email", down_for, answer)
+    return fallbacks.fall_back_all(connection, NOW, plan, found)
 
 
 class TestFallback:
@@ -105,8 +111,8 @@ class TestFallback:
         recorded(engine, plan, NOW, an_event(1))
         written = spoilt(engine)
         with engine.begin() as connection:
-            assert fallbacks.fall_back_from(connection, NOW, plan, "email", 6 * MINUTE) == Told()
-            assert fallbacks.fall_back_from(connection, NOW, plan, "email", 6 * MINUTE) is None
+            assert fallen_back_from(connection, plan, 6 * MINUTE) == Told()
+            assert fallen_back_from(connection, plan, 6 * MINUTE) is None
         mended(engine, written)
         assert buried(engine, plan, NOW) == Told((Origin.FALLBACK,), ("email",))
 
@@ -197,7 +203,8 @@ route: {{receiver: ops, routes: [{{receiver: ops, continue: true}}, {{receiver: 
         with engine.begin() as connection:
             (lease,) = outbox.lease(connection, NOW, MINUTE, 10, ["email"])
             outbox.confirm(connection, lease, NOW, never=[Refusal(("gone@example.org",), "550 gone")])
-            assert follow_ups.schedule_for_refused(connection, NOW, lease, plan).origins == (Origin.FALLBACK,)
+            (step,) = follow_ups.schedule_for_refused(connection, NOW, lease, plan)
+            assert follow_ups.follow_up(connection, NOW, plan, step) == Told((Origin.FALLBACK,), ("email",))
         assert told_to(engine) == {("ops", "delivered"): 1, ("gone", "dead"): 1, ("lead", "pending"): 1}
 
     def test_gets_what_waits_for_a_channel_that_is_down_and_the_channel_gets_it_too(
@@ -208,7 +215,7 @@ route: {{receiver: ops, routes: [{{receiver: ops, continue: true}}, {{receiver: 
 
         def down(span: timedelta) -> Told | None:
             with engine.begin() as connection:
-                return fallbacks.fall_back_from(connection, NOW, plan, "email", span)
+                return fallen_back_from(connection, plan, span)
 
         assert down(4 * MINUTE) is None
         assert down(6 * MINUTE) == Told((Origin.FALLBACK,) * 2, ("email",) * 2)
@@ -227,7 +234,7 @@ route: {{receiver: ops, routes: [{{receiver: ops, continue: true}}, {{receiver: 
         recorded(engine, plan, NOW, an_event(1))
         answer = f"error 429: {'x' * length}"
         with engine.begin() as connection:
-            fallbacks.fall_back_from(connection, NOW, plan, "email", 6 * MINUTE, answer)
+            fallen_back_from(connection, plan, 6 * MINUTE, answer)
         note = rows(engine)[-1].note
         assert note.startswith("Meant for ops, which could not be told through email: it has taken nothing for 6m (")
         assert note.endswith(f"({shorten(answer, fallbacks.ANSWER_LIMIT)}); it is tried on")
@@ -239,7 +246,7 @@ route: {{receiver: ops, routes: [{{receiver: ops, continue: true}}, {{receiver: 
         seen: list[str] = []
         event.listen(engine, "before_cursor_execute", lambda c, k, statement, *_: seen.append(statement))
         with engine.begin() as connection:
-            told = fallbacks.fall_back_from(connection, NOW, plan, "email", 6 * MINUTE)
+            told = fallen_back_from(connection, plan, 6 * MINUTE)
         assert told == Told((Origin.FALLBACK,) * 50, ("email",) * 45)
         assert len(seen) < 20
         assert told_to(engine) == {("ops", "pending"): 60, ("lead", "pending"): 45, ("lead", "waiting"): 5}

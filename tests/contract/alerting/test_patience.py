@@ -9,43 +9,43 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
-from alerting import failing, heartbeat, outbox, patience, throttle
+from alerting import departures, failing, fallbacks, groups, heartbeat, outbox, patience, throttle
 from alerting.channels import Channel, Delivered, Message
 from alerting.config import read
 from alerting.database import transact
 from alerting.deliver import Deliverer
 from alerting.events import AlertEvent
+from alerting.groups import Wave
+from alerting.kinds import EventKind
 from alerting.outbox import Lease
 from alerting.render import Renderer
 from alerting.routes import Origin, Plan
 from alerting.routing import Limit
-from alerting.tables import alert_delivery
+from alerting.tables import alert_delivery, alert_event
 from alerting.telling import Told
 from tests.contract.alerting.conftest import MINUTE, NOW
 from tests.contract.alerting.following import recorded, rows
-from tests.integration.alerting.running import NoMail
+from tests.integration.alerting.running import NoMail, record
 
 EventMaker = Callable[..., AlertEvent]
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
 RATE = Limit(1, HOUR)
 FAILING_AFTER = timedelta(minutes=15)
-PLAN = Plan(
-    routing=read(
-        """
-        channels: {room: 'json://127.0.0.1:9/'}
-        receivers:
-          ops: {channels: room, fallback: {to: lead, after: 5m}}
-          lead: {email: lead@example.org}
-        route: {receiver: ops}
-        """,
-        Path("alerting.yml"),
-        {},
-    )
-)
+RULES = """
+channels: {room: 'json://127.0.0.1:9/'}
+receivers:
+  ops: {channels: room, fallback: {to: lead, after: 5m}}
+  lead: {email: lead@example.org}
+route: {receiver: ops}
+"""
+BY_RUN = RULES.replace("{receiver: ops}", "{receiver: ops, group_by: [run], group_wait: 0s}")
+PLAN = Plan(routing=read(RULES, Path("alerting.yml"), {}))
 HASTY = replace(PLAN, give_up_after=3 * HOUR)
+GROUPED = Plan(routing=read(BY_RUN, Path("alerting.yml"), {}), give_up_after=3 * HOUR)
+_d, _e = alert_delivery.c, alert_event.c
 
 
 def leased(engine: Engine, now: datetime, *, retries_first: bool = True) -> list[Lease]:
@@ -87,7 +87,8 @@ def alarms(engine: Engine, now: datetime) -> int:
 
 def fallen_back(engine: Engine, now: datetime, **options: Any) -> Told | None:
     with engine.begin() as connection:
-        return patience.fall_back_late(connection, now, PLAN, ["room"], **options)
+        late = patience.late(connection, now, PLAN, ["room"], **options)
+        return fallbacks.fall_back_all(connection, now, PLAN, late)
 
 
 def test_what_waits_for_the_rate_sets_off_no_alarm_and_is_not_given_up_for_it(
@@ -152,6 +153,38 @@ def test_where_a_channel_takes_nothing_it_is_not_the_rate_that_messages_wait_for
     assert alarms(engine, start + 14 * MINUTE) == 0
     assert alarms(engine, start + 15 * MINUTE) == 1
     assert {row.give_up_at for row in rows(engine) if row.state == "pending"} == {start + PLAN.give_up_after}
+
+
+def overtaken(engine: Engine, now: datetime, an_event: EventMaker) -> None:
+    """What the first row tells of is over."""
+    record(engine, an_event(1, try_number=2, max_tries=2))
+    (lease,) = leased(engine, now)
+    assert lease.event is not None
+    assert lease.event.task_id == "t2"
+
+
+def deleted(engine: Engine, now: datetime, _an_event: EventMaker) -> None:
+    """The event of the first row is deleted."""
+    with engine.begin() as connection:
+        first = connection.execute(select(_e.id).order_by(_e.id).limit(1)).scalar_one()
+        assert departures.hand_over(connection, now, [first])
+
+
+@pytest.mark.parametrize("gone", [overtaken, deleted])
+def test_what_the_rate_excused_is_excused_for_whichever_row_carries_the_message(
+    engine: Engine, an_event: EventMaker, gone: Callable[..., None]
+) -> None:
+    recorded(engine, GROUPED, NOW, an_event(1, kind=EventKind.TASK_RETRY, max_tries=2), an_event(2))
+    with engine.begin() as connection:
+        assert groups.flush(connection, NOW, GROUPED) == Wave(("room",))
+    for hour in range(5):  # others go first
+        filled(engine, NOW + hour * HOUR)
+        assert excused(engine, NOW + hour * HOUR, GROUPED) == 1
+    gone(engine, NOW + 5 * HOUR, an_event)
+    with engine.begin() as connection:
+        about = select(_e.id).where(_e.task_id == "t2").scalar_subquery()
+        heir = connection.execute(select(alert_delivery).where(_d.event_id == about)).one()
+    assert (heir.waiting_since, heir.give_up_at) == (NOW + 5 * HOUR, NOW + 8 * HOUR)
 
 
 def test_a_slow_rate_and_a_refusal_keep_no_message_from_being_delivered(engine: Engine, an_event: EventMaker) -> None:

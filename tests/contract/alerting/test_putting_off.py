@@ -32,10 +32,19 @@ HALF_A_MINUTE = timedelta(seconds=30)
 _d, _e, _f, _g = alert_delivery.c, alert_event.c, alert_follow_up.c, alert_group.c
 
 
-def grouped(wait: str = "0s") -> Plan:
+def grouped(wait: str = "0s", by: str = "[dag]") -> Plan:
     text = f"""
 receivers: {{ops: {{email: ops@example.org}}}}
-route: {{receiver: ops, group_by: [dag], group_wait: {wait}, group_interval: 5m}}
+route: {{receiver: ops, group_by: {by}, group_wait: {wait}, group_interval: 5m}}
+"""
+    return Plan(routing=read(text, Path("alerting.yml"), {}), failing_after=15 * MINUTE)
+
+
+def limited() -> Plan:
+    """What goes beyond the first message waits for a digest."""
+    text = """
+receivers: {ops: {email: ops@example.org, limit: {messages: 1, per: 1h}}}
+route: {receiver: ops}
 """
     return Plan(routing=read(text, Path("alerting.yml"), {}), failing_after=15 * MINUTE)
 
@@ -236,3 +245,49 @@ def test_the_trouble_lasts_until_nothing_is_put_off_any_more(engine: Engine) -> 
         assert not failing.put_off(connection, NOW + PAUSE, "the escalation of alert 2", "unexpected")
         assert failing.look(connection, NOW + 3 * PAUSE, 15 * MINUTE, ["email"]) == 0
         assert failing.look(connection, NOW + 3 * PAUSE + MINUTE, 15 * MINUTE, ["email"]) == 1
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [grouped(by="[]"), limited()],
+    ids=["group", "digest"],
+)
+def test_that_a_group_cannot_be_told_does_not_wait_in_it(engine: Engine, an_event: EventMaker, plan: Plan) -> None:
+    record(engine, an_event(1), an_event(2))
+    with engine.begin() as connection:
+        in_a_spoilt_group(connection, NOW, plan)
+        assert failing.put_off(connection, NOW, "what waits in a group for ops", "unexpected")
+        outbox.route(connection, NOW, plan)
+    (told,) = [entry for entry in history(engine) if entry.kind == EventKind.DELIVERY_FAILING]
+    assert told.state == "pending"
+
+
+def test_a_group_that_is_put_off_still_lasts_though_nobody_has_tried_it_for_long(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    record(engine, an_event(1))
+    with engine.begin() as connection:
+        group_id = in_a_spoilt_group(connection, NOW, grouped())
+        put_off_group(connection, NOW, group_id, "unexpected")
+        assert failing.put_off(connection, NOW, "what waits in a group for ops", "unexpected")
+        later = NOW + 3 * PAUSE  # no deliverer ran meanwhile
+        assert failing.look(connection, later, 15 * MINUTE, ["email"]) == 0
+        connection.execute(update(alert_group).values(labels="[]"))
+        assert groups.flush(connection, later, grouped()) is not None
+        assert failing.look(connection, later, 15 * MINUTE, ["email"]) == 1
+
+
+def test_a_follow_up_that_is_put_off_still_lasts_though_nobody_has_tried_it_for_long(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    plan = escalating()
+    record(engine, an_event(1))
+    with engine.begin() as connection:
+        delivered(connection, NOW, plan)
+        key = connection.execute(select(_f.id)).scalar_one()
+        assert put_off_follow_up(connection, NOW, key, "unexpected") is not None
+        assert failing.put_off(connection, NOW, "its escalation", "unexpected")
+        later = NOW + 3 * PAUSE
+        assert failing.look(connection, later, 15 * MINUTE, ["email"]) == 0
+        assert follow_ups.follow_up(connection, later, plan) is not None
+        assert failing.look(connection, later, 15 * MINUTE, ["email"]) == 1

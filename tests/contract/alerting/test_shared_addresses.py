@@ -137,7 +137,8 @@ def test_an_address_that_refuses_for_good_falls_back_for_both_receivers(engine: 
     for lease in leased(engine):
         with engine.begin() as connection:
             assert outbox.confirm(connection, lease, LATER, never=refused)
-            told += follow_ups.schedule_for_refused(connection, LATER, lease, plan)
+            for step in follow_ups.schedule_for_refused(connection, LATER, lease, plan):
+                told += follow_ups.follow_up(connection, LATER, plan, step) or Told()
     assert told == Told((Origin.FALLBACK,), ("email",))
     dead = [entry.receiver for entry in history(engine) if entry.state == "dead"]
     assert sorted(receiver or "" for receiver in dead) == ["all", "oncall"]

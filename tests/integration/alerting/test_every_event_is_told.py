@@ -98,12 +98,14 @@ class World:
             for channel in CHANNELS:
                 if (rate := self._rate(channel)) is not None:
                     patience.excuse(connection, self.now, channel, rate, self.plan.give_up_after)
-            patience.fall_back_late(connection, self.now, self.plan, CHANNELS)
+            late = patience.late(connection, self.now, self.plan, CHANNELS)
+            fallbacks.fall_back_all(connection, self.now, self.plan, late)
 
     def down(self, channel: str) -> None:
         """A deliverer has not reached this channel for longer than any receiver lets it wait."""
         with self.engine.begin() as connection:
-            fallbacks.fall_back_from(connection, self.now, self.plan, channel, timedelta(minutes=10))
+            stranded = fallbacks.stranded(connection, self.plan, channel, timedelta(minutes=10))
+            fallbacks.fall_back_all(connection, self.now, self.plan, stranded)
 
     def _rate(self, channel: str) -> Limit | None:
         known = None if self.plan.routing is None else self.plan.routing.channel(channel)
@@ -142,7 +144,7 @@ class World:
                 case "never":
                     if outbox.bury(connection, lease, "550"):
                         follow_ups.schedule_for_dead(connection, self.now, lease, self.plan)
-                        fallbacks.fall_back(connection, self.now, self.plan, [lease.id])
+                        fallbacks.note(connection, self.now, self.plan, [lease.id])
                 case _:
                     later, never = self._refusals(lease, outcome)
                     outbox.confirm(connection, lease, self.now, later=later, never=never)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from alerting.pace import FAILURES_TO_OPEN, LONGEST_PROBE_SECONDS, LONGEST_SECONDS, Breaker, backoff
+from alerting.pace import FAILURES_TO_OPEN, FIRST_SECONDS, LONGEST_PROBE_SECONDS, LONGEST_SECONDS, Breaker, backoff
 
 
 def largest(_low: float, high: float) -> float:
@@ -66,3 +66,29 @@ def test_breaker_opens_at_once_for_who_says_when_to_come_back() -> None:
     assert breaker.is_open
     assert not breaker.admit(3599.0)
     assert breaker.admit(3600.0)
+
+
+def test_who_says_to_come_back_at_once_is_left_alone_for_longer_each_time() -> None:
+    breaker = Breaker()
+    pauses = [breaker.failure(now, after_seconds=0.0) for now in (0.0, 100.0, 200.0, 300.0, 400.0, 500.0)]
+    assert [FIRST_SECONDS / 2 * 2**n <= pause <= FIRST_SECONDS * 2**n for n, pause in enumerate(pauses[:4])] == [
+        True
+    ] * 4
+    assert LONGEST_PROBE_SECONDS / 2 <= pauses[-1] <= LONGEST_PROBE_SECONDS
+
+
+def test_who_says_when_to_come_back_is_left_alone_whatever_else_was_under_way() -> None:
+    breaker = Breaker()
+    breaker.failure(0.0, after_seconds=3600.0)
+    assert breaker.failure(1.0) == 3599.0
+    assert not breaker.admit(3599.0)
+    assert breaker.admit(3600.0)
+
+
+def test_nobody_is_left_alone_any_more_who_has_answered_since() -> None:
+    breaker = Breaker()
+    breaker.failure(0.0, after_seconds=3600.0)
+    breaker.success()
+    assert breaker.admit(1.0)
+    assert breaker.failure(1.0) <= FIRST_SECONDS
+    assert not breaker.is_open
