@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, func, select
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, case, func, select
 
 from alerting import addressees, numbers
 from alerting.events import AlertEvent, decode
@@ -23,8 +23,8 @@ _d, _e, _a = alert_delivery.c, alert_event.c, alert_ack.c
 class Backlog:
     """What is not finished yet.
 
-    ``oldest`` is since when one of it waits in vain. What the rate of its channel holds waits from when the channel may
-    be used again, which may be to come, and what is sent again from then on.
+    ``oldest`` is since when one of it waits in vain. What waited on purpose counts from when it might be sent: in a
+    group, for a replay, or for the rate of its channel, whose end may be to come.
     """
 
     count: int = 0
@@ -75,9 +75,10 @@ def next_due(connection: Connection, channels: Sequence[str]) -> dict[str, datet
 def backlog(connection: Connection) -> Backlog:
     """How much is recorded or routed and not finished."""
     happened = func.min(_e.occurred_at)
+    waited_on_purpose = (_d.waiting_since > _d.created_at, _d.waiting_since)
     unrouted = select(func.count(), happened, happened).where(_e.routed_at.is_(None))
     unfinished = (
-        select(func.count(), func.min(func.coalesce(_d.waiting_since, _e.occurred_at)), happened)
+        select(func.count(), func.min(case(waited_on_purpose, else_=_e.occurred_at)), happened)
         .join(alert_delivery, _e.id == _d.event_id)
         .where(_d.state.in_(OPEN))
     )

@@ -418,7 +418,7 @@ class TestQuestions:
         record(engine, an_event(2))
         with engine.begin() as connection:
             happened_at = NOW + timedelta(seconds=1)
-            assert outbox.backlog(connection) == outbox.Backlog(3, NOW, happened_at)
+            assert outbox.backlog(connection) == outbox.Backlog(3, happened_at, happened_at)
 
     def test_what_the_rate_of_its_channel_holds_is_as_old_as_its_wait_in_vain(
         self, engine: Engine, an_event: EventMaker
