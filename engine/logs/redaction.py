@@ -1,8 +1,9 @@
 """Masks secrets in text that leaves a process: logs, alerts, pages.
 
 Three things are masked: values known to be secret, in the forms in which programs print them, the password in
-anything that looks like a URL, and the token of a bearer. Each is looked for in the text as it came, and what overlaps
-is masked as one: else the first that is masked would take the head of another, whose tail were left to read.
+anything that looks like a URL, and what stands behind "bearer", or "basic" in a header. Each is looked for in the text
+as it came, and what overlaps is masked as one: else the first that is masked would take the head of another, whose tail
+were left to read.
 
 Work is linear in the length of the text whatever the text is: the text comes from tasks, and a slow pattern would let
 one of them stop its supervisor.
@@ -45,7 +46,10 @@ _URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/]+)@")
 # Eight characters at the least, one of them a digit: "bearer certificate" is no token. It begins with letters and not
 # with a boundary, so that the search skips everything else quickly.
 _BEARER = re.compile(r"[Bb](?:earer|EARER)[ :=]{1,3}(?=[A-Za-z._~+/=-]{0,60}[0-9])([A-Za-z0-9._~+/=-]{8,})")
+# User and password in base64. "Basic" is an ordinary word, so the name of its header must stand before it.
+_BASIC = re.compile(r"uthorization[^A-Za-z0-9]{1,6}[Bb](?:asic|ASIC) {1,3}([A-Za-z0-9+/=_-]{4,})")
 _TOKEN = re.compile(rf"[^/?&=@:#,\s]{{{MINIMUM_TOKEN_LENGTH},}}")
+_FORMS = (_BEARER, _BASIC, _URL_PASSWORD)
 
 
 class Redactor:
@@ -64,7 +68,7 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """`text` with every secret masked."""
-        spans = [*self._known(text), *_spans(_BEARER, text), *_spans(_URL_PASSWORD, text)]
+        spans = [*self._known(text), *(span for form in _FORMS for span in _spans(form, text))]
         if not spans:
             return text
         masked = _mask(text, spans)

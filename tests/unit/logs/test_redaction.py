@@ -154,6 +154,20 @@ def test_a_bearers_token_is_masked_though_nobody_named_it(text: str, shown: str)
     assert Redactor([]).redact(text) == shown
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Authorization: Basic bWU6aHVudGVyMjI=", "Authorization: Basic ********"),
+        ("{'authorization': 'basic bWU6aHVudGVyMjI='}", "{'authorization': 'basic ********'}"),
+        ('"Proxy-Authorization": "BASIC bWU6eA=="', '"Proxy-Authorization": "BASIC ********"'),
+        ("basic python3.11 is there", "basic python3.11 is there"),
+        ("the authorization is basic", "the authorization is basic"),
+    ],
+)
+def test_user_and_password_in_a_header_are_masked_though_nobody_named_them(text: str, shown: str) -> None:
+    assert Redactor([]).redact(text) == shown
+
+
 def test_a_secret_that_is_not_utf_8_is_masked() -> None:
     assert Redactor(["hunter22\udcff"]).redact("login with hunter22\udcff") == "login with ********"
 
@@ -181,6 +195,8 @@ def test_no_secret_survives(before: str, secret: str, after: str) -> None:
         "bearer ",
         "bearer=",
         "bearer=a1",
+        "uthorization basic ",
+        "uthorization: basic a",
         "bearer",
     ],
 )
