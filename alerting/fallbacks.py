@@ -7,7 +7,9 @@
    delivery's ``fell_back_at``.
 4. What raises is put off, and passed over until it is due again: see ``putting_off``.
 
-What is told as a fallback does not fall back again.
+What is told as a fallback does not fall back again. Of an event that this version cannot read, nobody is told instead.
+Its row has a ``fell_back_at`` and no ``fell_back_to``: nobody looks at it again until it dies anew, or is replayed by a
+version that can read it.
 """
 
 from __future__ import annotations
@@ -22,19 +24,21 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, or_, s
 
 from alerting import addressees, heard, outbox
 from alerting.cleaning import shorten
-from alerting.database import insert_new
+from alerting.database import batches, insert_new
+from alerting.events import AlertEvent, decode
 from alerting.heard import Hearing
 from alerting.outbox import DeliveryState
 from alerting.routes import Origin, Plan
 from alerting.routing import Receiver
 from alerting.spans import span
 from alerting.tables import alert_delivery, alert_event, alert_follow_up
-from alerting.telling import Telling, Told, ToWhom, all_ways, decoded, drafts_of, tell
+from alerting.telling import Telling, Told, ToWhom, all_ways, drafts_of, tell
 
 AT_ONCE: Final = 50  # messages that fall back in one transaction
 REASON_LIMIT: Final = 200
 ANSWER_LIMIT: Final = 140  # of a channel, within a reason
 _d, _e, _f = alert_delivery.c, alert_event.c, alert_follow_up.c
+_NO_FALLBACK: Final = or_(_d.origin.is_(None), _d.origin != Origin.FALLBACK.value)
 
 
 def note(connection: Connection, now: datetime, plan: Plan, delivery_ids: Sequence[int]) -> list[int]:
@@ -57,7 +61,8 @@ def waiting(
     connection: Connection, receivers: Collection[str], *also: ColumnElement[bool], only: int | None = None
 ) -> Sequence[int]:
     """The ids of what waits to be sent to these receivers and may fall back, AT_ONCE at most; locks them."""
-    chosen = (_d.state == DeliveryState.PENDING.value, _d.receiver.in_(receivers), *_may_fall_back(), *also)
+    may = (_d.receiver.in_(receivers), _d.fell_back_at.is_(None), _NO_FALLBACK)
+    chosen = (_d.state == DeliveryState.PENDING.value, *may, *also)
     put_off = exists().where(_f.delivery_id == _d.id, _f.origin == Origin.FALLBACK.value)
     query = select(_d.id).where(*chosen, ~put_off).order_by(_d.id).limit(AT_ONCE)
     if only is not None:
@@ -66,22 +71,32 @@ def waiting(
 
 
 def _may_fall_back() -> tuple[ColumnElement[bool], ...]:
-    """Of deliveries that have not fallen back yet, and are no fallback themselves."""
-    return (_d.fell_back_at.is_(None), or_(_d.origin.is_(None), _d.origin != Origin.FALLBACK.value))
+    """Of deliveries whose fallback has not been told yet, and that are no fallback themselves."""
+    return (or_(_d.fell_back_at.is_(None), _d.fell_back_to.is_(None)), _NO_FALLBACK)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A row of a message, and its event where this version can read it."""
+
+    delivery_id: int
+    event_id: int
+    event: AlertEvent | None
 
 
 @dataclass(frozen=True)
 class _Fallback:
-    """A delivery that falls back, to whom, and the rows of its message with their events."""
+    """A delivery that falls back, to whom, and what can be read of its message."""
 
     delivery: Row[Any]
     to: Receiver
     to_whom: ToWhom
-    members: Sequence[Any]  # delivery_id, id and payload of the event
+    members: Sequence[_Member]
 
     @property
     def telling(self) -> Telling:
-        return Telling(self.to, decoded(self.members), self.to_whom)
+        events = [(member.event_id, member.event) for member in self.members if member.event is not None]
+        return Telling(self.to, events, self.to_whom)
 
 
 def fall_back(
@@ -119,19 +134,28 @@ def _whom(delivery: Row[Any], receiver: Receiver) -> str:
 
 def _fallen_back(
     connection: Connection, now: datetime, found: Sequence[tuple[Any, Receiver]]
-) -> dict[int, Sequence[Any]]:
-    """Marks the messages that these deliveries belong to; returns the rows of each, by the delivery's id."""
+) -> dict[int, Sequence[_Member]]:
+    """Marks the messages that these deliveries belong to; returns what can be read of each, by the delivery's id."""
     if not found:
         return {}
-    for name in dict.fromkeys(to.name for _, to in found):
-        chosen = _of_messages([delivery for delivery, to in found if to.name == name])
-        connection.execute(update(alert_delivery).where(chosen).values(fell_back_at=now, fell_back_to=name))
     query = select(_d.id.label("delivery_id"), _d.wave, _e.id, _e.payload).join(alert_event, _e.id == _d.event_id)
-    members: dict[int, list[Any]] = {}
-    deliveries = [delivery for delivery, _ in found]
-    for row in connection.execute(query.where(_of_messages(deliveries)).order_by(_e.id)).all():
-        members.setdefault(row.delivery_id if row.wave is None else row.wave, []).append(row)
-    return {row.id: members[row.id if row.wave is None else row.wave] for row in deliveries}
+    messages: dict[int, list[_Member]] = {}
+    of_messages = _of_messages([delivery for delivery, _ in found])
+    for row in connection.execute(query.where(of_messages).order_by(_e.id)).all():
+        member = _Member(row.delivery_id, row.id, decode(row.payload))
+        messages.setdefault(row.delivery_id if row.wave is None else row.wave, []).append(member)
+    named: dict[str | None, list[int]] = {}
+    members: dict[int, Sequence[_Member]] = {}
+    for delivery, to in found:
+        message = messages[delivery.id if delivery.wave is None else delivery.wave]
+        members[delivery.id] = [member for member in message if member.event is not None]
+        for member in message:
+            named.setdefault(None if member.event is None else to.name, []).append(member.delivery_id)
+    for name, ids in named.items():
+        for part in batches(ids):
+            fallen = update(alert_delivery).where(_d.id.in_(part))
+            connection.execute(fallen.values(fell_back_at=now, fell_back_to=name))
+    return members
 
 
 def _of_messages(deliveries: Sequence[Any]) -> ColumnElement[bool]:
@@ -144,7 +168,7 @@ def _note_what_was_heard(connection: Connection, now: datetime, steps: Sequence[
     """Keeps with each row for which deliveries its fallback was not told once more."""
     wanted: dict[Hearing, list[tuple[int, str | None]]] = {}
     for step in steps:
-        row_ids = {member.id: member.delivery_id for member in step.members}
+        row_ids = {member.event_id: member.delivery_id for member in step.members}
         for draft in drafts_of(step.telling):
             for hearing in heard.hearings_of(draft.event_id, draft.target):
                 wanted.setdefault(hearing, []).append((row_ids[draft.event_id], draft.target.note))

@@ -16,8 +16,9 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select
 
 from alerting import escalations, fallbacks, heard, numbers, putting_off, repetitions
+from alerting.errors import Unreadable
 from alerting.events import AlertEvent
-from alerting.kinds import WITH_END
+from alerting.kinds import WITH_END, EventKind
 from alerting.outbox import DeliveryState, Lease
 from alerting.routes import Origin, Plan
 from alerting.routing import Receiver
@@ -26,6 +27,7 @@ from alerting.telling import Events, Telling, Told, all_ways, decoded, note_repe
 
 MOST_AT_ONCE: Final = 50  # follow-ups in one transaction
 KEPT_FOR: Final = timedelta(days=1)  # what is due and no file asks for
+_KNOWN: Final = sorted(kind.value for kind in EventKind)
 _a, _d, _e, _f = alert_ack.c, alert_delivery.c, alert_event.c, alert_follow_up.c
 
 
@@ -112,6 +114,8 @@ def follow_up(connection: Connection, now: datetime, plan: Plan, only: int | Non
     3. For each, lock the events of its message, so that the end of one is routed either before or after this.
     4. Leave out what is acknowledged or over, and tell the rest as one message. What is dead falls back whatever it
        tells of; what waits to be sent, and was put off, is looked at by whoever finds its channel down.
+
+    Raises Unreadable where there is something to tell and this version can read none of it.
     """
     query = select(_f.id, _f.delivery_id, _f.origin).where(*_due(now, plan)).order_by(_f.due_at, _f.id)
     if only is not None:
@@ -174,7 +178,10 @@ def _number(connection: Connection, delivery: Row[Any]) -> str:
 
 
 def _open(connection: Connection, delivery: Row[Any], kinds: Iterable[str]) -> list[tuple[int, AlertEvent]]:
-    """The events of a message that are of these kinds, and neither over nor acknowledged."""
+    """The events of a message that are of these kinds, and neither over nor acknowledged.
+
+    Raises Unreadable where there are such, and this version can read none of them: another one may.
+    """
     ids = _members(connection, delivery)
     connection.execute(select(_e.id).where(_e.id.in_(ids)).order_by(_e.id).with_for_update()).all()
     query = (
@@ -182,13 +189,17 @@ def _open(connection: Connection, delivery: Row[Any], kinds: Iterable[str]) -> l
         .outerjoin(alert_ack, _a.event_id == _e.id)
         .where(
             _e.id.in_(ids),
-            _e.kind.in_(sorted(kinds)),
+            or_(_e.kind.in_(sorted(kinds)), _e.kind.not_in(_KNOWN)),
             _e.ended_by.is_(None),
             _a.event_id.is_(None),
         )
         .order_by(_e.id)
     )
-    return decoded(connection.execute(query).all())
+    rows = connection.execute(query).all()
+    events = decoded(rows)
+    if rows and not events:
+        raise Unreadable("this version cannot read the event: upgrade")
+    return events
 
 
 def _members(connection: Connection, delivery: Row[Any]) -> Sequence[int]:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from alerting import failing, fallbacks, follow_ups, outbox, putting_off
 from alerting.addressees import ROUTING
+from alerting.errors import Unreadable
 from alerting.means import Means
 from alerting.telling import Told
 
@@ -33,9 +34,13 @@ def each(ids: Iterable[int], work: Callable[[int], Done], instead: Callable[[int
         except Exception as error:
             if not outbox.is_at_fault(error):
                 raise
-            instead(key, f"unexpected {outbox.place_of(error)}")
+            instead(key, _why(error))
         else:
             yield done
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, Unreadable) else f"unexpected {outbox.place_of(error)}"
 
 
 def set_aside_event(means: Means, event_id: int, why: str) -> None:

@@ -89,14 +89,20 @@ def _target(row: Row[Any], plan: Plan) -> Target:
         row.channel,
         addressees.known(row.address),
         receiver=row.receiver,
-        group=None if unwanted or row.labels is None else _group(row),
+        group=None if unwanted else _group(row),
         held=Suppressed(_UNWANTED.format(row.receiver), SuppressedBy.UNWANTED) if unwanted else None,
         origin=Origin.RESOLVED,
     )
 
 
-def _group(row: Row[Any]) -> Group:
-    """The group that the trouble is in. One that was forgotten meanwhile is not read, and its end is told at once."""
-    labels = msgspec.json.decode(row.labels, type=tuple[tuple[str, str], ...])
+def _group(row: Row[Any]) -> Group | None:
+    """The group that the trouble is in; None where it was forgotten meanwhile, or has labels that cannot be read.
+
+    Then the end is told at once.
+    """
+    try:
+        labels = msgspec.json.decode(row.labels or "", type=tuple[tuple[str, str], ...])
+    except msgspec.DecodeError:
+        return None
     wait, interval = timedelta(seconds=row.wait_seconds), timedelta(seconds=row.interval_seconds)
     return Group(row.grouped_for, labels, wait, interval)

@@ -6,22 +6,22 @@ Rows that were one message stay one, as long as they go to the same place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, or_, select, update
 
-from alerting import addressees, groups, numbers
+from alerting import addressees, escalations, groups, numbers, outbox
 from alerting.database import batches, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.recoveries import TOLD
 from alerting.routes import EMAIL, GRAFANA, Plan, Target, ways
 from alerting.routing import Receiver
-from alerting.tables import alert_delivery, alert_event
+from alerting.tables import alert_delivery, alert_event, alert_follow_up
 
-_d, _e = alert_delivery.c, alert_event.c
+_d, _e, _f = alert_delivery.c, alert_event.c, alert_follow_up.c
 _DEAD: Final = "dead"
 _PENDING: Final = "pending"
 Rows: TypeAlias = Sequence[Row[Any]]
@@ -63,15 +63,16 @@ def correct(connection: Connection, plan: Plan, ids: Iterable[int] | None = None
 
     Who has been told of the same by another delivery, or is about to be, is left out.
     """
-    chosen = (_d.state == _DEAD, _d.channel == EMAIL, _d.receiver.is_not(None), *_named(ids))
+    chosen = (_d.state == _DEAD, _d.channel == EMAIL, _d.receiver.is_not(None))
     messages: dict[int, list[Row[Any]]] = {}
-    for row in _locked(connection, *chosen):
+    for row in _named(connection, ids, *chosen):
         messages.setdefault(row.wave or row.id, []).append(row)
-    found = (_correct(connection, plan, message) for message in messages.values())
+    sent_again = {row.id for message in messages.values() for row in message}
+    found = (_correct(connection, plan, message, sent_again) for message in messages.values())
     return [correction for correction in found if correction is not None]
 
 
-def _correct(connection: Connection, plan: Plan, message: Rows) -> Correction | None:
+def _correct(connection: Connection, plan: Plan, message: Rows, sent_again: Collection[int]) -> Correction | None:
     receiver = plan.receiver(message[0].receiver)
     if receiver is None:
         return None
@@ -84,7 +85,7 @@ def _correct(connection: Connection, plan: Plan, message: Rows) -> Correction | 
     added = tuple(
         address
         for address in receiver.emails
-        if address not in old and not all(address in _told_people(others, row.event_id) for row in message)
+        if address not in old and not all(address in _hearing(others, row, sent_again) for row in message)
     )
     new = kept + added
     number = str(numbers.of_delivery(connection, message[0].id))
@@ -114,12 +115,15 @@ def redirect(
 
     With them goes what waits for a channel that is none of ``known`` any more. A way by which the receiver has been, or
     is to be, told of the same is left out. One that is dead or suppressed has told nobody, and is told now. More dead
-    deliveries of an alert than the receiver has ways stay dead.
+    deliveries of an alert than the receiver has ways stay dead. What was to follow them does not: this receiver's steps
+    do, and its escalation has a clock from now on.
     """
     orphaned = and_(_d.state == _PENDING, _d.channel.not_in([*known, EMAIL, GRAFANA]))
-    chosen = _locked(connection, or_(_d.state == _DEAD, orphaned), _d.channel != GRAFANA, *_named(ids))
+    chosen = _named(connection, ids, or_(_d.state == _DEAD, orphaned), _d.channel != GRAFANA)
     waves = {row.wave for row in chosen if row.wave is not None}
-    waiting = _locked(connection, _d.state == "waiting", _d.wave.in_(waves)) if waves else []
+    waiting: list[Row[Any]] = []
+    for part in batches(sorted(waves)):
+        waiting += _locked(connection, _d.state == "waiting", _d.wave.in_(part))
     by_event: dict[int, list[Row[Any]]] = {}
     for row in sorted([*chosen, *waiting], key=lambda row: row.id):
         by_event.setdefault(row.event_id, []).append(row)
@@ -138,7 +142,11 @@ def redirect(
             key = _write(connection, event_id, place, fresh | _to(target), now)
             moved.setdefault((rows[0].wave, target.channel, target.address), []).append(key)
     _form_messages(connection, waves, moved)
-    return sum(map(len, moved.values()))
+    ids = [key for keys in moved.values() for key in keys]
+    for part in batches(ids):
+        connection.execute(delete(alert_follow_up).where(_f.delivery_id.in_(part)))  # what the old receiver asked for
+    escalations.start(connection, now, plan, {channel for _, channel, _ in moved})
+    return len(ids)
 
 
 def _untold(event: AlertEvent, receiver: Receiver, plan: Plan, others: Rows) -> list[Target]:
@@ -192,7 +200,10 @@ def _form_messages(connection: Connection, waves: Iterable[int], moved: Mapping[
     for wave in waves:
         members = connection.execute(select(_d.id).where(_d.wave == wave).order_by(_d.id)).scalars().all()
         connection.execute(update(alert_delivery).where(_d.wave == wave).values(wave=None))
-        groups.form_wave(connection, [key for key in members if key not in there])
+        rest = [key for key in members if key not in there]
+        groups.form_wave(connection, rest)
+        if rest and rest[0] != wave:
+            groups.inherit_follow_ups(connection, wave, rest[0])
     for (old_wave, _, _), ids in moved.items():
         if old_wave is not None:
             groups.form_wave(connection, ids)
@@ -212,13 +223,12 @@ def _locked(connection: Connection, *conditions: ColumnElement[bool]) -> list[Ro
     return found
 
 
-def _named(ids: Iterable[int] | None) -> tuple[ColumnElement[bool], ...]:
-    """These deliveries, each with its whole message."""
+def _named(connection: Connection, ids: Iterable[int] | None, *conditions: ColumnElement[bool]) -> list[Row[Any]]:
+    """What is chosen of these deliveries, each with its whole message, or of all."""
     if ids is None:
-        return ()
-    named = list(ids)
-    waves = select(_d.wave).where(_d.id.in_(named), _d.wave.is_not(None)).scalar_subquery()
-    return (or_(_d.id.in_(named), _d.wave.in_(waves)),)
+        return _locked(connection, *conditions)
+    parts = batches(outbox.whole_messages(connection, list(ids)))
+    return [row for part in parts for row in _locked(connection, *conditions, _d.id.in_(part))]
 
 
 def _silent(connection: Connection, receiver: Receiver, rows: Rows) -> dict[int, list[Row[Any]]]:
@@ -237,9 +247,10 @@ def _others(connection: Connection, rows: Rows) -> dict[int, list[Row[Any]]]:
     """By event, its deliveries but for these rows."""
     own = {row.id for row in rows}
     found: dict[int, list[Row[Any]]] = {}
-    for row in connection.execute(_rows(_d.event_id.in_({row.event_id for row in rows}))).all() if rows else ():
-        if row.id not in own:
-            found.setdefault(row.event_id, []).append(row)
+    for part in batches(sorted({row.event_id for row in rows})):
+        for row in connection.execute(_rows(_d.event_id.in_(part))).all():
+            if row.id not in own:
+                found.setdefault(row.event_id, []).append(row)
     return found
 
 
@@ -247,8 +258,12 @@ def _is_there(others: Mapping[int, Rows], row: Row[Any], target: Target) -> bool
     return (target.channel, target.digest) in {(other.channel, other.target) for other in others.get(row.event_id, ())}
 
 
-def _told_people(others: Mapping[int, Rows], event_id: int) -> set[str]:
-    return _people([row for row in others.get(event_id, ()) if row.state in TOLD])
+def _hearing(others: Mapping[int, Rows], row: Row[Any], sent_again: Collection[int]) -> set[str]:
+    """Who has been told of this row's event by another delivery, or is to be told by it when it is sent again."""
+    there = others.get(row.event_id, ())
+    told = [other for other in there if other.state in TOLD]
+    dead = [other for other in there if other.state == _DEAD and other.turn == row.turn]
+    return _people([*told, *(other for other in dead if other.id in sent_again or other.receiver == row.receiver)])
 
 
 def _people(rows: Rows) -> set[str]:

@@ -159,8 +159,8 @@ alert_delivery = Table(
     Column("origin", String(12)),  # why it is told where no route led here: an Origin; NULL where one did
     Column("note", LongText),  # what the message says of that
     Column("turn", Integer, nullable=False, default=0, server_default="0"),  # how often this was told here before
-    Column("fell_back_at", UtcDateTime),  # when it went to the fallback receiver, too
-    Column("fell_back_to", String(64)),  # the name of that receiver
+    Column("fell_back_at", UtcDateTime),  # when it went, or could not go, to the fallback receiver, too
+    Column("fell_back_to", String(64)),  # its name; NULL where nobody could read the event
     Column("heard_before", LongText),  # ids (JSON list) of deliveries for which the fallback was not told once more
     # What suppressed it: a SuppressedBy; or "addressee", where its addresses refuse what the channel would take. The
     # words are in error.
@@ -172,8 +172,8 @@ alert_delivery = Table(
     CheckConstraint("(state = 'sending') = (token IS NOT NULL)", name="ck_alert_delivery_token_while_sending"),
     CheckConstraint("(state = 'delivered') = (delivered_at IS NOT NULL)", name="ck_alert_delivery_delivered_at"),
     Index("ix_alert_delivery_due", "channel", "due_at"),  # lease(), next_due()
-    Index("ix_alert_delivery_state", "state", "id"),  # backlog(), replay(), alerts list --state
-    Index("ix_alert_delivery_count", "channel", "state", "created_at"),  # metastore exporter: counts and oldest
+    Index("ix_alert_delivery_state", "state", "id"),  # backlog(), replay(), alerts list --state; exporter: oldest
+    Index("ix_alert_delivery_count", "channel", "state", "created_at"),  # metastore exporter: counts
     Index("ix_alert_delivery_group", "group_id", "state", "id"),  # groups.flush()
     Index("ix_alert_delivery_wave", "wave", "id"),  # the members of one message
     Index("ix_alert_delivery_accepted", "channel", "delivered_at"),  # failing.look()

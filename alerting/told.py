@@ -52,7 +52,7 @@ def remarks(entry: Entry, siblings: Sequence[Entry]) -> str:
 
 def _remarks(entry: Entry, siblings: Sequence[Entry]) -> Iterator[str]:
     if entry.origin is not None:
-        yield _BY_ORIGIN[entry.origin]
+        yield _BY_ORIGIN.get(entry.origin, entry.origin)  # another version may know more of them
     if entry.error:
         yield entry.error
     yield from fallback(entry, siblings)

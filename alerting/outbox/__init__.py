@@ -17,7 +17,7 @@ from alerting.outbox.orphans import ANNOTATIONS_OFF, BURIED_AT_ONCE, MAIL_OFF, b
 from alerting.outbox.outcomes import bury, confirm, release, retry
 from alerting.outbox.reading import Backlog, Entry, backlog, counts, events_of, listing, message_of, next_due
 from alerting.outbox.recording import known, record
-from alerting.outbox.replaying import any_dead, replay
+from alerting.outbox.replaying import any_dead, replay, whole_messages
 from alerting.outbox.routing import Routed, route
 from alerting.outbox.setting_aside import is_at_fault, place_of, set_aside, set_aside_delivery, unrouted
 
@@ -62,4 +62,5 @@ __all__ = [
     "set_aside_delivery",
     "unite",
     "unrouted",
+    "whole_messages",
 ]

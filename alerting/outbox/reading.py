@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, bindparam, case, func, select
 
 from alerting import addressees, numbers
 from alerting.events import AlertEvent, decode
@@ -26,10 +26,15 @@ _NEXT_DUE: Final = (
 
 @dataclass(frozen=True)
 class Backlog:
-    """What is not finished yet."""
+    """What is not finished yet.
+
+    ``oldest`` is since when one of it waits in vain. What waited on purpose counts from when it might be sent: in a
+    group, for a replay, or for the rate of its channel, whose end may be to come.
+    """
 
     count: int = 0
     oldest: datetime | None = None
+    happened_at: datetime | None = None  # the first of it
 
 
 @dataclass(frozen=True)
@@ -68,15 +73,18 @@ def next_due(connection: Connection, channels: Sequence[str]) -> dict[str, datet
 
 
 def backlog(connection: Connection) -> Backlog:
-    """How much is recorded or routed and not finished, and when the oldest of it happened."""
-    unrouted = select(func.count(), func.min(_e.occurred_at)).where(_e.routed_at.is_(None))
+    """How much is recorded or routed and not finished."""
+    happened = func.min(_e.occurred_at)
+    waited_on_purpose = (_d.waiting_since > _d.created_at, _d.waiting_since)
+    unrouted = select(func.count(), happened, happened).where(_e.routed_at.is_(None))
     unfinished = (
-        select(func.count(), func.min(_e.occurred_at))
+        select(func.count(), func.min(case(waited_on_purpose, else_=_e.occurred_at)), happened)
         .join(alert_delivery, _e.id == _d.event_id)
         .where(_d.state.in_(OPEN))
     )
     rows = [connection.execute(query).one() for query in (unrouted, unfinished)]
-    return Backlog(sum(row[0] for row in rows), min((row[1] for row in rows if row[1]), default=None))
+    oldest, happened_at = (min((row[at] for row in rows if row[at]), default=None) for at in (1, 2))
+    return Backlog(sum(row[0] for row in rows), oldest, happened_at)
 
 
 def listing(connection: Connection, *, limit: int = 50, also: Sequence[ColumnElement[bool]] = ()) -> list[Entry]:
@@ -118,8 +126,16 @@ def _entry(row: dict[str, Any]) -> Entry:
         **row,
         number=None if row["delivery_id"] is None else str(Number(row["event_id"], line)),
         addresses=addressees.known(address),
-        heard_before=msgspec.json.decode(heard or "[]", type=tuple[int, ...]),
+        heard_before=_ids(heard),
     )
+
+
+def _ids(stored: str | None) -> tuple[int, ...]:
+    """None where they cannot be read: one bad row must not keep anybody from the others."""
+    try:
+        return msgspec.json.decode(stored or "[]", type=tuple[int, ...])
+    except msgspec.DecodeError:
+        return ()
 
 
 def message_of(connection: Connection, delivery_id: int) -> list[Entry]:

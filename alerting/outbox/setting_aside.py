@@ -12,7 +12,7 @@ To replay it is to try it again; a mail has the addresses by then that its recei
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -75,11 +75,12 @@ def set_aside_delivery(connection: Connection, now: datetime, delivery_id: int, 
     return count
 
 
-def route_again(connection: Connection, ids: Iterable[int] | None = None) -> int:
+def route_again(connection: Connection, ids: Sequence[int] | None = None) -> int:
     """Of these rows, or all, those that were set aside go, and their events are to be routed; returns how many."""
     aside = (_d.channel == ROUTING, _d.state == DeliveryState.DEAD.value)
-    query = select(_d.id, _d.event_id).where(*aside).with_for_update()
-    found = connection.execute(query if ids is None else query.where(_d.id.in_(list(ids)))).all()
+    query = select(_d.id, _d.event_id).where(*aside).order_by(_d.id).with_for_update()
+    queries = [query] if ids is None else [query.where(_d.id.in_(part)) for part in batches(ids)]
+    found = [row for one in queries for row in connection.execute(one)]
     for part in batches(found):
         connection.execute(delete(alert_delivery).where(_d.id.in_([row.id for row in part]), *aside))
         events = update(alert_event).where(_e.id.in_([row.event_id for row in part]))

@@ -71,7 +71,7 @@ def undelivered(connection: Connection) -> tuple[int, timedelta, int, int]:
     What waits for a message of its group waits on purpose, and is not in the first number.
     """
     waiting = outbox.backlog(connection)
-    age = database_now(connection) - waiting.oldest if waiting.oldest else timedelta(0)
+    age = database_now(connection) - waiting.happened_at if waiting.happened_at else timedelta(0)
     state = alert_delivery.c.state
     of_state = select(state, func.count()).where(state.in_([outbox.DeliveryState.WAITING, outbox.DeliveryState.DEAD]))
     counts = {row[0]: row[1] for row in connection.execute(of_state.group_by(state))}

@@ -1,8 +1,12 @@
 """Masks secrets in text that leaves a process: logs, alerts, pages.
 
 Three things are masked: values known to be secret, in the forms in which programs print them, the password in
-anything that looks like a URL, and the token of a bearer. Work is linear in the length of the text whatever the text
-is: the text comes from tasks, and a slow pattern would let one of them stop its supervisor.
+anything that looks like a URL, and what stands behind "bearer", or "basic" in a header. Each is looked for in the text
+as it came, and what overlaps is masked as one: else the first that is masked would take the head of another, whose tail
+were left to read.
+
+Work is linear in the length of the text whatever the text is: the text comes from tasks, and a slow pattern would let
+one of them stop its supervisor.
 
 A caller that reads in pieces must redact whole lines; a secret cut in two is not recognised.
 """
@@ -14,7 +18,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qsl, quote, quote_plus, unquote
 
 from alerting.secrets import Secrets, secrets_of
@@ -22,6 +26,8 @@ from engine.config.masking import MASK
 
 if TYPE_CHECKING:
     from engine.config import Settings
+
+Span: TypeAlias = tuple[int, int]
 
 # A shorter value would mask ordinary words and numbers, and be no secret worth the name.
 MINIMUM_LENGTH = 5
@@ -36,11 +42,14 @@ _ORDINARY = frozenset(
     {"false", "never", "always", "disabled", "enabled", "default", "required", "optional", "bearer", "basic"}
 )
 # Each part excludes the slash that the next match needs, so that no character is looked at for two matches.
-_URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+@")
+_URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/]+)@")
 # Eight characters at the least, one of them a digit: "bearer certificate" is no token. It begins with letters and not
 # with a boundary, so that the search skips everything else quickly.
-_BEARER = re.compile(r"([Bb](?:earer|EARER)[ :=]{1,3})(?=[A-Za-z._~+/=-]{0,60}[0-9])[A-Za-z0-9._~+/=-]{8,}")
+_BEARER = re.compile(r"[Bb](?:earer|EARER)[ :=]{1,3}(?=[A-Za-z._~+/=-]{0,60}[0-9])([A-Za-z0-9._~+/=-]{8,})")
+# User and password in base64. "Basic" is an ordinary word, so the name of its header must stand before it.
+_BASIC = re.compile(r"uthorization[^A-Za-z0-9]{1,6}[Bb](?:asic|ASIC) {1,3}([A-Za-z0-9+/=_-]{4,})")
 _TOKEN = re.compile(rf"[^/?&=@:#,\s]{{{MINIMUM_TOKEN_LENGTH},}}")
+_FORMS = (_BEARER, _BASIC, _URL_PASSWORD)
 
 
 class Redactor:
@@ -59,10 +68,32 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """`text` with every secret masked."""
-        text = _BEARER.sub(rf"\1{MASK}", text)  # first: "bearer" may be called a secret
-        if self._secrets is not None:
-            text = self._secrets.sub(MASK, text)
-        return _URL_PASSWORD.sub(rf"\1{MASK}@", text)
+        spans = [*self._known(text), *(span for form in _FORMS for span in _spans(form, text))]
+        if not spans:
+            return text
+        masked = _mask(text, spans)
+        return _mask(masked, _spans(_URL_PASSWORD, masked))  # again: a slash in what is masked now hid one
+
+    def _known(self, text: str) -> Iterator[Span]:
+        """Where known secrets stand, also such as begin within another one."""
+        found = None if self._secrets is None else self._secrets.search(text)
+        while self._secrets is not None and found is not None:
+            yield found.span()
+            found = self._secrets.search(text, found.start() + 1)
+
+
+def _spans(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
+    return (found.span(1) for found in pattern.finditer(text))
+
+
+def _mask(text: str, spans: Iterable[Span]) -> str:
+    """One mask for all that overlaps."""
+    parts, end = [], 0
+    for start, stop in sorted(spans):
+        if start >= end:
+            parts += [text[end:start], MASK]
+        end = max(end, stop)
+    return "".join([*parts, text[end:]])
 
 
 def setting_secrets(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:

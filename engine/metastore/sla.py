@@ -13,6 +13,7 @@ cancel         open → cancelled                 somebody failed the run by han
 renew          any → open, cancelled            the task was cleared; cancelled where it is not in the DAG any more
 claim_missed   open → missed                    it is due and the DAG is not paused; told in that transaction
                open → cancelled                 it is due and the DAG is paused
+set_paused     open → cancelled                 it came due in the pause that ends
 =============  ===============================  ==============================================================
 
 A failure ends no deadline: what has failed may be cleared and be done in time, and where it is not, that is news to

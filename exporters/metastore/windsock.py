@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import DateTime, column, func, literal_column, select, table, true
+from sqlalchemy import DateTime, column, func, literal_column, select, table, true, union_all
 
 from exporters.metastore import families
 from exporters.metastore.database import instant
@@ -57,7 +57,7 @@ sla_deadline = table(
 )
 process = table("process", column("kind"), column("hostname"), *_instants("heartbeat_at", "ended_at"))
 alert_event = table("alert_event", *_instants("occurred_at", "routed_at"))
-alert_delivery = table("alert_delivery", column("channel"), column("state"), *_instants("created_at"))
+alert_delivery = table("alert_delivery", column("channel"), column("state"), *_instants("created_at", "waiting_since"))
 callback_request = table("callback_request", column("state"), *_instants("due_at"))
 log_shipment = table("log_shipment", column("reason"), *_instants("created_at"))
 
@@ -120,14 +120,21 @@ BUDGETS: Final[Select[Any]] = select(
     budget.c.kind, budget.c.name.label("pool"), budget.c.name.label("dag_id"), budget.c.slots, budget.c.used
 ).where(among(budget.c.kind, ("pool", "dag_runs")))
 IMPORT_ERRORS: Final = select(dag_file.c.path).where(dag_file.c.error.is_not(None))
-DELIVERIES: Final = select(
-    alert_delivery.c.channel,
-    alert_delivery.c.state,
-    func.count().label("deliveries"),
-    func.min(alert_delivery.c.created_at).label("since"),
-).group_by(alert_delivery.c.channel, alert_delivery.c.state)
-UNROUTED_EVENTS: Final = select(func.count().label("events"), func.min(alert_event.c.occurred_at).label("since")).where(
-    alert_event.c.routed_at.is_(None)
+DELIVERIES: Final = select(alert_delivery.c.channel, alert_delivery.c.state, func.count().label("deliveries")).group_by(
+    alert_delivery.c.channel, alert_delivery.c.state
+)
+# What waits for the rate of its channel waits on purpose: its age counts from when the channel may be used again.
+WAITING: Final = union_all(
+    select(
+        alert_delivery.c.channel,
+        func.count().label("alerts"),
+        func.min(func.coalesce(alert_delivery.c.waiting_since, alert_delivery.c.created_at)).label("since"),
+    )
+    .where(among(alert_delivery.c.state, _UNFINISHED_DELIVERIES))
+    .group_by(alert_delivery.c.channel),
+    select(literal_column(f"'{UNROUTED}'"), func.count(), func.min(alert_event.c.occurred_at)).where(
+        alert_event.c.routed_at.is_(None)
+    ),
 )
 # From when it is due, so that the pause before a retry is no delay.
 CALLBACKS: Final = select(func.count().label("requests"), func.min(callback_request.c.due_at).label("since")).where(
@@ -192,19 +199,16 @@ def _last_runs(row: Row[Any]) -> dict[str, LastRun]:
 def _add_deliveries(connection: Connection, samples: Samples) -> None:
     for row in connection.execute(DELIVERIES):
         channel = row.channel or NOBODY
-        if row.state in _UNFINISHED_DELIVERIES:
-            samples.add("metastore.outbox_backlog", row.deliveries, channel)
-            samples.raise_to("metastore.outbox_oldest_seconds", samples.age(instant(row.since)), channel)
-        else:
+        if row.state not in _UNFINISHED_DELIVERIES:
             samples.add("metastore.deliveries", row.deliveries, channel, row.state)
         if channel != NOBODY:
             samples.add("metastore.deliveries", 0, channel, "dead")  # so that the first one is seen as growth
             samples.add("metastore.outbox_backlog", 0, channel)
             samples.raise_to("metastore.outbox_oldest_seconds", 0, channel)
-    unrouted = connection.execute(UNROUTED_EVENTS).one()
-    samples.set("metastore.outbox_backlog", unrouted.events, UNROUTED)
-    age = samples.age(instant(unrouted.since)) if unrouted.since else 0
-    samples.set("metastore.outbox_oldest_seconds", age, UNROUTED)
+    for row in connection.execute(WAITING):
+        channel, age = row.channel or NOBODY, samples.age(instant(row.since)) if row.since else 0
+        samples.set("metastore.outbox_backlog", row.alerts, channel)
+        samples.set("metastore.outbox_oldest_seconds", age, channel)
 
 
 def _add_callbacks(connection: Connection, samples: Samples) -> None:

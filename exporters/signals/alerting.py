@@ -55,6 +55,7 @@ SIGNALS: tuple[Signal, ...] = (
         "Age of the oldest alert waiting in the outbox, 0 when it is empty",
         WINDSOCK,
         unit=Unit.SECONDS,
+        note="what is held by the rate of its channel, or was sent again, counts from when it may go",
     ),
     timer(
         "alerts.delivery_delay",

@@ -132,6 +132,7 @@ SIGNALS: tuple[Signal, ...] = (
         WINDSOCK,
         labels=(Label.CHANNEL,),
         unit=Unit.SECONDS,
+        note="what is held by the rate of its channel, or was sent again, counts from when it may go",
     ),
     gauge(
         "metastore.deliveries",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, update
+from sqlalchemy import Connection, Engine, event, select, update
 
 from alerting import database, fallbacks, follow_ups, groups, outbox
 from alerting.channels import Refusal
@@ -18,7 +18,7 @@ from alerting.deliver import Deliverer
 from alerting.events import AlertEvent
 from alerting.render import Renderer
 from alerting.routes import Origin, Plan, SuppressedBy
-from alerting.tables import alert_delivery
+from alerting.tables import alert_delivery, alert_event
 from alerting.telling import Told
 from alerting.told import fallback
 from tests.contract.alerting.conftest import MINUTE, NOW, buried
@@ -28,6 +28,20 @@ from tests.integration.alerting.running import NoMail
 EventMaker = Callable[..., AlertEvent]
 HELD_BY = {"silence": SuppressedBy.SILENCE.value, "inhibition": SuppressedBy.INHIBITED.value}
 BY_ADDRESS = "SELECT alert_delivery.id, alert_delivery.event_id, alert_delivery.channel, alert_delivery.address"
+
+
+def spoilt(engine: Engine, task_id: str = "t1") -> str:
+    """This version cannot read the event of this task; returns what was written of it."""
+    about = alert_event.c.task_id == task_id
+    with engine.begin() as connection:
+        written = connection.execute(select(alert_event.c.payload).where(about)).scalar_one()
+        connection.execute(update(alert_event).where(about).values(payload="{}"))
+    return str(written)
+
+
+def mended(engine: Engine, written: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(update(alert_event).values(payload=written))
 
 
 def fallen_back_from(connection: Connection, plan: Plan, down_for: timedelta, answer: str = "") -> Told | None:
@@ -61,6 +75,45 @@ class TestFallback:
     ) -> None:
         plan = a_plan(top="fallback: lead")
         recorded(engine, plan, NOW, an_event(1))
+        assert buried(engine, plan, NOW) == Told((Origin.FALLBACK,), ("email",))
+
+    def test_is_told_of_an_event_when_a_version_can_read_it(self, engine: Engine, an_event: EventMaker) -> None:
+        """What died unread is replayed after an upgrade, as its error says, and refused then."""
+        plan = a_plan("fallback: lead")
+        recorded(engine, plan, NOW, an_event(1))
+        written = spoilt(engine)
+        assert buried(engine, plan, NOW) == Told()
+        assert [list(fallback(entry, [entry])) for entry in history(engine)] == [[]]
+        mended(engine, written)
+        with engine.begin() as connection:
+            assert outbox.replay(connection, NOW + MINUTE, timedelta(days=1)) == 1
+        assert [row.fell_back_at for row in rows(engine)] == [None]
+        assert buried(engine, plan, NOW + MINUTE) == Told((Origin.FALLBACK,), ("email",))
+        assert told_to(engine) == {("ops", "dead"): 1, ("lead", "pending"): 1}
+
+    def test_is_told_of_the_part_of_a_message_that_can_be_read(self, engine: Engine, an_event: EventMaker) -> None:
+        plan = a_plan("fallback: lead", route="{group_by: [dag], group_wait: 0s}")
+        recorded(engine, plan, NOW, an_event(1), an_event(2))
+        with engine.begin() as connection:
+            groups.flush(connection, NOW, plan)
+        spoilt(engine, "t2")
+        (first, second) = rows(engine)
+        with engine.begin() as connection:
+            assert fallbacks.fall_back(connection, NOW, plan, [first.id]) == Told((Origin.FALLBACK,), ("email",))
+        assert [row.fell_back_to for row in rows(engine)] == ["lead", None, None]
+        (told,) = [row for row in rows(engine) if row.origin == Origin.FALLBACK]
+        assert told.event_id == first.event_id != second.event_id
+
+    def test_is_not_asked_again_and_again_for_what_waits_and_cannot_be_read(
+        self, engine: Engine, an_event: EventMaker
+    ) -> None:
+        plan = a_plan("fallback: {to: lead, after: 5m}")
+        recorded(engine, plan, NOW, an_event(1))
+        written = spoilt(engine)
+        with engine.begin() as connection:
+            assert fallen_back_from(connection, plan, 6 * MINUTE) == Told()
+            assert fallen_back_from(connection, plan, 6 * MINUTE) is None
+        mended(engine, written)
         assert buried(engine, plan, NOW) == Told((Origin.FALLBACK,), ("email",))
 
     def test_gets_a_dead_group_as_one_message(self, engine: Engine, an_event: EventMaker) -> None:

@@ -417,7 +417,18 @@ class TestQuestions:
         route(engine)
         record(engine, an_event(2))
         with engine.begin() as connection:
-            assert outbox.backlog(connection) == outbox.Backlog(3, NOW + timedelta(seconds=1))
+            happened_at = NOW + timedelta(seconds=1)
+            assert outbox.backlog(connection) == outbox.Backlog(3, happened_at, happened_at)
+
+    def test_what_the_rate_of_its_channel_holds_is_as_old_as_its_wait_in_vain(
+        self, engine: Engine, an_event: EventMaker
+    ) -> None:
+        record(engine, an_event(1))
+        route(engine)
+        later = NOW + timedelta(hours=2)
+        with engine.begin() as connection:
+            connection.execute(update(alert_delivery).values(waiting_since=later))
+            assert outbox.backlog(connection) == outbox.Backlog(2, later, NOW + timedelta(seconds=1))
 
     def test_backlog_of_nothing_is_empty(self, engine: Engine) -> None:
         with engine.begin() as connection:

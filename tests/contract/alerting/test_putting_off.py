@@ -21,7 +21,7 @@ from alerting.putting_off import PAUSE, put_off_follow_up, put_off_group
 from alerting.render import Renderer
 from alerting.routes import Plan
 from alerting.routing import Escalation
-from alerting.tables import alert_delivery, alert_follow_up, alert_group
+from alerting.tables import alert_delivery, alert_event, alert_follow_up, alert_group
 from alerting.told import remarks
 from tests.contract.alerting.conftest import MINUTE, NOW
 from tests.contract.alerting.mailbox import Mail
@@ -29,7 +29,7 @@ from tests.integration.alerting.running import Meter, NoMail, Running, at_work, 
 
 EventMaker = Callable[..., AlertEvent]
 HALF_A_MINUTE = timedelta(seconds=30)
-_d, _f, _g = alert_delivery.c, alert_follow_up.c, alert_group.c
+_d, _e, _f, _g = alert_delivery.c, alert_event.c, alert_follow_up.c, alert_group.c
 
 
 def grouped(wait: str = "0s", by: str = "[dag]") -> Plan:
@@ -152,6 +152,44 @@ def test_an_escalation_that_cannot_be_told_holds_up_no_other_and_people_hear_of_
     told = [entry for entry in history(engine) if entry.receiver == "lead"]
     assert [(entry.task_id, entry.origin) for entry in told] == [("t2", "escalation")]
     assert EventKind.DELIVERY_FAILING in [entry.kind for entry in history(engine)]
+
+
+@pytest.mark.parametrize(
+    "unread", [{"payload": "{}"}, {"payload": "{}", "kind": "of_tomorrow"}], ids=["event", "kind of event"]
+)
+def test_what_is_to_follow_waits_for_a_version_that_can_read_the_alert(
+    engine: Engine, an_event: EventMaker, unread: dict[str, str]
+) -> None:
+    plan = escalating()
+    record(engine, an_event(1), an_event(2))
+    transact(engine, lambda connection, now: delivered(connection, now, plan))
+    of_first = _e.task_id == "t1"
+    with engine.begin() as connection:
+        written = dict(connection.execute(select(_e.payload, _e.kind).where(of_first)).mappings().one())
+        connection.execute(update(alert_event).where(of_first).values(unread))
+    subject = Deliverer(engine, [NoMail()], Renderer(lambda *_: [], str), plan)
+    subject._tried(subject._follow_up)
+    assert [entry.task_id for entry in history(engine) if entry.origin == "escalation"] == ["t2"]
+    (put_off,) = [entry for entry in history(engine) if entry.task_id == "t1"]
+    why = "its escalation cannot be told: this version cannot read the event: upgrade; it is tried again every 5m"
+    assert put_off.error == why
+    with engine.begin() as connection:
+        connection.execute(update(alert_event).where(of_first).values(written))
+        connection.execute(update(alert_follow_up).values(due_at=NOW))
+    subject._tried(subject._follow_up)
+    assert {entry.task_id for entry in history(engine) if entry.origin == "escalation"} == {"t1", "t2"}
+
+
+def test_of_a_message_what_can_be_read_is_escalated(engine: Engine, an_event: EventMaker) -> None:
+    plan = escalating("group_by: [dag], group_wait: 0s")
+    record(engine, an_event(1), an_event(2))
+    with engine.begin() as connection:
+        outbox.route(connection, NOW, plan)
+        groups.flush(connection, NOW, plan)
+        delivered(connection, NOW, plan)
+        connection.execute(update(alert_event).where(_e.task_id == "t1").values(payload="{}"))
+        assert follow_ups.follow_up(connection, NOW, plan) is not None
+    assert [entry.task_id for entry in history(engine) if entry.origin == "escalation"] == ["t2"]
 
 
 def test_a_follow_up_that_was_put_off_is_due_again_later(engine: Engine, an_event: EventMaker) -> None:

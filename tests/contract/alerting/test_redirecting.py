@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sized
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, event, func, select, update
 
-from alerting import groups, outbox, redirecting
+from alerting import database, groups, outbox, redirecting
+from alerting.channels import Refusal
 from alerting.config import read
 from alerting.events import AlertEvent
+from alerting.groups import Draft
 from alerting.outbox import Entry, Lease
-from alerting.routes import Plan
-from alerting.tables import alert_delivery
-from tests.contract.alerting.conftest import buried
+from alerting.routes import Plan, Target
+from alerting.tables import alert_delivery, alert_follow_up
+from tests.contract.alerting.conftest import buried, followed
 
 EventMaker = Callable[..., AlertEvent]
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -117,6 +120,51 @@ def test_who_has_heard_of_it_gets_no_second_mail(engine: Engine, an_event: Event
                 outbox.confirm(connection, lease, NOW)
     (told,) = corrected(engine, both.replace("gone@", "lead@"))
     assert "nor anybody else who has not heard of it" in told
+
+
+def refused(engine: Engine, *addresses: str) -> None:
+    """Each of these addresses refuses the mail for good, for a reason of its own; the others take it."""
+    with engine.begin() as connection:
+        (lease,) = outbox.lease(connection, NOW, MINUTE, 10, ["email"])
+        never = [Refusal((address,), f"550 {address} is no user") for address in addresses]
+        assert outbox.confirm(connection, lease, NOW, never=never)
+
+
+def test_who_is_on_another_mail_that_is_sent_again_gets_no_second_one(engine: Engine, an_event: EventMaker) -> None:
+    text = FILE.replace("[gone@example.org,", "[full@example.org, gone@example.org,")
+    with engine.begin() as connection:
+        outbox.record(connection, [an_event(1)])
+        outbox.route(connection, NOW, a_plan(text))
+    refused(engine, "full@example.org", "gone@example.org")
+    (told,) = corrected(engine, text.replace("gone@", "oncall@"))
+    assert told.endswith(": to oncall@example.org instead of gone@example.org")
+    assert sorted(lease.addresses for lease in leased(engine)) == [("full@example.org",), ("oncall@example.org",)]
+
+
+def test_who_is_to_have_the_mail_of_another_receiver_again_gets_no_second_one(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    text = FILE.replace("routes:\n", "routes:\n    - {matchers: dag=~.*, receiver: lead, continue: true}\n")
+    text += "    - {matchers: dag=~.*, receiver: ops}\n"
+    dead(engine, text, an_event(1))
+    (told,) = corrected(engine, text.replace("gone@", "lead@"))
+    assert told.endswith(": no more to gone@example.org")
+    mails = [lease.addresses for lease in leased(engine, "email")]
+    assert sorted(mails) == [("boss@example.org",), ("lead@example.org",)]
+
+
+def test_a_mail_and_its_repetition_both_go_to_the_address_that_is_right_now(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    alone = FILE.replace("[gone@example.org, boss@example.org]", "gone@example.org, repeat_interval: 1h")
+    dead(engine, alone, an_event(1))
+    with engine.begin() as connection:
+        (row,) = connection.execute(select(alert_delivery)).mappings().all()
+        again = Target("email", ("gone@example.org",), receiver="ops", turn=1)
+        like_it = {name: value for name, value in row.items() if name != "id"}
+        connection.execute(alert_delivery.insert().values(like_it | {"turn": 1, "target": again.digest}))
+    assert len(corrected(engine, alone.replace("gone@", "oncall@"))) == 2
+    assert [lease.addresses for lease in leased(engine)] == [("oncall@example.org",)] * 2
 
 
 def test_a_message_about_several_stays_one_at_the_new_address(engine: Engine, an_event: EventMaker) -> None:
@@ -257,6 +305,110 @@ def test_what_is_sent_elsewhere_is_locked_before_it_is_looked_at(
         event.remove(engine, "before_cursor_execute", look)
     assert free
     assert set(free) == {0}
+
+
+ESCALATING = """\
+channels: {room: json://a/b}
+receivers:
+  ops: {email: ops@example.org, escalate: {after: 2h, to: boss}, repeat_interval: 1h}
+  lead: {channels: [room], escalate: {after: 10m, to: boss}}
+  boss: {email: boss@example.org}
+route:
+  receiver: ops
+  routes:
+    - {matchers: dag=elsewhere, receiver: lead}
+"""
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["alone", "a group"])
+def test_what_is_sent_to_another_receiver_escalates_while_it_waits(
+    engine: Engine, an_event: EventMaker, grouped: bool
+) -> None:
+    """And nothing follows it that the receiver before asked for."""
+    text = ESCALATING.replace("receiver: ops\n  routes", "receiver: ops\n  group_by: [dag]\n  group_wait: 0s\n  routes")
+    text = text if grouped else ESCALATING
+    plan = a_plan(text)
+    with engine.begin() as connection:
+        outbox.record(connection, [an_event(n) for n in range(2)])
+        outbox.route(connection, NOW, plan)
+        groups.flush(connection, NOW, plan)
+    buried(engine, plan, NOW)
+    messages = 1 if grouped else 2
+    assert steps_of(engine) == [("escalation", "ops"), ("repeat", "ops")] * messages
+    assert redirected(engine, "lead", text) == 2
+    assert steps_of(engine) == [("escalation", "lead")] * messages
+    assert followed(engine, plan, NOW + 11 * MINUTE) is None
+    assert followed(engine, plan, NOW + 12 * MINUTE)
+    assert ("boss", "email", "pending") in states_of(engine)
+
+
+def test_what_stays_of_a_message_keeps_what_is_to_follow_it(engine: Engine, an_event: EventMaker) -> None:
+    """The other receiver has heard of the second alert."""
+    text = ESCALATING.replace("receiver: ops\n  routes", "receiver: ops\n  group_by: [dag]\n  group_wait: 0s\n  routes")
+    plan = a_plan(text)
+    with engine.begin() as connection:
+        outbox.record(connection, [an_event(1), an_event(2)])
+        outbox.route(connection, NOW, plan)
+        groups.flush(connection, NOW, plan)
+    buried(engine, plan, NOW)
+    with engine.begin() as connection:
+        second = connection.execute(select(func.max(alert_delivery.c.event_id))).scalar_one()
+        outbox.add(connection, NOW, [Draft(second, an_event(2), Target("room", receiver="lead"))], DAY)
+    assert redirected(engine, "lead", text) == 1
+    assert steps_of(engine) == [("escalation", "lead"), ("escalation", "ops"), ("repeat", "ops")]
+
+
+def steps_of(engine: Engine) -> list[tuple[str, str]]:
+    """What is to follow, and the receiver that asks for it."""
+    query = select(alert_follow_up.c.origin, alert_delivery.c.receiver)
+    query = query.join(alert_delivery, alert_delivery.c.id == alert_follow_up.c.delivery_id)
+    with engine.begin() as connection:
+        rows = connection.execute(query.order_by(alert_delivery.c.id, alert_follow_up.c.origin)).all()
+    return [(row.origin, row.receiver) for row in rows]
+
+
+@contextmanager
+def longest_lists(engine: Engine) -> Iterator[list[int]]:
+    """How many values each statement has that reads, changes or deletes: databases take so many and no more."""
+    found: list[int] = []
+
+    def look(_c: object, _k: object, statement: str, values: Sized, _x: object, many: bool) -> None:
+        if not many and statement.startswith(("SELECT", "UPDATE", "DELETE")):
+            found.append(len(values))
+
+    event.listen(engine, "before_cursor_execute", look)
+    try:
+        yield found
+    finally:
+        event.remove(engine, "before_cursor_execute", look)
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["all", "named"])
+@pytest.mark.parametrize("verb", ["correct", "redirect", "to a channel"])
+def test_however_many_are_sent_again_no_statement_grows_with_them(
+    engine: Engine, an_event: EventMaker, monkeypatch: pytest.MonkeyPatch, verb: str, named: bool
+) -> None:
+    """The few thousand of an outage are what it is for. Here ten are many."""
+    text = FILE.replace("{email: [gone@example.org, boss@example.org]}", "{email: gone@example.org, channels: [room]}")
+    events = 60
+    monkeypatch.setattr(database, "BATCH", 10)
+    with engine.begin() as connection:
+        outbox.record(connection, [an_event(n) for n in range(events)])
+        outbox.route(connection, NOW, a_plan(text))
+        connection.execute(update(alert_delivery).values(state="dead", due_at=None))
+        ids = list(connection.execute(select(alert_delivery.c.id)).scalars()) if named else None
+    plan = a_plan(text.replace("gone@", "oncall@"))
+    lead = plan.receiver("lead")
+    assert lead is not None
+    with longest_lists(engine) as lengths, engine.begin() as connection:
+        if verb == "redirect":
+            assert redirecting.redirect(connection, NOW, DAY, lead, plan, ["room"], ids) == 2 * events
+        elif verb == "correct":
+            assert len(redirecting.correct(connection, plan, ids)) == events
+            assert outbox.replay(connection, NOW, DAY, ids) == 2 * events
+        else:
+            assert outbox.replay(connection, NOW, DAY, ids, "another", ["room"]) == events
+    assert max(lengths) < 40
 
 
 def test_what_waits_for_a_channel_that_is_gone_goes_along(engine: Engine, an_event: EventMaker) -> None:

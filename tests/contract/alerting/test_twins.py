@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, event, select, update
 
 from alerting import groups, outbox, twins
 from alerting.channels import Refusal
@@ -135,6 +135,17 @@ def test_what_windsock_could_not_tell_is_told_by_the_alert(engine: Engine, an_ev
                 outbox.confirm(connection, lease, NOW)
     routed(engine, NOW + SECOND, an_alert(at=NOW + SECOND), plan=plan)
     assert fates(engine) == [("pending", None)]
+
+
+def test_an_alert_is_told_where_nobody_can_read_who_had_windsocks_own_message(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    routed(engine, NOW, an_event(1, kind=EventKind.RUN_FAILED, task_id=None, emails=()))
+    accepted(engine, NOW)
+    with engine.begin() as connection:
+        connection.execute(update(alert_delivery).values(address="{"))
+    routed(engine, NOW, an_alert("WindsockRunFailed"))
+    assert [lease.addresses for lease in leased(engine, NOW)] == [("ops@example.org", "lead@example.org")]
 
 
 def test_who_of_a_mail_did_not_get_it_is_told_by_the_alert(engine: Engine, an_event: EventMaker) -> None:

@@ -18,7 +18,8 @@ from alerting.kinds import EventKind
 from alerting.outbox import UNREADABLE, Aside
 from alerting.render import Renderer
 from alerting.routes import Plan
-from alerting.tables import alert_delivery, alert_event
+from alerting.tables import alert_delivery, alert_event, alert_group
+from alerting.told import remarks
 from tests.contract.alerting.conftest import MINUTE, NOW
 from tests.contract.alerting.mailbox import Mail
 from tests.integration.alerting.running import Meter, Running, at_work, history, record
@@ -145,6 +146,32 @@ def test_it_spoils_no_group_and_no_end_of_a_trouble(engine: Engine, an_event: Ev
     transact(engine, lambda connection, now: outbox.route(connection, now, plan))
     (end, *_) = [entry for entry in history(engine) if entry.kind == EventKind.TASK_RECOVERED]
     assert (end.state, end.error) == ("suppressed", "nobody was told of what this ends")
+
+
+def test_it_is_listed_and_so_are_all_others(engine: Engine, an_event: EventMaker) -> None:
+    routed(engine, a_plan(), an_event(1), an_event(2))
+    with_addresses(engine, "t1", BROKEN)
+    about = _d.address == BROKEN
+    with engine.begin() as connection:
+        connection.execute(update(alert_delivery).where(about).values(heard_before=BROKEN, origin="of_tomorrow"))
+    (second, first) = history(engine)
+    assert (second.task_id, second.addresses) == ("t2", ("ops@example.org",))
+    assert (first.task_id, first.addresses, first.heard_before) == ("t1", (), ())
+    assert remarks(first, [first]) == "of_tomorrow"
+
+
+@pytest.mark.parametrize("labels", [BROKEN, '{"dag": "daily"}'])
+def test_an_end_is_told_at_once_where_the_group_of_the_trouble_cannot_be_read(
+    engine: Engine, an_event: EventMaker, labels: str
+) -> None:
+    plan = a_plan(route=GROUPED)
+    routed(engine, plan, an_event(1))
+    with engine.begin() as connection:
+        groups.flush(connection, NOW + DAY, plan)
+        connection.execute(update(alert_group).values(labels=labels))
+    routed(engine, plan, an_event(1, kind=EventKind.TASK_RECOVERED, try_number=2))
+    (end,) = [entry for entry in history(engine) if entry.kind == EventKind.TASK_RECOVERED]
+    assert (end.receiver, end.state) == ("ops", "pending")
 
 
 def test_of_a_message_the_alerts_that_can_be_read_are_told_and_the_others_are_dead(

@@ -227,6 +227,21 @@ def test_the_outbox_is_told_by_channel_and_outcome(store: Store) -> None:
     assert 700 <= found["outbox_oldest_seconds"]["unrouted",] < 760
 
 
+def test_what_waits_for_the_rate_of_its_channel_is_as_old_as_its_wait_in_vain(store: Store) -> None:
+    """As ``patience.excuse`` leaves it: it may go when the window is over."""
+    old, ahead, since = ago(store, 3600), ago(store, -600), ago(store, 700)
+    event = {"kind": "task_failed", "payload": "{}", "dedup_key": "1", "occurred_at": old, "routed_at": old}
+    with store.begin() as tx:
+        tx.connection.execute(insert(alert_event).values(event))
+        event_id = tx.connection.execute(select(alert_event.c.id)).scalar_one()
+        for channel, waiting_since in (("chat", ahead), ("pager", since)):
+            row = delivery("pending", channel, old) | {"event_id": event_id, "waiting_since": waiting_since}
+            tx.connection.execute(insert(alert_delivery).values(row))
+    found = read(store)["outbox_oldest_seconds"]
+    assert found["chat",] == 0
+    assert 700 <= found["pager",] < 760
+
+
 def test_callbacks_that_wait_are_counted_with_the_age_of_the_oldest(store: Store) -> None:
     for state, seconds in (("pending", 40), ("pending", 4), ("done", 400)):
         row = {"kind": "on_failure", "scope": "task", "dag_id": "d", "fileloc": "f", "payload": {}, "state": state}

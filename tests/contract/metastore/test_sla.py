@@ -646,6 +646,39 @@ def test_a_pause_hides_no_deadline_that_had_passed_before_it(turned: Turned) -> 
     assert [event.missed for event in turned.events()] == [("load",)]
 
 
+def test_a_pause_that_is_over_ends_what_came_due_in_it_though_no_scheduler_looked(turned: Turned) -> None:
+    etl(turned)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.turn(minutes=30)
+    assert turned.store.run(lambda tx: pausing.set_paused(tx, "dag", paused=True))
+    turned.turn(minutes=60)
+    assert turned.store.run(lambda tx: pausing.set_paused(tx, "dag", paused=False))
+    assert turned.states_promised() == {"load": "cancelled", "0": "open"}
+    assert turned.tell() == 0
+    assert turned.events() == []
+
+
+def test_a_pause_that_is_over_ends_nothing_that_had_passed_before_it(turned: Turned) -> None:
+    etl(turned)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.turn(minutes=90)
+    for paused in (True, False, True):
+        assert turned.store.run(lambda tx, paused=paused: pausing.set_paused(tx, "dag", paused=paused))
+    assert turned.tell() == 1
+    assert turned.states_promised() == {"load": "missed", "0": "open"}
+
+
+def test_who_unpauses_a_dag_that_is_not_paused_ends_no_deadline(turned: Turned) -> None:
+    etl(turned)
+    turned.scheduled("dag")
+    turned.start_runs()
+    turned.turn(minutes=90)
+    assert not turned.store.run(lambda tx: pausing.set_paused(tx, "dag", paused=False))
+    assert turned.tell() == 1
+
+
 def test_an_end_in_time_that_is_not_written_yet_is_told_by_neither_a_pause_nor_a_clear(turned: Turned) -> None:
     tasks = (bash("a"), bash("load", sla_seconds=3600.0))
     turned.dag("dag", *tasks, schedule=HOURLY)

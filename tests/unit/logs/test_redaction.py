@@ -105,6 +105,33 @@ def test_the_password_of_a_url_variable_is_masked_by_itself() -> None:
     assert redactor.redact("login with rabbit-hole") == "login with ********"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Authorization: Bearer s3cret-Tok8n!and+more:tail", "Authorization: Bearer ********"),
+        ("Authorization: Bearer abcd1234s3cret-Tok8n!and+more:tail", "Authorization: Bearer ********"),
+        ("redis://me:s3cret-Tok8n!and+more:tail@cache", "redis://me:********@cache"),
+        ("redis://me:their-s3cret-Tok8n!and+more:tail@cache", "redis://me:********@cache"),
+        ("redis://s3cret-Tok8n!and+more:tail@cache", "redis://********@cache"),
+        ("redis://me:bearer=abcd/1234@cache", "redis://me:********@cache"),
+    ],
+)
+def test_a_known_secret_is_masked_whole_where_a_part_of_it_is_a_token_or_a_password(text: str, shown: str) -> None:
+    assert Redactor(["s3cret-Tok8n!and+more:tail"]).redact(text) == shown
+
+
+def test_a_password_is_masked_whole_though_its_end_and_its_host_are_a_known_secret() -> None:
+    assert Redactor(["word@cache"]).redact("redis://me:password@cache") == "redis://me:********"
+
+
+def test_a_token_is_masked_where_its_kind_is_called_a_secret() -> None:
+    assert Redactor(["Bearer"]).redact("Authorization: Bearer abcd1234") == "Authorization: ******** ********"
+
+
+def test_a_known_secret_is_masked_whole_where_another_one_ends_within_it() -> None:
+    assert Redactor(["first-one", "one-and-only"]).redact("a first-one-and-only b") == "a ******** b"
+
+
 @given(st.text())
 def test_redacting_twice_changes_nothing_more(text: str) -> None:
     redactor = Redactor(["hunter22"])
@@ -124,6 +151,20 @@ def test_redacting_twice_changes_nothing_more(text: str) -> None:
     ],
 )
 def test_a_bearers_token_is_masked_though_nobody_named_it(text: str, shown: str) -> None:
+    assert Redactor([]).redact(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Authorization: Basic bWU6aHVudGVyMjI=", "Authorization: Basic ********"),
+        ("{'authorization': 'basic bWU6aHVudGVyMjI='}", "{'authorization': 'basic ********'}"),
+        ('"Proxy-Authorization": "BASIC bWU6eA=="', '"Proxy-Authorization": "BASIC ********"'),
+        ("basic python3.11 is there", "basic python3.11 is there"),
+        ("the authorization is basic", "the authorization is basic"),
+    ],
+)
+def test_user_and_password_in_a_header_are_masked_though_nobody_named_them(text: str, shown: str) -> None:
     assert Redactor([]).redact(text) == shown
 
 
@@ -154,6 +195,8 @@ def test_no_secret_survives(before: str, secret: str, after: str) -> None:
         "bearer ",
         "bearer=",
         "bearer=a1",
+        "uthorization basic ",
+        "uthorization: basic a",
         "bearer",
     ],
 )
