@@ -27,12 +27,13 @@ TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
 RUN: Final = Base.metadata.tables[DagRun.__tablename__]
 
 
+# In whatever state: somebody who clears one at this moment has counted without the ends of this transaction. It is locked
+# and read as he leaves it; PostgreSQL would pass over a row whose state, before the wait for that lock, did not fit.
 CHILDREN: Final = (
     select(TI)
     .where(
         one_of(TI.c.run_pk, "runs"),
         one_of(TI.c.task_id, "tasks"),
-        TI.c.state.is_(None),
     )
     .order_by(TI.c.id)
 )
@@ -215,7 +216,7 @@ def advance_wave(
     if not deltas.keys() <= set(waiting.asked):
         asked = Waiting(deltas.keys())
         waiting = asked._replace(rows=tx.connection.execute(locked(tx, CHILDREN), asked.parameters).all())
-    rows = [row for row in waiting.rows if (row.run_pk, row.task_id) in deltas]
+    rows = [row for row in waiting.rows if row.state is None and (row.run_pk, row.task_id) in deltas]
     facts = runs.get(tx.connection, (row.run_pk for row in rows))
     groups: dict[tuple[Delta, TaskState | None], list[int]] = defaultdict(list)
     changes = Changes()

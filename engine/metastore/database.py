@@ -43,19 +43,23 @@ class Tx:
         """The database's clock when it was first asked for in this transaction, aware UTC: one instant for it all."""
         now = self._now
         if now is None:
+            asked = time.monotonic()
             now = database_now(self.connection)
-            self.hear(now)
+            self.hear(now, asked)
         return now
 
     @property
     def heard(self) -> float:
-        """This process's monotonic clock when :attr:`now` had been read."""
+        """This process's monotonic clock when :attr:`now` was asked for: what counts from it is early by that way."""
         return self._heard
 
-    def hear(self, now: datetime | None) -> None:
-        """A statement of this transaction has told the database's time; None where it could not (SQLite)."""
+    def hear(self, now: datetime | None, asked: float) -> None:
+        """A statement of this transaction, sent when this process's clock said `asked`, has told the database's time.
+
+        That is the time at which the statement began, whatever it had to wait for. None where it could not (SQLite).
+        """
         if self._now is None and now is not None:
-            self._now, self._heard = now, time.monotonic()
+            self._now, self._heard = now, asked
 
 
 class Database:

@@ -30,10 +30,8 @@ _STANDS: Final = (
     .correlate(TI)
     .exists()
 )
-_OPEN: Final = (
-    select(TI)
-    .where(tuple_(TI.c.run_pk, TI.c.task_id).in_(bindparam("keys", expanding=True)), _NOT_BEGUN)
-    .order_by(TI.c.id)
+_NAMED: Final = (  # in whatever state, since somebody may be clearing one: see advance.CHILDREN
+    select(TI).where(tuple_(TI.c.run_pk, TI.c.task_id).in_(bindparam("keys", expanding=True))).order_by(TI.c.id)
 )
 _SKIP: Final = (
     update(TI)
@@ -75,14 +73,19 @@ def skip(tx: Tx, graphs: Graphs, runs: Runs, ended: Iterable[TaskChange]) -> Seq
             wanted |= {(change.run_pk, task_id): by for task_id, by in _behind(graph, change).items()}
     if not wanted:
         return []
-    statement = _OPEN.with_for_update() if tx.dialect.locks_rows else _OPEN
-    rows = tx.connection.execute(statement, {"keys": sorted(wanted)}).all()
+    statement = _NAMED.with_for_update() if tx.dialect.locks_rows else _NAMED
+    named = tx.connection.execute(statement, {"keys": sorted(wanted)}).all()
+    rows = [row for row in named if _has_not_begun(row)]
     groups: dict[str | None, list[int]] = defaultdict(list)
     for row in rows:
         groups[wanted[row.run_pk, row.task_id]].append(row.id)
     for by, ids in groups.items():
         tx.connection.execute(_SKIP, {"ids": ids, "b_by": by, "b_now": tx.now})
     return rows
+
+
+def _has_not_begun(row: Row[Any]) -> bool:
+    return row.state is None or (row.state == TaskState.SCHEDULED and row.sensing_since is None)
 
 
 def _behind(graph: Graph, change: TaskChange) -> dict[str, str | None]:

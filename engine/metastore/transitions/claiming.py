@@ -20,9 +20,11 @@ from engine.metastore.graphs import Graphs
 from engine.metastore.one_of import one_of
 from engine.metastore.runs import Runs
 from engine.metastore.states import TaskState
-from engine.metastore.tables import Base, DagSchedule, TaskInstance
+from engine.metastore.tables import Base, Dag, DagRun, DagSchedule, TaskInstance
 
 TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
+_DAG: Final = Base.metadata.tables[Dag.__tablename__]
+_RUN: Final = Base.metadata.tables[DagRun.__tablename__]
 _PAGE_PER_SLOT: Final = 4
 _CLAIM_PAGES: Final = 6  # each twice as long as the one before
 _BEFORE_ALL: Final = -(2**31)  # a priority rank before every other
@@ -42,7 +44,14 @@ _READY = (
     .order_by(TI.c.priority_rank, TI.c.id)
     .limit(bindparam("limit"))
 )
-_READY_IN_ORDER = _READY.add_columns(budgets.IN_ORDER)
+_IS_CURRENT: Final = (
+    select(_DAG.c.version == _RUN.c.version)
+    .where(_DAG.c.dag_id == TI.c.dag_id, _RUN.c.id == TI.c.run_pk)
+    .correlate(TI)
+    .scalar_subquery()
+    .label("is_current")
+)
+_READY_IN_ORDER = _READY.add_columns(budgets.IN_ORDER, _IS_CURRENT)
 _CLAIM = (
     update(TI)
     .where(one_of(TI.c.id, "ids"), TI.c.state == TaskState.SCHEDULED)
@@ -129,7 +138,7 @@ def _fitting(
     ready = [row for row in ready if row.id in tasks]
     if given.slots and ready and ready[0].in_order == len(given.slots):
         first = ready[:slots]
-        if not any(tasks[row.id].max_active_tis_per_dag is not None for row in first) and _are_given(first, given):
+        if all(_is_unlimited(row, tasks[row.id]) for row in first) and _are_given(first, given):
             return first
     keys = {key for row in ready for key in ((budgets.POOL, row.pool), (budgets.DAG_TASKS, row.dag_id))}
     free = dict.fromkeys(keys, 0) | budgets.free_slots(tx, keys)
@@ -151,6 +160,11 @@ def _fitting(
     return chosen
 
 
+def _is_unlimited(row: Row[Any], task: SerializedTask) -> bool:
+    """Whether nobody counts how many attempts of the task are under way, for a run of a newer version neither."""
+    return bool(row.is_current) and task.max_active_tis_per_dag is None
+
+
 def _are_given(rows: Sequence[Row[Any]], given: budgets.Given) -> bool:
     """Whether all of them fit into what was given back."""
     needed = budgets.task_amounts((row.dag_id, row.pool, row.pool_slots) for row in rows)
@@ -162,8 +176,8 @@ def _running_of_limited(
 ) -> Counter[tuple[str, str]]:
     """How many attempts of tasks with max_active_tis_per_dag are under way, over all runs.
 
-    Read after the DAG's budget was locked: whoever claims for this DAG holds that lock to its commit, so that two
-    schedulers never count at the same time.
+    Read after the DAG's budget was locked: whoever claims a task that is counted holds that lock to its commit, so that
+    two schedulers never count at the same time.
     """
     limited = {(row.dag_id, row.task_id) for row in ready if tasks[row.id].max_active_tis_per_dag is not None}
     counts: Counter[tuple[str, str]] = Counter()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Row, Update, bindparam, delete, func, select, union_all, update
+from sqlalchemy import Row, Update, bindparam, delete, func, literal, select, union_all, update
 
 from engine.authoring.serialized import SerializedTask
 from engine.metastore import budgets, skips
@@ -38,16 +39,14 @@ HELD = (
 )
 _HELD_NOW: Final = HELD.add_columns(Clock().label("clock"))
 _RUNNING: Final = (
-    select(TI, Clock().label("clock"))
+    select(TI, Clock().label("clock"), literal(True).label("ends"))  # noqa: FBT003
     .where(one_of(TI.c.token, "tokens"), TI.c.state == TaskState.RUNNING)
     .order_by(TI.c.id)
 )
+_WAITING: Final = CHILDREN.add_columns(Clock().label("clock"), literal(False).label("ends"))  # noqa: FBT003
 # Both are locked in their order, as by two statements; only where a WITH may lock.
 _RUNNING_AND_WAITING: Final = union_all(
-    *(
-        select(part.with_for_update().cte(name))
-        for name, part in (("running", _RUNNING), ("waiting", CHILDREN.add_columns(Clock().label("clock"))))
-    )
+    *(select(part.with_for_update().cte(name)) for name, part in (("running", _RUNNING), ("waiting", _WAITING)))
 )
 
 
@@ -96,9 +95,10 @@ def finish(tx: Tx, graphs: Graphs, runs: Runs, reports: Sequence[Finished], begu
     if not reports:
         return Changes()
     by_token = {report.token: report for report in reports}
+    asked = time.monotonic()
     held, behind = _read(tx, list(by_token), _behind(graphs, begun) if tx.dialect.joins_writes else NOTHING_READ)
     if held:
-        tx.hear(held[0].clock)
+        tx.hear(held[0].clock, asked)
     tasks = tasks_of(tx, graphs, runs, held)
     changes = Changes(
         late=sorted(by_token.keys() - {row.token for row in held}),
@@ -140,8 +140,8 @@ def _read(tx: Tx, tokens: list[str], behind: Waiting) -> tuple[Sequence[Row[Any]
         parameters = {"tokens": tokens, "held_state": TaskState.RUNNING}
         return tx.connection.execute(locked(tx, _HELD_NOW), parameters).all(), behind
     rows = tx.connection.execute(_RUNNING_AND_WAITING, {"tokens": tokens, **behind.parameters}).all()
-    held = [row for row in rows if row.state is not None]
-    return held, behind._replace(rows=[row for row in rows if row.state is None])
+    held = [row for row in rows if row.ends]
+    return held, behind._replace(rows=[row for row in rows if not row.ends])
 
 
 def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime) -> TaskChange:

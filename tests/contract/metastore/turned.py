@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -32,7 +33,7 @@ class TurnedStore(Store):
     @contextmanager
     def begin(self) -> Iterator[Tx]:
         with super().begin() as tx:
-            tx.hear(self.clock)
+            tx.hear(self.clock, time.monotonic())
             yield tx
 
 
