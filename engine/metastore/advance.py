@@ -27,8 +27,8 @@ TI: Final = Base.metadata.tables[TaskInstance.__tablename__]
 RUN: Final = Base.metadata.tables[DagRun.__tablename__]
 
 
-# In whatever state: somebody who clears one at this moment has counted without the ends of this transaction. It is locked
-# and read as he leaves it; PostgreSQL would pass over a row whose state, before the wait for that lock, did not fit.
+# In whatever state: somebody who clears one at this moment has counted without the ends of this transaction. It is
+# locked and read as he leaves it. PostgreSQL passes over a row whose state did not fit before the wait for that lock.
 CHILDREN: Final = (
     select(TI)
     .where(

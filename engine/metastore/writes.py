@@ -45,13 +45,18 @@ class Writes:
     def send(self) -> Sequence[Row[Any]]:
         """Execute what is kept; returns the rows that the last write gives back."""
         kept, self._kept = self._kept, []
-        if self._tx.dialect.joins_writes and 1 < len(kept) <= _MOST:
-            named = {f"{name}_{n}": value for n, (_, values) in enumerate(kept) for name, value in values.items()}
-            return self._execute(_joined(tuple(write for write, _ in kept)), named)
+        together = _MOST if self._tx.dialect.joins_writes else 1
         rows: Sequence[Row[Any]] = []
-        for write, parameters in kept:
-            rows = self._execute(write(""), parameters)
+        for start in range(0, len(kept), together):
+            rows = self._send_together(kept[start : start + together])
         return rows
+
+    def _send_together(self, kept: Sequence[tuple[Write, Mapping[str, Any]]]) -> Sequence[Row[Any]]:
+        if len(kept) == 1:
+            ((write, parameters),) = kept
+            return self._execute(write(""), parameters)
+        named = {f"{name}_{n}": value for n, (_, values) in enumerate(kept) for name, value in values.items()}
+        return self._execute(_joined(tuple(write for write, _ in kept)), named)
 
     def _execute(self, statement: Update | Insert, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
         result = self._tx.connection.execute(statement, parameters)

@@ -39,11 +39,11 @@ HELD = (
 )
 _HELD_NOW: Final = HELD.add_columns(Clock().label("clock"))
 _RUNNING: Final = (
-    select(TI, Clock().label("clock"), literal(True).label("ends"))  # noqa: FBT003
+    select(TI, Clock().label("clock"), literal(True).label("ends"))
     .where(one_of(TI.c.token, "tokens"), TI.c.state == TaskState.RUNNING)
     .order_by(TI.c.id)
 )
-_WAITING: Final = CHILDREN.add_columns(Clock().label("clock"), literal(False).label("ends"))  # noqa: FBT003
+_WAITING: Final = CHILDREN.add_columns(Clock().label("clock"), literal(False).label("ends"))
 # Both are locked in their order, as by two statements; only where a WITH may lock.
 _RUNNING_AND_WAITING: Final = union_all(
     *(select(part.with_for_update().cte(name)) for name, part in (("running", _RUNNING), ("waiting", _WAITING)))

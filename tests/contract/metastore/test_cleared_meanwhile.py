@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from sqlalchemy import text
 
 from engine.metastore import clearing
+from engine.metastore.changes import Finished
 from engine.metastore.database import Tx
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.store import Store
+from engine.metastore.transitions import finishing
 from tests.contract.metastore.stage import FAILURE, SUCCESS, Stage, bash
 from tests.servers.processes import wait_until
 
@@ -35,8 +38,11 @@ def _waits(store: Store) -> bool:
         return bool(connection.execute(text(_WAITING[connection.dialect.name])).scalar())
 
 
-def while_clearing(stage: Stage, other: Stage, cleared: Sequence[Key], ends: Callable[[], object]) -> None:
-    """Clear these tasks, and let `ends` begin before that is committed: it comes to wait for it."""
+def while_clearing(stage: Stage, other: Stage, cleared: Sequence[Key], ends: Callable[[], object]) -> float:
+    """Clear these tasks, and let `ends` begin before that is committed, for which it comes to wait.
+
+    Returns until when, by this process's monotonic clock.
+    """
     ids = [stage.rows(run)[task].id for run, task in cleared]
     ending = threading.Thread(target=ends)
 
@@ -47,8 +53,10 @@ def while_clearing(stage: Stage, other: Stage, cleared: Sequence[Key], ends: Cal
 
     with other.store.begin() as tx:
         clear(tx)
+        released = time.monotonic()
     ending.join(20)
     assert not ending.is_alive()
+    return released
 
 
 def _two_parents(stage: Stage) -> dict[Key, str]:
@@ -98,3 +106,18 @@ def test_a_branch_decides_against_a_task_that_is_waiting_again(
         stage.begun.take(tokens.values())
     while_clearing(stage, other, [(run, "b"), (run, "left")], lambda: stage.finish((tokens["branch"], decided)))
     assert stage.states()["left"] == "skipped"
+
+
+def test_the_clock_of_a_turn_is_told_as_of_when_it_was_asked_for(server_store: Store, other: Stage) -> None:
+    """A timer that counts from it is not late by what the turn had to wait for."""
+    stage = Stage(server_store)
+    tokens = _two_parents(stage)
+    told: list[float] = []
+
+    def end() -> None:
+        with stage.store.begin() as tx:
+            finishing.finish(tx, stage.graphs, stage.runs, [Finished(tokens["one", "a"], SUCCESS, "host")])
+            told.append(tx.heard)
+
+    released = while_clearing(stage, other, [("one", "b"), ("one", "c")], end)
+    assert told[0] < released

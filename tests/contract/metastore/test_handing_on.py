@@ -110,6 +110,29 @@ def test_a_slot_that_is_handed_on_keeps_to_the_limit_of_a_task(stage: Stage) -> 
     assert turn(stage, second) == []
 
 
+def test_a_run_of_an_older_version_is_handed_nothing_on_without_the_lock_that_limits_are_counted_under(
+    server_store: Store,
+) -> None:
+    """The newer version may limit the task: whoever counts for it waits until this one is told."""
+    stage = Stage(server_store)
+    stage.dag("dag", bash("a"), bash("t", "a"))
+    stage.trigger("dag", "old")
+    token = stage.begin()["a"]
+    stage.new_version("dag", bash("t", max_active_tis_per_dag=1))
+    stage.trigger("dag", "new")
+    other = stage.beside()
+    try:
+        with stage.store.begin() as tx:
+            finishing.finish(tx, stage.graphs, stage.runs, [Finished(token, SUCCESS, "host")])
+            claimed, _ = claiming.claim(tx, stage.graphs, stage.runs, OWNER, 1, starting=True)
+            assert [one.run.run_id for one in claimed] == ["old"]
+            with other.store.begin() as beside:
+                names = select(Budget.name).where(Budget.kind == budgets.DAG_TASKS).with_for_update(skip_locked=True)
+                assert beside.connection.execute(names).scalars().all() == []
+    finally:
+        other.store.close()
+
+
 def test_who_matters_more_is_first_whoever_has_given_back(stage: Stage) -> None:
     stage.pool("small", 1)
     stage.dag("dag", bash("a", pool="small"), bash("b", "a", pool="small", priority_weight=5))
