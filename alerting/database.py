@@ -86,6 +86,12 @@ def transact(engine: Engine, verb: Callable[[Connection, datetime], Result]) -> 
     return _once(engine, verb)
 
 
+def read(engine: Engine, verb: Callable[[Connection], Result]) -> Result:
+    """Runs ``verb(connection)``, which writes nothing."""
+    with engine.begin() as connection:
+        return verb(connection)
+
+
 def _once(engine: Engine, verb: Callable[[Connection, datetime], Result]) -> Result:
     with engine.begin() as connection:
         return verb(connection, database_now(connection))

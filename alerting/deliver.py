@@ -82,6 +82,7 @@ class Deliverer:
         self._wave_in: float | None = None  # seconds until the first wave is due, as the last routing saw it
         self._follow_ups_due = 0.0  # monotonic
         self._news: tuple[Sequence[Channel], Plan] | None = None
+        self._is_woken = True  # somebody has said that something was recorded
 
     def _lane(self, channel: Channel) -> Lane:
         hard_limit = self._means.lease_for.total_seconds() * HARD_LIMIT
@@ -116,7 +117,7 @@ class Deliverer:
             lane.start()
         try:
             while not stop.is_set():
-                wait(self._turn())
+                self._is_woken = wait(self._turn())
         finally:
             deadline = time.monotonic() + CLOSING_SECONDS
             for lane in self._lanes.values():
@@ -147,7 +148,13 @@ class Deliverer:
             return None
 
     def _route(self) -> float:
-        """record (by others) → route; the lanes go on with lease → render → send → confirm | retry | bury."""
+        """record (by others) → route; the lanes go on with lease → render → send → confirm | retry | bury.
+
+        While nobody wakes it, a look tells whether there is anything to route: one statement, and no lock.
+        """
+        if not self._is_woken and not (look := self._means.read(partial(outbox.look, channels=self._names))).has_news:
+            self._wave_in = None if look.wave_due is None else max(0.0, (look.wave_due - look.now).total_seconds())
+            return self._take_on(outbox.Routed(), [], Aside(), look.due, look.now)
         try:
             batch = self._means.transact(self._route_batch)
         except Exception as error:

@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine
 
 from alerting import failing, outbox
-from alerting.database import Result, transact
+from alerting.database import Result, read, transact
 from alerting.meters import Meter
 from alerting.outbox import Aside
 from alerting.render import Renderer
@@ -37,6 +37,9 @@ class Means:
 
     def transact(self, verb: Callable[[Connection, datetime], Result]) -> Result:
         return transact(self.engine, verb)
+
+    def read(self, verb: Callable[[Connection], Result]) -> Result:
+        return read(self.engine, verb)
 
     def heed(self, told: Told) -> None:
         """Counts what follows a message, and wakes the lanes that have it."""

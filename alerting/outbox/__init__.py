@@ -15,7 +15,18 @@ from alerting.outbox.deliveries import ADDRESSEE, IN_VAIN, DeliveryState, add, u
 from alerting.outbox.leasing import LEASE_RAN_OUT, UNREADABLE, Aside, Lease, due, end_leases_of, lease
 from alerting.outbox.orphans import ANNOTATIONS_OFF, BURIED_AT_ONCE, MAIL_OFF, bury_orphans, explain_orphans
 from alerting.outbox.outcomes import bury, confirm, release, retry
-from alerting.outbox.reading import Backlog, Entry, backlog, counts, events_of, listing, message_of, next_due
+from alerting.outbox.reading import (
+    Backlog,
+    Entry,
+    Look,
+    backlog,
+    counts,
+    events_of,
+    listing,
+    look,
+    message_of,
+    next_due,
+)
 from alerting.outbox.recording import known, record
 from alerting.outbox.replaying import any_dead, replay, whole_messages
 from alerting.outbox.routing import Routed, route
@@ -34,6 +45,7 @@ __all__ = [
     "DeliveryState",
     "Entry",
     "Lease",
+    "Look",
     "Routed",
     "add",
     "any_dead",
@@ -50,6 +62,7 @@ __all__ = [
     "known",
     "lease",
     "listing",
+    "look",
     "message_of",
     "next_due",
     "place_of",

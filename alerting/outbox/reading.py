@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, bindparam, case, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    Select,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+    union_all,
+)
 
 from alerting import addressees, numbers
+from alerting.clock import Clock
 from alerting.events import AlertEvent, decode
 from alerting.numbers import Number
 from alerting.outbox.deliveries import OPEN
-from alerting.tables import alert_ack, alert_delivery, alert_event
+from alerting.tables import alert_ack, alert_delivery, alert_event, alert_group
 
 _d, _e, _a = alert_delivery.c, alert_event.c, alert_ack.c
 _NEXT_DUE: Final = (
@@ -22,6 +34,23 @@ _NEXT_DUE: Final = (
     .where(_d.channel.in_(bindparam("channels", expanding=True)), _d.due_at.is_not(None))
     .group_by(_d.channel)
 )
+_NOW, _WAVE, _NEWS = range(1, 4)
+_LOOK: Final = union_all(
+    _NEXT_DUE.add_columns(literal(0)),
+    select(literal(""), Clock(), literal(_NOW)),
+    select(literal(""), func.min(alert_group.c.due_at), literal(_WAVE)),
+    select(literal(""), Clock(), literal(_NEWS)).where(select(_e.id).where(_e.routed_at.is_(None)).exists()),
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What there is to do: ``due`` as by :func:`next_due`, and when the next wave of a group is due."""
+
+    now: datetime
+    due: dict[str, datetime]
+    wave_due: datetime | None
+    has_news: bool  # events that nobody has routed
 
 
 @dataclass(frozen=True)
@@ -70,6 +99,14 @@ class Entry:
 def next_due(connection: Connection, channels: Sequence[str]) -> dict[str, datetime]:
     """For each channel with open deliveries, the moment at which the first of them may be taken."""
     return {row[0]: row[1] for row in connection.execute(_NEXT_DUE, {"channels": list(channels)})}
+
+
+def look(connection: Connection, channels: Sequence[str]) -> Look:
+    """All that a deliverer asks again and again while nothing happens, in one statement."""
+    rows = connection.execute(_LOOK, {"channels": list(channels)}).all()
+    told = {row[2]: row[1] for row in rows}
+    due = {row[0]: row[1] for row in rows if row[2] == 0}
+    return Look(told[_NOW] or datetime.now(UTC), due, told[_WAVE], _NEWS in told)
 
 
 def backlog(connection: Connection) -> Backlog:

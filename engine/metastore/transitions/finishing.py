@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from sqlalchemy import Row, Update, bindparam, delete, func, literal, select, union_all, update
 
+from alerting.clock import Clock
 from engine.authoring.serialized import SerializedTask
 from engine.metastore import budgets, skips
 from engine.metastore.advance import CHILDREN, NOTHING_READ, Waiting, advance, changed, locked
 from engine.metastore.changes import Changes, Claimed, Finished, TaskChange
-from engine.metastore.clock import Clock
 from engine.metastore.database import Tx
 from engine.metastore.definitions import tasks_of
 from engine.metastore.endings import Ending

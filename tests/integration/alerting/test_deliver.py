@@ -488,13 +488,41 @@ def test_it_gauges_what_waits(outbox_engine: Engine, failure: Failing) -> None:
     assert 3600 <= meter.gauges["alerts.oldest_pending_seconds"] < 3660
 
 
-def test_an_idle_turn_is_two_statements(outbox_engine: Engine) -> None:
+@pytest.mark.parametrize(("is_woken", "asked"), [(True, 2), (False, 1)])
+def test_an_idle_turn_is_two_statements_and_one_where_nobody_woke_it(
+    outbox_engine: Engine, is_woken: bool, asked: int
+) -> None:
     subject = deliverer(outbox_engine, [Scripted()])
     subject._route()
+    subject._is_woken = is_woken
     statements: list[str] = []
     event.listen(outbox_engine, "before_cursor_execute", lambda c, k, statement, *_: statements.append(statement))
     assert subject._route() == 2.0
-    assert len([statement for statement in statements if not statement.startswith("BEGIN")]) == 2
+    assert len([statement for statement in statements if not statement.startswith("BEGIN")]) == asked
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_nobody_woke_it_for_is_told_all_the_same(outbox_engine: Engine, failure: Failing) -> None:
+    """As on another machine: what is new and what is due again are each seen by a look."""
+    receiver = Scripted(Retry(Failure.BUSY, "429", after_seconds=0.1))
+    subject = deliverer(outbox_engine, [receiver], poll_seconds=0.05)
+    turned, stop = threading.Event(), threading.Event()
+
+    def wait(seconds: float) -> bool:
+        turned.set()
+        stop.wait(min(seconds, 0.05))
+        return False
+
+    thread = threading.Thread(target=subject.run, args=(wait, stop))
+    thread.start()
+    try:
+        assert turned.wait(20)
+        record(outbox_engine, failure(emails=()))
+        wait_until(lambda: states_of(outbox_engine) == ["delivered"], "the alert to be told")
+    finally:
+        stop.set()
+        thread.join(20)
+    assert len(receiver.sent) == 2
 
 
 @pytest.mark.parametrize("step", ["follow_ups.follow_up", "groups.flush", "failing.look"])
