@@ -24,18 +24,19 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, or_, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, or_, update
 from sqlalchemy import select as sql_select
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from alerting import outbox
-from alerting.clock import database_now
+from alerting.clock import Clock
+from alerting.tables import UtcDateTime
 from engine import links
 from engine.authoring.attempt_context import AttemptContext
 from engine.authoring.serialized import CallbackKind
@@ -82,12 +83,23 @@ _FORESEE_SECONDS: Final = 5.0  # between two looks for runs that may call back
 _SPARE_SECONDS: Final = 30.0  # by which a lease is longer than waiting and running may take
 FAREWELL_SECONDS: Final = 5.0  # `windsock up` grants the notifier thirty, and the messages under way may take ten
 _UNSAFE: Final = re.compile(r"[^0-9A-Za-z]+")
-_DUE: Final = (REQUEST.c.state == "pending") & (REQUEST.c.due_at <= bindparam("now"))
-_FREE: Final = or_(REQUEST.c.lease_until.is_(None), REQUEST.c.lease_until < bindparam("now"))
-_ANY_DUE: Final = sql_select(REQUEST.c.id).where(_DUE, _FREE).limit(1)
+
+
+def _due(now: ColumnElement[datetime]) -> ColumnElement[bool]:
+    free = or_(REQUEST.c.lease_until.is_(None), REQUEST.c.lease_until < now)
+    return (REQUEST.c.state == "pending") & (REQUEST.c.due_at <= now) & free
+
+
+_NOW: Final = bindparam("now", type_=UtcDateTime())
+_ANY_DUE: Final = sql_select(REQUEST.c.id).where(_due(func.coalesce(Clock(), _NOW))).limit(1)
 _LEASABLE: Final = (
-    sql_select(REQUEST).where(_DUE, _FREE).order_by(REQUEST.c.due_at, REQUEST.c.id).limit(bindparam("limit"))
+    sql_select(REQUEST).where(_due(_NOW)).order_by(REQUEST.c.due_at, REQUEST.c.id).limit(bindparam("limit"))
 )
+
+
+def is_any_due(connection: Connection) -> bool:
+    """By the database's clock, in one statement; on SQLite by this machine's, which is the same."""
+    return connection.execute(_ANY_DUE, {"now": datetime.now(UTC)}).first() is not None
 
 
 @dataclass(slots=True)
@@ -240,7 +252,7 @@ class CallbackRunner:
     def _any_due(self) -> bool:
         """Asked first: most wake-ups are about mails, and on SQLite a transaction that may write holds up theirs."""
         with self._store.read() as connection:
-            return connection.execute(_ANY_DUE, {"now": database_now(connection)}).first() is not None
+            return is_any_due(connection)
 
     def _lease(self, tx: Tx, limit: int) -> tuple[list[Row[Any]], int]:
         """1. Lock due requests whose lease, if any, is over. 2. Bury those tried too often. 3. Take the rest."""
