@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,8 @@ def recorded(store: Store) -> Iterator[list[Sent]]:
     sent: list[Sent] = []
 
     def note(_connection: Any, _cursor: Any, sql: str, parameters: Any, _context: Any, many: bool) -> None:
-        sent.append(Sent(sql, parameters[0] if many else parameters, time.monotonic()))
+        is_each = many and not isinstance(parameters, Mapping)  # not where all rows are in one statement
+        sent.append(Sent(sql, parameters[0] if is_each else parameters, time.monotonic()))
 
     event.listen(store.engine, "before_cursor_execute", note)
     try:
