@@ -141,6 +141,20 @@ def test_what_waits_in_vain_and_cannot_fall_back_holds_up_nothing(engine: Engine
     assert about_fallback.startswith("Nobody can be told the fallback of alert ")
 
 
+def test_of_many_that_wait_in_vain_each_turn_tells_as_many_as_it_may_until_none_is_left(
+    engine: Engine, an_event: EventMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fallbacks, "AT_ONCE", 2)
+    put_aside(engine, *(an_event(n) for n in range(5)), attempts=3, error="busy", waiting_since=NOW)
+    subject = deliverer(engine, NoMail(), Answering("room", Delivered()))
+    told = []
+    for _ in range(5):
+        subject._measure(busy=True)
+        told.append(len(of_receiver(engine, "lead")))
+    assert told == [2, 4, 5, 5, 5]
+    assert subject._gauges_due > 0  # nobody looks again before its time
+
+
 def test_what_waits_for_a_channel_that_is_down_and_cannot_fall_back_holds_up_nothing(
     engine: Engine, an_event: EventMaker
 ) -> None:
