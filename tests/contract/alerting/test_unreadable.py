@@ -15,7 +15,8 @@ from alerting.database import transact
 from alerting.deliver import Deliverer
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
-from alerting.outbox import UNREADABLE, Aside, Lease
+from alerting.lanes import Worker
+from alerting.outbox import UNREADABLE, Aside, Lease, leasing
 from alerting.render import Renderer
 from alerting.routes import Plan
 from alerting.tables import alert_delivery, alert_event, alert_group
@@ -140,6 +141,25 @@ def test_it_is_replayed_to_the_addresses_of_its_receiver(engine: Engine, an_even
         (lease,) = outbox.lease(connection, NOW, MINUTE, 1, ["email"])
     assert str(correction).endswith(": to ops@example.org, for the addresses that it had cannot be read")
     assert lease.addresses == ("ops@example.org",)
+
+
+def test_a_message_that_can_be_read_outlives_a_moment_without_memory(
+    engine: Engine, an_event: EventMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routed(engine, a_plan(), an_event(1))
+    mail = Mail()
+    deliverer, _ = a_deliverer(engine, mail, a_plan())
+
+    def no_memory(_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as moment:
+        moment.setattr(leasing, "decode", no_memory)
+        with pytest.raises(MemoryError):  # the lane's thread looks again later
+            deliverer._sender.deliver_next(deliverer._lanes["email"], Worker())
+    assert [entry.state for entry in history(engine)] == ["pending"]
+    assert deliverer._sender.deliver_next(deliverer._lanes["email"], Worker())
+    assert (len(mail.got), [entry.state for entry in history(engine)]) == (1, ["delivered"])
 
 
 def test_what_somebody_else_has_taken_meanwhile_is_not_set_aside(engine: Engine, an_event: EventMaker) -> None:
