@@ -415,8 +415,8 @@ class Deliverer:
         def find(connection: Connection, now: datetime, only: int | None) -> dict[int, str]:
             return patience.late(connection, now, self._means.plan, self._names, only=only)
 
-        if self._means.plan.routing is not None:
-            one_by_one.fall_back(self._means, find)
+        if self._means.plan.routing is not None and one_by_one.fall_back(self._means, find):
+            self._gauges_due = 0.0  # the next turn goes on with the rest
 
     def _gauge(self) -> None:
         def gauge(connection: Connection, now: datetime) -> tuple[outbox.Backlog, int, datetime]:

@@ -42,7 +42,11 @@ _NO_FALLBACK: Final = or_(_d.origin.is_(None), _d.origin != Origin.FALLBACK.valu
 
 
 def note(connection: Connection, now: datetime, plan: Plan, delivery_ids: Sequence[int]) -> list[int]:
-    """These are dead: those that may fall back are to do so now. Returns the ids of these steps."""
+    """These are dead: those that may fall back are to do so now. Returns the ids of these steps.
+
+    The step of one that fell back in vain, and was put off, is there. It is due now, and locked: whoever took it while
+    the death is not to be seen yet would drop it.
+    """
     receivers = () if plan.routing is None else plan.routing.receivers.values()
     falling = sorted(receiver.name for receiver in receivers if receiver.fallback is not None)
     if not falling or not delivery_ids:
@@ -51,10 +55,11 @@ def note(connection: Connection, now: datetime, plan: Plan, delivery_ids: Sequen
     ids = connection.execute(query.order_by(_d.id)).scalars().all()
     if not ids:
         return []
+    steps = (_f.delivery_id.in_(ids), _f.origin == Origin.FALLBACK.value)
+    connection.execute(update(alert_follow_up).where(*steps).values(due_at=now))
     rows = [{"delivery_id": key, "origin": Origin.FALLBACK.value, "due_at": now} for key in ids]
     connection.execute(insert_new(connection, alert_follow_up, "delivery_id", "origin").values(rows))
-    noted = select(_f.id).where(_f.delivery_id.in_(ids), _f.origin == Origin.FALLBACK.value)
-    return list(connection.execute(noted.order_by(_f.id)).scalars())
+    return list(connection.execute(select(_f.id).where(*steps).order_by(_f.id)).scalars())
 
 
 def waiting(

@@ -66,22 +66,32 @@ def rows_of(connection: Connection, event_ids: Sequence[int]) -> Iterator[Any]:
 
 
 def untold(connection: Connection, drafts: Sequence[Draft]) -> list[Draft]:
-    """Of these troubles one draft for each receiver that has no message of it, held since another one has its way."""
-    wanted: dict[tuple[int, str | None], Draft] = {}
-    for draft in drafts:
-        if draft.event is not None and KINDS[draft.event.kind].trouble and not draft.target.turn:
-            wanted.setdefault((draft.event_id, draft.target.receiver), draft)
-    there = rows_of(connection, sorted({event_id for event_id, _ in wanted}))
+    """Of these troubles one draft for each receiver that has no message of it, held since another one has its way.
+
+    Whoever is held back for now has no message either. Where nobody has a way of theirs, nothing is left out for them:
+    the row that says what holds them back is all that there is.
+    """
+    wanted = [
+        draft
+        for draft in drafts
+        if draft.event is not None and KINDS[draft.event.kind].trouble and not draft.target.turn
+    ]
+    there = rows_of(connection, sorted({draft.event_id for draft in wanted}))
     rows = [row for row in there if not revivals.is_untold(row)]
     told = {(row.event_id, row.receiver) for row in rows}
     by_hearing = {hearing: row for row in reversed(rows) for hearing in hearings_of_row(row)}
-    return [_held(draft, by_hearing) for place, draft in wanted.items() if place not in told]
+    found: dict[tuple[int, str | None], Draft] = {}
+    for draft in wanted:
+        place = (draft.event_id, draft.target.receiver)
+        hearings = hearings_of(draft.event_id, draft.target)
+        other = next((row for hearing in hearings if (row := by_hearing.get(hearing)) is not None), None)
+        if place not in told and other is not None:
+            found.setdefault(place, _held(draft, other.receiver))
+    return list(found.values())
 
 
-def _held(draft: Draft, by_hearing: dict[Hearing, Any]) -> Draft:
-    hearings = hearings_of(draft.event_id, draft.target)
-    other = next(row for hearing in hearings if (row := by_hearing.get(hearing)) is not None)
-    reason = f"not told twice by the same way, which the receiver {other.receiver} has as well"
+def _held(draft: Draft, other: str) -> Draft:
+    reason = f"not told twice by the same way, which the receiver {other} has as well"
     return replace(draft, target=replace(draft.target, held=Suppressed(reason, SuppressedBy.HEARD)))
 
 

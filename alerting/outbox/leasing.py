@@ -100,7 +100,8 @@ def lease(
     2. Give them one new token, count the attempt, and move due_at to the end of the lease, where they still are due.
     3. Read back what carries the token: that is what this caller owns, also where step 1 could not lock.
     4. Suppress what is not true any more, and begin again for as many.
-    5. Bury the part of a message that this version cannot read, so that the rest of it is told; and begin again, too.
+    5. Of what is left, bury the part of a message that this version cannot read, so that the rest of it is told; and
+       begin again, too.
     """
     leases: list[Lease] = []
     aside = aside or Aside()
@@ -110,13 +111,13 @@ def lease(
         taken = _take(connection, now, lease_for, ids, holder)
         doubtful = [lease for lease in taken if overtaken.may_be((lease.event, *lease.others))]
         late = _set_aside(connection, now, channels, doubtful) if doubtful else []
-        unread = _bury_unread(connection, now, taken) if not late else []
+        left = _leased(connection, [lease.id for lease in taken], taken[0].token) if late else taken
+        unread = _bury_unread(connection, now, left)
+        leases += _leased(connection, [lease.id for lease in left], left[0].token) if unread else left
         if not late and not unread:
-            leases += taken
             break
         aside.overtaken.extend(late)
         aside.unread.extend(unread)
-        leases += _leased(connection, [lease.id for lease in taken], taken[0].token)
     return leases
 
 

@@ -30,7 +30,12 @@ _d, _e = alert_delivery.c, alert_event.c
 
 
 def is_at_fault(error: Exception) -> bool:
-    """Whether it is what was read or written that is wrong, and not the database that is away, busy or broken."""
+    """Whether it is what was read or written that is wrong, and not the database that is away, busy or broken.
+
+    Nor this machine, which has no memory left: the next try may be better off.
+    """
+    if isinstance(error.orig if isinstance(error, StatementError) else error, MemoryError):
+        return False
     if isinstance(error, DBAPIError):
         return isinstance(error, DataError | IntegrityError) and not error.connection_invalidated
     return isinstance(error, StatementError) or not isinstance(error, SQLAlchemyError | OSError)

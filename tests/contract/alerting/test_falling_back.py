@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine, select, update
 
 from alerting import fallbacks, follow_ups, outbox, putting_off
@@ -140,6 +141,20 @@ def test_what_waits_in_vain_and_cannot_fall_back_holds_up_nothing(engine: Engine
     assert about_fallback.startswith("Nobody can be told the fallback of alert ")
 
 
+def test_of_many_that_wait_in_vain_each_turn_tells_as_many_as_it_may_until_none_is_left(
+    engine: Engine, an_event: EventMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fallbacks, "AT_ONCE", 2)
+    put_aside(engine, *(an_event(n) for n in range(5)), attempts=3, error="busy", waiting_since=NOW)
+    subject = deliverer(engine, NoMail(), Answering("room", Delivered()))
+    told = []
+    for _ in range(5):
+        subject._measure(busy=True)
+        told.append(len(of_receiver(engine, "lead")))
+    assert told == [2, 4, 5, 5, 5]
+    assert subject._gauges_due > 0  # nobody looks again before its time
+
+
 def test_what_waits_for_a_channel_that_is_down_and_cannot_fall_back_holds_up_nothing(
     engine: Engine, an_event: EventMaker
 ) -> None:
@@ -163,6 +178,46 @@ def test_what_was_put_off_falls_back_when_it_is_due_again(engine: Engine, an_eve
         assert fallbacks.stranded(connection, WHOLE, "room", 6 * MINUTE, NOW) == {}
         assert follow_ups.follow_up(connection, NOW + PAUSE, WHOLE) == Told()
         assert list(fallbacks.stranded(connection, WHOLE, "room", 6 * MINUTE, NOW)) == [key]
+
+
+def put_off_and_tried_again(engine: Engine, *events: AlertEvent) -> outbox.Lease:
+    """The fallback of the message about this is put off; the message is under way, and says nothing of that."""
+    record(engine, *events)
+    with engine.begin() as connection:
+        outbox.route(connection, NOW, WHOLE)
+        (key,) = connection.execute(select(_d.id)).scalars()
+        assert putting_off.put_off_fallback(connection, NOW, key, "unexpected") is not None
+        (lease,) = outbox.lease(connection, NOW, MINUTE, 1, ["room"])
+        assert outbox.retry(connection, lease, NOW, "busy")
+        (lease,) = outbox.lease(connection, NOW, MINUTE, 1, ["room"])
+    return lease
+
+
+def test_what_dies_while_its_fallback_is_put_off_falls_back_at_once(engine: Engine, an_event: EventMaker) -> None:
+    lease = put_off_and_tried_again(engine, an_event(1, dag_id="nightly"))
+    with engine.begin() as connection:
+        assert outbox.bury(connection, lease, "error 404")
+        (step,) = fallbacks.note(connection, NOW + MINUTE, WHOLE, [lease.id])
+        told = follow_ups.follow_up(connection, NOW + MINUTE, WHOLE, only=step)
+        assert told == Told((Origin.FALLBACK,), ("email",))
+        assert fallbacks.note(connection, NOW + MINUTE, WHOLE, [lease.id]) == []
+
+
+def test_nobody_drops_the_step_of_what_dies_at_that_moment(engine: Engine, an_event: EventMaker) -> None:
+    """Another deliverer looks for what is due again while the death is not committed."""
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    lease = put_off_and_tried_again(engine, an_event(1, dag_id="nightly"))
+    later = NOW + PAUSE
+    with engine.begin() as dying, engine.connect() as other:
+        assert outbox.bury(dying, lease, "error 404")
+        assert len(fallbacks.note(dying, later, WHOLE, [lease.id])) == 1
+        with other.begin():
+            assert follow_ups.follow_up(other, later, WHOLE) is None
+    with engine.begin() as connection:
+        assert follow_ups.follow_up(connection, later, WHOLE) == Told((Origin.FALLBACK,), ("email",))
+    (dead,) = of_receiver(engine, "night")
+    assert (dead.state, dead.fell_back_to) == ("dead", "owl")
 
 
 def test_whoever_dies_between_a_death_and_its_fallback_leaves_it_to_others(

@@ -177,8 +177,14 @@ def test_a_receivers_name_may_hold_what_no_database_takes(engine: Engine, an_eve
         (DataError("INSERT", {}, Exception("gone"), connection_invalidated=True), False),
         (SQLAlchemyError("no connection in the pool"), False),
         (ConnectionResetError("reset by peer"), False),
+        (MemoryError(), False),
+        (StatementError("no memory", "INSERT", {}, MemoryError()), False),
+        (RecursionError("maximum recursion depth exceeded"), True),
+        (RuntimeError("generator raised StopIteration"), True),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
-def test_a_database_that_is_away_is_no_fault_of_an_event(error: Exception, at_fault: bool) -> None:
+def test_a_database_that_is_away_or_a_machine_without_memory_is_no_fault_of_an_event(
+    error: Exception, at_fault: bool
+) -> None:
     assert outbox.is_at_fault(error) is at_fault

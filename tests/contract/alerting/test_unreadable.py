@@ -15,12 +15,14 @@ from alerting.database import transact
 from alerting.deliver import Deliverer
 from alerting.events import AlertEvent
 from alerting.kinds import EventKind
-from alerting.outbox import UNREADABLE, Aside
+from alerting.lanes import Worker
+from alerting.outbox import UNREADABLE, Aside, Lease, leasing
 from alerting.render import Renderer
 from alerting.routes import Plan
 from alerting.tables import alert_delivery, alert_event, alert_group
 from alerting.told import remarks
 from tests.contract.alerting.conftest import MINUTE, NOW
+from tests.contract.alerting.following import recorded, recovery
 from tests.contract.alerting.mailbox import Mail
 from tests.integration.alerting.running import Meter, Running, at_work, history, record
 
@@ -54,6 +56,26 @@ def with_addresses(engine: Engine, task_id: str, address: str) -> None:
 def routed(engine: Engine, plan: Plan, *events: AlertEvent) -> None:
     record(engine, *events)
     transact(engine, lambda connection, now: outbox.route(connection, now, plan))
+
+
+def of_a_newer_version(engine: Engine, task_id: str) -> None:
+    """This version cannot read the event of this task."""
+    with engine.begin() as connection:
+        spoilt = update(alert_event).where(_e.task_id == task_id)
+        connection.execute(spoilt.values(payload='{"kind": "of_a_newer_version"}'))
+
+
+def confirmed(engine: Engine, limit: int) -> tuple[Aside, list[Lease]]:
+    """So many messages at once, each of them accepted."""
+    aside = Aside()
+    with engine.begin() as connection:
+        leases = outbox.lease(connection, NOW + MINUTE, MINUTE, limit, ["email"], aside=aside)
+        assert all(outbox.confirm(connection, lease, NOW + MINUTE) for lease in leases)
+    return aside, leases
+
+
+def outcomes(engine: Engine) -> set[tuple[str | None, str]]:
+    return {(entry.task_id, entry.state) for entry in history(engine)}
 
 
 def a_deliverer(engine: Engine, mail: Mail, plan: Plan) -> tuple[Deliverer, Running]:
@@ -119,6 +141,25 @@ def test_it_is_replayed_to_the_addresses_of_its_receiver(engine: Engine, an_even
         (lease,) = outbox.lease(connection, NOW, MINUTE, 1, ["email"])
     assert str(correction).endswith(": to ops@example.org, for the addresses that it had cannot be read")
     assert lease.addresses == ("ops@example.org",)
+
+
+def test_a_message_that_can_be_read_outlives_a_moment_without_memory(
+    engine: Engine, an_event: EventMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routed(engine, a_plan(), an_event(1))
+    mail = Mail()
+    deliverer, _ = a_deliverer(engine, mail, a_plan())
+
+    def no_memory(_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as moment:
+        moment.setattr(leasing, "decode", no_memory)
+        with pytest.raises(MemoryError):  # the lane's thread looks again later
+            deliverer._sender.deliver_next(deliverer._lanes["email"], Worker())
+    assert [entry.state for entry in history(engine)] == ["pending"]
+    assert deliverer._sender.deliver_next(deliverer._lanes["email"], Worker())
+    assert (len(mail.got), [entry.state for entry in history(engine)]) == (1, ["delivered"])
 
 
 def test_what_somebody_else_has_taken_meanwhile_is_not_set_aside(engine: Engine, an_event: EventMaker) -> None:
@@ -193,6 +234,38 @@ def test_of_a_message_the_alerts_that_can_be_read_are_told_and_the_others_are_de
     told = {entry.task_id: (entry.state, entry.error) for entry in history(engine)}
     dead, delivered = ("dead", UNREADABLE), ("delivered", None)
     assert told == {"t0": dead, "t1": delivered, "t2": dead, "t3": delivered}
+
+
+def test_an_alert_that_cannot_be_read_is_dead_though_another_of_its_message_is_overtaken(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    plan = a_plan(route=GROUPED)
+    retry = an_event(1, kind=EventKind.TASK_RETRY, max_tries=3)
+    recorded(engine, plan, NOW, an_event(0), retry, an_event(2))
+    with engine.begin() as connection:
+        groups.flush(connection, NOW, plan)
+    of_a_newer_version(engine, "t2")
+    recorded(engine, plan, NOW, an_event(1, try_number=3, max_tries=3))
+    aside, (lease,) = confirmed(engine, 1)
+    assert [event.task_id for event in (lease.event, *lease.others) if event] == ["t0"]
+    assert (len(aside.overtaken), len(aside.unread)) == (1, 1)
+    assert outcomes(engine) == {("t0", "delivered"), ("t1", "suppressed"), ("t1", "waiting"), ("t2", "dead")}
+
+
+def test_an_alert_that_cannot_be_read_is_dead_though_another_message_is_overtaken(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    grouped, alone = a_plan(route=GROUPED), a_plan()
+    recorded(engine, grouped, NOW, an_event(0), an_event(2))
+    with engine.begin() as connection:
+        groups.flush(connection, NOW, grouped)
+    of_a_newer_version(engine, "t2")
+    recorded(engine, alone, NOW, an_event(1, kind=EventKind.TASK_RETRY, max_tries=3), an_event(3))
+    recorded(engine, alone, NOW, recovery(an_event))
+    aside, leases = confirmed(engine, 4)
+    assert [event.task_id for lease in leases for event in (lease.event, *lease.others) if event] == ["t0", "t3"]
+    assert (len(aside.overtaken), len(aside.unread)) == (2, 1)  # the retry, and its end
+    assert outcomes(engine) == {("t0", "delivered"), ("t1", "suppressed"), ("t2", "dead"), ("t3", "delivered")}
 
 
 def test_a_message_of_which_nothing_can_be_read_is_dead_as_a_whole(engine: Engine, an_event: EventMaker) -> None:
