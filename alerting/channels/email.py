@@ -15,7 +15,7 @@ from alerting.addressees import is_address
 from alerting.channels import Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
 from alerting.channels.kept import KeptConnections
 from alerting.channels.mime import compose, is_ascii, sender_of
-from alerting.channels.smtp import CLOSING, FOR_GOOD, BeyondAscii, Connection, Refused, SmtpConfig, Stale, dial
+from alerting.channels.smtp import CLOSING, FOR_GOOD, BeyondAscii, Connection, Refused, Silent, SmtpConfig, Stale, dial
 from alerting.cleaning import one_line, shorten
 from alerting.remedies import RESTART
 from alerting.routes import EMAIL
@@ -79,6 +79,8 @@ class Email:
         if (kept := self._connections.take()) is not None:
             try:
                 return self._post(kept, mail, recipients)
+            except Silent:
+                self._connections.rest()
             except Stale:
                 pass
         return self._post(dial(self._config, self._secured()), mail, recipients)
