@@ -47,9 +47,13 @@ _URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/]+)@")
 # with a boundary, so that the search skips everything else quickly.
 _BEARER = re.compile(r"[Bb](?:earer|EARER)[ :=]{1,3}(?=[A-Za-z._~+/=-]{0,60}[0-9])([A-Za-z0-9._~+/=-]{8,})")
 # User and password in base64. "Basic" is an ordinary word, so the name of its header must stand before it.
-_BASIC = re.compile(r"uthorization[^A-Za-z0-9]{1,6}[Bb](?:asic|ASIC) {1,3}([A-Za-z0-9+/=_-]{4,})")
+# In small letters, or in those of an environment (HTTP_AUTHORIZATION): two patterns, for each is searched quickly.
+_BASIC = tuple(
+    re.compile(rf"{name}[^A-Za-z0-9]{{1,6}}[Bb](?:asic|ASIC) {{1,3}}([A-Za-z0-9+/=_-]{{4,}})")
+    for name in ("uthorization", "UTHORIZATION")
+)
 _TOKEN = re.compile(rf"[^/?&=@:#,\s]{{{MINIMUM_TOKEN_LENGTH},}}")
-_FORMS = (_BEARER, _BASIC, _URL_PASSWORD)
+_FORMS = (_BEARER, *_BASIC, _URL_PASSWORD)
 
 
 class Redactor:

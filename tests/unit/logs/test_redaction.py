@@ -160,6 +160,8 @@ def test_a_bearers_token_is_masked_though_nobody_named_it(text: str, shown: str)
         ("Authorization: Basic bWU6aHVudGVyMjI=", "Authorization: Basic ********"),
         ("{'authorization': 'basic bWU6aHVudGVyMjI='}", "{'authorization': 'basic ********'}"),
         ('"Proxy-Authorization": "BASIC bWU6eA=="', '"Proxy-Authorization": "BASIC ********"'),
+        ("HTTP_AUTHORIZATION: Basic bWU6aHVudGVyMjI=", "HTTP_AUTHORIZATION: Basic ********"),
+        ("{'HTTP_AUTHORIZATION': 'basic bWU6eA=='}", "{'HTTP_AUTHORIZATION': 'basic ********'}"),
         ("basic python3.11 is there", "basic python3.11 is there"),
         ("the authorization is basic", "the authorization is basic"),
     ],
@@ -197,6 +199,7 @@ def test_no_secret_survives(before: str, secret: str, after: str) -> None:
         "bearer=a1",
         "uthorization basic ",
         "uthorization: basic a",
+        "UTHORIZATION: BASIC ",
         "bearer",
     ],
 )
