@@ -63,6 +63,7 @@ class Redactor:
         forms = {form for secret in secrets for form in _printed_forms(secret)}
         longest_first = sorted(forms, key=lambda form: (-len(form), form))
         self._secrets = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        self._longest = max(map(len, forms), default=0)
 
     @classmethod
     def from_settings(cls, settings: Settings, environ: Mapping[str, str] | None = None) -> Redactor:
@@ -79,11 +80,25 @@ class Redactor:
         return _mask(masked, _spans(_URL_PASSWORD, masked))  # again: a slash in what is masked now hid one
 
     def _known(self, text: str) -> Iterator[Span]:
-        """Where known secrets stand, also such as begin within another one."""
-        found = None if self._secrets is None else self._secrets.search(text)
-        while self._secrets is not None and found is not None:
-            yield found.span()
-            found = self._secrets.search(text, found.start() + 1)
+        """Where known secrets stand, also such as begin within another one: what overlaps is one span.
+
+        So a text that holds little else takes no more memory than another. What begins so early in a secret that even
+        the longest would end within it is not looked for.
+        """
+        if self._secrets is None:
+            return
+        begin = end = 0
+        found = self._secrets.search(text)
+        while found is not None:
+            start, stop = found.span()
+            if start >= end:
+                if end:
+                    yield begin, end
+                begin = start
+            end = max(end, stop)
+            found = self._secrets.search(text, max(start + 1, stop + 1 - self._longest))
+        if end:
+            yield begin, end
 
 
 def _spans(pattern: re.Pattern[str], text: str) -> Iterator[Span]:

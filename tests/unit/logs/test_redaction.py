@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,29 @@ def test_a_token_is_masked_where_its_kind_is_called_a_secret() -> None:
 
 def test_a_known_secret_is_masked_whole_where_another_one_ends_within_it() -> None:
     assert Redactor(["first-one", "one-and-only"]).redact("a first-one-and-only b") == "a ******** b"
+
+
+@given(st.lists(st.text("ab", min_size=5, max_size=9), min_size=1, max_size=4), st.text("ab", max_size=40))
+def test_every_letter_of_every_known_secret_is_masked_and_no_other(secrets: list[str], text: str) -> None:
+    masked = {
+        place
+        for secret in secrets
+        for start in range(len(text))
+        if text.startswith(secret, start)
+        for place in range(start, start + len(secret))
+    }
+    left = "".join(letter for place, letter in enumerate(text) if place not in masked)
+    assert Redactor(secrets).redact(text).replace("*", "") == left
+
+
+def test_a_text_that_is_secrets_one_within_the_other_takes_little_memory() -> None:
+    redactor, text = Redactor(["aaaaaaaa"]), "a" * 100_000
+    tracemalloc.start()
+    try:
+        assert redactor.redact(text) == "********"
+        assert tracemalloc.get_traced_memory()[1] < len(text)
+    finally:
+        tracemalloc.stop()
 
 
 @given(st.text())
