@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, or_, select, update
 
+from alerting import putting_off
 from alerting.cleaning import shorten
 from alerting.database import batches, insert_new
 from alerting.events import AlertEvent
@@ -92,7 +93,7 @@ def reason(delivery: Row[Any], receiver: Receiver, now: datetime) -> str:
 
     That may be another receiver's.
     """
-    error = shorten(delivery.error or "", REASON_LIMIT)
+    error = shorten(putting_off.reason(delivery.error) or "", REASON_LIMIT)
     match delivery.state:
         case DeliveryState.DELIVERED if delivery.receiver != receiver.name:
             return f"{receiver.name} has heard of it by way of {delivery.receiver}"

@@ -15,6 +15,8 @@ CAUSES_OF_TASKS: Final = (
     *("import", "start", "lost", "queued", "ended"),
 )
 CAUSES_OF_RUNS: Final = ("task_failures", "timed_out", "stuck")
+CauseOfCallback: TypeAlias = Literal["exception", "timeout", "start", "lost", "missing"]
+CAUSES_OF_CALLBACKS: Final[tuple[CauseOfCallback, ...]] = ("exception", "timeout", "start", "lost", "missing")
 
 
 class EventKind(StrEnum):

@@ -16,7 +16,15 @@ import re2
 
 from alerting.document import meant
 from alerting.events import AlertEvent
-from alerting.kinds import CAUSES_OF_RUNS, CAUSES_OF_TASKS, KINDS, SEVERITIES, EventKind, Severity
+from alerting.kinds import (
+    CAUSES_OF_CALLBACKS,
+    CAUSES_OF_RUNS,
+    CAUSES_OF_TASKS,
+    KINDS,
+    SEVERITIES,
+    EventKind,
+    Severity,
+)
 
 Labels: TypeAlias = Mapping[str, tuple[str, ...]]
 
@@ -27,7 +35,7 @@ DEFAULT_SEVERITY: Final[Mapping[EventKind, Severity]] = {kind: known.severity fo
 _CLOSED: Final[Mapping[str, tuple[str, ...]]] = {
     "event": tuple(EventKind),
     "severity": SEVERITIES,
-    "cause": ("", *CAUSES_OF_TASKS, *CAUSES_OF_RUNS),
+    "cause": ("", *dict.fromkeys((*CAUSES_OF_TASKS, *CAUSES_OF_RUNS, *CAUSES_OF_CALLBACKS))),
 }
 _WORDS: Final = re.compile(r"\w*(?:\|\w*)*")
 _GROUPED: Final = re.compile(r"\((?:\?:)?([^()]*)\)")

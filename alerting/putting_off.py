@@ -3,7 +3,8 @@
 1. Where one of many raises what is no fault of the database's, they are done one by one.
 2. One that raises alone is due again after :data:`PAUSE`, for as long as it takes: a file or a version may be mended.
 3. What waits in such a group says why, and has waited in vain from then on. What a follow-up is to follow says why,
-   until it is done. ``failing`` tells people of both.
+   until it is done, or until something else is written there. ``failing`` tells people of both.
+4. What is said so is for those who look at the delivery. It is no reason why that was not sent: see :func:`reason`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, or_, select, update
+from sqlalchemy import Connection, Row, and_, func, or_, select, update
 
 from alerting.database import insert_new
 from alerting.routes import Origin
@@ -22,7 +23,11 @@ from alerting.tables import alert_delivery, alert_follow_up, alert_group
 
 PAUSE: Final = timedelta(minutes=5)
 _AGAIN: Final = f"; it is tried again every {span(PAUSE)}"
-_NAMES: Final[Mapping[str, str]] = {Origin.ESCALATION: "escalation", Origin.REPEAT: "repetition"}
+_NAMES: Final[Mapping[str, str]] = {
+    Origin.ESCALATION.value: "escalation",
+    Origin.REPEAT.value: "repetition",
+    Origin.FALLBACK.value: "fallback",
+}
 _d, _f, _g = alert_delivery.c, alert_follow_up.c, alert_group.c
 
 
@@ -45,7 +50,7 @@ def put_off_follow_up(connection: Connection, now: datetime, follow_up_id: int, 
         return None
     query = select(_f.origin, _d.event_id, _d.id, _d.error).join(alert_delivery, _d.id == _f.delivery_id)
     row = connection.execute(query.where(_f.id == follow_up_id)).one()
-    said = (_without(row.error, row.origin), f"its {_name(row.origin)} cannot be told: {why}{_AGAIN}")
+    said = (_without(row.error, row.origin), f"{_begin(row.origin)}{why}{_AGAIN}")
     _say(connection, row.id, "; ".join(part for part in said if part))
     return f"the {_name(row.origin)} of alert {row.event_id}"
 
@@ -60,12 +65,15 @@ def put_off_fallback(connection: Connection, now: datetime, delivery_id: int, wh
 
 
 def is_any_left(connection: Connection) -> bool:
-    """Whether something is put off still, though nobody may have looked at it for long."""
+    """Whether something is put off still, though nobody may have looked at it for long.
+
+    A delivery may have several follow-ups: what it says of one that is done is nothing about the others.
+    """
     waiting = (_d.state == "waiting", _d.wave.is_(None), _d.waiting_since.is_not(None))
-    said = _d.error.contains(_AGAIN, autoescape=True)
+    said = [and_(_f.origin == origin, _d.error.contains(_begin(origin), autoescape=True)) for origin in _NAMES]
     queries = (
         select(_d.id).where(*waiting),
-        select(_d.id).join(alert_follow_up, _f.delivery_id == _d.id).where(said),
+        select(_d.id).join(alert_follow_up, _f.delivery_id == _d.id).where(or_(*said)),
     )
     return any(connection.execute(query.limit(1)).first() is not None for query in queries)
 
@@ -79,12 +87,22 @@ def no_longer(connection: Connection, delivery: Row[Any], origin: str) -> Row[An
     return connection.execute(select(alert_delivery).where(_d.id == delivery.id)).one()
 
 
+def reason(error: str | None) -> str | None:
+    """Why a delivery was not sent, by its ``error``: without what is said of its follow-ups."""
+    return _without(error, *_NAMES) or None
+
+
 def _name(origin: str) -> str:
+    """A newer version may know others."""
     return _NAMES.get(origin, origin)
 
 
-def _without(error: str | None, origin: str) -> str:
-    said = rf"(?:^|; )its {_name(origin)} cannot be told: .*?{re.escape(_AGAIN)}"
+def _begin(origin: str) -> str:
+    return f"its {_name(origin)} cannot be told: "
+
+
+def _without(error: str | None, *origins: str) -> str:
+    said = rf"(?:^|; )(?:{'|'.join(map(_begin, origins))}).*?{re.escape(_AGAIN)}"
     return re.sub(said, "", error or "").removeprefix("; ")
 
 

@@ -15,7 +15,7 @@ from alerting.addressees import is_address
 from alerting.channels import Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
 from alerting.channels.kept import KeptConnections
 from alerting.channels.mime import compose, is_ascii, sender_of
-from alerting.channels.smtp import CLOSING, FOR_GOOD, BeyondAscii, Connection, Refused, SmtpConfig, Stale, dial
+from alerting.channels.smtp import CLOSING, FOR_GOOD, BeyondAscii, Connection, Refused, Silent, SmtpConfig, Stale, dial
 from alerting.cleaning import one_line, shorten
 from alerting.remedies import RESTART
 from alerting.routes import EMAIL
@@ -53,39 +53,44 @@ class Email:
             reason = f"no valid mail address: {wrong}; correct `email` in the DAG file"
             return Permanent(Failure.CONFIG, reason, addressee=True)
         mail = compose(message, usable, self._config.mail_from)
+        utf8 = not is_ascii([sender_of(self._config.mail_from), *usable])
         try:
-            refused = self._hand_over_to_all(mail, usable)
+            refused = self._hand_over_to_all(mail, usable, utf8=utf8)
         except (smtplib.SMTPException, OSError, UnicodeError) as error:
             return self._failed(error)
         unusable = tuple(address for address in message.recipients if address not in usable)
         return self._delivered(refused, unusable)
 
-    def _hand_over_to_all(self, mail: bytes, recipients: Sequence[str]) -> Refused:
-        """A server that hangs up at one recipient (421) is asked again for the others: nobody has the mail yet."""
+    def _hand_over_to_all(self, mail: bytes, recipients: Sequence[str], *, utf8: bool) -> Refused:
+        """A server that hangs up at one recipient (421) is asked again for the others: nobody has the mail yet.
+
+        It is the same mail, with headers beyond ASCII where one of all recipients is.
+        """
         try:
-            return self._hand_over(mail, recipients)
+            return self._hand_over(mail, recipients, utf8=utf8)
         except smtplib.SMTPRecipientsRefused as error:
             refused: Refused = error.recipients
             others = tuple(address for address in recipients if address not in refused)
             if not others:
                 raise
         try:
-            return refused | self._hand_over(mail, others)
+            return refused | self._hand_over(mail, others, utf8=utf8)
         except smtplib.SMTPRecipientsRefused as error:
             raise smtplib.SMTPRecipientsRefused(refused | error.recipients) from None
 
-    def _hand_over(self, mail: bytes, recipients: Sequence[str]) -> Refused:
+    def _hand_over(self, mail: bytes, recipients: Sequence[str], *, utf8: bool) -> Refused:
         """Returns the recipients that were refused while others were not. What a kept connection fails at is no try."""
         if (kept := self._connections.take()) is not None:
             try:
-                return self._post(kept, mail, recipients)
+                return self._post(kept, mail, recipients, utf8=utf8)
+            except Silent:
+                self._connections.rest()
             except Stale:
                 pass
-        return self._post(dial(self._config, self._secured()), mail, recipients)
+        return self._post(dial(self._config, self._secured()), mail, recipients, utf8=utf8)
 
-    def _post(self, connection: Connection, mail: bytes, recipients: Sequence[str]) -> Refused:
-        sender = sender_of(self._config.mail_from)
-        refused = connection.post(sender, recipients, mail, utf8=not is_ascii([sender, *recipients]))
+    def _post(self, connection: Connection, mail: bytes, recipients: Sequence[str], *, utf8: bool) -> Refused:
+        refused = connection.post(sender_of(self._config.mail_from), recipients, mail, utf8=utf8)
         self._connections.keep(connection)
         return refused
 

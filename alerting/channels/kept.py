@@ -9,6 +9,7 @@ from typing import Final
 
 from alerting.channels.smtp import Connection
 
+REST_SECONDS: Final = 300.0
 _CLOSER: Final = "mail-connections"
 
 
@@ -22,6 +23,7 @@ class KeptConnections:
         self._keep_seconds = keep_seconds
         self._changed = threading.Condition()
         self._kept: list[tuple[float, Connection]] = []  # until when (monotonic); the one used last is last
+        self._rests_until = 0.0  # monotonic
         self._has_closer = False
         self._closed = False
 
@@ -35,12 +37,20 @@ class KeptConnections:
 
     def _pop(self) -> Connection | None:
         with self._changed:
-            return self._kept.pop()[1] if self._kept else None
+            return self._kept.pop()[1] if self._kept and not self._rests() else None
+
+    def rest(self) -> None:
+        """None is used or kept for :data:`REST_SECONDS`: waiting for one in vain takes longer than it would save."""
+        with self._changed:
+            self._rests_until = time.monotonic() + REST_SECONDS
+
+    def _rests(self) -> bool:
+        return time.monotonic() < self._rests_until
 
     def keep(self, connection: Connection) -> None:
         """Hands one back after a mail. It is closed at once where none is to be kept."""
         with self._changed:
-            is_wanted = self._keep_seconds > 0 and not self._closed
+            is_wanted = self._keep_seconds > 0 and not self._closed and not self._rests()
             if is_wanted:
                 self._kept.append((time.monotonic() + self._keep_seconds, connection))
                 self._see_to_closing()

@@ -41,6 +41,10 @@ class Stale(smtplib.SMTPException):
     """A kept connection has come to its end, and the server surely has not taken this mail: a new one is to be made."""
 
 
+class Silent(Stale):
+    """It did not answer in the time that a kept connection is given. The server is gone, or it is slow."""
+
+
 @dataclass(frozen=True)
 class SmtpConfig:
     """The ``smtp.*`` settings. An empty ``host`` means that mail is off; ``timeout`` is in seconds, per answer.
@@ -91,7 +95,7 @@ class Connection:
         except Exception as error:
             self._give_up()
             if self._is_kept and self._may_be_stale(error):
-                raise Stale from error
+                raise (Silent if isinstance(error.__context__, TimeoutError) else Stale) from error
             raise
         self._is_kept = True
         return refused

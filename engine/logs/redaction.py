@@ -47,9 +47,13 @@ _URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/]+)@")
 # with a boundary, so that the search skips everything else quickly.
 _BEARER = re.compile(r"[Bb](?:earer|EARER)[ :=]{1,3}(?=[A-Za-z._~+/=-]{0,60}[0-9])([A-Za-z0-9._~+/=-]{8,})")
 # User and password in base64. "Basic" is an ordinary word, so the name of its header must stand before it.
-_BASIC = re.compile(r"uthorization[^A-Za-z0-9]{1,6}[Bb](?:asic|ASIC) {1,3}([A-Za-z0-9+/=_-]{4,})")
+# In small letters, or in those of an environment (HTTP_AUTHORIZATION): two patterns, for each is searched quickly.
+_BASIC = tuple(
+    re.compile(rf"{name}[^A-Za-z0-9]{{1,6}}[Bb](?:asic|ASIC) {{1,3}}([A-Za-z0-9+/=_-]{{4,}})")
+    for name in ("uthorization", "UTHORIZATION")
+)
 _TOKEN = re.compile(rf"[^/?&=@:#,\s]{{{MINIMUM_TOKEN_LENGTH},}}")
-_FORMS = (_BEARER, _BASIC, _URL_PASSWORD)
+_FORMS = (_BEARER, *_BASIC, _URL_PASSWORD)
 
 
 class Redactor:
@@ -59,6 +63,7 @@ class Redactor:
         forms = {form for secret in secrets for form in _printed_forms(secret)}
         longest_first = sorted(forms, key=lambda form: (-len(form), form))
         self._secrets = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        self._longest = max(map(len, forms), default=0)
 
     @classmethod
     def from_settings(cls, settings: Settings, environ: Mapping[str, str] | None = None) -> Redactor:
@@ -75,11 +80,25 @@ class Redactor:
         return _mask(masked, _spans(_URL_PASSWORD, masked))  # again: a slash in what is masked now hid one
 
     def _known(self, text: str) -> Iterator[Span]:
-        """Where known secrets stand, also such as begin within another one."""
-        found = None if self._secrets is None else self._secrets.search(text)
-        while self._secrets is not None and found is not None:
-            yield found.span()
-            found = self._secrets.search(text, found.start() + 1)
+        """Where known secrets stand, also such as begin within another one: what overlaps is one span.
+
+        So a text that holds little else takes no more memory than another. What begins so early in a secret that even
+        the longest would end within it is not looked for.
+        """
+        if self._secrets is None:
+            return
+        begin = end = 0
+        found = self._secrets.search(text)
+        while found is not None:
+            start, stop = found.span()
+            if start >= end:
+                if end:
+                    yield begin, end
+                begin = start
+            end = max(end, stop)
+            found = self._secrets.search(text, max(start + 1, stop + 1 - self._longest))
+        if end:
+            yield begin, end
 
 
 def _spans(pattern: re.Pattern[str], text: str) -> Iterator[Span]:

@@ -19,7 +19,7 @@ from sqlalchemy import Row, update
 
 from alerting import outbox
 from alerting.events import AlertEvent
-from alerting.kinds import EventKind
+from alerting.kinds import CauseOfCallback, EventKind
 from engine.logs.cleaning import clean, one_line
 from engine.metastore.store import Tx
 from engine.metastore.tables import Base, CallbackRequest
@@ -60,7 +60,7 @@ class Try:
     """One try that has ended. `error` is None where all callbacks returned; `left_over` are those that did not."""
 
     error: str | None
-    cause: str = "exception"
+    cause: CauseOfCallback = "exception"
     left_over: list[int] | None = None
     output: str = ""
     told: tuple[Told, ...] = ()

@@ -8,16 +8,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, delete, select, update
 
-from alerting import failing, follow_ups, groups, heartbeat, outbox
+from alerting import escalations, failing, fallbacks, follow_ups, groups, heartbeat, outbox, putting_off
 from alerting.config import read
 from alerting.database import transact
 from alerting.deliver import Deliverer
 from alerting.events import AlertEvent
 from alerting.groups import Wave
 from alerting.kinds import EventKind
-from alerting.putting_off import PAUSE, put_off_follow_up, put_off_group
+from alerting.lanes import Worker
+from alerting.putting_off import PAUSE, put_off_fallback, put_off_follow_up, put_off_group
 from alerting.render import Renderer
 from alerting.routes import Plan
 from alerting.routing import Escalation
@@ -49,10 +50,10 @@ route: {receiver: ops}
     return Plan(routing=read(text, Path("alerting.yml"), {}), failing_after=15 * MINUTE)
 
 
-def escalating(grouping: str = "group_by: off") -> Plan:
+def escalating(grouping: str = "group_by: off", more: str = "") -> Plan:
     text = f"""
 receivers:
-  ops: {{email: ops@example.org, escalate: {{after: 10m, to: lead}}}}
+  ops: {{email: ops@example.org, escalate: {{after: 10m, to: lead}}{", " if more else ""}{more}}}
   lead: {{email: lead@example.org}}
 route: {{receiver: ops, {grouping}}}
 """
@@ -237,6 +238,83 @@ def test_every_alert_of_a_message_says_that_its_escalation_is_put_off(engine: En
     with engine.begin() as connection:
         follow_ups.follow_up(connection, NOW + PAUSE, plan)
     assert {entry.error for entry in history(engine)} == {None}
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [(None, "given up untried, for the receiver was away"), ("busy", "given up after 1 attempt; the last: busy")],
+)
+def test_that_an_escalation_is_put_off_is_no_reason_why_its_message_was_given_up(
+    engine: Engine, an_event: EventMaker, before: str | None, told: str
+) -> None:
+    plan = escalating()
+    record(engine, an_event(1))
+    with engine.begin() as connection:
+        outbox.route(connection, NOW, plan)
+        escalations.start(connection, NOW, plan, ["email"])
+        old = {"error": before, "attempts": 1 if before else 0, "give_up_at": NOW}
+        connection.execute(update(alert_delivery).values(old))
+        connection.execute(update(alert_follow_up).values(due_at=NOW))
+        key = connection.execute(select(_f.id)).scalar_one()
+        assert put_off_follow_up(connection, NOW, key, "unexpected")
+    subject = Deliverer(engine, [NoMail()], Renderer(lambda *_: [], str), plan)
+    assert subject._sender.deliver_next(subject._lanes["email"], Worker())
+    (dead,) = [entry for entry in history(engine) if entry.receiver == "ops"]
+    assert (dead.state, dead.error) == ("dead", told)
+    with engine.begin() as connection:
+        payload = connection.execute(select(_e.payload).where(_e.kind == EventKind.DELIVERY_FAILING.value)).scalar_one()
+        assert "cannot be told" not in payload
+        assert told in payload
+
+
+def test_whoever_is_told_instead_hears_why_the_message_was_not_sent_and_not_what_else_was_put_off(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    plan = escalating(more="fallback: {to: lead}")
+    record(engine, an_event(1))
+    with engine.begin() as connection:
+        outbox.route(connection, NOW, plan)
+        escalations.start(connection, NOW, plan, ["email"])
+        connection.execute(update(alert_delivery).values(error="busy"))
+        ((delivery_id, key),) = connection.execute(select(_f.delivery_id, _f.id)).all()
+        connection.execute(update(alert_follow_up).values(due_at=NOW))
+        assert put_off_follow_up(connection, NOW, key, "unexpected")
+        assert fallbacks.fall_back(connection, NOW, plan, [delivery_id])
+        assert connection.execute(select(_d.error).where(_d.id == delivery_id)).scalar_one() != "busy"
+        note = connection.execute(select(_d.note).where(_d.receiver == "lead")).scalar_one()
+    assert note == "Meant for ops, which could not be told through email: busy"
+
+
+def test_whoever_it_is_escalated_to_does_not_hear_that_its_fallback_is_put_off(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    plan = escalating(more="fallback: {to: lead}")
+    record(engine, an_event(1))
+    with engine.begin() as connection:
+        outbox.route(connection, NOW, plan)
+        escalations.start(connection, NOW, plan, ["email"])
+        connection.execute(update(alert_delivery).values(error="busy"))
+        delivery_id = connection.execute(select(_f.delivery_id)).scalar_one()
+        assert put_off_fallback(connection, NOW, delivery_id, "unexpected")
+        later = NOW + 15 * MINUTE
+        connection.execute(update(alert_follow_up).where(_f.origin == "fallback").values(due_at=later + MINUTE))
+        assert follow_ups.follow_up(connection, later, plan) is not None
+        note = connection.execute(select(_d.note).where(_d.receiver == "lead")).scalar_one()
+    assert note.startswith("ops could not be told through email for 15m (busy; it is tried on), and nobody has ")
+
+
+@pytest.mark.parametrize("left", ["escalation", "repeat"])
+def test_what_is_said_of_one_follow_up_is_nothing_about_another_one(
+    engine: Engine, an_event: EventMaker, left: str
+) -> None:
+    plan = escalating(more="repeat_interval: 1h")
+    record(engine, an_event(1))
+    with engine.begin() as connection:
+        delivered(connection, NOW, plan)
+        key = connection.execute(select(_f.id).where(_f.origin == "escalation")).scalar_one()
+        assert put_off_follow_up(connection, NOW, key, "unexpected")
+        connection.execute(delete(alert_follow_up).where(_f.origin != left))
+        assert putting_off.is_any_left(connection) is (left == "escalation")
 
 
 def test_the_trouble_lasts_until_nothing_is_put_off_any_more(engine: Engine) -> None:

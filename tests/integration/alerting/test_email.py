@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiosmtpd.smtp import AuthResult
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from alerting.channels import Delivered, Failure, Message, Permanent, Refusal, Retry
 from alerting.channels.email import Email, mail_channels
@@ -313,3 +313,28 @@ def test_an_address_beyond_ascii_needs_a_server_that_takes_it(serve: Serve, mess
     mailbox = Mailbox()
     assert channel(serve(mailbox, enable_SMTPUTF8=True)).send(abroad) == Delivered()
     assert mailbox.mails[0][0] == ["ålice@example.org"]
+
+
+def test_the_headers_of_a_mail_are_announced_as_they_are_also_where_the_server_hangs_up_at_the_address_beyond_ascii(
+    serve: Serve, message: Message
+) -> None:
+    """They name that address in the second try, too, though nobody of whom the mail is taken then is beyond ASCII."""
+    announced: list[list[str]] = []
+
+    class Listening(Mailbox):
+        async def handle_MAIL(  # noqa: N802
+            self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+        ) -> str:
+            announced.append(options)
+            envelope.mail_from = address
+            return "250 OK"
+
+    mailbox = Listening(rcpt={"ålice@example.org": "421 closing"})
+    mixed = replace(message, recipients=("ålice@example.org", "bob@example.org"))
+    outcome = channel(serve(mailbox, enable_SMTPUTF8=True)).send(mixed)
+    assert outcome == Delivered(later=(Refusal(("ålice@example.org",), "421 closing"),))
+    ((people, mail),) = mailbox.mails
+    assert people == ["bob@example.org"]
+    assert "ålice".encode() in mail
+    assert len(announced) == 2
+    assert all("SMTPUTF8" in options for options in announced)

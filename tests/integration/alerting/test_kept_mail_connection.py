@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
-from alerting.channels import Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
+from alerting.channels import Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry, kept
 from alerting.channels import smtp as connections
 from alerting.channels.email import Email
 from alerting.channels.smtp import SmtpConfig, dial
@@ -276,6 +276,30 @@ def test_a_kept_connection_that_has_fallen_silent_is_not_waited_for(
         assert send_two(mail, message) == Delivered()
         done.set()
     assert was_left == [True]
+
+
+@pytest.mark.parametrize(("rest_seconds", "waits"), [(3_600.0, 1), (0.0, 3)], ids=["while it rests", "afterwards"])
+def test_a_server_that_is_slow_on_a_kept_connection_is_waited_for_once_in_a_while(
+    message: Message, monkeypatch: pytest.MonkeyPatch, rest_seconds: float, waits: int
+) -> None:
+    """It answers on new ones alone. What waits is what would make each mail slower than without a kept connection."""
+    monkeypatch.setattr(connections, "KEPT_SECONDS", 0.1)
+    monkeypatch.setattr(kept, "REST_SECONDS", rest_seconds)
+    waited_for: list[bytes] = []
+
+    def converse(talk: Talk) -> None:
+        talk.greet(b"PIPELINING")
+        talk.take()
+        more = talk.connection.recv(65_536)
+        if more.startswith(b"MAIL"):
+            waited_for.append(more)
+            talk.connection.recv(65_536)
+
+    with speaking(converse, times=4) as port, opened(port) as mail:
+        outcomes = [mail.send(replace(message, key=f"{number}" * 64)) for number in range(4)]
+        mail.close()
+    assert outcomes == [Delivered()] * 4
+    assert len(waited_for) == waits
 
 
 def test_several_threads_share_none(serve: Serve, message: Message) -> None:

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import get_args, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alerting.events import AlertEvent
-from alerting.kinds import CAUSES_OF_RUNS, CAUSES_OF_TASKS, KINDS, EventKind
+from alerting.kinds import CAUSES_OF_CALLBACKS, CAUSES_OF_RUNS, CAUSES_OF_TASKS, KINDS, EventKind
 from alerting.matchers import LABELS, contradictory, implied, labels_of, parse_matcher
 from engine.metastore.outcome import Cause
+from engine.running.callback_outcomes import Try
 from tests.servers.binaries import ROOT
 
 FREE = [label for label in LABELS if label not in ("event", "severity", "cause")]
@@ -180,7 +182,15 @@ def test_every_cause_of_a_failure_can_be_matched() -> None:
     assert all(parse_matcher(f"cause={cause}") for cause in (*endings, "timed_out", "stuck", "task_failures"))
 
 
+def test_whatever_a_callback_may_fail_of_can_be_matched() -> None:
+    """The type checker holds each try to these words."""
+    causes = get_args(get_type_hints(Try)["cause"])
+    assert set(causes) == set(CAUSES_OF_CALLBACKS)
+    assert all(parse_matcher(f'cause{operator}"{cause}"') for cause in causes for operator in ("=", "!="))
+    assert parse_matcher('cause=~"missing|lost"')
+
+
 def test_the_manual_names_every_cause() -> None:
     manual = (ROOT / "docs" / "alerting.md").read_text(encoding="utf-8")
     row = next(line for line in manual.splitlines() if line.startswith("| `cause` |"))
-    assert set(re.findall(r"`(\w+)`", row)) == {"cause", *CAUSES_OF_TASKS, *CAUSES_OF_RUNS}
+    assert set(re.findall(r"`(\w+)`", row)) == {"cause", *CAUSES_OF_TASKS, *CAUSES_OF_RUNS, *CAUSES_OF_CALLBACKS}

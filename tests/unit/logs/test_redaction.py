@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,29 @@ def test_a_known_secret_is_masked_whole_where_another_one_ends_within_it() -> No
     assert Redactor(["first-one", "one-and-only"]).redact("a first-one-and-only b") == "a ******** b"
 
 
+@given(st.lists(st.text("ab", min_size=5, max_size=9), min_size=1, max_size=4), st.text("ab", max_size=40))
+def test_every_letter_of_every_known_secret_is_masked_and_no_other(secrets: list[str], text: str) -> None:
+    masked = {
+        place
+        for secret in secrets
+        for start in range(len(text))
+        if text.startswith(secret, start)
+        for place in range(start, start + len(secret))
+    }
+    left = "".join(letter for place, letter in enumerate(text) if place not in masked)
+    assert Redactor(secrets).redact(text).replace("*", "") == left
+
+
+def test_a_text_that_is_secrets_one_within_the_other_takes_little_memory() -> None:
+    redactor, text = Redactor(["aaaaaaaa"]), "a" * 100_000
+    tracemalloc.start()
+    try:
+        assert redactor.redact(text) == "********"
+        assert tracemalloc.get_traced_memory()[1] < len(text)
+    finally:
+        tracemalloc.stop()
+
+
 @given(st.text())
 def test_redacting_twice_changes_nothing_more(text: str) -> None:
     redactor = Redactor(["hunter22"])
@@ -160,6 +184,8 @@ def test_a_bearers_token_is_masked_though_nobody_named_it(text: str, shown: str)
         ("Authorization: Basic bWU6aHVudGVyMjI=", "Authorization: Basic ********"),
         ("{'authorization': 'basic bWU6aHVudGVyMjI='}", "{'authorization': 'basic ********'}"),
         ('"Proxy-Authorization": "BASIC bWU6eA=="', '"Proxy-Authorization": "BASIC ********"'),
+        ("HTTP_AUTHORIZATION: Basic bWU6aHVudGVyMjI=", "HTTP_AUTHORIZATION: Basic ********"),
+        ("{'HTTP_AUTHORIZATION': 'basic bWU6eA=='}", "{'HTTP_AUTHORIZATION': 'basic ********'}"),
         ("basic python3.11 is there", "basic python3.11 is there"),
         ("the authorization is basic", "the authorization is basic"),
     ],
@@ -197,6 +223,7 @@ def test_no_secret_survives(before: str, secret: str, after: str) -> None:
         "bearer=a1",
         "uthorization basic ",
         "uthorization: basic a",
+        "UTHORIZATION: BASIC ",
         "bearer",
     ],
 )
