@@ -58,7 +58,7 @@ def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> No
     """
     from alerting.config import load as load_routing
     from alerting.routing import BUILT_IN
-    from alerting.task_email import losses
+    from alerting.task_email import losses, untold
     from alerting.unused import unused
 
     settings = load()
@@ -76,7 +76,7 @@ def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> No
         return
     receivers, routes = len(routing.receivers) - len(BUILT_IN), _count(routing)
     click.echo(f"{path} is right: {_counted(receivers, 'receiver')}, {_counted(routes, 'route')}.")
-    for sentence in (*_without_mail(routing, settings), *losses(routing), *unused(routing)):
+    for sentence in (*_without_mail(routing, settings), *untold(routing), *losses(routing), *unused(routing)):
         click.echo(f"windsock: {sentence}", err=True)
     if file is None:
         _tell_verdict(settings)
