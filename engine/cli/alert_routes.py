@@ -262,6 +262,7 @@ def _show_way(routing: Routing, event: AlertEvent, urls: tuple[str, ...]) -> Non
 
 
 def _when(held: str | None, group: Any) -> str:
+    from alerting.spans import span
     from alerting.state_words import Shown
 
     if held is not None:
@@ -269,7 +270,8 @@ def _when(held: str | None, group: Any) -> str:
     if group is None:
         return "told at once"
     by = ", ".join(f"{name}={value}" for name, value in group.labels) or "everything together"
-    return f"told after {group.wait.total_seconds():g} s, with others of {by}"
+    first = f"told after {group.wait.total_seconds():g} s, with others of {by}"
+    return f"{first}; later ones of the group up to {span(group.interval)} after its last message"
 
 
 def _what_follows(event: AlertEvent, plan: Plan, targets: tuple[Target, ...]) -> list[str]:

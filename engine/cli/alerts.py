@@ -250,5 +250,11 @@ def _why_not(store: Store, settings: Settings, entries: list[Entry], timeout: fl
         runs = queries.lives(connection, ProcessKind.NOTIFIER, database_now(connection), threshold)
     if not runs:
         return "the test alert waits in the outbox: no notifier is running. Start it: windsock up --detach"
-    told = [f"{entry.channel or 'not routed yet'}: {entry.state} {entry.error or ''}".strip() for entry in entries]
+    told = [f"{entry.channel or 'not routed yet'}: {_hindered(entry, entries)}" for entry in entries]
     return "\n".join([f"not settled after {timeout:g} s; it is tried on:", *told])
+
+
+def _hindered(entry: Entry, entries: list[Entry]) -> str:
+    from alerting.told import remarks
+
+    return f"{entry.state}; {why}" if (why := remarks(entry, entries)) else entry.state

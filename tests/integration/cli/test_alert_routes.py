@@ -94,7 +94,10 @@ def test_check_still_looks_at_the_variables_that_are_set(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["dag=daily", "at=2026-11-23T12:00+01:00"], ["line 8", "email ops@example.org: told after 0 s", "dag=daily"]),
+        (
+            ["dag=daily", "at=2026-11-23T12:00+01:00"],
+            ["line 8", "email ops@example.org: told after 0 s", "dag=daily; later ones of the group up to 5m"],
+        ),
         (["dag=daily", "at=2026-11-23T23:00+01:00"], ["suppressed, muted by the window nights"]),
         (["dag=noisy"], ["line 9", "not told: the route of line 9 leads to nobody"]),
         (["dag=other"], ["line 6 (everything else)", "APPRISE_URLS is empty"]),
