@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, or_, select, update
 
 from alerting import addressees, escalations, groups, numbers, outbox
+from alerting.cleaning import one_line
 from alerting.database import batches, insert_new
 from alerting.events import AlertEvent, decode
 from alerting.recoveries import TOLD
@@ -70,6 +71,30 @@ def correct(connection: Connection, plan: Plan, ids: Iterable[int] | None = None
     sent_again = {row.id for message in messages.values() for row in message}
     found = (_correct(connection, plan, message, sent_again) for message in messages.values())
     return [correction for correction in found if correction is not None]
+
+
+def in_vain(connection: Connection, ids: Iterable[int] | None = None) -> list[str]:
+    """A sentence for each dead mail, of these or of all, that has no address which can be one: it would die again.
+
+    What a task names with ``email=`` is stored with the alert, whatever the DAG file says now.
+    """
+    found: dict[int, Row[Any]] = {}
+    for row in _named(connection, ids, _d.state == _DEAD, _d.channel == EMAIL):
+        found.setdefault(row.wave or row.id, row)
+    stored = [(row, addressees.known(row.address)) for row in found.values()]
+    return [
+        _no_address(str(numbers.of_delivery(connection, row.id)), addresses)
+        for row, addresses in stored
+        if addresses and not any(map(addressees.is_address, addresses))
+    ]
+
+
+def _no_address(number: str, addresses: Sequence[str]) -> str:
+    told = ", ".join(map(one_line, addresses))
+    return (
+        f"{number}: no mail address is stored with it ({told}), so it fails again; to tell somebody: "
+        f"windsock alerts replay {number} --to RECEIVER"
+    )
 
 
 def _correct(connection: Connection, plan: Plan, message: Rows, sent_again: Collection[int]) -> Correction | None:

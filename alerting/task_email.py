@@ -1,4 +1,4 @@
-"""For what a task's own ``email=`` has an address, and which routes of alerting.yml count on it in vain.
+"""For what a task's own ``email=`` has an address, and where alerting.yml counts on it in vain, or takes it away.
 
 An event carries the addresses that the DAG file gives only where the file's author can have meant it: failures and
 retries, deadlines, a file that is broken, and a run that failed by itself. A route to ``task_email`` alone tells nobody
@@ -41,6 +41,29 @@ def has_address(kind: EventKind, cause: str | None) -> bool:
 def losses(routing: Routing) -> list[str]:
     """A sentence for each route that leads to ``task_email`` alone and takes more than that has an address for."""
     return list(_losses(routing, routing.root, ()))
+
+
+def untold(routing: Routing) -> list[str]:
+    """A sentence where no route leads a task's failure to its own ``email=``, which without a file gets a mail."""
+    if any(_tells_task_email(routing, route, above) for route, above in _with_conditions(routing.root, ())):
+        return []
+    sentence = (
+        "no route leads task_failed to task_email, so a task's own email= in the DAG files gets no mail; where it "
+        "shall, write `task_email: true` into a receiver, or lead a route with `continue: true` to task-email"
+    )
+    return [sentence]
+
+
+def _tells_task_email(routing: Routing, route: Route, above: tuple[Matcher, ...]) -> bool:
+    conditions = (*above, *route.matchers)
+    return routing.receivers[route.receiver].task_email and _may_take(route, conditions, EventKind.TASK_FAILED, routing)
+
+
+def _with_conditions(route: Route, above: tuple[Matcher, ...]) -> Iterator[tuple[Route, tuple[Matcher, ...]]]:
+    """Every route of the tree, with the matchers of the routes above it."""
+    yield route, above
+    for child in route.routes:
+        yield from _with_conditions(child, (*above, *route.matchers))
 
 
 def _losses(routing: Routing, route: Route, above: tuple[Matcher, ...]) -> Iterator[str]:

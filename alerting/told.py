@@ -43,7 +43,7 @@ def tries(count: int) -> str:
 
 
 def remarks(entry: Entry, siblings: Sequence[Entry]) -> str:
-    """Why it was told where no route led, what went wrong, and what became of the fallback; empty where nothing did.
+    """Why it was told where no route led, what it waits for, what went wrong, and what became of the fallback.
 
     ``siblings`` are all deliveries of the same alert.
     """
@@ -53,9 +53,21 @@ def remarks(entry: Entry, siblings: Sequence[Entry]) -> str:
 def _remarks(entry: Entry, siblings: Sequence[Entry]) -> Iterator[str]:
     if entry.origin is not None:
         yield _BY_ORIGIN.get(entry.origin, entry.origin)  # another version may know more of them
+    yield from _held(entry)
     if entry.error:
         yield entry.error
     yield from fallback(entry, siblings)
+
+
+def _held(entry: Entry) -> Iterator[str]:
+    """What makes it wait on purpose, and until when, as far as that is known."""
+    if entry.held_until is None:
+        return
+    until = f"{entry.held_until:%m-%d %H:%M:%S} UTC"
+    if entry.state == DeliveryState.WAITING:
+        yield f"waits for its group, which is told at {until}"
+    else:
+        yield f"waits for the rate of {entry.channel}, until {until}"
 
 
 def fallback(entry: Entry, siblings: Sequence[Entry]) -> Iterator[str]:

@@ -23,6 +23,10 @@ from alerting.routes import EMAIL
 AUTH_RETRY_SECONDS: Final = 60.0  # somebody has to correct a setting first
 TOO_LARGE: Final = 552
 REASON_LIMIT: Final = 500
+_CORRECT: Final = (
+    "correct `email` in the DAG file for what comes, "
+    "and send this one to somebody else: windsock alerts replay NUMBER --to RECEIVER"
+)
 
 
 def mail_channels(config: SmtpConfig) -> list[Email]:
@@ -50,7 +54,7 @@ class Email:
         usable = tuple(address for address in message.recipients if is_address(address))
         if not usable:
             wrong = ", ".join(map(one_line, message.recipients)) or "none"
-            reason = f"no valid mail address: {wrong}; correct `email` in the DAG file"
+            reason = f"no valid mail address: {wrong}; {_CORRECT}"
             return Permanent(Failure.CONFIG, reason, addressee=True)
         mail = compose(message, usable, self._config.mail_from)
         utf8 = not is_ascii([sender_of(self._config.mail_from), *usable])

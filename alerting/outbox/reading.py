@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     ScalarSelect,
     Select,
+    and_,
     bindparam,
     case,
     func,
@@ -25,7 +26,7 @@ from alerting import addressees, numbers
 from alerting.clock import Clock
 from alerting.events import AlertEvent, decode
 from alerting.numbers import Number
-from alerting.outbox.deliveries import OPEN
+from alerting.outbox.deliveries import OPEN, DeliveryState
 from alerting.tables import alert_ack, alert_delivery, alert_event, alert_group
 
 _d, _e, _a = alert_delivery.c, alert_event.c, alert_ack.c
@@ -91,6 +92,7 @@ class Entry:
     wave: int | None = None  # where one message tells of several events
     fell_back_to: str | None = None  # the receiver that was to hear of it instead
     heard_before: tuple[int, ...] = ()  # deliveries for which that receiver was not told once more
+    held_until: datetime | None = None  # its group is told then, or the rate of its channel lets it through
     acked_by: str | None = None
     acked_at: datetime | None = None
     ack_comment: str | None = None
@@ -138,6 +140,7 @@ def _entries() -> Select[Any]:
         func.coalesce(_d.state, "recorded").label("state"),
         func.coalesce(_attempts_of_message(), _d.attempts, 0).label("attempts"),
         *(_d.due_at, _d.delivered_at, _d.error, _d.receiver, _d.origin),
+        _held_until().label("held_until"),
         *(numbers.line().label("line"), _d.address, _d.wave, _d.fell_back_to, _d.heard_before),
         _a.author.label("acked_by"),
         _a.acked_at,
@@ -151,6 +154,15 @@ def _attempts_of_message() -> ScalarSelect[int]:
     """Where one message tells of several events, the row that carries it counts its attempts."""
     carrier = alert_delivery.alias("carrier")
     return select(carrier.c.attempts).where(carrier.c.id == _d.wave).correlate(alert_delivery).scalar_subquery()
+
+
+def _held_until() -> ColumnElement[datetime | None]:
+    """What waits for a wave of its group waits for that. How what a rate holds is known: ``patience.excuse``."""
+    group = select(alert_group.c.due_at).where(alert_group.c.id == _d.group_id)
+    for_its_group = and_(_d.state == DeliveryState.WAITING.value, _d.wave.is_(None))
+    for_the_rate = and_(_d.state == DeliveryState.PENDING.value, _d.waiting_since > _d.due_at)
+    by_group = group.correlate(alert_delivery).scalar_subquery()
+    return case((for_its_group, by_group), (for_the_rate, _d.waiting_since))
 
 
 def _read(connection: Connection, query: Select[Any]) -> list[Entry]:

@@ -58,7 +58,7 @@ def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> No
     """
     from alerting.config import load as load_routing
     from alerting.routing import BUILT_IN
-    from alerting.task_email import losses
+    from alerting.task_email import losses, untold
     from alerting.unused import unused
 
     settings = load()
@@ -76,7 +76,7 @@ def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> No
         return
     receivers, routes = len(routing.receivers) - len(BUILT_IN), _count(routing)
     click.echo(f"{path} is right: {_counted(receivers, 'receiver')}, {_counted(routes, 'route')}.")
-    for sentence in (*_without_mail(routing, settings), *losses(routing), *unused(routing)):
+    for sentence in (*_without_mail(routing, settings), *untold(routing), *losses(routing), *unused(routing)):
         click.echo(f"windsock: {sentence}", err=True)
     if file is None:
         _tell_verdict(settings)
@@ -262,6 +262,7 @@ def _show_way(routing: Routing, event: AlertEvent, urls: tuple[str, ...]) -> Non
 
 
 def _when(held: str | None, group: Any) -> str:
+    from alerting.spans import span
     from alerting.state_words import Shown
 
     if held is not None:
@@ -269,7 +270,8 @@ def _when(held: str | None, group: Any) -> str:
     if group is None:
         return "told at once"
     by = ", ".join(f"{name}={value}" for name, value in group.labels) or "everything together"
-    return f"told after {group.wait.total_seconds():g} s, with others of {by}"
+    first = f"told after {group.wait.total_seconds():g} s, with others of {by}"
+    return f"{first}; later ones of the group up to {span(group.interval)} after its last message"
 
 
 def _what_follows(event: AlertEvent, plan: Plan, targets: tuple[Target, ...]) -> list[str]:

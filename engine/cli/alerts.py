@@ -21,7 +21,6 @@ from engine.config import load
 if TYPE_CHECKING:
     from alerting.numbers import Number
     from alerting.outbox import Entry
-    from alerting.redirecting import Correction
     from alerting.routes import Plan
     from engine.config import Settings
     from engine.metastore.store import Store, Tx
@@ -87,16 +86,16 @@ def replay(numbers: tuple[Number, ...], everything: bool, to: str | None) -> Non
         _require_way(settings, plan, to)
     unique = tuple(dict.fromkeys(numbers))
     with open_store(settings) as store:
-        count, corrections = store.run(lambda tx: _replay(tx, unique, age, to, plan))
+        count, remarks = store.run(lambda tx: _replay(tx, unique, age, to, plan))
         store.wake("notifier")
     click.echo(f"{count} {'delivery is' if count == 1 else 'deliveries are'} tried again.")
-    for correction in corrections:
-        click.echo(f"  {correction}")
+    for remark in remarks:
+        click.echo(f"  {remark}")
 
 
 def _replay(
     tx: Tx, numbers: tuple[Number, ...], age: timedelta, to: str | None, plan: Plan
-) -> tuple[int, list[Correction]]:
+) -> tuple[int, list[str]]:
     """All of these numbers, or none of them: raises Failure where one has nothing to send again."""
     from alerting import outbox
     from alerting.numbers import delivery_ids
@@ -107,20 +106,21 @@ def _replay(
     if alive and to is None:
         raise Failure(f"nothing of {', '.join(alive)} is dead, so nothing is tried again; see: windsock alerts list")
     chosen = [key for each in ids.values() for key in each] if numbers else None
-    count, corrections = _send_again(tx, age, chosen, to, plan)
+    count, remarks = _send_again(tx, age, chosen, to, plan)
     if numbers and not count:
         raise Failure(f"nothing of that is dead, or {to} was to be told of it already; see: windsock alerts list")
-    return count, corrections
+    return count, remarks
 
 
 def _send_again(
     tx: Tx, age: timedelta, chosen: list[int] | None, to: str | None, plan: Plan
-) -> tuple[int, list[Correction]]:
+) -> tuple[int, list[str]]:
     from alerting import outbox, redirecting
 
     if to is None:
-        corrections = redirecting.correct(tx.connection, plan, chosen)
-        return outbox.replay(tx.connection, tx.now, age, chosen), corrections
+        corrections = map(str, redirecting.correct(tx.connection, plan, chosen))
+        remarks = [*corrections, *redirecting.in_vain(tx.connection, chosen)]
+        return outbox.replay(tx.connection, tx.now, age, chosen), remarks
     receiver = plan.receiver(to)
     if receiver is None:
         return outbox.replay(tx.connection, tx.now, age, chosen, to, _chat_channels(plan)), []
@@ -250,5 +250,11 @@ def _why_not(store: Store, settings: Settings, entries: list[Entry], timeout: fl
         runs = queries.lives(connection, ProcessKind.NOTIFIER, database_now(connection), threshold)
     if not runs:
         return "the test alert waits in the outbox: no notifier is running. Start it: windsock up --detach"
-    told = [f"{entry.channel or 'not routed yet'}: {entry.state} {entry.error or ''}".strip() for entry in entries]
+    told = [f"{entry.channel or 'not routed yet'}: {_hindered(entry, entries)}" for entry in entries]
     return "\n".join([f"not settled after {timeout:g} s; it is tried on:", *told])
+
+
+def _hindered(entry: Entry, entries: list[Entry]) -> str:
+    from alerting.told import remarks
+
+    return f"{entry.state}; {why}" if (why := remarks(entry, entries)) else entry.state

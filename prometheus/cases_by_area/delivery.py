@@ -75,7 +75,10 @@ CASES: Final = (
     *grown(
         "WindsockDeliveryFails",
         exported("airflow_alerts_attempt_failures", 'channel="email",reason="refused"'),
-        told="7 attempt(s) to deliver by email failed in ten minutes (refused).",
+        told=(
+            "Attempts to deliver by email that failed in ten minutes (refused): 7. An alert is tried again, unless it "
+            "is refused for good or too old: `windsock alerts list` says which are dead."
+        ),
         labels=_EMAIL | {"reason": "refused"},
         early="16m",
     ),

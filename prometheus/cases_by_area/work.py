@@ -37,7 +37,7 @@ _OPEN: Final = exported("airflow_executor_open_slots", 'status="open",executor_c
 _QUEUED: Final = exported("airflow_executor_queued_tasks", 'status="queued",executor_class_name="LocalExecutor"')
 _WHERE: Final = "`windsock alerts list --all --dag etl` (in Airflow: the page of the DAG) says"
 _WHICH: Final = f"{_WHERE} which tasks of which runs."
-_TOLD_ONE: Final = f"1 attempt(s) of etl failed in ten minutes. {_WHICH}"
+_TOLD_ONE: Final = f"Attempts of etl that failed in ten minutes: 1. {_WHICH}"
 
 FRESHNESS: Final = (
     *four(
@@ -139,7 +139,7 @@ FAILURES: Final = (
         "a task fails for the first time, and twice more",
         {**SCRAPED, _FAILED: "_x90 1x10 3x20"},
         "18m",
-        (Firing(f"3 attempt(s) of etl failed in ten minutes. {_WHICH}", _ETL),),
+        (Firing(f"Attempts of etl that failed in ten minutes: 3. {_WHICH}", _ETL),),
     ),
     Case(
         "WindsockTaskFailures",
@@ -174,7 +174,7 @@ FAILURES: Final = (
     *grown(
         "WindsockTasksLost",
         _LOST,
-        told=f"7 attempt(s) of etl.load stopped sending heartbeats and were failed. {_WHERE} of which runs.",
+        told=f"Attempts of etl.load that stopped sending heartbeats and were failed: 7. {_WHERE} of which runs.",
         labels=_LOAD,
         early="15m40s",
     ),

@@ -70,10 +70,11 @@ ALERTS: Final = (
         hold=2 * _MINUTE,
         severity=Severity.INFO,
         board=Board.ALERTS,
-        summary="A receiver does not accept alerts; they are tried again.",
+        summary="Attempts to deliver alerts fail.",
         description=(
-            '{{ printf "%.0f" $value }} attempt(s) to deliver by {{ $labels.channel }} failed in ten minutes '
-            "({{ $labels.reason }})."
+            "Attempts to deliver by {{ $labels.channel }} that failed in ten minutes "
+            '({{ $labels.reason }}): {{ printf "%.0f" $value }}. An alert is tried again, unless it is refused for '
+            "good or too old: `windsock alerts list` says which are dead."
         ),
     ),
     Alert(

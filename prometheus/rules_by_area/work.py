@@ -80,7 +80,7 @@ FAILURES: Final = (
         board=Board.DAG,
         summary="Task attempts fail.",
         description=(
-            '{{ printf "%.0f" $value }} attempt(s) of {{ $labels.dag_id }} failed in ten minutes. '
+            'Attempts of {{ $labels.dag_id }} that failed in ten minutes: {{ printf "%.0f" $value }}. '
             f"{_ALERTS} {_IN_AIRFLOW} says which tasks of which runs."
         ),
     ),
@@ -92,8 +92,8 @@ FAILURES: Final = (
         board=Board.SCHEDULER,
         summary="Running tasks lost their supervisor.",
         description=(
-            '{{ printf "%.0f" $value }} attempt(s) of {{ $labels.dag_id }}.{{ $labels.task_id }} stopped '
-            f"sending heartbeats and were failed. {_ALERTS} {_IN_AIRFLOW} says of which runs."
+            "Attempts of {{ $labels.dag_id }}.{{ $labels.task_id }} that stopped sending heartbeats and were failed: "
+            f'{{{{ printf "%.0f" $value }}}}. {_ALERTS} {_IN_AIRFLOW} says of which runs.'
         ),
     ),
 )

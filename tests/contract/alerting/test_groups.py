@@ -87,6 +87,21 @@ def test_a_group_waits_and_is_told_in_one_message(engine: Engine, an_event: Even
     assert states(engine) == {"delivered": 3}
 
 
+def test_what_waits_says_when_its_group_is_told(engine: Engine, an_event: EventMaker) -> None:
+    plan = a_plan()
+    recorded(engine, plan, NOW, an_event(1), an_event(2))
+    assert told_until(engine) == [NOW + timedelta(seconds=30)] * 2
+    flushed(engine, plan, NOW + MINUTE)
+    recorded(engine, plan, NOW + MINUTE, an_event(3))
+    assert told_until(engine) == [NOW + 6 * MINUTE, None, None]  # the others are in a message that is under way
+
+
+def told_until(engine: Engine) -> list[datetime | None]:
+    """Until when each line waits for its group, the newest first."""
+    with engine.begin() as connection:
+        return [entry.held_until for entry in outbox.listing(connection)]
+
+
 def test_what_comes_after_the_first_message_waits_for_the_interval_and_then_the_group_rests(
     engine: Engine, an_event: EventMaker
 ) -> None:

@@ -107,6 +107,19 @@ def test_what_waits_for_the_rate_sets_off_no_alarm_and_is_not_given_up_for_it(
     assert lease.give_up_at == NOW + HOUR + PLAN.give_up_after
 
 
+def test_what_waits_for_the_rate_says_until_when(engine: Engine, an_event: EventMaker) -> None:
+    recorded(engine, PLAN, NOW, an_event(1))
+    filled(engine, NOW)
+
+    def held_until() -> datetime | None:
+        with engine.begin() as connection:
+            return outbox.listing(connection)[0].held_until
+
+    assert held_until() is None
+    assert excused(engine, NOW + MINUTE) == 1
+    assert held_until() == NOW + HOUR
+
+
 def test_what_nobody_sends_though_the_rate_allows_it_is_an_alarm(engine: Engine, an_event: EventMaker) -> None:
     recorded(engine, PLAN, NOW, an_event(1))
     assert excused(engine, NOW) == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event, func, select, update
 
-from alerting import database, groups, outbox, redirecting
+from alerting import addressees, database, groups, outbox, redirecting
 from alerting.channels import Refusal
 from alerting.config import read
 from alerting.events import AlertEvent
@@ -103,6 +103,21 @@ def test_an_address_that_has_no_successor_is_told_with_what_to_do(engine: Engine
     assert told.startswith(f"{number}: ops does not name gone@example.org any more")
     assert told.endswith(f"windsock alerts replay {number} --to RECEIVER")
     assert leased(engine)[0].addresses == ("gone@example.org",)
+
+
+def test_a_mail_whose_addresses_can_be_none_fails_again(engine: Engine, an_event: EventMaker) -> None:
+    dead(engine, FILE, an_event(1))
+
+    def in_vain(*stored: str) -> list[str]:
+        with engine.begin() as connection:
+            connection.execute(update(alert_delivery).values(address=addressees.encoded(stored)))
+            return redirecting.in_vain(connection)
+
+    number = entries(engine)[0].number
+    sentence = f"{number}: no mail address is stored with it (bob, @), so it fails again; to tell somebody: "
+    assert in_vain("bob", "@") == [f"{sentence}windsock alerts replay {number} --to RECEIVER"]
+    assert in_vain("bob", "ops@example.org") == []
+    assert in_vain() == []
 
 
 def test_who_has_heard_of_it_gets_no_second_mail(engine: Engine, an_event: EventMaker) -> None:

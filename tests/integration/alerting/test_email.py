@@ -57,7 +57,10 @@ def test_a_recipient_with_line_breaks_is_left_out_and_told(serve: Serve, message
 
 def test_without_any_valid_address_it_says_so(message: Message) -> None:
     outcome = channel(1).send(replace(message, recipients=("alice",)))
-    reason = "no valid mail address: alice; correct `email` in the DAG file"
+    reason = (
+        "no valid mail address: alice; correct `email` in the DAG file for what comes, "
+        "and send this one to somebody else: windsock alerts replay NUMBER --to RECEIVER"
+    )
     assert outcome == Permanent(Failure.CONFIG, reason, addressee=True)
 
 

@@ -94,7 +94,10 @@ def test_check_still_looks_at_the_variables_that_are_set(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["dag=daily", "at=2026-11-23T12:00+01:00"], ["line 8", "email ops@example.org: told after 0 s", "dag=daily"]),
+        (
+            ["dag=daily", "at=2026-11-23T12:00+01:00"],
+            ["line 8", "email ops@example.org: told after 0 s", "dag=daily; later ones of the group up to 5m"],
+        ),
         (["dag=daily", "at=2026-11-23T23:00+01:00"], ["suppressed, muted by the window nights"]),
         (["dag=noisy"], ["line 9", "not told: the route of line 9 leads to nobody"]),
         (["dag=other"], ["line 6 (everything else)", "APPRISE_URLS is empty"]),
@@ -324,7 +327,7 @@ def test_check_tries_to_reach_every_receiver_and_sends_nothing(
     assert f"room: 127.0.0.1:{webhook_server.port} answers" in result.stdout
     assert "away: 127.0.0.1:9, connection refused" in result.stdout
     assert f"email: 127.0.0.1:{smtp_server.port} answers" in result.stdout
-    assert result.stderr == "windsock: cannot be reached from here: away\n"
+    assert result.stderr.splitlines()[-1] == "windsock: cannot be reached from here: away"
     assert "secret-path" not in result.output
     assert (webhook_server.requests, smtp_server.mails) == ([], [])
 
@@ -437,3 +440,12 @@ def test_an_event_that_is_described_wrongly_is_told_before_anything_else(windsoc
     result = windsock("alerts", "check", "--event", "event=task_faild")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "there is no event 'task_faild', did you mean task_failed?" in result.stderr
+
+
+def test_check_says_that_a_tasks_own_email_gets_no_mail_any_more(windsock: Command, alerting_yml: Path) -> None:
+    sentence = (
+        "windsock: no route leads task_failed to task_email, so a task's own email= in the DAG files gets no mail"
+    )
+    assert sentence in windsock("alerts", "check").stderr
+    alerting_yml.write_text(FILE.replace("example.org}", "example.org, task_email: true}"), encoding="utf-8")
+    assert "no route leads task_failed" not in windsock("alerts", "check").stderr

@@ -102,6 +102,13 @@ def test_replay_makes_a_dead_delivery_pending_again(windsock: Command, store: St
     assert state_of(store) == ["pending"]
 
 
+def test_replay_says_that_what_is_no_address_fails_again(windsock: Command, store: Store, dead_delivery: int) -> None:
+    store.run(lambda tx: tx.connection.execute(update(alert_delivery).values(address='["bob"]')))
+    told = windsock("alerts", "replay", "1").stdout.splitlines()
+    assert told[0] == "1 delivery is tried again."
+    assert told[1].startswith("  1.1: no mail address is stored with it (bob), so it fails again; to tell ")
+
+
 def test_replay_of_one_line_leaves_the_others(windsock: Command, store: Store, dead_delivery: int) -> None:
     second = {"channel": "json", "target": "1" * 64, "address": ""}
     store.run(lambda tx: tx.connection.execute(alert_delivery.insert(), {**DEAD, **second}))

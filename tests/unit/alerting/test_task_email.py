@@ -8,7 +8,7 @@ import pytest
 
 from alerting.config import read
 from alerting.kinds import EventKind
-from alerting.task_email import has_address, losses
+from alerting.task_email import has_address, losses, untold
 
 FILE = """\
 receivers:
@@ -51,6 +51,28 @@ route: {receiver: data, routes: [{matchers: event!=callback_failed, receiver: op
 """
     (sentence,) = losses(read(text, Path("alerting.yml"), {}))
     assert "reaches nobody for callback_failed; add" in sentence
+
+
+@pytest.mark.parametrize(
+    ("route", "gets_mail"),
+    [
+        ("receiver: ops", False),
+        ("receiver: data", True),
+        ("receiver: ops, routes: [{matchers: dag=x, receiver: data}]", True),
+        (
+            "receiver: ops, routes: [{matchers: dag=x, receiver: ops, routes: [{matchers: tag=y, receiver: data}]}]",
+            True,
+        ),
+        ("receiver: ops, routes: [{matchers: event=dag_broken, receiver: data}]", False),
+        ("receiver: ops, routes: [{receiver: task-email, matchers: event=task_failed, continue: true}]", True),
+        ("receiver: data, routes: [{matchers: event=~task_.*, receiver: ops}]", False),
+    ],
+)
+def test_a_file_that_leads_no_failure_to_the_tasks_own_email_says_so(route: str, gets_mail: bool) -> None:
+    ways = {"ops": "{email: ops@example.org}", "data": "{email: data@example.org, task_email: true}"}
+    receivers = "".join(f"\n  {name}: {way}" for name, way in ways.items() if f"receiver: {name}" in route)
+    told = untold(read(f"receivers:{receivers}\nroute: {{{route}}}\n", Path("alerting.yml"), {}))
+    assert told == [] if gets_mail else "a task's own email= in the DAG files gets no mail" in " ".join(told)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,18 @@ def test_the_way_is_the_channel_and_where_it_leads(entry: Entry, way: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("waiting", "waits for its group, which is told at 11-23 19:12:44 UTC"),
+        ("pending", "waits for the rate of email, until 11-23 19:12:44 UTC"),
+    ],
+)
+def test_what_waits_on_purpose_says_for_what_and_until_when(state: str, words: str) -> None:
+    until = datetime(2026, 11, 23, 19, 12, 44, tzinfo=UTC)
+    assert told.remarks(replace(MAIL, state=state, error=None, held_until=until), []) == words
+
+
+@pytest.mark.parametrize(
     ("before", "heard", "words"),
     [
         (BEFORE, (41,), "its fallback lead had heard of it already: 17.2"),
