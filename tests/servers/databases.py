@@ -131,14 +131,16 @@ class MariaDB:
         self.port = free_port()
         self.folder = ServerFolder("mariadb", user)
         data = self.folder.path / "data"
+        # A server that starts takes away the temporary tables of all others in the same folder, an installer's too.
+        tmpdir = f"--tmpdir={self.folder.path}"
         run_as(
             user,
-            [install, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal",
+            [install, "--no-defaults", f"--datadir={data}", tmpdir, "--auth-root-authentication-method=normal",
              "--skip-test-db", "--skip-name-resolve", *_INNODB_OPTIONS],
             self.folder.path,
         )  # fmt: skip
         self.command = [
-            mariadbd, "--no-defaults", f"--datadir={data}", f"--socket={self.folder.path / 's'}",
+            mariadbd, "--no-defaults", f"--datadir={data}", tmpdir, f"--socket={self.folder.path / 's'}",
             f"--pid-file={self.folder.path / 'pid'}", f"--port={self.port}", *_MARIADB_OPTIONS, *_INNODB_OPTIONS,
         ]  # fmt: skip
         self.user = user

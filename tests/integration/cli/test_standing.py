@@ -23,6 +23,8 @@ from engine.metastore.store import Store, Tx
 
 Command = Callable[..., Result]
 
+TO_THE_ROOM = "receivers: {ops: {channels: room, task_email: true}}\nroute: {receiver: ops}\n"
+
 
 def silence(store: Store, length: timedelta, starts_in: timedelta = timedelta(0)) -> str:
     """Returns when it ends, as people read it."""
@@ -60,7 +62,7 @@ def test_what_the_notifier_refuses_is_told_by_status_and_by_check_with_what_is_i
     """A variable that this shell has and the notifier has not."""
     monkeypatch.setenv("WINDSOCK_HOME", str(home))
     path = home / "alerting.yml"
-    path.write_text("channels: {room: env:ROOM}\nreceivers: {ops: {channels: room}}\nroute: {receiver: ops}\n")
+    path.write_text(f"channels: {{room: env:ROOM}}\n{TO_THE_ROOM}")
     monkeypatch.setenv("ROOM", "json://127.0.0.1/x")
     assert windsock("alerts", "check").stderr == ""
     refusal = Watch(path, {}, NoMeter()).refusal
@@ -77,7 +79,7 @@ def test_what_the_notifier_refuses_is_told_by_status_and_by_check_with_what_is_i
 
 
 def test_a_file_can_be_checked_where_there_is_no_metastore(windsock: Callable[..., Result], home: Path) -> None:
-    (home / "alerting.yml").write_text("route: {receiver: settings}\n")
+    (home / "alerting.yml").write_text(f"channels: {{room: json://127.0.0.1/x}}\n{TO_THE_ROOM}")
     absent = home / "none.db"
     told = windsock("alerts", "check", WINDSOCK__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{absent}")
     assert (told.exit_code, told.stderr) == (0, "")
