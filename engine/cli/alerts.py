@@ -93,9 +93,7 @@ def replay(numbers: tuple[Number, ...], everything: bool, to: str | None) -> Non
         click.echo(f"  {remark}")
 
 
-def _replay(
-    tx: Tx, numbers: tuple[Number, ...], age: timedelta, to: str | None, plan: Plan
-) -> tuple[int, list[str]]:
+def _replay(tx: Tx, numbers: tuple[Number, ...], age: timedelta, to: str | None, plan: Plan) -> tuple[int, list[str]]:
     """All of these numbers, or none of them: raises Failure where one has nothing to send again."""
     from alerting import outbox
     from alerting.numbers import delivery_ids
@@ -112,9 +110,7 @@ def _replay(
     return count, remarks
 
 
-def _send_again(
-    tx: Tx, age: timedelta, chosen: list[int] | None, to: str | None, plan: Plan
-) -> tuple[int, list[str]]:
+def _send_again(tx: Tx, age: timedelta, chosen: list[int] | None, to: str | None, plan: Plan) -> tuple[int, list[str]]:
     from alerting import outbox, redirecting
 
     if to is None:
