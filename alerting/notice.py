@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,7 +36,10 @@ _FIELDS: Final = (
 )
 TEMPLATE_NAMES: Final = (*_FIELDS, *_MORE_NAMES)
 
+log = logging.getLogger(__name__)
+
 _takers: list[Take] = []
+_made: list[list[Notify]] = []  # inside noticing_uncalled()
 _masks: list[Callable[[str], str]] = []
 
 
@@ -55,11 +59,15 @@ class Notify:
         self.severity = severity
         self.config_file = config_file
         self.outbox = outbox
+        self._is_called = False
+        if _made:
+            _made[-1].append(self)
         # Airflow and Windsock name a callback by this; a URL's secrets do not belong in it.
         self.__name__ = f"notify({_without_secrets(receiver) if receiver else ''})"
 
     def __call__(self, context: Any) -> None:
         """Tell. Raises AlertingError where nobody could be told, so that the callback counts as failed."""
+        self._is_called = True
         event = self._event(context)
         if self.receiver is not None and "://" in self.receiver:
             from alerting.standalone import send_to_url
@@ -71,6 +79,11 @@ class Notify:
             from alerting.standalone import deliver
 
             deliver(event, _path(self.config_file), self.outbox or os.environ.get(OUTBOX_VARIABLE) or None)
+
+    def warn_if_uncalled(self) -> None:
+        """In the log of the callback that made it: nobody else would notice that nobody was told."""
+        if not self._is_called:
+            log.warning("%r was made and not called, so it told nobody; call what it returns with the context", self)
 
     def __repr__(self) -> str:
         return self.__name__
@@ -101,14 +114,19 @@ class Notify:
 
 
 def notify(
-    receiver: str | None = None,
+    name: str | None = None,
+    /,
     *,
+    receiver: str | None = None,
     template: str | None = None,
     severity: Severity | None = None,
     config_file: str | Path | None = None,
     outbox: str | None = None,
 ) -> Notify:
     """A callback that tells `receiver`: a receiver of alerting.yml, or an apprise URL; without one, by its routes.
+
+    The receiver may be given without its keyword, too: ``notify("ops")``. Nothing is told before what this returns is
+    called; in a callback of your own that is ``notify("ops", template="…")(context)``.
 
     `template` is the text of the message: Jinja2, sandboxed, with the names of :data:`TEMPLATE_NAMES`. Without it the
     message says what happened in one sentence. ValueError says what is wrong, when the DAG file is read.
@@ -117,6 +135,12 @@ def notify(
     delivered yet; without one, an alert that cannot be delivered fails the callback. The environment may say both for
     all: ``WINDSOCK__ALERTING__CONFIG_FILE`` and ``WINDSOCK__ALERTING__OUTBOX``. In Windsock the settings do.
     """
+    if name is not None and receiver is not None:
+        raise TypeError(
+            f"notify() has two receivers, {_without_secrets(name)!r} and {_without_secrets(receiver)!r}; "
+            f"the text of the message is template=: notify({_without_secrets(receiver)!r}, template=…)"
+        )
+    receiver = receiver if name is None else name
     if severity is not None and severity not in SEVERITIES:
         raise ValueError(f"severity must be one of {', '.join(SEVERITIES)}, not {severity!r}")
     if receiver is not None and not receiver.strip():
@@ -134,6 +158,19 @@ def handing_over(take: Take) -> Iterator[None]:
         yield
     finally:
         _takers.remove(take)
+
+
+@contextmanager
+def noticing_uncalled() -> Iterator[None]:
+    """Around a callback: what :func:`notify` returns in it and nobody calls is logged, since it tells nobody."""
+    made: list[Notify] = []
+    _made.append(made)
+    try:
+        yield
+    finally:
+        _made.pop()
+        for one in made:
+            one.warn_if_uncalled()
 
 
 @contextmanager

@@ -33,6 +33,7 @@ SAID_ELSEWHERE: Final = frozenset(
 _ONGOING: Final = frozenset(
     {EventKind.COMPONENT_DOWN, EventKind.DAG_BROKEN, EventKind.DELIVERY_FAILING, EventKind.PROMETHEUS_FIRING}
 )
+_AS_WRITTEN: Final = {"_PythonDecoratedOperator": "@task"}  # Airflow's name for what a DAG file calls otherwise
 _SENT: Final = frozenset({EventKind.TEST, EventKind.NOTIFIED})
 _OF_AN_END: Final = frozenset(
     {
@@ -171,7 +172,7 @@ def facts(event: AlertEvent) -> list[tuple[str, str]]:
         ("Next attempt", event.next_retry_at and instant(event.next_retry_at)),
         ("Logical date", event.logical_date and instant(event.logical_date)),
         ("Host", event.hostname),
-        ("Operator", event.operator),
+        ("Operator", _AS_WRITTEN.get(event.operator or "", event.operator)),
         ("Pool", event.pool),
         ("Owner", event.owner),
         ("Tags", ", ".join(event.tags)),
@@ -280,4 +281,6 @@ def number_of(count: int, thing: str) -> str:
 def verdict(event: AlertEvent) -> str:
     """How a subject begins."""
     verdict = KINDS[event.kind].verdict
+    if event.kind is EventKind.NOTIFIED and event.severity == "critical":
+        verdict = "Critical"  # its author says that it is more than a notice
     return f"{verdict}, over by now" if event.over_at else verdict

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from engine.cli.errors import Failure, Misuse
-from engine.cli.opening import open_store
+from engine.cli.opening import if_there, open_store
 from engine.cli.output import output_option, show
 from engine.config import load
 
@@ -60,6 +60,7 @@ def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> No
     from alerting.routing import BUILT_IN
     from alerting.task_email import losses, untold
     from alerting.unused import unused
+    from engine.cli.unknown_names import unknown_in_file
 
     settings = load()
     event = _event(described) if described else None
@@ -76,7 +77,8 @@ def check(file: Path | None, described: tuple[str, ...], *, connect: bool) -> No
         return
     receivers, routes = len(routing.receivers) - len(BUILT_IN), _count(routing)
     click.echo(f"{path} is right: {_counted(receivers, 'receiver')}, {_counted(routes, 'route')}.")
-    for sentence in (*_without_mail(routing, settings), *untold(routing), *losses(routing), *unused(routing)):
+    strange = if_there(settings, lambda connection: unknown_in_file(connection, routing))
+    for sentence in (*_without_mail(routing, settings), *untold(routing), *losses(routing), *unused(routing), *strange):
         click.echo(f"windsock: {sentence}", err=True)
     if file is None:
         _tell_verdict(settings)
@@ -358,6 +360,7 @@ def silence() -> None:
 def add(matchers: tuple[str, ...], span: str, starts: str | None, comment: str, author: str | None) -> None:
     """Silence what all MATCHERs accept, such as dag=daily or 'task=~"load_.*"'."""
     from alerting import silences
+    from engine.cli.unknown_names import unknown_in
 
     _require_one_word(span, matchers)
     parsed = [_matcher(text) for text in matchers]
@@ -375,7 +378,11 @@ def add(matchers: tuple[str, ...], span: str, starts: str | None, comment: str, 
                 ends_at=(begin or tx.now) + length,
             )
         )
+        with store.read() as connection:
+            strange = unknown_in(connection, parsed)
     begins = f" from {starts}" if starts else ""
+    for sentence in strange:
+        click.echo(f"windsock: {sentence}", err=True)
     click.echo(f"Silence {key} holds for {span}{begins}. End it: windsock alerts silence expire {key}")
 
 

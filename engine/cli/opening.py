@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config import load
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from engine.config import Settings
     from engine.metastore.store import Store
 
@@ -28,3 +31,21 @@ def open_store(settings: Settings | None = None) -> Iterator[Store]:
         raise store.explain(error) from error
     finally:
         store.close()
+
+
+def if_there(settings: Settings, look: Callable[[Connection], list[str]]) -> list[str]:
+    """What ``look`` finds in the metastore; nothing where that cannot be asked, and none is made for it."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from engine.metastore.errors import MetastoreError
+    from engine.metastore.store import Store
+
+    try:
+        at = make_url(settings.database.sql_alchemy_conn)
+        if at.get_backend_name() == "sqlite" and not Path(at.database or "").is_file():
+            return []  # to look would make it
+        with closing(Store.from_settings(settings)) as store, store.read() as connection:
+            return look(connection)
+    except (SQLAlchemyError, MetastoreError):
+        return []

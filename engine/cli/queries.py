@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, func, inspect, select
+from sqlalchemy import Connection, and_, case, func, inspect, select
 
 from alerting import outbox
 from alerting.clock import database_now
@@ -77,6 +77,20 @@ def undelivered(connection: Connection) -> tuple[int, timedelta, int, int]:
     counts = {row[0]: row[1] for row in connection.execute(of_state.group_by(state))}
     grouped, given_up = (counts.get(name, 0) for name in (outbox.DeliveryState.WAITING, outbox.DeliveryState.DEAD))
     return waiting.count, age, grouped, given_up
+
+
+def pending_by_channel(connection: Connection) -> list[tuple[str, int, str]]:
+    """The channels that deliveries wait for, those with most first, each with the last one's error, if it has any."""
+    is_open = alert_delivery.c.state.in_([outbox.DeliveryState.PENDING, outbox.DeliveryState.SENDING])
+    failed = func.max(case((alert_delivery.c.error.is_not(None), alert_delivery.c.id)))
+    columns = (alert_delivery.c.channel, func.count().label("waiting"), failed.label("failed"))
+    rows = connection.execute(select(*columns).where(is_open).group_by(alert_delivery.c.channel)).all()
+    by_id = select(alert_delivery.c.id, alert_delivery.c.error).where(
+        alert_delivery.c.id.in_([row.failed for row in rows if row.failed is not None])
+    )
+    errors: dict[int, str] = {row.id: row.error for row in connection.execute(by_id)}
+    rows = sorted(rows, key=lambda row: (-row.waiting, row.channel))
+    return [(row.channel, row.waiting, errors.get(row.failed, "")) for row in rows]
 
 
 def active_dag_ids(connection: Connection) -> list[str]:

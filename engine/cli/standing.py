@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from alerting import silences
+from alerting.cleaning import one_line, shorten
 from alerting.clock import database_now
 from alerting.state_words import Shown
-from engine.cli.queries import undelivered, unshipped_logs
+from engine.cli.queries import pending_by_channel, undelivered, unshipped_logs
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+_REASON_LIMIT: Final = 160
+
 
 def standing(connection: Connection, *, prompt: timedelta, with_logs: bool) -> Iterator[str]:
-    """One line each, where there is anything to say; what is younger than ``prompt`` is about to be delivered."""
+    """A line for each that there is anything to say of, and one for each channel that alerts wait for.
+
+    What is younger than ``prompt`` is about to be delivered.
+    """
     yield from _alerts(connection, prompt)
     yield from _silences(connection)
     if with_logs:
@@ -28,6 +34,8 @@ def _alerts(connection: Connection, prompt: timedelta) -> Iterator[str]:
     if waiting and age > prompt:
         oldest = f"the oldest for {age.total_seconds():.0f} s"
         yield f"Alerts pending: {waiting}, {oldest}: windsock alerts list --state {Shown.PENDING}"
+        for channel, count, error in pending_by_channel(connection):
+            yield f"  {channel}: {count}{f', {shorten(one_line(error), _REASON_LIMIT)}' if error else ''}"
     if grouped:
         yield f"Alerts waiting for the message of their group: {grouped}: windsock alerts list --state {Shown.WAITING}"
     if dead:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alerting.clock import database_now
+from engine.cli.opening import if_there
 from engine.cli.queries import living_details
 from engine.metastore.refused import refusal_in
 from engine.metastore.states import ProcessKind
@@ -36,17 +35,4 @@ def verdict(connection: Connection, settings: Settings) -> list[str]:
 
 def asked(settings: Settings) -> list[str]:
     """The verdict where the metastore can be asked; nothing else, since a file can be checked without one."""
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from engine.metastore.errors import MetastoreError
-    from engine.metastore.store import Store
-
-    try:
-        at = make_url(settings.database.sql_alchemy_conn)
-        if at.get_backend_name() == "sqlite" and not Path(at.database or "").is_file():
-            return []  # to look would make it
-        with contextlib.closing(Store.from_settings(settings)) as store, store.read() as connection:
-            return verdict(connection, settings)
-    except (SQLAlchemyError, MetastoreError):
-        return []
+    return if_there(settings, lambda connection: verdict(connection, settings))

@@ -88,7 +88,7 @@ def _call(place: int, callback: Callable[..., Any], context: Context, tell: Say)
         tell(Told(place, event))
 
     try:
-        with airflow_names.importable(), notice.handing_over(hand_over), masking():
+        with airflow_names.importable(), notice.handing_over(hand_over), masking(), notice.noticing_uncalled():
             callback(context)
     except BaseException as error:
         print_trace(error)

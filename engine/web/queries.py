@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
@@ -80,7 +80,7 @@ class DagEntry:
     head: DagHead | None
     broken: BrokenFile | None = None  # its file, where that cannot be imported now; in a list without its traceback
     recent: tuple[RunMark, ...] = ()  # oldest first
-    warnings: tuple[str, ...] = ()  # of its own page
+    warnings: tuple[str, ...] = ()  # with whatever the DAG file says, its secrets too
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,14 +250,13 @@ def dag(connection: Connection, dag_id: str) -> DagEntry | None:
     row = connection.execute(_DAGS.add_columns(DagFile.error).where(Dag.dag_id == dag_id)).one_or_none()
     if row is None:
         return None
-    entry = _dag_entry(row, ())
-    return replace(entry, warnings=tuple(unfit_of(row.data))) if entry.head else entry
+    return _dag_entry(row, ())
 
 
 def _dag_entry(row: Any, recent: Sequence[RunMark]) -> DagEntry:
     broken = None if row.path_hash is None else _broken_file(row)
     facts = (row.dag_id, row.fileloc, row.is_active, row.is_paused, row.next_run_after, _head(row.data))
-    return DagEntry(*facts, broken, tuple(recent))
+    return DagEntry(*facts, broken, tuple(recent), _warnings(row.data))
 
 
 def _head(data: str | None) -> DagHead | None:
@@ -265,6 +264,13 @@ def _head(data: str | None) -> DagHead | None:
         return _heads.decode(data) if data else None
     except msgspec.DecodeError:
         return None  # written by a newer version: the list is still worth showing
+
+
+def _warnings(data: str | None) -> tuple[str, ...]:
+    try:
+        return tuple(unfit_of(data)) if data else ()
+    except msgspec.DecodeError:
+        return ()  # as of _head()
 
 
 def _recent_runs(connection: Connection, dag_ids: Iterable[str]) -> defaultdict[str, list[RunMark]]:

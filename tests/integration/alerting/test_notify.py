@@ -257,3 +257,9 @@ def test_what_failed_of_a_run_is_told_once_and_not_by_the_reason_alone(hook: Web
 
 def test_attempts_are_counted_as_people_do(hook: WebhookServer) -> None:
     assert (facts(context())["try_number"], facts(context())["max_tries"]) == (3, 3)
+
+
+def test_a_text_in_the_place_of_the_receiver_is_told_with_what_was_meant() -> None:
+    with pytest.raises(TypeError, match=r"two receivers, 'the load is down' and 'ops'; .* notify\('ops', template=…\)"):
+        notify("the load is down", receiver="ops")
+    assert (notify("ops").receiver, notify(receiver="ops").receiver, notify().receiver) == ("ops", "ops", None)

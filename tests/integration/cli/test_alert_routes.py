@@ -449,3 +449,35 @@ def test_check_says_that_a_tasks_own_email_gets_no_mail_any_more(windsock: Comma
     assert sentence in windsock("alerts", "check").stderr
     alerting_yml.write_text(FILE.replace("example.org}", "example.org, task_email: true}"), encoding="utf-8")
     assert "no route leads task_failed" not in windsock("alerts", "check").stderr
+
+
+def test_check_names_a_dag_and_a_task_that_there_are_not(
+    windsock: Command, alerting_yml: Path, store: Store, dags: Store
+) -> None:
+    routes = "\n".join(
+        f"    - {{matchers: [{matchers}], receiver: ops}}"
+        for matchers in (
+            "dag=hello_wrld",
+            "dag=hello_world, task=helo",
+            "dag=hello_world, task=hello",
+            "dag=~gone.*",
+            "task=of_any_dag",
+        )
+    )
+    inhibit = "inhibit: [{source_matchers: dag=nigthly, target_matchers: event=dag_late}]\n"
+    alerting_yml.write_text(f"{FILE}{routes}\n{inhibit}", encoding="utf-8")
+    result = windsock("alerts", "check")
+    assert result.exit_code == 0, result.stderr
+    told = [line for line in result.stderr.splitlines() if "hello" in line or "nig" in line or "any_dag" in line]
+    assert told == [
+        "windsock: line 10: there is no DAG hello_wrld; did you mean hello_world?",
+        "windsock: line 11: hello_world has no task helo; did you mean hello?",
+        "windsock: inhibit: there is no DAG nigthly; did you mean nightly?",
+    ]
+
+
+def test_a_silence_of_a_dag_that_there_is_not_holds_and_says_so(windsock: Command, dags: Store) -> None:
+    told = windsock("alerts", "silence", "add", "dag=hello_wrld")
+    assert told.stdout.startswith("Silence 1 holds for 1h.")
+    assert (told.exit_code, told.stderr) == (0, "windsock: there is no DAG hello_wrld; did you mean hello_world?\n")
+    assert windsock("alerts", "silence", "add", "dag=hello_world").stderr == ""

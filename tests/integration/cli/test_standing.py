@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from sqlalchemy import update
 
-from alerting import silences
+from alerting import outbox, silences
+from alerting.events import AlertEvent
+from alerting.kinds import EventKind
 from alerting.matchers import parse_matcher
 from alerting.meters import NoMeter
 from alerting.reload import Watch
+from alerting.routes import Plan
+from alerting.tables import alert_delivery
 from engine.cli.standing import standing
 from engine.cli.verdicts import verdict
 from engine.config import load
@@ -56,6 +61,23 @@ def test_silences_in_force_are_counted_with_the_end_of_the_last(store: Store) ->
     assert lines(store) == [f"2 silences in force, the last until {until}: windsock alerts silence list"]
 
 
+def test_alerts_that_wait_are_counted_by_channel_with_what_was_said_last(store: Store) -> None:
+    def work(tx: Tx) -> None:
+        happened_at = tx.now - timedelta(minutes=2)
+        events = [AlertEvent(kind=EventKind.DAG_LATE, occurred_at=happened_at, dag_id=f"d{place}") for place in (1, 2)]
+        outbox.record(tx.connection, events)
+        outbox.route(tx.connection, tx.now, Plan(receivers=("chat",)))
+        outbox.record(tx.connection, [AlertEvent(kind=EventKind.TEST, occurred_at=happened_at)])
+        outbox.route(tx.connection, tx.now, Plan(receivers=("room",)))
+        chosen = update(alert_delivery).where(alert_delivery.c.channel == "chat")
+        tx.connection.execute(chosen.where(alert_delivery.c.event_id == 1).values(error="connection\nrefused"))
+
+    store.run(work)
+    first, *others = lines(store)
+    assert first.startswith("Alerts pending: 3, the oldest for 12")
+    assert others == ["  chat: 2, connection refused", "  room: 1"]
+
+
 def test_what_the_notifier_refuses_is_told_by_status_and_by_check_with_what_is_in_force(
     windsock: Callable[..., Result], store: Store, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,10 +101,11 @@ def test_what_the_notifier_refuses_is_told_by_status_and_by_check_with_what_is_i
 
 
 def test_a_file_can_be_checked_where_there_is_no_metastore(windsock: Callable[..., Result], home: Path) -> None:
-    (home / "alerting.yml").write_text(f"channels: {{room: json://127.0.0.1/x}}\n{TO_THE_ROOM}")
+    (home / "alerting.yml").write_text("route: {receiver: settings}\n")
     absent = home / "none.db"
     told = windsock("alerts", "check", WINDSOCK__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{absent}")
-    assert (told.exit_code, told.stderr) == (0, "")
+    (warning,) = told.stderr.splitlines()
+    assert (told.exit_code, "no route leads task_failed to task_email" in warning) == (0, True)
     assert not absent.exists()
 
 

@@ -194,6 +194,23 @@ def both(context):
     }
 
 
+def test_a_callback_that_does_not_call_what_notify_returns_says_so_in_its_output(world: World) -> None:
+    preamble = """
+from alerting import notify
+def forget(context):
+    notify('ops', template='down')
+    notify('ops')(context)
+"""
+    body = "BashOperator(task_id='t', bash_command='exit 3', on_failure_callback=forget)"
+    world.home.add("forgetful", body, preamble=preamble)
+    assert world.home.finish("forgetful") == "failed"
+    (request,) = world.settled("forgetful")
+    assert request.state == "done"
+    assert request.output.splitlines() == [
+        "WARNING - notify(ops) was made and not called, so it told nobody; call what it returns with the context"
+    ]
+
+
 def test_what_notify_tells_an_apprise_url_holds_no_secret(world: World, webhook_server: WebhookServer) -> None:
     """It goes out from the process of the callback, or of the task, itself."""
     preamble = "import os\nfrom alerting import notify\n"

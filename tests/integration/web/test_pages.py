@@ -121,6 +121,14 @@ class TestDag:
         look("/dags/d")
         assert len(statements) <= 6, statements
 
+    def test_is_marked_in_the_list_where_it_has_warnings(self, look: Look, world: World) -> None:
+        world.dag("fine", [task("load", email=("ops@example.org",))])
+        assert " warning" not in look("/dags")
+        world.dag("wrong", [task("load", email=("ops@", "lead"))])
+        text = look("/dags")
+        assert "2 warnings</a>" in text
+        assert text.count("2 warnings") == 1
+
     def test_warns_of_an_email_that_is_no_address(self, look: Look, world: World) -> None:
         world.dag("d", [task("load", email=("ops@", "<b>bold</b>"))])
         text = look("/dags/d")
