@@ -14,7 +14,7 @@ class Turn:
     """What one transaction found and did."""
 
     now: datetime
-    began: float  # this process's monotonic clock, when the database's was `now`
+    began: float  # this process's monotonic clock when it asked for `now`, the database's
     changes: Changes = field(default_factory=Changes)
     claimed: list[Claimed] = field(default_factory=list)
     orders: list[AttemptOrder] = field(default_factory=list)

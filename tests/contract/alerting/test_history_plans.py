@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Connection, Engine, event, insert, select, text
 
-from alerting import history
+from alerting import history, outbox
 from alerting.database import connect
 from alerting.history import Search, Window
 from alerting.tables import TABLES, alert_delivery, alert_event, metadata
@@ -103,6 +103,15 @@ def test_a_page_looks_at_its_window_and_at_nothing_before_it(
     (counted,) = plans_of(lambda connection: history.counts(connection, sought, within))
     for told in (chosen, counted):
         _require_bounded(crowded.dialect.name, told)
+
+
+def test_a_look_of_a_deliverer_reads_nothing_of_what_is_done(
+    plans_of: Callable[[Callable[[Connection], object]], Plans],
+) -> None:
+    (told,) = plans_of(lambda connection: outbox.look(connection, ["room", "email"]))
+    assert not re.search(r"Seq Scan on alert_(event|delivery)|SCAN alert_(event|delivery)\b", told), told
+    assert "ix_alert_event_unrouted" in told
+    assert "ix_alert_delivery_due" in told
 
 
 def _within(sought: Search, within: Window) -> Search:

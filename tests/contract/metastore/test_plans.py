@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, insert
-from sqlalchemy.sql import Select
+from sqlalchemy.sql import CompoundSelect, Select
 
 from engine.metastore import advance, deadlines, endings, past, recount
 from engine.metastore.store import Store
@@ -19,15 +19,17 @@ from tests.contract.metastore.stage import Stage, bash
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 FINISHED = 10_000
-STATEMENTS: dict[str, tuple[Select[Any], dict[str, Any]]] = {
-    "_READY": (
-        claiming._READY,
-        {"limit": 20, "rank": -(2**31), "id": 0, "full_dags": ["x"], "full_pools": ["y"]},
-    ),
+READY = {"limit": 20, "rank": -(2**31), "id": 0, "full_dags": ["x"], "full_pools": ["y"]}
+BEHIND = {"runs": [1, 2], "tasks": ["t1", "t2"]}
+STATEMENTS: dict[str, tuple[Select[Any] | CompoundSelect[Any], dict[str, Any]]] = {
+    "_READY": (claiming._READY, READY),
+    "_READY_IN_ORDER": (claiming._READY_IN_ORDER, {**READY, "given_pools": ["p"], "given_dags": ["dag"]}),
     "_HELD": (finishing.HELD, {"tokens": ["a", "b"], "held_state": "running"}),
+    "_HELD_NOW": (finishing._HELD_NOW, {"tokens": ["a", "b"], "held_state": "running"}),
+    "_RUNNING_AND_WAITING": (finishing._RUNNING_AND_WAITING, {"tokens": ["a", "b"], **BEHIND}),
     "_DUE": (promoting._DUE, {"now": NOW, "limit": 20}),
     "_OWNED": (returning._OWNED, {"owners": ["a", "b"], "limit": 20}),
-    "_CHILDREN": (advance.CHILDREN, {"runs": [1, 2], "tasks": ["t1", "t2"]}),
+    "_CHILDREN": (advance.CHILDREN, BEHIND),
     "_QUEUED_RUNS": (starting._QUEUED_RUNS, {"limit": 20, "after": 0, "full_dags": ["x"]}),
     "_BROKEN": (advance._BROKEN, {"ids": [1, 2]}),
     "_SETTLED": (advance.SETTLED, {"ids": [1, 2]}),
@@ -36,7 +38,7 @@ STATEMENTS: dict[str, tuple[Select[Any], dict[str, Any]]] = {
     "_OPEN": (deadlines._OPEN, {"ids": [1, 2]}),
     "_REQUESTED": (endings._REQUESTED, {"owner": "a"}),
     "_PREVIOUS": (past._PREVIOUS, {"runs": [1, 2]}),
-    "_THERE": (past._THERE, {"runs": [1, 2], "tasks": ["t1", "t2"]}),
+    "_THERE": (past._THERE, BEHIND),
     "_WAITING": (past._WAITING, {"runs": [1, 2]}),
     "_OVERLOOKED": (past._OVERLOOKED, {"limit": 20}),
     "_STATES": (recount._STATES, {"runs": [1, 2]}),
