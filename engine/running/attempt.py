@@ -37,6 +37,7 @@ from engine.authoring.loader import LoadedFile, load_file
 from engine.authoring.templating import command_environment, render_bash
 from engine.metastore.outcome import Cause, Outcome
 from engine.running import messages, scratch, xcom_limits
+from engine.running.launcher import enter
 from engine.running.masking import masking
 from engine.running.messages import (
     LONGEST_ERROR,
@@ -233,9 +234,10 @@ def _run_bash(order: AttemptOrder, channel: BlockingStream) -> NoReturn:
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # Python ignores them, and exec would hand that on to the shell
     try:
-        if not rendered.cwd:
-            os.makedirs(cwd, mode=0o700)  # noqa: PTH103 - the same family of errors as below
-        os.chdir(cwd)
+        if rendered.cwd:
+            os.chdir(cwd)
+        else:
+            enter(cwd)
         os.execvpe("bash", ["bash", "-c", rendered.command], rendered.env)  # noqa: S606,S607
     except OSError as error:
         what = f"cwd {cwd!r}" if error.filename == cwd else "bash"

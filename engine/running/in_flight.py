@@ -32,6 +32,7 @@ class Attempt:
     zygote: ZygoteClient | None = None  # None while its DAG file is being imported
     job_id: int = 0
     pid: int | None = None
+    scratch: str = ""  # the folder that it was lent
     started: float = field(default_factory=time.monotonic)
     deadline: float | None = None
     kill_at: float | None = None

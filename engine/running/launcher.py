@@ -51,6 +51,7 @@ _CODE: Final = (
 _CANNOT_START: Final = 127
 _ADDRESS: Final = 0x400000
 _HEADERS: Final = 64 + 56  # of an ELF file, and of its only segment
+FOLDER_MODE: Final = 0o700
 _DEFAULT_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGPIPE, signal.SIGXFSZ)
 
 
@@ -64,13 +65,12 @@ class Launcher:
         self._home = os.open(".", os.O_PATH | os.O_CLOEXEC)
 
     def spawn(self, program: str, argv: Sequence[str], env: Mapping[str, str], folder: str, output: int) -> int:
-        """Start `program` in a session of its own, in the new `folder`; returns its pid. `output` takes both streams.
+        """Start `program` in a session of its own, in `folder`; returns its pid. `output` takes both streams.
 
         `output` must not be one of our own standard streams.
         Raises OSError where no process could be made.
         """
-        os.makedirs(folder, mode=0o700)  # noqa: PTH103 - on the way to every attempt
-        os.chdir(folder)
+        enter(folder)
         file_limit.restore()
         try:
             return self._spawn(program, argv, env, output)
@@ -98,6 +98,15 @@ class Launcher:
     def close(self) -> None:
         for fd in (self._program, self._null, self._home):
             os.close(fd)
+
+
+def enter(folder: str) -> None:
+    """Make `folder` this process's working directory, and make it first where it is missing. Raises OSError."""
+    try:
+        os.chdir(folder)
+    except FileNotFoundError:
+        os.makedirs(folder, mode=FOLDER_MODE)  # noqa: PTH103 - on the way of every attempt
+        os.chdir(folder)
 
 
 def is_usable() -> bool:

@@ -1,15 +1,21 @@
-"""Scratch folders: where Bash attempts start. They are removed beside the supervisor's loop, by a process of their own.
+"""Scratch folders: where Bash attempts start, each in an empty one that nobody else has.
 
-Below ``TMPDIR/windsock-UID`` each supervisor has a folder, and in it one per attempt. A supervisor holds a lock on its
-folder for as long as it lives (flock: the kernel gives it back, in whatever container the supervisor ran), so whoever
-gets the lock of another folder may remove it: its supervisor is gone, and with it all its attempts. Programs that
-clear temporary folders, such as systemd-tmpfiles, respect the lock too.
+A folder that an attempt leaves as it was lent is lent again: what ends an attempt ends all that it has started, and a
+folder for each would be one inode made and one deleted, which file systems are slow at (ext4 without a journal passes
+over each inode that was deleted in the last minutes, whenever it makes a file). Any other folder is removed, beside the
+supervisor's loop, by a process of its own.
+
+Below ``TMPDIR/windsock-UID`` each supervisor has a folder, and in it those of its attempts. A supervisor holds a lock
+on its folder for as long as it lives (flock: the kernel gives it back, in whatever container the supervisor ran), so
+whoever gets the lock of another folder may remove it: its supervisor is gone, and with it all its attempts. Programs
+that clear temporary folders, such as systemd-tmpfiles, respect the lock too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import logging
 import os
 import shutil
@@ -17,16 +23,21 @@ import stat
 import tempfile
 from pathlib import Path
 
+from engine.running.launcher import FOLDER_MODE
+
 log = logging.getLogger(__name__)
 
 _NAME = f"windsock-{os.getuid()}"
 _PREFIX = "supervisor-"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Scratch:
     """The scratch folders of one supervisor."""
 
     def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._empty: list[str] = []  # to be lent again: never more than have been in use at once
         self._left: list[str] = []
         self._littered: list[str] = []
         self._lock: int | None = None
@@ -37,27 +48,27 @@ class Scratch:
             log.error("no scratch folder for Bash tasks can be made: %s", error)
         self._prefix = f"{self.folder}/"
 
-    def path(self, token: str) -> str:
-        """Where an attempt may start; it makes the folder itself."""
-        return self._prefix + token
+    def lend(self) -> str:
+        """Where an attempt may start; whoever starts it makes it if it is missing (`engine.running.launcher.enter`)."""
+        return self._empty.pop() if self._empty else f"{self._prefix}{next(self._numbers)}"
 
-    def leave(self, token: str) -> None:
+    def leave(self, folder: str) -> None:
         """An attempt has ended."""
-        self._left.append(self.path(token))
+        self._left.append(folder)
 
     def tidy(self) -> None:
-        """Remove the folders of attempts that have ended: empty ones at once, the others with the next litter.
+        """Sort the folders of attempts that have ended: into those that can be lent again, and litter.
 
         To be called when the ends are reported: a busy disk takes longer for it than a scheduler for what is next.
         """
         left, self._left = self._left, []
-        for path in left:
+        for folder in left:
             try:
-                os.rmdir(path)  # noqa: PTH106 - on the way of every attempt
+                (self._empty if _is_untouched(folder) else self._littered).append(folder)
             except FileNotFoundError:
                 continue
-            except OSError:
-                self._littered.append(path)
+            except OSError:  # no folder any more, or none that we may look into
+                self._littered.append(folder)
 
     def litter(self) -> list[str]:
         """Take what is to be removed."""
@@ -69,8 +80,20 @@ class Scratch:
         self.tidy()
         if self._lock is not None:
             with contextlib.suppress(OSError):
+                for empty in self._empty:
+                    os.rmdir(empty)  # noqa: PTH106 - the same kind of path as everywhere here
                 self.folder.rmdir()
             os.close(self._lock)
+
+
+def _is_untouched(folder: str) -> bool:
+    """Whether it is as it was made. Raises FileNotFoundError where it is gone, OSError where it is no folder now."""
+    fd = os.open(folder, _FOLDER)
+    try:
+        found = os.fstat(fd)
+        return found.st_mode & 0o777 == FOLDER_MODE and found.st_uid == os.getuid() and not os.listdir(fd)  # noqa: PTH208
+    finally:
+        os.close(fd)
 
 
 def remove(paths: list[str], own: str) -> None:
@@ -122,4 +145,4 @@ def _claim(house: Path) -> tuple[Path, int]:
 
 
 def _open(folder: Path) -> int:
-    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    return os.open(folder, _FOLDER)

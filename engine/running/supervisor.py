@@ -299,9 +299,9 @@ class Supervisor:
         return Attempt(order, output, Stream(ends[0], LONGEST_MESSAGE)), log_fd, ends[1].detach()
 
     def _spawn(self, attempt: Attempt, plain: PlainCommand, log_fd: int) -> None:
-        job_id, folder = next(self._jobs), self._scratch.path(attempt.order.token)
+        job_id, attempt.scratch = next(self._jobs), self._scratch.lend()
         base = self._base.wake()
-        base.spawn(SpawnJob(job_id, plain.program, plain.argv, plain.env, folder), log_fd)
+        base.spawn(SpawnJob(job_id, plain.program, plain.argv, plain.env, attempt.scratch), log_fd)
         self._own(attempt, base, job_id)
 
     def _own(self, attempt: Attempt, zygote: ZygoteClient, job_id: int) -> None:
@@ -310,7 +310,10 @@ class Supervisor:
 
     def _fork(self, attempt: Attempt, zygote: ZygoteClient, log_fd: int, channel_fd: int) -> None:
         job_id = next(self._jobs)
-        order = msgspec.structs.replace(attempt.order, scratch=self._scratch.path(attempt.order.token))
+        order = attempt.order
+        if order.kind == "bash" and not order.needs_file:
+            attempt.scratch = self._scratch.lend()
+            order = msgspec.structs.replace(order, scratch=attempt.scratch)
         zygote.fork(job_id, messages.encode(order), [log_fd, channel_fd])
         self._own(attempt, zygote, job_id)
 
@@ -532,7 +535,8 @@ class Supervisor:
         attempt.log.remark(last_remark(outcome))
         attempt.log.close()
         _hang_up(attempt)
-        self._scratch.leave(attempt.order.token)
+        if attempt.scratch:
+            self._scratch.leave(attempt.scratch)
         self._ended.append(Ended(attempt.order.token, outcome))
 
 

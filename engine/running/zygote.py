@@ -70,7 +70,7 @@ class ForkJob(msgspec.Struct, frozen=True, tag="fork"):
 
 
 class SpawnJob(msgspec.Struct, frozen=True, tag="spawn"):
-    """Start a program in a new `folder`; `env` is added to the zygote's own. Its file takes the program's output."""
+    """Start a program in `folder`, made if missing. `env` is added to the zygote's own; its file takes the output."""
 
     job_id: int
     program: str

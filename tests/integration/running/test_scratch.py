@@ -26,7 +26,7 @@ def fill(path: str) -> Path:
 
 def test_folders_of_a_living_supervisor_stay_and_those_of_a_dead_one_go() -> None:
     living, dead, own = Scratch(), Scratch(), Scratch()
-    kept, gone = fill(living.path("a")), fill(dead.path("b"))
+    kept, gone = fill(living.lend()), fill(dead.lend())
     dead.close()  # as the kernel does with its files
     remove([], str(own.folder))
     assert kept.exists()
@@ -36,19 +36,51 @@ def test_folders_of_a_living_supervisor_stay_and_those_of_a_dead_one_go() -> Non
     own.close()
 
 
-def test_an_empty_folder_goes_at_once_and_a_full_one_becomes_litter() -> None:
+def test_an_empty_folder_is_lent_again_and_a_full_one_becomes_litter() -> None:
     scratch = Scratch()
-    Path(scratch.path("empty")).mkdir()
-    full = fill(scratch.path("full"))
-    for token in ("empty", "full", "never made"):
-        scratch.leave(token)
+    empty, full, never_made = (scratch.lend() for _ in range(3))
+    Path(empty).mkdir(0o700)
+    fill(full)
+    for folder in (empty, full, never_made):
+        scratch.leave(folder)
     scratch.tidy()
-    assert scratch.litter() == [str(full)]
+    assert scratch.litter() == [full]
     assert scratch.litter() == []
-    assert list(scratch.folder.iterdir()) == [full]
-    remove([str(full)], str(scratch.folder))
+    assert scratch.lend() == empty
+    assert len({scratch.lend(), empty, full, never_made}) == 4
+    remove([full], str(scratch.folder))
+    scratch.leave(empty)
     scratch.close()
     assert not scratch.folder.exists()
+
+
+def test_a_folder_is_lent_to_one_attempt_at_a_time() -> None:
+    scratch = Scratch()
+    for folder in [scratch.lend() for _ in range(3)]:
+        Path(folder).mkdir(0o700)
+        scratch.leave(folder)
+    scratch.tidy()
+    lent = [scratch.lend() for _ in range(5)]
+    assert len(set(lent)) == 5
+    assert sum(Path(folder).exists() for folder in lent) == 3
+    scratch.close()
+
+
+@pytest.mark.parametrize("change", ["opened", "replaced"])
+def test_a_folder_that_an_attempt_has_changed_is_lent_to_nobody(change: str, tmp_path: Path) -> None:
+    scratch = Scratch()
+    folder = Path(scratch.lend())
+    folder.mkdir(0o700)
+    if change == "opened":
+        folder.chmod(0o755)
+    else:
+        folder.rmdir()
+        folder.symlink_to(tmp_path)
+    scratch.leave(str(folder))
+    scratch.tidy()
+    assert scratch.litter() == [str(folder)]
+    assert scratch.lend() != str(folder)
+    scratch.close()
 
 
 def test_a_folder_that_others_can_write_to_is_not_used(temporary: Path) -> None:
@@ -66,6 +98,6 @@ def test_a_place_where_nothing_can_be_made_is_told_and_hurts_nobody_else(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(temporary / "missing"))
     scratch = Scratch()
-    scratch.leave("token")
+    scratch.leave(scratch.lend())
     scratch.close()
     assert "no scratch folder for Bash tasks can be made" in caplog.text

@@ -276,9 +276,9 @@ class Home:
             rows = connection.execute(select(Budget.kind, Budget.name, Budget.used).where(Budget.used != 0))
             return {f"{row.kind} {row.name}": row.used for row in rows}
 
-    def scratch(self) -> list[str]:
-        """Scratch folders of attempts, from the folder of their supervisor on."""
-        return sorted(str(path.relative_to(path.parents[1])) for path in (self.folder / "tmp").glob("windsock-*/*/*"))
+    def litter(self) -> list[Path]:
+        """What attempts have left in their scratch folders."""
+        return sorted((self.folder / "tmp").glob("windsock-*/*/*/*"))
 
 
 def store_dag(tx: Tx, file: Path, folder: Path) -> None:

@@ -26,9 +26,7 @@ def home() -> Iterator[Home]:
 
 def bash(home: Home, dag_id: str, command: str, more: str = "", **kwargs: str) -> str:
     home.add(dag_id, f"BashOperator(task_id='t', bash_command={command!r}, {more})", **kwargs)
-    state = home.finish(dag_id)
-    assert home.scratch() == []
-    return state
+    return home.finish(dag_id)
 
 
 def test_success_is_success_with_the_last_line_as_xcom(home: Home) -> None:
@@ -43,14 +41,33 @@ def test_success_is_success_with_the_last_line_as_xcom(home: Home) -> None:
     assert (home.last("ok").cause, home.last("ok").exit_code) == ("success", 0)
     assert "one\n" in home.log("ok")
     assert "got two\n" in home.log("ok", "u")
-    assert re.search(r"/tmp/windsock-\d+/supervisor-\S+/\S+\n", home.log("ok"))
-    assert home.scratch() == []
+    assert re.search(r"/tmp/windsock-\d+/supervisor-\S+/\d+\n", home.log("ok"))
 
 
 def test_what_a_task_leaves_in_its_scratch_folder_is_removed(home: Home) -> None:
     home.add("litter", "BashOperator(task_id='t', bash_command='mkdir -p a/b; touch a/b/c; pwd')")
     assert home.finish("litter") == "success"
-    wait_until(lambda: home.scratch() == [], "the removal")
+    wait_until(lambda: home.litter() == [], "the removal")
+
+
+@pytest.mark.parametrize("how", ["", "{{ ti.try_number }}"], ids=["spawned", "forked"])
+def test_a_scratch_folder_that_was_left_empty_is_lent_again(home: Home, how: str) -> None:
+    dag_id = f"again_{'forked' if how else 'spawned'}"
+    home.add(
+        dag_id,
+        f"""
+        first = BashOperator(task_id='t', bash_command='echo "in $PWD: $(ls -A | wc -l)" # {how}')
+        BashOperator(task_id='u', bash_command='echo "in $PWD: $(ls -A | wc -l)"; touch x # {how}') << first
+        """,
+    )
+    lent = []
+    for _ in range(3):
+        assert home.finish(dag_id) == "success"
+        lent += [re.findall(r"in (\S+): (\d+)\n", home.log(dag_id, task_id)) for task_id in "tu"]
+    [[first], [second], [third], *_] = lent
+    assert first == second
+    assert first != third
+    assert {entries for [(_, entries)] in lent} == {"0"}
 
 
 def test_an_xcom_is_what_was_printed_though_the_log_masks_it(home: Home) -> None:

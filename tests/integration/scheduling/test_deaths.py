@@ -423,10 +423,11 @@ def test_scratch_folders_of_a_killed_supervisor_are_removed_by_the_next(home: Ho
     home.add("d", "BashOperator(task_id='t', bash_command='touch litter; sleep 1000')")
     home.scheduler()
     run_id = home.trigger("d")
-    wait_until(lambda: list((home.folder / "tmp").glob("windsock-*/*/*/litter")), "the task")
+    wait_until(home.litter, "the task")
+    folder = home.litter()[0].parents[1]
     kill(home.supervisor)
     assert home.wait("d", run_id) == "failed"
-    wait_until(lambda: home.scratch() == [], "the removal")
+    wait_until(lambda: not folder.exists(), "the removal")
 
 
 def test_the_supervisor_logs_like_every_service(home: Home) -> None:
