@@ -26,6 +26,7 @@ from benchmarks import (
     turns_run,
 )
 from benchmarks.databases import NAMES
+from benchmarks.engine_run import kept_homes
 from benchmarks.gate import AIRFLOW_CHAIN_SECONDS, AIRFLOW_TASKS_PER_SECOND, AIRFLOW_VERSION, too_slow
 from benchmarks.machine import ORDINARY_MIB, bash_rate, fork_wait_rate
 from benchmarks.page import write_figures
@@ -44,8 +45,13 @@ def main() -> int:
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         print("note: PYTHONDONTWRITEBYTECODE is set; every import is compiled anew", file=sys.stderr)
     FOLDER.mkdir(exist_ok=True)
-    if arguments.what == "tuning":
-        return tuning.main(FOLDER / "tuning.json", write=arguments.write)
+    with kept_homes():
+        if arguments.what == "tuning":
+            return tuning.main(FOLDER / "tuning.json", write=arguments.write)
+        return _measure(arguments)
+
+
+def _measure(arguments: argparse.Namespace) -> int:
     parts = arguments.part or ((*PARTS, *MORE_PARTS) if arguments.all else PARTS)
     results: dict[str, Any] = {"machine": _machine()}
     slow: list[str] = []

@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.airflow_run import Peer
 from benchmarks.databases import PostgreSQLDatabase, database, postgresql_server
 from benchmarks.engine_run import Measured, engine, prepare, run_shape
+from benchmarks.machine import ORDINARY_MIB, fork_wait_rate
 from benchmarks.shapes import TOO_LONG_FOR_AIRFLOW, Shape, chain
 from tests.e2e_airflow.installation import RELEASES
 
@@ -25,8 +26,11 @@ def measure(name: str, shapes: Sequence[Shape], rounds: int, schedulers: int = 1
     with database(name) as base, engine(base.url, watched=base.watched, schedulers=schedulers) as home:
         run_shape(home, chain(3))  # the first run pays for imports and connections
         for shape in shapes:
-            runs = [run_shape(home, shape, base) for _ in range(_rounds(shape, rounds))]
-            yield {"engine": "windsock", "database": name, "schedulers": schedulers, **_summary(shape, runs)}
+            forks, runs = [], []
+            for _ in range(_rounds(shape, rounds)):
+                forks.append(_forks())
+                runs.append(run_shape(home, shape, base))
+            yield {"engine": "windsock", "database": name, "schedulers": schedulers, **_summary(shape, runs, forks)}
 
 
 def measure_beside_airflow(shapes: Sequence[Shape], rounds: int) -> Iterator[dict[str, Any]]:
@@ -43,27 +47,34 @@ def measure_beside_airflow(shapes: Sequence[Shape], rounds: int) -> Iterator[dic
         peer.run_shape(chain(3), prepare(home, chain(3)))
         run_shape(home, chain(3))
         for shape in shapes:
-            ours, theirs = [], []
+            forks, ours, theirs = [], [], []
             for _ in range(_rounds(shape, rounds)):
                 with peer.frozen():
+                    forks.append(_forks())
                     ours.append(run_shape(home, shape, base))
                 if shape in common:
                     theirs.append(peer.run_shape(shape, prepare(home, shape)))
-            yield {"engine": "windsock", "database": "postgresql", "schedulers": 1, **_summary(shape, ours)}
+            yield {"engine": "windsock", "database": "postgresql", "schedulers": 1, **_summary(shape, ours, forks)}
             if theirs:
-                yield {"engine": "airflow", "database": "postgresql", "schedulers": 1, **_summary(shape, theirs)}
+                yield {"engine": "airflow", "database": "postgresql", "schedulers": 1, **_summary(shape, theirs, forks)}
 
 
 def _rounds(shape: Shape, rounds: int) -> int:
     return 1 if shape.tasks >= MANY_TASKS else rounds
 
 
-def _summary(shape: Shape, runs: Sequence[Measured]) -> dict[str, Any]:
+def _forks() -> float:
+    """What the machine can do at this moment: its speed changes within minutes, and it is what a rate is a share of."""
+    return fork_wait_rate(ORDINARY_MIB, count=200).per_second
+
+
+def _summary(shape: Shape, runs: Sequence[Measured], forks: Sequence[float]) -> dict[str, Any]:
     middle = sorted(runs, key=lambda run: run.wall_seconds)[len(runs) // 2]
     return {
         "shape": shape.key,
         "title": shape.title,
         "tasks": shape.tasks,
+        "fork_wait_per_second": statistics.median(forks),
         "median": asdict(middle),
         "wall_min": min(run.wall_seconds for run in runs),
         "wall_max": max(run.wall_seconds for run in runs),

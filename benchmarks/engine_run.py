@@ -70,8 +70,10 @@ def engine(
     """A home of its own with schedulers and their executors; on SQLite, or on `database_url`. `settings` are variables.
 
     The benchmark itself opens the metastore as `watched`, where that is given. `fill` puts rows into it beforehand.
+    The home stays until :func:`kept_homes` ends: a file system that has much to delete is slow for the next figure.
     """
-    with tempfile.TemporaryDirectory(prefix="wsb-") as folder, ExitStack() as stack:
+    folder = tempfile.mkdtemp(prefix="home-")
+    with ExitStack() as stack:
         environment = {**os.environ, "WINDSOCK_HOME": folder, "WINDSOCK__CORE__LOAD_EXAMPLES": "false", **settings}
         environment["WINDSOCK__METRICS__STATSD_ON"] = settings.get("WINDSOCK__METRICS__STATSD_ON", "false")
         environment["WINDSOCK__LOGGING__LOGGING_LEVEL"] = "WARNING"
@@ -86,6 +88,18 @@ def engine(
         fill(store)
         started = tuple(psutil.Process(start(stack, environment, "scheduler").pid) for _ in range(schedulers))
         yield Home(loaded, store, environment, started)
+
+
+@contextmanager
+def kept_homes() -> Iterator[None]:
+    """Keep temporary files in a folder of this benchmark's own, and delete it at the end."""
+    with tempfile.TemporaryDirectory(prefix="wsb-") as folder:
+        Path(folder).chmod(0o711)  # servers of databases run as users of their own
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = None
 
 
 def start(stack: ExitStack, environment: Mapping[str, str], *words: str) -> subprocess.Popen[bytes]:

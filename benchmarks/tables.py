@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.gate import bounds, peer_walls, times_airflow
+from benchmarks.gate import bounds, peer_walls, share_of_forks, times_airflow
 
 Row = Mapping[str, Any]
 Table = tuple[str, list[list[str]]]  # a title, and rows of which the first is the head
@@ -55,9 +55,10 @@ def _who(row: Row) -> str:
 
 
 def _shapes(results: Mapping[str, Any]) -> Table:
-    rows, forks = results["engine"], results["machine"]["fork_wait_per_second"]
+    rows = results["engine"]
     walls = peer_walls(rows)
-    head = ["shape", "who", "wall s", "min … max", "tasks/s", "of fork+wait", "x Airflow", "lag p50 ms", "p95", "p99"]
+    lags = ["lag p50 ms", "p95", "p99"]
+    head = ["shape", "who", "wall s", "min … max", "tasks/s", "fork+wait/s", "share", "x Airflow", *lags]
     return "Shapes", [
         head,
         *(
@@ -67,7 +68,8 @@ def _shapes(results: Mapping[str, Any]) -> Table:
                 f"{row['median']['wall_seconds']:.2f}",
                 f"{row['wall_min']:.2f} … {row['wall_max']:.2f}",
                 f"{row['median']['tasks_per_second']:.0f}",
-                f"{row['median']['tasks_per_second'] / forks:.3f}",
+                f"{row['fork_wait_per_second']:.0f}",
+                f"{share_of_forks(row):.3f}",
                 "" if row["engine"] == "airflow" else _or_dash(times_airflow(row, walls), ".0f"),
                 *(_milliseconds(row["median"]["told"][lag]) for lag in ("lag_p50", "lag_p95", "lag_p99")),
             ]

@@ -27,6 +27,7 @@ def row(shape: str, *, database: str = "sqlite", wall: float = 1.0, engine: str 
         "shape": shape,
         "title": shape,
         "tasks": 200,
+        "fork_wait_per_second": 400.0,
         "median": median,
     }
 
@@ -58,13 +59,33 @@ def test_a_bound_is_met_missed_or_not_measured() -> None:
 
 
 def test_the_bounds_are_read_from_what_was_measured() -> None:
-    machine = {"fork_wait_per_second": 400.0}
-    found = bounds({"machine": machine, "engine": [row(FAN_OUT), row(CHAIN.key, wall=0.5)]})
+    rows = [row(FAN_OUT), row(CHAIN.key, wall=0.5), row(FAN_OUT, database="postgresql", wall=1.25)]
+    found = bounds({"engine": rows})
     verdicts = {bound.title: (bound.measured, bound.verdict) for bound in found}
-    assert verdicts["chain of 40"] == (0.5, "meets")
-    assert verdicts["parent's end to child's start, p95"] == (0.06, "falls short")
-    assert verdicts[f"{FAN_OUT}, share of the machine's fork+wait"] == (0.5, "meets")
+    assert verdicts["chain of 40, sqlite"] == (0.5, "meets")
+    assert verdicts["chain of 40, postgresql"] == (None, "not measured")
+    assert verdicts["parent's end to child's start, sqlite: p95"] == (0.06, "falls short")
+    assert verdicts[f"{FAN_OUT}, sqlite: share of the machine's fork+wait"] == (0.5, "meets")
+    assert verdicts[f"{FAN_OUT}, postgresql: share of the machine's fork+wait"] == (0.4, "falls short")
     assert verdicts["500 changed DAG files stored"] == (None, "not measured")
+
+
+def test_a_house_is_held_against_its_bounds_on_each_database() -> None:
+    house = {"core_pss_mib": 140.0, "cpu_share": 0.011, "healthy_seconds": 1.5, "speakers": 5}
+    rows = [
+        {"database": "sqlite", "statements_per_second": None, **house},
+        {"database": "postgresql", "statements_per_second": 8.0, **house, "healthy_seconds": 2.5},
+    ]
+    verdicts = {bound.title: bound.verdict for bound in bounds({"house": rows}) if bound.measured is not None}
+    assert verdicts == {
+        "idle statements per second and process, postgresql": "meets",
+        "idle memory of the core (PSS), sqlite": "meets",
+        "idle memory of the core (PSS), postgresql": "meets",
+        "idle processor time, sqlite": "falls short",
+        "idle processor time, postgresql": "falls short",
+        "standalone from start to healthy, sqlite": "meets",
+        "standalone from start to healthy, postgresql": "falls short",
+    }
 
 
 def test_nothing_measured_meets_nothing() -> None:
