@@ -65,10 +65,12 @@ def standalone() -> None:
 @click.command()
 def down() -> None:
     """Stop what up started, and wait until it is gone."""
-    if stop(find_home()):  # whatever became of the settings since the start
-        click.echo("Windsock is stopped.")
-    else:
+    if not stop(find_home()):  # whatever became of the settings since the start
         click.echo("Windsock is not running.")
+        return
+    click.echo("Windsock is stopped.")
+    if sentence := _kept():
+        click.echo(sentence)
 
 
 @click.command()
@@ -85,6 +87,22 @@ def restart(only_check: bool) -> None:
         return
     stop(settings.home)
     _up(settings, all_components(settings), detach=True)
+
+
+def _kept() -> str | None:
+    """What alerts wait; None also where the settings or the metastore do not say: what was asked for is done."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from engine.cli.standing import kept
+    from engine.config import ConfigError
+    from engine.metastore.errors import MetastoreError
+    from engine.metastore.store import Store
+
+    try:
+        with contextlib.closing(Store.from_settings(load())) as store, store.read() as connection:
+            return kept(connection)
+    except (ConfigError, SQLAlchemyError, MetastoreError):
+        return None
 
 
 def _without_mistakes() -> Settings:

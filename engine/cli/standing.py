@@ -29,6 +29,18 @@ def standing(connection: Connection, *, prompt: timedelta, with_logs: bool) -> I
         yield from _logs(connection, prompt)
 
 
+def kept(connection: Connection) -> str | None:
+    """What nobody delivers while everything is stopped; None where nothing waits."""
+    waiting, _, grouped, _ = undelivered(connection)
+    if not waiting and not grouped:
+        return None
+    in_groups = f", and {grouped} for the message of their group" if grouped else ""
+    return (
+        f"Alerts that wait to be delivered: {waiting}{in_groups}. They are kept, and go out once Windsock is started "
+        f"again: windsock alerts list --state {Shown.PENDING if waiting else Shown.WAITING}"
+    )
+
+
 def _alerts(connection: Connection, prompt: timedelta) -> Iterator[str]:
     waiting, age, grouped, dead = undelivered(connection)
     if waiting and age > prompt:

@@ -18,7 +18,7 @@ from alerting.meters import NoMeter
 from alerting.reload import Watch
 from alerting.routes import Plan
 from alerting.tables import alert_delivery
-from engine.cli.standing import standing
+from engine.cli.standing import kept, standing
 from engine.cli.verdicts import verdict
 from engine.config import load
 from engine.metastore import processes
@@ -44,6 +44,11 @@ def silence(store: Store, length: timedelta, starts_in: timedelta = timedelta(0)
         return f"{ends:%Y-%m-%d %H:%M} UTC"
 
     return store.run(work)
+
+
+def record_for_two_channels(tx: Tx) -> None:
+    outbox.record(tx.connection, [AlertEvent(kind=EventKind.TEST, occurred_at=tx.now)])
+    outbox.route(tx.connection, tx.now, Plan(receivers=("chat", "room")))
 
 
 def lines(store: Store) -> list[str]:
@@ -76,6 +81,40 @@ def test_alerts_that_wait_are_counted_by_channel_with_what_was_said_last(store: 
     first, *others = lines(store)
     assert first.startswith("Alerts pending: 3, the oldest for 12")
     assert others == ["  chat: 2, connection refused", "  room: 1"]
+
+
+def test_what_waits_while_everything_is_stopped_is_counted_with_where_to_see_it(store: Store) -> None:
+    def told() -> str | None:
+        with store.read() as connection:
+            return kept(connection)
+
+    def mark(channel: str, **values: object) -> None:
+        store.run(
+            lambda tx: tx.connection.execute(
+                update(alert_delivery).where(alert_delivery.c.channel == channel).values(**values)
+            )
+        )
+
+    assert told() is None
+    store.run(record_for_two_channels)
+    rest = "They are kept, and go out once Windsock is started again: windsock alerts list --state"
+    assert told() == f"Alerts that wait to be delivered: 2. {rest} pending"
+    mark("chat", state="waiting", due_at=None)
+    assert told() == f"Alerts that wait to be delivered: 1, and 1 for the message of their group. {rest} pending"
+    mark("room", state="dead", due_at=None)
+    assert told() == f"Alerts that wait to be delivered: 0, and 1 for the message of their group. {rest} waiting"
+
+
+def test_down_tells_of_what_waits(windsock: Command, store: Store, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.cli.stack.stop", lambda _: True)
+    monkeypatch.setenv("WINDSOCK_HOME", str(home))
+    assert windsock("down").stdout == "Windsock is stopped.\n"
+    store.run(record_for_two_channels)
+    first, second = windsock("down").stdout.splitlines()
+    assert first == "Windsock is stopped."
+    assert second.startswith("Alerts that wait to be delivered: 2.")
+    (home / "windsock.toml").write_text("broken =")
+    assert windsock("down").stdout == "Windsock is stopped.\n"
 
 
 def test_what_the_notifier_refuses_is_told_by_status_and_by_check_with_what_is_in_force(
