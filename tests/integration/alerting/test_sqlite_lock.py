@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from alerting import database
-from alerting.database import connect, is_conflict
+from alerting.database import connect, is_conflict, read
 
 
 @pytest.fixture
@@ -48,6 +48,16 @@ def test_a_writer_waits_for_the_one_before(
     thread.join(20)
     with first.connect() as connection:
         assert connection.execute(text("SELECT said FROM word ORDER BY rowid")).scalars().all() == ["first", "second"]
+
+
+def test_whoever_only_looks_waits_for_no_lock(engines: tuple[Engine, Engine], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_QUICK_LOOKS", 2)
+    monkeypatch.setattr(database, "SQLITE_WAIT_SECONDS", 0)
+    first, second = engines
+    with first.begin() as connection:
+        connection.execute(text("INSERT INTO word VALUES ('first')"))
+        assert read(second, lambda other: other.execute(text("SELECT count(*) FROM word")).scalar_one()) == 0
+    assert read(second, lambda other: other.execute(text("SELECT count(*) FROM word")).scalar_one()) == 1
 
 
 def test_a_lock_that_is_never_given_back_is_told_as_a_conflict(
