@@ -282,7 +282,10 @@ def test_every_alert_of_a_message_says_that_its_escalation_is_put_off(engine: En
 
 @pytest.mark.parametrize(
     ("before", "told"),
-    [(None, "given up untried, for the receiver was away"), ("busy", "given up after 1 attempt; the last: busy")],
+    [
+        (None, "given up untried: it was too old when it could have been sent first"),
+        ("busy", "given up after 1 attempt; the last: busy"),
+    ],
 )
 def test_that_an_escalation_is_put_off_is_no_reason_why_its_message_was_given_up(
     engine: Engine, an_event: EventMaker, before: str | None, told: str
