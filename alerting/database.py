@@ -38,14 +38,21 @@ def connect(url: str) -> Engine:
     if make_url(url).get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_SECONDS})
         event.listen(engine, "connect", _configure_sqlite)
-        # A transaction that reads first and writes later cannot be upgraded while another writes.
-        event.listen(engine, "begin", begin_writing_to_sqlite)
+        event.listen(engine, "begin", begin_on_sqlite)
         return engine
     # Under REPEATABLE READ, MySQL takes gap locks and two deliverers would deadlock for nothing.
     return create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True)
 
 
-def begin_writing_to_sqlite(connection: Connection) -> None:
+def begin_on_sqlite(connection: Connection) -> None:
+    """A transaction that may write takes the lock: one that reads first cannot be upgraded while another writes."""
+    if connection.get_execution_options().get("read_only", False):
+        connection.exec_driver_sql("BEGIN")
+    else:
+        _begin_writing_to_sqlite(connection)
+
+
+def _begin_writing_to_sqlite(connection: Connection) -> None:
     """Take the file's write lock, looking for it often where somebody has it.
 
     SQLite's own waiting grows by each look, up to 100 ms, while a lock is held for a few: whoever came second would
@@ -87,8 +94,8 @@ def transact(engine: Engine, verb: Callable[[Connection, datetime], Result]) -> 
 
 
 def read(engine: Engine, verb: Callable[[Connection], Result]) -> Result:
-    """Runs ``verb(connection)``, which writes nothing."""
-    with engine.begin() as connection:
+    """Runs ``verb(connection)``, which writes nothing, and waits for nobody who does."""
+    with engine.connect().execution_options(read_only=True) as connection, connection.begin():
         return verb(connection)
 
 

@@ -19,7 +19,6 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, or_, select, update
 
-from alerting import putting_off
 from alerting.cleaning import shorten
 from alerting.database import batches, insert_new
 from alerting.events import AlertEvent
@@ -66,7 +65,7 @@ def restart(connection: Connection, now: datetime, lease: Lease, receiver: Recei
         return False
     due_at = now + receiver.escalate.after
     known = (_f.delivery_id == lease.id, _f.origin == Origin.ESCALATION.value)
-    if not connection.execute(update(alert_follow_up).where(*known).values(due_at=due_at)).rowcount:
+    if not connection.execute(update(alert_follow_up).where(*known).values(due_at=due_at, error=None)).rowcount:
         _note(connection, [(lease.id, due_at)])
     return True
 
@@ -93,7 +92,7 @@ def reason(delivery: Row[Any], receiver: Receiver, now: datetime) -> str:
 
     That may be another receiver's.
     """
-    error = shorten(putting_off.reason(delivery.error) or "", REASON_LIMIT)
+    error = shorten(delivery.error or "", REASON_LIMIT)
     match delivery.state:
         case DeliveryState.DELIVERED if delivery.receiver != receiver.name:
             return f"{receiver.name} has heard of it by way of {delivery.receiver}"

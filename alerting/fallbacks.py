@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, or_, select, update
 
-from alerting import addressees, heard, outbox, putting_off
+from alerting import addressees, heard, outbox
 from alerting.cleaning import shorten
 from alerting.database import batches, insert_new
 from alerting.events import AlertEvent, decode
@@ -120,7 +120,7 @@ def fall_back(
         to = None if receiver is None or receiver.fallback is None else plan.receiver(receiver.fallback.to)
         if receiver is None or to is None:
             continue
-        reason = shorten(why or putting_off.reason(delivery.error) or "", REASON_LIMIT)
+        reason = shorten(why or delivery.error or "", REASON_LIMIT)
         note = f"Meant for {_whom(delivery, receiver)}, which could not be told through {delivery.channel}: {reason}"
         found.append((delivery, to, all_ways(plan, to, Origin.FALLBACK, note)))
     members = _fallen_back(connection, now, [(delivery, to) for delivery, to, _ in found])

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, or_, select
 
-from alerting import escalations, fallbacks, heard, numbers, putting_off, repetitions
+from alerting import escalations, fallbacks, heard, numbers, repetitions
 from alerting.errors import Unreadable
 from alerting.events import AlertEvent
 from alerting.kinds import WITH_END, EventKind
@@ -128,7 +128,6 @@ def follow_up(connection: Connection, now: datetime, plan: Plan, only: int | Non
     dead: list[int] = []
     for row in taken:
         delivery = connection.execute(select(alert_delivery).where(_d.id == row.delivery_id)).one()
-        delivery = putting_off.no_longer(connection, delivery, row.origin)
         receiver = plan.receiver(delivery.receiver)
         if receiver is None:
             continue  # the file changed, and nobody says any more what is to follow

@@ -2,19 +2,17 @@
 
 1. Where one of many raises what is no fault of the database's, they are done one by one.
 2. One that raises alone is due again after :data:`PAUSE`, for as long as it takes: a file or a version may be mended.
-3. What waits in such a group says why, and has waited in vain from then on. What a follow-up is to follow says why,
-   until it is done, or until something else is written there. ``failing`` tells people of both.
-4. What is said so is for those who look at the delivery. It is no reason why that was not sent: see :func:`reason`.
+3. What waits in such a group says why, and has waited in vain from then on. A follow-up says why in its own row, for
+   it is no reason why the delivery that it is to follow was not sent. ``failing`` tells people of both.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Row, and_, func, or_, select, update
+from sqlalchemy import Connection, func, select, update
 
 from alerting.database import insert_new
 from alerting.routes import Origin
@@ -22,8 +20,7 @@ from alerting.spans import span
 from alerting.tables import alert_delivery, alert_follow_up, alert_group
 
 PAUSE: Final = timedelta(minutes=5)
-_AGAIN: Final = f"; it is tried again every {span(PAUSE)}"
-_NAMES: Final[Mapping[str, str]] = {
+NAMES: Final[Mapping[str, str]] = {  # of what follows a message, by its Origin
     Origin.ESCALATION.value: "escalation",
     Origin.REPEAT.value: "repetition",
     Origin.FALLBACK.value: "fallback",
@@ -46,12 +43,10 @@ def put_off_group(connection: Connection, now: datetime, group_id: int, why: str
 def put_off_follow_up(connection: Connection, now: datetime, follow_up_id: int, why: str) -> str | None:
     """It is tried again later; what cannot be told, in words. None where somebody has done it."""
     due = update(alert_follow_up).where(_f.id == follow_up_id, _f.due_at <= now)
-    if connection.execute(due.values(due_at=now + PAUSE)).rowcount != 1:
+    if connection.execute(due.values(due_at=now + PAUSE, error=why)).rowcount != 1:
         return None
-    query = select(_f.origin, _d.event_id, _d.id, _d.error).join(alert_delivery, _d.id == _f.delivery_id)
+    query = select(_f.origin, _d.event_id).join(alert_delivery, _d.id == _f.delivery_id)
     row = connection.execute(query.where(_f.id == follow_up_id)).one()
-    said = (_without(row.error, row.origin), f"{_begin(row.origin)}{why}{_AGAIN}")
-    _say(connection, row.id, "; ".join(part for part in said if part))
     return f"the {_name(row.origin)} of alert {row.event_id}"
 
 
@@ -65,48 +60,17 @@ def put_off_fallback(connection: Connection, now: datetime, delivery_id: int, wh
 
 
 def is_any_left(connection: Connection) -> bool:
-    """Whether something is put off still, though nobody may have looked at it for long.
-
-    A delivery may have several follow-ups: what it says of one that is done is nothing about the others.
-    """
+    """Whether something is put off still, though nobody may have looked at it for long."""
     waiting = (_d.state == "waiting", _d.wave.is_(None), _d.waiting_since.is_not(None))
-    said = [and_(_f.origin == origin, _d.error.contains(_begin(origin), autoescape=True)) for origin in _NAMES]
-    queries = (
-        select(_d.id).where(*waiting),
-        select(_d.id).join(alert_follow_up, _f.delivery_id == _d.id).where(or_(*said)),
-    )
+    queries = (select(_d.id).where(*waiting), select(_f.id).where(_f.error.is_not(None)))
     return any(connection.execute(query.limit(1)).first() is not None for query in queries)
 
 
-def no_longer(connection: Connection, delivery: Row[Any], origin: str) -> Row[Any]:
-    """What follows this delivery is done, or not to be done any more; the row without what was said of its delay."""
-    error = _without(delivery.error, origin)
-    if error == (delivery.error or ""):
-        return delivery
-    _say(connection, delivery.id, error)
-    return connection.execute(select(alert_delivery).where(_d.id == delivery.id)).one()
-
-
-def reason(error: str | None) -> str | None:
-    """Why a delivery was not sent, by its ``error``: without what is said of its follow-ups."""
-    return _without(error, *_NAMES) or None
+def sentence(origin: str, why: str) -> str:
+    """What whoever looks at a delivery reads of a follow-up of it that is put off."""
+    return f"its {_name(origin)} cannot be told: {why}; it is tried again every {span(PAUSE)}"
 
 
 def _name(origin: str) -> str:
     """A newer version may know others."""
-    return _NAMES.get(origin, origin)
-
-
-def _begin(origin: str) -> str:
-    return f"its {_name(origin)} cannot be told: "
-
-
-def _without(error: str | None, *origins: str) -> str:
-    said = rf"(?:^|; )(?:{'|'.join(map(_begin, origins))}).*?{re.escape(_AGAIN)}"
-    return re.sub(said, "", error or "").removeprefix("; ")
-
-
-def _say(connection: Connection, delivery_id: int, error: str) -> None:
-    """Of all alerts that the message tells of."""
-    message = or_(_d.id == delivery_id, _d.wave == delivery_id)
-    connection.execute(update(alert_delivery).where(message).values(error=error or None))
+    return NAMES.get(origin, origin)

@@ -96,8 +96,14 @@ class Sender:
         return leases, now, pause
 
     def _lease_readable(self, channel: str) -> tuple[list[Lease], datetime, timedelta | None]:
-        """The first of what is due that can be read; what cannot, and comes before it, is dead with its reason."""
-        retries_first = self.means.plan.rate(channel) is not None
+        """The first of what is due that can be read; what cannot, and comes before it, is dead with its reason.
+
+        No message is to blame for what the rate of the channel raises.
+        """
+        rate = self.means.plan.rate(channel)
+        retries_first = rate is not None
+        if rate is not None:
+            self.means.transact(lambda connection, now: throttle.pause(connection, now, channel, rate))
         due = partial(outbox.due, channel=channel, limit=one_by_one.AT_ONCE, retries_first=retries_first)
         lease_one, bury = partial(self._lease_one, channel), partial(one_by_one.bury_unreadable, self.means, channel)
         for leases, now, pause in one_by_one.each(self.means.transact(due), lease_one, bury):

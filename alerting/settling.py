@@ -211,10 +211,11 @@ def _reasons(refusals: Sequence[Refusal]) -> dict[str, str]:
 
 
 def given_up(attempts: int, last: str) -> str:
-    """Why a delivery is dead at its age limit. One that never was tried waited for a receiver that did not answer."""
-    tried = (
-        f"given up after {number_of(attempts, 'attempt')}"
-        if attempts
-        else "given up untried, for the receiver was away"
-    )
-    return f"{tried}; the last: {last}" if last else tried
+    """Why a delivery is dead at its age limit; ``last`` is why its receiver took none before, if that is known.
+
+    One that never was tried waited for a receiver that did not answer, or no deliverer was there to try it.
+    """
+    if not attempts and not last:
+        return "given up untried: it was too old when it could have been sent first"
+    tried = f"after {number_of(attempts, 'attempt')}" if attempts else "untried, for the receiver was away"
+    return f"given up {tried}; the last: {last}" if last else f"given up {tried}"

@@ -64,7 +64,7 @@ def standing(engine: Engine, event: AlertEvent) -> Standing:
     both = alert_event.join(alert_delivery, _e.id == _d.event_id)
     unrouted = select(func.count()).where(own, _e.routed_at.is_(None))
     unsent = select(func.count()).select_from(both).where(own, _d.state.in_(untold))
-    with engine.connect() as connection:
+    with engine.connect().execution_options(read_only=True) as connection:
         if any(connection.execute(query).scalar() for query in (unrouted, unsent)):
             return Standing.OPEN
         due = select(func.count()).where(_d.state.in_(unfinished), _d.due_at <= database_now(connection))

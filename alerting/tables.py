@@ -188,6 +188,7 @@ alert_follow_up = Table(
     Column("delivery_id", BigKey, ForeignKey("alert_delivery.id", ondelete="CASCADE"), nullable=False),
     Column("origin", String(12), nullable=False),  # "escalation", "repeat" or "fallback"
     Column("due_at", UtcDateTime, nullable=False),
+    Column("error", LongText),  # why it could not be done when it was due, and is put off; NULL where it is not
     UniqueConstraint("delivery_id", "origin", name="uq_alert_follow_up"),
     Index("ix_alert_follow_up_due", "due_at"),  # follow_ups.follow_up(), next_due()
 )

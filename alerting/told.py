@@ -43,7 +43,7 @@ def tries(count: int) -> str:
 
 
 def remarks(entry: Entry, siblings: Sequence[Entry]) -> str:
-    """Why it was told where no route led, what it waits for, what went wrong, and what became of the fallback.
+    """Why it was told where no route led, what it waits for, what went wrong, and what follows it.
 
     ``siblings`` are all deliveries of the same alert.
     """
@@ -56,6 +56,7 @@ def _remarks(entry: Entry, siblings: Sequence[Entry]) -> Iterator[str]:
     yield from _held(entry)
     if entry.error:
         yield entry.error
+    yield from entry.put_off
     yield from fallback(entry, siblings)
 
 

@@ -31,7 +31,7 @@ from alerting.tables import alert_delivery, alert_event
 
 MOST_EVENTS: Final = 200
 _d, _e = alert_delivery.c, alert_event.c
-Routed: TypeAlias = tuple[int, AlertEvent | None, tuple[Target, ...]]  # an event's number, itself, and whom to tell
+Routed: TypeAlias = tuple[int, AlertEvent, tuple[Target, ...]]  # an event's number, itself, and whom to tell
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def unless_told(connection: Connection, routed: Iterable[Routed]) -> list[Routed
     events = list(routed)
     asked: dict[_About, datetime] = {}
     for _, event, _ in events:
-        if event is not None and (about := _about(event)) is not None:
+        if (about := _about(event)) is not None:
             since = _since(event, about.twin)
             asked[about] = min(since, asked.get(about, since))
     own = {about: _own(connection, about, since) for about, since in asked.items()}
@@ -185,11 +185,9 @@ def _open(about: _About, since: datetime) -> Select[Any]:
     return query.limit(MOST_EVENTS + 1)
 
 
-def _unless_told(
-    event: AlertEvent | None, targets: tuple[Target, ...], known: Mapping[_About, _Own]
-) -> tuple[Target, ...]:
-    about = None if event is None else _about(event)
-    if event is None or about is None:
+def _unless_told(event: AlertEvent, targets: tuple[Target, ...], known: Mapping[_About, _Own]) -> tuple[Target, ...]:
+    about = _about(event)
+    if about is None:
         return targets
     recent = [row for row in known[about].events if row.occurred_at >= _since(event, about.twin)]
     own = [row for row in recent if _matches(row, about.twin, event)]

@@ -9,13 +9,25 @@ from __future__ import annotations
 import smtplib
 import ssl
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from alerting.addressees import is_address
 from alerting.channels import Delivered, Failure, Message, Outcome, Permanent, Refusal, Retry
 from alerting.channels.kept import KeptConnections
 from alerting.channels.mime import compose, is_ascii, sender_of
-from alerting.channels.smtp import CLOSING, FOR_GOOD, BeyondAscii, Connection, Refused, Silent, SmtpConfig, Stale, dial
+from alerting.channels.smtp import (
+    CLOSING,
+    FOR_GOOD,
+    BeyondAscii,
+    Connection,
+    LacksUtf8,
+    Refused,
+    Silent,
+    SmtpConfig,
+    Stale,
+    dial,
+)
 from alerting.cleaning import one_line, shorten
 from alerting.remedies import RESTART
 from alerting.routes import EMAIL
@@ -60,10 +72,28 @@ class Email:
         utf8 = not is_ascii([sender_of(self._config.mail_from), *usable])
         try:
             refused = self._hand_over_to_all(mail, usable, utf8=utf8)
+        except LacksUtf8 as error:
+            return self._sent_to_ascii(message, usable) or self._failed(error)
         except (smtplib.SMTPException, OSError, UnicodeError) as error:
             return self._failed(error)
         unusable = tuple(address for address in message.recipients if address not in usable)
         return self._delivered(refused, unusable)
+
+    def _sent_to_ascii(self, message: Message, usable: Sequence[str]) -> Outcome | None:
+        """Those whom the server can reach get the mail; None where that is nobody, or the sender is beyond it, too."""
+        beyond = tuple(address for address in usable if not address.isascii())
+        within = tuple(address for address in message.recipients if address not in beyond)
+        if not beyond or len(beyond) == len(usable):
+            return None
+        outcome = self.send(replace(message, recipients=within))
+        if not isinstance(outcome, Delivered):
+            return outcome
+        return replace(outcome, never=(*outcome.never, *(Refusal((each,), self._lacks_utf8) for each in beyond)))
+
+    @property
+    def _lacks_utf8(self) -> str:
+        where = f"{self._config.host}:{self._config.port}"
+        return f"{where} takes no addresses with letters beyond ASCII (SMTPUTF8)"
 
     def _hand_over_to_all(self, mail: bytes, recipients: Sequence[str], *, utf8: bool) -> Refused:
         """A server that hangs up at one recipient (421) is asked again for the others: nobody has the mail yet.
@@ -133,6 +163,8 @@ class Email:
                     f"{where} takes no mail from {one_line(self._config.mail_from)} ({self._answer_of(error)}): check "
                     "WINDSOCK__SMTP__SMTP_MAIL_FROM, WINDSOCK__SMTP__SMTP_USER and WINDSOCK__SMTP__SMTP_PASSWORD"
                 )
+            case LacksUtf8():
+                return Permanent(Failure.REJECTED, self._lacks_utf8)
             case smtplib.SMTPNotSupportedError():
                 return self._unsupported(where, error)
             case smtplib.SMTPConnectError() | smtplib.SMTPHeloError():
@@ -173,13 +205,11 @@ class Email:
         reason = self._answer_of(error)
         if error.smtp_code == CLOSING:
             return Retry(Failure.BUSY, reason, channel_down=True)
-        if 400 <= error.smtp_code < 500:
+        if error.smtp_code < FOR_GOOD:
             return Retry(Failure.BUSY, reason)
         return Permanent(Failure.REJECTED, reason)
 
-    def _unsupported(self, where: str, error: smtplib.SMTPNotSupportedError) -> Outcome:
-        if "SMTPUTF8" in str(error):
-            return Permanent(Failure.REJECTED, f"{where} takes no addresses with letters beyond ASCII (SMTPUTF8)")
+    def _unsupported(self, where: str, error: smtplib.SMTPNotSupportedError) -> Retry:
         remedy = (
             "clear WINDSOCK__SMTP__SMTP_STARTTLS" if "STARTTLS" in str(error) else "clear WINDSOCK__SMTP__SMTP_USER"
         )

@@ -19,8 +19,7 @@ from typing import Final, TypeAlias
 
 # The default host name looks itself up in the DNS, which can take seconds where there is none.
 OUR_NAME: Final = socket.gethostname() or "localhost"
-OK: Final = 250
-FORWARDED: Final = 251
+TAKEN: Final = range(200, 300)  # the first digit of an answer decides: RFC 5321, 4.3.2
 GO_ON: Final = 354
 CLOSING: Final = 421
 FOR_NOW: Final = 400  # from here on the server has not taken it
@@ -30,11 +29,16 @@ KEPT_SECONDS: Final = 3.0  # in which a kept connection has to show that somebod
 
 Refused: TypeAlias = dict[str, tuple[int, bytes]]
 _Answer: TypeAlias = tuple[int, bytes]
+_CODES: Final = range(200, 600)
 _FIRST_DOT: Final = re.compile(rb"^\.", re.MULTILINE)
 
 
 class BeyondAscii(smtplib.SMTPException):
     """The user name or the password has letters that the client cannot send."""
+
+
+class LacksUtf8(smtplib.SMTPNotSupportedError):
+    """An address has letters beyond ASCII, and the server takes none such (SMTPUTF8, RFC 6531)."""
 
 
 class Stale(smtplib.SMTPException):
@@ -103,7 +107,7 @@ class Connection:
     def _post(self, commands: Sequence[str], sender: str, recipients: Sequence[str], mail: bytes) -> Refused:
         answers = self._answers(commands)
         code, words = next(answers)
-        if code != OK:
+        if code not in TAKEN:
             raise smtplib.SMTPSenderRefused(code, words, sender)
         refused = self._refused(answers, recipients)
         code, words = next(answers)
@@ -111,8 +115,8 @@ class Connection:
             raise smtplib.SMTPDataError(code, words)
         self._client.send(_FIRST_DOT.sub(b"..", mail) + b".\r\n")
         self._end_sent = True
-        code, words = self._client.getreply()
-        if code != OK:
+        code, words = self._heard()
+        if code not in TAKEN:
             raise smtplib.SMTPDataError(code, words)
         return refused
 
@@ -121,7 +125,7 @@ class Connection:
         refused: Refused = {}
         for recipient in recipients:
             code, words = next(answers)
-            if code not in (OK, FORWARDED):
+            if code not in TAKEN:
                 refused[recipient] = (code, words)
             if code == CLOSING:
                 raise smtplib.SMTPRecipientsRefused(refused)
@@ -131,7 +135,7 @@ class Connection:
 
     def _commands(self, sender: str, recipients: Sequence[str], size: int, *, utf8: bool) -> list[str]:
         if utf8 and not self._client.has_extn("smtputf8"):
-            raise smtplib.SMTPNotSupportedError("SMTPUTF8 not supported by server")
+            raise LacksUtf8("SMTPUTF8 not supported by server")
         options = f" size={size}" if self._client.has_extn("size") else ""
         if utf8:
             options += " SMTPUTF8 BODY=8BITMIME"
@@ -153,10 +157,17 @@ class Connection:
             if not together:
                 self._client.putcmd(command)
             self._wait_at_most(KEPT_SECONDS if self._is_kept and not self._answered else self._timeout)
-            answer = self._client.getreply()
+            answer = self._heard()
             self._answered = True
             self._unread -= together
             yield answer
+
+    def _heard(self) -> _Answer:
+        """The next answer. One that has no code says nothing of the mail, nor do those after it."""
+        code, words = self._client.getreply()
+        if code not in _CODES:
+            raise smtplib.SMTPServerDisconnected("an answer that is none of SMTP")
+        return code, words
 
     def _wait_at_most(self, seconds: float) -> None:
         if self._client.sock is not None:
@@ -209,7 +220,7 @@ def dial(config: SmtpConfig, context: ssl.SSLContext | None) -> Connection:
         if client.sock is not None:  # the end of a mail need not wait until the server has heard its beginning
             client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if config.starttls and not config.ssl:
-            client.starttls(context=context)
+            _encrypt(client, context)
         if config.user:
             _sign_in(client, config)
         client.ehlo_or_helo_if_needed()
@@ -223,6 +234,13 @@ def _greeted(config: SmtpConfig, context: ssl.SSLContext | None) -> smtplib.SMTP
     if config.ssl:
         return smtplib.SMTP_SSL(config.host, config.port, OUR_NAME, timeout=config.timeout, context=context)
     return smtplib.SMTP(config.host, config.port, OUR_NAME, timeout=config.timeout)
+
+
+def _encrypt(client: smtplib.SMTP, context: ssl.SSLContext | None) -> None:
+    try:
+        client.starttls(context=context)
+    except smtplib.SMTPResponseException as error:  # there is no mail yet of which it could say anything
+        raise smtplib.SMTPConnectError(error.smtp_code, error.smtp_error) from error
 
 
 def _sign_in(client: smtplib.SMTP, config: SmtpConfig) -> None:

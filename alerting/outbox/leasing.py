@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import ColumnElement, Connection, bindparam, case, select, update
 
-from alerting import addressees, groups, numbers, overtaken, putting_off
+from alerting import addressees, groups, numbers, overtaken
 from alerting.events import AlertEvent, decode
 from alerting.numbers import Number
 from alerting.outbox.deliveries import ADDRESSEE, IN_VAIN, DeliveryState
@@ -246,7 +246,7 @@ def _lease_of(row: Any, token: str, others: Sequence[tuple[int, AlertEvent | Non
         attempts=row.attempts,
         give_up_at=row.give_up_at,
         event=told,
-        error=putting_off.reason(row.error),
+        error=row.error,
         refused=row.held_by == ADDRESSEE,
         receiver=row.receiver,
         turn=row.turn,

@@ -22,14 +22,14 @@ from sqlalchemy import (
     union_all,
 )
 
-from alerting import addressees, numbers
+from alerting import addressees, numbers, putting_off
 from alerting.clock import Clock
 from alerting.events import AlertEvent, decode
 from alerting.numbers import Number
 from alerting.outbox.deliveries import OPEN, DeliveryState
-from alerting.tables import alert_ack, alert_delivery, alert_event, alert_group
+from alerting.tables import alert_ack, alert_delivery, alert_event, alert_follow_up, alert_group
 
-_d, _e, _a = alert_delivery.c, alert_event.c, alert_ack.c
+_a, _d, _e, _f = alert_ack.c, alert_delivery.c, alert_event.c, alert_follow_up.c
 _NEXT_DUE: Final = (
     select(_d.channel, func.min(_d.due_at))
     .where(_d.channel.in_(bindparam("channels", expanding=True)), _d.due_at.is_not(None))
@@ -92,6 +92,7 @@ class Entry:
     wave: int | None = None  # where one message tells of several events
     fell_back_to: str | None = None  # the receiver that was to hear of it instead
     heard_before: tuple[int, ...] = ()  # deliveries for which that receiver was not told once more
+    put_off: tuple[str, ...] = ()  # a sentence for each of what is to follow it and cannot be told for now
     held_until: datetime | None = None  # its group is told then, or the rate of its channel lets it through
     acked_by: str | None = None
     acked_at: datetime | None = None
@@ -141,6 +142,7 @@ def _entries() -> Select[Any]:
         func.coalesce(_attempts_of_message(), _d.attempts, 0).label("attempts"),
         *(_d.due_at, _d.delivered_at, _d.error, _d.receiver, _d.origin),
         _held_until().label("held_until"),
+        *(_put_off(origin).label(f"put_off_{origin}") for origin in putting_off.NAMES),
         *(numbers.line().label("line"), _d.address, _d.wave, _d.fell_back_to, _d.heard_before),
         _a.author.label("acked_by"),
         _a.acked_at,
@@ -154,6 +156,12 @@ def _attempts_of_message() -> ScalarSelect[int]:
     """Where one message tells of several events, the row that carries it counts its attempts."""
     carrier = alert_delivery.alias("carrier")
     return select(carrier.c.attempts).where(carrier.c.id == _d.wave).correlate(alert_delivery).scalar_subquery()
+
+
+def _put_off(origin: str) -> ScalarSelect[str | None]:
+    """Why this follow-up of the message is put off: it is that of the row that carries it."""
+    its_own = (_f.delivery_id == func.coalesce(_d.wave, _d.id), _f.origin == origin)
+    return select(_f.error).where(*its_own).correlate(alert_delivery).scalar_subquery()
 
 
 def _held_until() -> ColumnElement[datetime | None]:
@@ -171,11 +179,13 @@ def _read(connection: Connection, query: Select[Any]) -> list[Entry]:
 
 def _entry(row: dict[str, Any]) -> Entry:
     line, address, heard = row.pop("line"), row.pop("address"), row.pop("heard_before")
+    put_off = {origin: row.pop(f"put_off_{origin}") for origin in putting_off.NAMES}
     return Entry(
         **row,
         number=None if row["delivery_id"] is None else str(Number(row["event_id"], line)),
         addresses=addressees.known(address),
         heard_before=_ids(heard),
+        put_off=tuple(putting_off.sentence(origin, why) for origin, why in put_off.items() if why is not None),
     )
 
 

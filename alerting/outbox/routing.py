@@ -10,10 +10,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, select, update
 
 from alerting import groups, inhibitions, recoveries, silences, twins
+from alerting.errors import Unreadable
 from alerting.events import AlertEvent, decode
 from alerting.groups import Draft
 from alerting.kinds import KINDS, EventKind
 from alerting.outbox.deliveries import DeliveryState, add
+from alerting.outbox.leasing import UNREADABLE
 from alerting.routes import Plan, Suppressed, SuppressedBy, Target, hold, match
 from alerting.tables import alert_event
 
@@ -50,13 +52,15 @@ def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500, o
     3. What goes beyond a receiver's limit waits for its digest; what is grouped waits in its group.
     4. Write the rows. Then do the same for events that end a trouble: they go to whoever has a row about it.
     5. Mark the events. All writing passes over what is there already, so a second router does no harm.
+
+    Raises Unreadable where this version cannot read one of them: see ``setting_aside``.
     """
     query = _UNROUTED if only is None else _UNROUTED.where(_e.id == only)
     found = connection.execute(query, {"most": limit}).all()
     if not found:
         return Routed()
-    events = [(row.id, decode(row.payload)) for row in found]
-    endings = {event_id: event for event_id, event in events if event is not None and KINDS[event.kind].ends}
+    events = [(row.id, _event(row.payload)) for row in found]
+    endings = {event_id: event for event_id, event in events if KINDS[event.kind].ends}
     silenced = silences.active(connection, now)
     others = [(event_id, event) for event_id, event in events if event_id not in endings]
     over = {row.id for row in found if row.ended_by is not None}
@@ -68,44 +72,49 @@ def route(connection: Connection, now: datetime, plan: Plan, limit: int = 500, o
         drafts, rows = drafts + more[0], rows + more[1]
     connection.execute(_ROUTED, {"ids": [row.id for row in found], "now": now})
     return Routed(
-        tuple(event.kind for _, event in events if event is not None),
+        tuple(event.kind for _, event in events),
         tuple(row["channel"] for row in rows if row["state"] == DeliveryState.PENDING.value),
         tuple(draft.target.held.by for draft in drafts if draft.target.held is not None),
     )
 
 
+def _event(payload: str) -> AlertEvent:
+    event = decode(payload)
+    if event is None:
+        raise Unreadable(UNREADABLE)
+    return event
+
+
 def _drafts(
     connection: Connection,
     now: datetime,
-    events: Sequence[tuple[int, AlertEvent | None]],
+    events: Sequence[tuple[int, AlertEvent]],
     plan: Plan,
     silenced: Sequence[silences.Silence],
     over: set[int],
 ) -> list[Draft]:
     """``over`` are those of the events that were ended before they were routed: nothing is explained by them."""
     told = [(event_id, event, _targets(event, plan, silenced)) for event_id, event in events]
-    kinds = {event.kind for _, event in events if event is not None}
+    kinds = {event.kind for _, event in events}
     if inhibitions.concerns(plan.inhibitions, kinds):
         rules, severity = plan.inhibitions, plan.severity
         sources = inhibitions.Sources(rules, inhibitions.open_sources(connection, now, rules, severity))
-        fresh = [(key, event, targets) for key, event, targets in told if event is not None and key not in over]
+        fresh = [(key, event, targets) for key, event, targets in told if key not in over]
         inhibitions.add_fresh(fresh, sources, severity, now - inhibitions.MOST_OPEN)
         told = [(key, event, _unless_explained(key, event, targets, plan, sources)) for key, event, targets in told]
     told = twins.unless_told(connection, told)
     return [Draft(event_id, event, target) for event_id, event, targets in told for target in targets]
 
 
-def _targets(event: AlertEvent | None, plan: Plan, silenced: Sequence[silences.Silence]) -> tuple[Target, ...]:
-    if event is None:
-        return (Target("", held=Suppressed("this version cannot read the event")),)
+def _targets(event: AlertEvent, plan: Plan, silenced: Sequence[silences.Silence]) -> tuple[Target, ...]:
     targets = match(event, plan, silenced)
     return (Target("", held=targets),) if isinstance(targets, Suppressed) else targets
 
 
 def _unless_explained(
-    event_id: int, event: AlertEvent | None, targets: tuple[Target, ...], plan: Plan, sources: inhibitions.Sources
+    event_id: int, event: AlertEvent, targets: tuple[Target, ...], plan: Plan, sources: inhibitions.Sources
 ) -> tuple[Target, ...]:
-    why = None if event is None else groups.why_held(event_id, event, plan, (), sources)
+    why = groups.why_held(event_id, event, plan, (), sources)
     return targets if why is None else hold(targets, why)
 
 

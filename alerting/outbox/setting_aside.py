@@ -1,6 +1,7 @@
 """Setting aside: what cannot be routed, or not be read, must not hold up the others.
 
-1. Where a batch raises what is no fault of the database's, its events are routed one by one.
+1. Where a batch raises what is no fault of the database's, or holds an event that this version cannot read, its events
+   are routed one by one.
 2. One that raises alone gets a dead row with its reason, for a channel that no file can name. So it is listed, counted
    and told as every alert is that was given up.
 3. To replay it is to route it anew, by a file or a version that is mended by then.

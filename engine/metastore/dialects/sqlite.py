@@ -6,12 +6,12 @@ import sqlite3
 import time
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
+from sqlalchemy import URL, Engine, Table, create_engine, event
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import Insert
 
-from alerting.database import SQLITE_WAIT_SECONDS, begin_writing_to_sqlite
+from alerting.database import SQLITE_WAIT_SECONDS, begin_on_sqlite
 from engine.metastore.dialects.base import DatabaseDialect
 
 _WAL_SECONDS: Final = 30.0
@@ -33,7 +33,7 @@ class SqliteDialect(DatabaseDialect):
     def engine(self, url: URL, pool_size: int) -> Engine:
         engine = create_engine(url.set(drivername=self.driver), pool_size=pool_size, hide_parameters=True)
         event.listen(engine, "connect", lambda connection, _record: self.on_connect(connection))
-        event.listen(engine, "begin", self._begin)
+        event.listen(engine, "begin", begin_on_sqlite)
         return engine
 
     def on_connect(self, dbapi_connection: Any) -> None:
@@ -45,14 +45,6 @@ class SqliteDialect(DatabaseDialect):
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
-
-    @staticmethod
-    def _begin(connection: Connection) -> None:
-        read_only = connection.get_execution_options().get("read_only", False)
-        if read_only:
-            connection.exec_driver_sql("BEGIN")
-        else:
-            begin_writing_to_sqlite(connection)
 
     def insert_ignore(self, table: Table) -> Insert:
         return insert(table).on_conflict_do_nothing()

@@ -105,7 +105,9 @@ def test_what_is_refused_for_good_is_dead_though_its_fallback_cannot_be_told(
     assert send_next(subject, "room")
     (dead,) = of_receiver(engine, "night")
     assert (dead.state, room.asked) == ("dead", 1)
-    assert (dead.error or "").startswith("error 400; its fallback cannot be told: unexpected OverflowError in ")
+    assert dead.error == "error 400"
+    (put_off,) = dead.put_off
+    assert put_off.startswith("its fallback cannot be told: unexpected OverflowError in ")
     assert any(summary.startswith("Nobody can be told the fallback of alert") for summary in alarms(engine))
     with engine.begin() as connection:
         later = connection.execute(select(_f.due_at)).scalar_one()
@@ -166,7 +168,8 @@ def test_what_waits_for_a_channel_that_is_down_and_cannot_fall_back_holds_up_not
     assert [entry.task_id for entry in of_receiver(engine, "lead")] == ["t2"]
     (waiting,) = of_receiver(engine, "night")
     assert waiting.state == "pending"
-    assert (waiting.error or "").startswith("its fallback cannot be told: ")
+    (put_off,) = waiting.put_off
+    assert put_off.startswith("its fallback cannot be told: ")
 
 
 def test_what_was_put_off_falls_back_when_it_is_due_again(engine: Engine, an_event: EventMaker) -> None:
@@ -181,7 +184,7 @@ def test_what_was_put_off_falls_back_when_it_is_due_again(engine: Engine, an_eve
 
 
 def put_off_and_tried_again(engine: Engine, *events: AlertEvent) -> outbox.Lease:
-    """The fallback of the message about this is put off; the message is under way, and says nothing of that."""
+    """The fallback of the message about this is put off; the message is under way."""
     record(engine, *events)
     with engine.begin() as connection:
         outbox.route(connection, NOW, WHOLE)

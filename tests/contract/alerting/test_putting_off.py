@@ -173,7 +173,7 @@ def test_what_is_to_follow_waits_for_a_version_that_can_read_the_alert(
     assert [entry.task_id for entry in history(engine) if entry.origin == "escalation"] == ["t2"]
     (put_off,) = [entry for entry in history(engine) if entry.task_id == "t1"]
     why = "its escalation cannot be told: this version cannot read the event: upgrade; it is tried again every 5m"
-    assert put_off.error == why
+    assert put_off.put_off == (why,)
     with engine.begin() as connection:
         connection.execute(update(alert_event).where(of_first).values(written))
         connection.execute(update(alert_follow_up).values(due_at=NOW))
@@ -222,7 +222,46 @@ def test_what_a_follow_up_is_to_follow_says_why_it_is_put_off_until_it_is_done(
     with engine.begin() as connection:
         assert follow_ups.follow_up(connection, NOW + 3 * PAUSE, plan) is not None
     (ops,) = [entry for entry in history(engine) if entry.receiver == "ops"]
-    assert ops.error == refused
+    assert (ops.error, ops.put_off) == (refused, ())
+
+
+def test_whatever_becomes_of_a_message_it_says_why_its_fallback_is_put_off(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    plan = escalating(more="fallback: {to: lead}")
+    record(engine, an_event(1))
+    delay = "its fallback cannot be told: unexpected; it is tried again every 5m"
+    with engine.begin() as connection:
+        outbox.route(connection, NOW, plan)
+        (key,) = connection.execute(select(_d.id)).scalars()
+        assert put_off_fallback(connection, NOW, key, "unexpected")
+        (lease,) = outbox.lease(connection, NOW, MINUTE, 1, ["email"])
+        assert outbox.retry(connection, lease, NOW, "busy")
+    (waiting,) = history(engine)
+    assert (waiting.error, waiting.put_off) == ("busy", (delay,))
+    with engine.begin() as connection:
+        (lease,) = outbox.lease(connection, NOW, MINUTE, 1, ["email"])
+        assert lease.error == "busy"
+        assert outbox.bury(connection, lease, "error 404")
+    (dead,) = history(engine)
+    assert remarks(dead, [dead]) == f"error 404; {delay}"
+
+
+def test_an_escalation_whose_clock_starts_again_is_not_put_off_any_more(engine: Engine, an_event: EventMaker) -> None:
+    plan = escalating()
+    record(engine, an_event(1))
+    with engine.begin() as connection:
+        outbox.route(connection, NOW, plan)
+        escalations.start(connection, NOW, plan, ["email"])
+        connection.execute(update(alert_follow_up).values(due_at=NOW))
+        assert put_off_follow_up(connection, NOW, connection.execute(select(_f.id)).scalar_one(), "unexpected")
+    assert [len(entry.put_off) for entry in history(engine)] == [1]
+    with engine.begin() as connection:
+        (lease,) = outbox.lease(connection, NOW, MINUTE, 1, ["email"])
+        assert outbox.confirm(connection, lease, NOW)
+        assert follow_ups.schedule(connection, NOW, lease, plan)
+        assert not putting_off.is_any_left(connection)
+    assert [entry.put_off for entry in history(engine)] == [()]
 
 
 def test_every_alert_of_a_message_says_that_its_escalation_is_put_off(engine: Engine, an_event: EventMaker) -> None:
@@ -234,15 +273,19 @@ def test_every_alert_of_a_message_says_that_its_escalation_is_put_off(engine: En
         delivered(connection, NOW, plan)
         key = connection.execute(select(_f.id)).scalar_one()
         put_off_follow_up(connection, NOW, key, "unexpected")
-    assert [(entry.error or "").partition(":")[0] for entry in history(engine)] == ["its escalation cannot be told"] * 2
+    delay = "its escalation cannot be told: unexpected; it is tried again every 5m"
+    assert [entry.put_off for entry in history(engine)] == [(delay,)] * 2
     with engine.begin() as connection:
         follow_ups.follow_up(connection, NOW + PAUSE, plan)
-    assert {entry.error for entry in history(engine)} == {None}
+    assert {entry.put_off for entry in history(engine)} == {()}
 
 
 @pytest.mark.parametrize(
     ("before", "told"),
-    [(None, "given up untried, for the receiver was away"), ("busy", "given up after 1 attempt; the last: busy")],
+    [
+        (None, "given up untried: it was too old when it could have been sent first"),
+        ("busy", "given up after 1 attempt; the last: busy"),
+    ],
 )
 def test_that_an_escalation_is_put_off_is_no_reason_why_its_message_was_given_up(
     engine: Engine, an_event: EventMaker, before: str | None, told: str
@@ -280,7 +323,6 @@ def test_whoever_is_told_instead_hears_why_the_message_was_not_sent_and_not_what
         connection.execute(update(alert_follow_up).values(due_at=NOW))
         assert put_off_follow_up(connection, NOW, key, "unexpected")
         assert fallbacks.fall_back(connection, NOW, plan, [delivery_id])
-        assert connection.execute(select(_d.error).where(_d.id == delivery_id)).scalar_one() != "busy"
         note = connection.execute(select(_d.note).where(_d.receiver == "lead")).scalar_one()
     assert note == "Meant for ops, which could not be told through email: busy"
 

@@ -75,6 +75,30 @@ def test_what_one_event_raises_is_dead_with_its_reason_and_the_others_are_told(
     assert f"alert {dead.event_id}: it cannot be routed" in told
 
 
+def test_an_event_that_this_version_cannot_read_is_dead_and_told_after_the_upgrade(
+    engine: Engine, an_event: EventMaker
+) -> None:
+    record(engine, an_event(1, dag_id="newer"), an_event(2))
+    newer = alert_event.c.dag_id == "newer"
+    with engine.begin() as connection:
+        written = connection.execute(select(alert_event.c.payload).where(newer)).scalar_one()
+        connection.execute(update(alert_event).where(newer).values(kind="from_2031", payload='{"kind": "from_2031"}'))
+    mail, world = Mail(), Running(engine, Meter())
+    plan = mended()
+    deliverer = Deliverer(engine, [mail], Renderer(lambda *_: [], str), plan, meter=world.meter, poll_seconds=0.1)
+    with at_work(deliverer, world):
+        world.until(delivered=2, dead=1)  # the other one, and the news of this one
+    (dead,) = aside(engine)
+    why = "it cannot be routed: this version cannot read the event; upgrade, then replay"
+    assert (dead.dag_id, dead.error) == ("newer", why)
+    assert len([text for text in mail.got if f"Nobody was told of alert {dead.event_id}: {why}" in text]) == 1
+    with engine.begin() as connection:
+        connection.execute(update(alert_event).where(newer).values(kind="task_failed", payload=written))
+        assert outbox.replay(connection, NOW, timedelta(days=1)) == 1
+        assert outbox.route(connection, NOW, plan) == outbox.Routed((EventKind.TASK_FAILED,), ("email",))
+    assert not aside(engine)
+
+
 def test_no_event_is_set_aside_for_an_older_delivery_that_cannot_be_read(engine: Engine, an_event: EventMaker) -> None:
     plan = Plan()
     record(engine, an_event(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from alerting.lanes import Worker
 from alerting.outbox import UNREADABLE, Aside, Lease, leasing
 from alerting.render import Renderer
 from alerting.routes import Plan
+from alerting.routing import Limit
 from alerting.tables import alert_delivery, alert_event, alert_group
 from alerting.told import remarks
 from tests.contract.alerting.conftest import MINUTE, NOW
@@ -160,6 +162,25 @@ def test_a_message_that_can_be_read_outlives_a_moment_without_memory(
     assert [entry.state for entry in history(engine)] == ["pending"]
     assert deliverer._sender.deliver_next(deliverer._lanes["email"], Worker())
     assert (len(mail.got), [entry.state for entry in history(engine)]) == (1, ["delivered"])
+
+
+def test_no_message_is_dead_for_a_rate_that_cannot_be_kept(engine: Engine, an_event: EventMaker) -> None:
+    """No window is as long as this one, so when it ends cannot be said: that is the fault of no message."""
+    text = """
+    channels: {email: {rate: {messages: 1, per: 1h}}}
+    receivers: {ops: {email: ops@example.org}}
+    route: {receiver: ops}
+    """
+    routing = read(text, Path("alerting.yml"), {})
+    endless = tuple(replace(channel, rate=Limit(1, timedelta.max)) for channel in routing.channels)
+    plan = Plan(routing=replace(routing, channels=endless))
+    routed(engine, plan, an_event(1), an_event(2))
+    mail = Mail()
+    deliverer, _ = a_deliverer(engine, mail, plan)
+    assert deliverer._sender.deliver_next(deliverer._lanes["email"], Worker())
+    with pytest.raises(OverflowError):  # the lane's thread looks again later
+        deliverer._sender.deliver_next(deliverer._lanes["email"], Worker())
+    assert outcomes(engine) == {("t1", "delivered"), ("t2", "pending")}
 
 
 def test_what_somebody_else_has_taken_meanwhile_is_not_set_aside(engine: Engine, an_event: EventMaker) -> None:

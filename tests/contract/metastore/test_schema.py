@@ -16,7 +16,7 @@ from engine.metastore.errors import SchemaOutdated
 from engine.metastore.store import Store
 from engine.metastore.tables import Base
 
-ALL = [f"{number:04}" for number in (*range(1, 6), 7, *range(9, 18))]
+ALL = [f"{number:04}" for number in (*range(1, 6), 7, *range(9, 19))]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
 from alerting.channels import Delivered, Failure, Message, Permanent, Refusal, Retry
@@ -260,6 +261,27 @@ def test_a_server_without_starttls_is_told_with_a_remedy(serve: Serve, message: 
     assert "clear WINDSOCK__SMTP__SMTP_STARTTLS" in outcome.reason
 
 
+@pytest.mark.parametrize("answer", ["454 not now", "554 no certificate"])
+def test_a_server_that_cannot_encrypt_says_nothing_of_the_mail(serve: Serve, message: Message, answer: str) -> None:
+    class Plain(SMTP):
+        async def smtp_STARTTLS(self, arg: str) -> None:  # noqa: N802
+            await self.push(answer)
+
+    class Encrypting(Controller):
+        def factory(self) -> SMTP:
+            return Plain(self.handler, tls_context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+
+    server = Encrypting(Mailbox(), hostname="127.0.0.1", port=free_port())
+    server.start()
+    try:
+        outcome = channel(server.port, starttls=True).send(message)
+    finally:
+        server.stop()
+    assert isinstance(outcome, Retry)
+    assert (outcome.failure, outcome.channel_down) == (Failure.UNREACHABLE, True)
+    assert outcome.reason == f"127.0.0.1:{server.port}: {answer}"
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return certified(tmp_path_factory.mktemp("tls"))
@@ -316,6 +338,20 @@ def test_an_address_beyond_ascii_needs_a_server_that_takes_it(serve: Serve, mess
     mailbox = Mailbox()
     assert channel(serve(mailbox, enable_SMTPUTF8=True)).send(abroad) == Delivered()
     assert mailbox.mails[0][0] == ["ålice@example.org"]
+
+
+def test_an_address_beyond_ascii_keeps_the_mail_from_nobody_else(serve: Serve, message: Message) -> None:
+    mailbox = Mailbox()
+    mixed = replace(message, recipients=("ålice@example.org", "bob@example.org"))
+    outcome = channel(serve(mailbox, enable_SMTPUTF8=False)).send(mixed)
+    assert isinstance(outcome, Delivered)
+    ((people, mail),) = mailbox.mails
+    assert people == ["bob@example.org"]
+    assert mail.isascii()
+    (refusal,) = outcome.never
+    assert refusal.addresses == ("ålice@example.org",)
+    assert "SMTPUTF8" in refusal.reason
+    assert outcome.later == ()
 
 
 def test_the_headers_of_a_mail_are_announced_as_they_are_also_where_the_server_hangs_up_at_the_address_beyond_ascii(

@@ -179,8 +179,35 @@ def test_an_answer_to_the_end_that_is_none_of_smtp_may_mean_that_the_mail_was_ta
     mailbox = Counting(again={"END": "hello there"})
     with opened(serve(mailbox)) as mail:
         outcome = send_two(mail, message)
-    assert not isinstance(outcome, Delivered)
+    assert isinstance(outcome, Retry)
+    assert (outcome.failure, outcome.channel_down) == (Failure.UNREACHABLE, True)
+    assert outcome.reason.endswith("an answer that is none of SMTP")
     assert (mailbox.connections, len(mailbox.tried)) == (1, 2)
+
+
+@pytest.mark.parametrize("command", ["MAIL", "RCPT"])
+def test_a_kept_connection_that_does_not_speak_smtp_any_more_is_left(
+    serve: Serve, message: Message, command: str
+) -> None:
+    mailbox = Counting(again={command: "hello there"})
+    with opened(serve(mailbox)) as mail:
+        assert send_two(mail, message) == Delivered()
+    assert (mailbox.connections, len(mailbox.mails)) == (2, 2)
+
+
+@pytest.mark.parametrize("code", [b"250", b"251", b"252", b"200"])
+def test_what_a_server_takes_is_taken_whatever_else_its_answer_says(message: Message, code: bytes) -> None:
+    """The first digit decides (RFC 5321, 4.3.2): what is taken is not to be sent again, and is not dead."""
+
+    def converse(talk: Talk) -> None:
+        talk.greet(b"PIPELINING")
+        talk.read_to(b"DATA\r\n")
+        talk.answer(b"250 OK", code + b" yes", code + b" yes", b"354 go on")
+        talk.read_to(b"\r\n.\r\n")
+        talk.answer(code + b" taken")
+
+    with speaking(converse) as port, opened(port) as mail:
+        assert mail.send(message) == Delivered()
 
 
 def test_what_is_refused_for_good_is_not_asked_again(serve: Serve, message: Message) -> None:

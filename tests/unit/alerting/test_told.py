@@ -88,3 +88,8 @@ def test_what_became_of_the_fallback_is_said(before: Entry, heard: tuple[int, ..
 
 def test_attempts_are_counted_in_good_english() -> None:
     assert [told.tries(count) for count in (0, 1, 2)] == ["0 attempts", "1 attempt", "2 attempts"]
+
+
+def test_what_went_wrong_and_what_is_put_off_are_both_said() -> None:
+    delay = "its fallback cannot be told: unexpected; it is tried again every 5m"
+    assert told.remarks(replace(MAIL, put_off=(delay,)), []) == f"550 gone; {delay}"
