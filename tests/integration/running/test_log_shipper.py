@@ -77,7 +77,7 @@ def waiting(home: Home) -> int:
 def shipper(home: Home) -> subprocess.Popen[bytes]:
     """A log shipper that is at work."""
     process = home.start("log-shipper")
-    wait_until(lambda: process.pid in home.alive(ProcessKind.LOG_SHIPPER), "the log shipper", 30)
+    wait_until(lambda: process.pid in home.alive(ProcessKind.LOG_SHIPPER), "the log shipper", 60)
     return process
 
 
@@ -86,7 +86,7 @@ def told(home: Home) -> str:
     return home.output("log-shipper")
 
 
-def emptied(home: Home, timeout: float = 30) -> None:
+def emptied(home: Home, timeout: float = 60) -> None:
     wait_until(lambda: waiting(home) == 0, "every log to be shipped", timeout)
 
 
@@ -98,8 +98,8 @@ def test_a_log_is_either_here_or_there_whenever_the_shipper_is_killed(home: Home
     logs = put(home, 40, size=300_000)
     base = home.settings.logging.base_log_folder
     for _ in range(6):
-        process = home.start("log-shipper")
         before = waiting(home)
+        process = home.start("log-shipper")
         wait_until(lambda before=before: waiting(home) < before or list(share.glob("**/.*.part")), "an upload", 30)
         process.kill()
         process.wait()
@@ -133,8 +133,9 @@ def test_two_shippers_ship_each_log_once(home: Home, share: Path) -> None:
     processes = [home.start("log-shipper"), home.start("log-shipper")]
     emptied(home)
     assert arrived(share, logs)
+    wait_until(lambda: told(home).count("shipping logs from") == 2, "the slower one to begin", 60)  # and to heed TERM
     assert [home.stop(process) for process in processes] == [0, 0]
-    wait_until(lambda: home.statsd.total("logs.shipped") >= 200, "the counters", 10)
+    wait_until(lambda: home.statsd.total("logs.shipped") >= 200, "the counters")
     assert home.statsd.total("logs.shipped") == 200
     assert home.statsd.total("logs.ship_failures") == 0
 
@@ -150,7 +151,7 @@ def test_a_share_that_is_away_for_a_while_costs_nothing_but_time(home: Home, sha
     assert 1 <= len(failed) <= 8  # not each log is tried
     assert "mount it or make it" in failed[0]
     listing = home.start("tasks", "unshipped", "--output", "json")
-    assert listing.wait(20) == 0
+    assert listing.wait(60) == 0
     assert {row["reason"] for row in json.loads(home.output("tasks"))} == {"unreachable", None}
     away.rename(share)
     emptied(home, 60)
@@ -195,7 +196,7 @@ def test_what_a_task_said_is_shipped_redacted_and_read_by_everybody(home: Home, 
     finder = LogFinder.from_settings(home.settings.logging)
     assert finder.tail(path, 2)[0].endswith("end")
     printed = home.start("tasks", "logs", "d", run_id, "t")
-    assert printed.wait(20) == 0
+    assert printed.wait(60) == 0
     assert before.decode() in home.output("tasks")
 
 
@@ -207,7 +208,7 @@ def test_nothing_is_asked_for_where_logs_stay(tmp_path: Path) -> None:
         home.finish("d")
         assert waiting(home) == 0
         process = home.start("log-shipper")
-        assert process.wait(20) == 1
+        assert process.wait(60) == 1
         assert "logging.remote_logging is off" in told(home)
     finally:
         home.close()
@@ -218,5 +219,5 @@ def test_an_attempt_that_wrote_no_log_leaves_the_queue_and_is_counted(home: Home
     (home.settings.logging.base_log_folder / path).unlink()
     shipper(home)
     emptied(home)
-    wait_until(lambda: home.statsd.total("logs.ship_failures", reason="missing") == 1, "the counter", 10)
-    assert f"{path} is not shipped (missing)" in told(home)
+    wait_until(lambda: home.statsd.total("logs.ship_failures", reason="missing") == 1, "the counter")
+    wait_until(lambda: f"{path} is not shipped (missing)" in told(home), "its word")
