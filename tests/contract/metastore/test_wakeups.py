@@ -18,7 +18,7 @@ from engine.metastore.wakeups import Listener
 from tests.servers.databases import PostgreSQL
 from tests.servers.processes import wait_until
 
-SOON = 10.0
+SOON = 60.0
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_a_quiet_wait_ends_in_time(local: Store) -> None:
     with closing(Listener(local, "scheduler")) as listener:
         begun = time.monotonic()
         assert not listener.wait(0.1)
-        assert 0.09 < time.monotonic() - begun < 5
+        assert 0.09 < time.monotonic() - begun < 60
 
 
 def test_sockets_are_private_and_go_with_their_listener(local: Store) -> None:
@@ -204,6 +204,6 @@ def test_a_waiter_outlives_a_restart_of_postgresql(
             listener.wait(2.5)
         assert [record.levelname for record in caplog.records] == ["WARNING"], "told once, not with every try"
         postgresql_server.start()
-        wait_until(lambda: listener.wait(2) and not listener._deaf, "the listener to hear again")
+        wait_until(lambda: listener.wait(2) and not listener._deaf, "the listener to hear again", 60)
         assert woken_by(listener, lambda: store.wake("scheduler"))
     store.close()
