@@ -6,6 +6,7 @@ import json
 import os
 import random
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +20,20 @@ from engine.logs.place import place_of
 from engine.metastore.states import ProcessKind
 from engine.metastore.store import Tx
 from engine.metastore.tables import Base, LogShipment
+from engine.running.log_shipper import _LEASE
 from tests.integration.scheduling.engine_home import Home
 from tests.servers.processes import wait_until
 
 TABLE = Base.metadata.tables[LogShipment.__tablename__]
+# A log shipper that never comes to the end of an upload.
+_ENDLESS = """
+import time
+from engine.config import load
+from engine.logs import remote_share
+from engine.running import log_shipper
+remote_share._digest = lambda _: time.sleep(1000)
+log_shipper.run(load())
+"""
 
 
 @pytest.fixture
@@ -117,14 +128,16 @@ def test_a_log_is_either_here_or_there_whenever_the_shipper_is_killed(home: Home
 
 
 def test_a_successor_goes_on_at_once_with_what_a_killed_shipper_held(home: Home, share: Path) -> None:
-    logs = put(home, 1, size=200_000_000)
-    process = shipper(home)
-    wait_until(lambda: list(share.glob("**/.*.part")), "an upload to be under way", 30)
+    logs = put(home, 1, size=1_000_000)
+    process = home.run([sys.executable, "-c", _ENDLESS], "endless")
+    wait_until(
+        lambda: [path for path in share.glob("**/.*.part") if path.stat().st_size], "an upload to be under way", 60
+    )
     process.kill()
     process.wait()
     assert waiting(home) == 1
     shipper(home)
-    emptied(home)  # half a minute, and the lease would last for a whole one
+    emptied(home, _LEASE.total_seconds() / 2)
     assert arrived(share, logs)
 
 
