@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Engine, event, update
 
 from alerting import deliver, lanes, outbox, overtaken, pace
-from alerting.channels import Delivered, Failure, Message, Outcome, Permanent, Retry
+from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.channels.chat import receivers
 from alerting.channels.email import Email, SmtpConfig
 from alerting.clock import database_now
@@ -52,12 +52,12 @@ def mail(port: int, timeout: float = 5) -> Email:
     return Email(SmtpConfig(host="127.0.0.1", port=port, mail_from="alerts@example.org", timeout=timeout))
 
 
-def chat(server: WebhookServer) -> list[object]:
+def chat(server: WebhookServer) -> list[Channel]:
     return [*receivers([f"json://127.0.0.1:{server.port}/hook"])]
 
 
 def chat_name(server: WebhookServer) -> str:
-    return str(getattr(chat(server)[0], "name"))  # noqa: B009
+    return chat(server)[0].name
 
 
 class Scripted:
@@ -157,12 +157,30 @@ def test_a_mail_server_that_stalls_does_not_hold_up_chat(
     assert len(webhook_server.requests) == 10
 
 
+class Meeting:
+    """A receiver that is told nothing before the other deliverer has a message for it in hand, too."""
+
+    concurrency = 1
+
+    def __init__(self, receiver: Channel, both: threading.Barrier) -> None:
+        self.name = receiver.name
+        self._receiver = receiver
+        self._both: threading.Barrier | None = both
+
+    def send(self, message: Message) -> Outcome:
+        both, self._both = self._both, None
+        if both is not None:
+            both.wait(60)
+        return self._receiver.send(message)
+
+
 def test_several_deliverers_at_once_tell_everything_once(
     outbox_engine: Engine, failure: Failing, webhook_server: WebhookServer
 ) -> None:
+    (receiver,), both = chat(webhook_server), threading.Barrier(2)
     with (
-        running(outbox_engine, *chat(webhook_server)) as first,
-        running(outbox_engine, *chat(webhook_server)) as second,
+        running(outbox_engine, Meeting(receiver, both)) as first,
+        running(outbox_engine, Meeting(receiver, both)) as second,
     ):
         for n in range(0, 100, 10):
             first.record(*(failure(n + i, emails=()) for i in range(10)))
