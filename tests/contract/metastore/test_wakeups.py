@@ -126,6 +126,18 @@ def test_a_wait_can_be_interrupted_from_within(local: Store) -> None:
         assert not listener.wait(0)
 
 
+def test_a_signal_ends_a_wait_whichever_thread_takes_it(local: Store) -> None:
+    """As one does that comes between Python's last look and the wait: neither interrupts a system call."""
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with closing(Listener(local, "scheduler")) as listener:
+            listener.heed_signals()
+            assert woken_by(listener, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR1))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert signal.set_wakeup_fd(-1) == -1
+
+
 def test_any_number_of_interruptions_is_one(sqlite_url: str) -> None:
     store = Store(sqlite_url)
     with closing(Listener(store, "scheduler")) as listener:
