@@ -60,7 +60,6 @@ def test_two_schedulers_never_claim_the_same_row(stage: Stage) -> None:
         return [one.task_id for _ in range(10) for one in own.claim(slots=5, owner=f"s{index}")]
 
     claimed = flat(together(stage, 2, claim))
-    claimed += [one.task_id for one in stage.claim(slots=60)]  # what each passed over for the other's sake
     assert sorted(claimed) == sorted(f"t{i}" for i in range(60))
 
 
