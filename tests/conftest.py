@@ -8,12 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers import binaries
 from tests.servers.databases import DatabaseServer, MariaDB, PostgreSQL, SQLite
 from tests.servers.leaks import MARK, stray_processes
 from tests.servers.mail import MailServer
 from tests.servers.webhook import WebhookServer
+
+# The same examples each time, however long one takes: a test that fails does so for a reason that is in the code.
+settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 DATABASES = [
     pytest.param("sqlite", marks=pytest.mark.sqlite),

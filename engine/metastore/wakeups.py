@@ -14,6 +14,7 @@ import itertools
 import logging
 import os
 import select
+import signal
 import socket
 import time
 from pathlib import Path
@@ -95,6 +96,7 @@ class Listener:
         self._topic = topic
         self._path: Path | None = None
         self._interrupt_r, self._interrupt_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._heeds_signals = False
         self._socket = self._bind(store.run_dir) if store.run_dir else None
         self._deaf = False
         self._news: set[bytes] = set()
@@ -150,6 +152,15 @@ class Listener:
         """End a :meth:`wait` at once, from another thread or a signal handler."""
         with contextlib.suppress(BlockingIOError):
             os.write(self._interrupt_w, b"!")
+
+    def heed_signals(self) -> None:
+        """From now on each signal that this process handles ends a :meth:`wait`. For its main thread.
+
+        Python calls the handler between two of its own instructions. A signal that comes after the last of them before
+        the wait, or that another thread takes, interrupts no wait: only what the C handler writes here does.
+        """
+        signal.set_wakeup_fd(self._interrupt_w, warn_on_full_buffer=False)
+        self._heeds_signals = True
 
     def take_news(self) -> set[bytes]:
         """What local wake-ups were about since the last call, and ANYTHING for those that came through the database."""
@@ -233,6 +244,8 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening and remove the socket."""
+        if self._heeds_signals:
+            signal.set_wakeup_fd(-1)
         os.close(self._interrupt_r)
         os.close(self._interrupt_w)
         if self._socket:

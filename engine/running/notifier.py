@@ -117,6 +117,7 @@ def run(settings: Settings) -> int:
     store.run(lambda tx: processes.register(tx, identity, detail))
     stop = threading.Event()
     listener = Listener(store, "notifier")
+    listener.heed_signals()
 
     def on_signal(*_: object) -> None:
         stop.set()

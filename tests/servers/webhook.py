@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.servers.processes import free_port
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -36,14 +38,17 @@ class Answer:
 
 
 class WebhookServer:
-    """Listens on 127.0.0.1:`port`. `answers` holds replies to the next requests; when it is empty, 200 is sent."""
+    """Listens on 127.0.0.1:`port`; it can be stopped and started again on the same port.
 
-    def __init__(self, port: int = 0) -> None:
+    `answers` holds replies to the next requests; when it is empty, 200 is sent.
+    """
+
+    def __init__(self, port: int | None = None) -> None:
         self.requests: list[Request] = []
         self.answers: deque[Answer] = deque()
         self._changed = threading.Condition()
         self._server: _Server | None = None
-        self.port = port
+        self.port = port or free_port()  # not the kernel's choice, which may be a client's by the time it comes back
 
     @property
     def url(self) -> str:
@@ -51,7 +56,6 @@ class WebhookServer:
 
     def start(self) -> None:
         self._server = _Server(("127.0.0.1", self.port), self)
-        self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.01,), name="webhook server").start()
 
     def stop(self) -> None:

@@ -128,7 +128,7 @@ def test_three_that_look_at_once_tell_it_once(engine: Engine, an_event: EventMak
 
     def look() -> None:
         mine = connect(engine.url.render_as_string(hide_password=False))
-        barrier.wait(10)
+        barrier.wait(60)
         transact(mine, lambda connection, _: failing.look(connection, NOW + AFTER * 2, AFTER, CHANNELS))
         mine.dispose()
 

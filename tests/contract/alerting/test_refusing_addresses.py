@@ -72,6 +72,8 @@ def at_the_post_office(
     with at_work(subject, world):
         world.record(*events)
         world.until(**states)
+        wait_until(lambda: all(row.attempts for row in rows(engine) if row.state == "pending"), "a try of each")
+        world.until(**states)
     return subject
 
 

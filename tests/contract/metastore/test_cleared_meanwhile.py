@@ -54,7 +54,7 @@ def while_clearing(stage: Stage, other: Stage, cleared: Sequence[Key], ends: Cal
     with other.store.begin() as tx:
         clear(tx)
         released = time.monotonic()
-    ending.join(20)
+    ending.join(60)
     assert not ending.is_alive()
     return released
 

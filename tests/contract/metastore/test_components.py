@@ -124,7 +124,7 @@ def test_three_that_look_at_once_tell_it_once(store: Store) -> None:
 
     def one_look() -> None:
         mine = Store(store.url.render_as_string(hide_password=False))
-        barrier.wait(10)
+        barrier.wait(60)
         mine.run(lambda tx: components.look(tx, DOWN_AFTER, looker.id))
         mine.close()
 

@@ -26,7 +26,7 @@ def together(stage: Stage, number: int, work: Callable[[Stage, int], T]) -> list
     def one(index: int) -> None:
         own = stage.beside()
         try:
-            barrier.wait(10)
+            barrier.wait(60)
             told.append(work(own, index))
         except BaseException as error:
             errors.append(error)
@@ -38,7 +38,7 @@ def together(stage: Stage, number: int, work: Callable[[Stage, int], T]) -> list
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(180)
     assert errors == []
     return told
 
@@ -177,7 +177,7 @@ def test_two_hundred_tasks_by_four_schedulers_each_attempt_once(stage: Stage) ->
             assert changes.late == []
             return own.run_row().state != "running"
 
-        wait_until(turn, "the run to end", 50)
+        wait_until(turn, "the run to end", 150)
         return attempts
 
     attempts = Counter(flat(together(stage, 4, work)))
@@ -225,7 +225,7 @@ def test_no_limit_is_passed_at_any_moment_and_nothing_leaks(stage: Stage) -> Non
             done += len(own.finish(*ends).tasks)
             return all(own.run_row(run_id).state in ("success", "failed") for _, run_id in runs)
 
-        wait_until(turn, "the runs to end", 50)
+        wait_until(turn, "the runs to end", 150)
         return done
 
     assert sum(together(stage, 4, work)) >= 40

@@ -116,4 +116,4 @@ def test_the_clock_is_the_databases_and_runs_forward(stage: Stage) -> None:
         second = tx.now
     assert first.tzinfo is not None
     assert first < second
-    assert abs((second - datetime.now(UTC)).total_seconds()) < 5
+    assert abs((second - datetime.now(UTC)).total_seconds()) < 60

@@ -126,7 +126,7 @@ def test_three_schedulers_that_end_runs_at_once_tell_the_recovery_once(telling: 
 
     def finish(one: Telling, token: str) -> None:
         report = one.stage.report(token, SUCCESS)
-        barrier.wait(10)
+        barrier.wait(60)
         one.run(lambda tx: one.ledger.finish(tx, [report]))
 
     threads = [threading.Thread(target=finish, args=pair) for pair in zip(others, ends, strict=True)]

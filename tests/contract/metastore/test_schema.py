@@ -132,7 +132,7 @@ def test_processes_that_upgrade_together_migrate_once(empty_store: Store) -> Non
 
     def upgrade() -> None:
         store = Store(url)
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             told.append(store.upgrade())
         except Exception as error:

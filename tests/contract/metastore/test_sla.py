@@ -447,7 +447,7 @@ def test_schedulers_that_look_at_the_same_moment_never_wait_for_each_other(turne
 
         def wait_for_the_other(*call: Any) -> None:
             if "sla_deadline" in call[2] and (barrier := next(first, None)):
-                barrier.wait(10)
+                barrier.wait(60)
 
         listen(own.store.engine, "after_cursor_execute", wait_for_the_other)
         listen(own.store.engine, "handle_error", lambda context: errors.append(context.original_exception))

@@ -188,7 +188,7 @@ def test_three_that_look_at_once_tell_it_once(under_way: Stage) -> None:
     barrier = threading.Barrier(3)
 
     def one_look(mine: Stage) -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         RiskLookout(0.8, "").look(mine.store, Graphs())
 
     threads = [threading.Thread(target=one_look, args=(mine,)) for mine in others]

@@ -213,7 +213,7 @@ def test_a_deadlock_is_repeated_until_both_are_through(server_store: Store) -> N
         tries[first] += 1
         bump(tx, first)
         if tries[first] == 1:
-            barrier.wait(10)
+            barrier.wait(60)
         bump(tx, second)
 
     def bump(tx: Tx, name: str) -> None:

@@ -18,7 +18,7 @@ from engine.metastore.wakeups import Listener
 from tests.servers.databases import PostgreSQL
 from tests.servers.processes import wait_until
 
-SOON = 10.0
+SOON = 60.0
 
 
 @pytest.fixture
@@ -126,6 +126,18 @@ def test_a_wait_can_be_interrupted_from_within(local: Store) -> None:
         assert not listener.wait(0)
 
 
+def test_a_signal_ends_a_wait_whichever_thread_takes_it(local: Store) -> None:
+    """As one does that comes between Python's last look and the wait: neither interrupts a system call."""
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with closing(Listener(local, "scheduler")) as listener:
+            listener.heed_signals()
+            assert woken_by(listener, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR1))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert signal.set_wakeup_fd(-1) == -1
+
+
 def test_any_number_of_interruptions_is_one(sqlite_url: str) -> None:
     store = Store(sqlite_url)
     with closing(Listener(store, "scheduler")) as listener:
@@ -139,7 +151,7 @@ def test_a_quiet_wait_ends_in_time(local: Store) -> None:
     with closing(Listener(local, "scheduler")) as listener:
         begun = time.monotonic()
         assert not listener.wait(0.1)
-        assert 0.09 < time.monotonic() - begun < 5
+        assert 0.09 < time.monotonic() - begun < 60
 
 
 def test_sockets_are_private_and_go_with_their_listener(local: Store) -> None:
@@ -204,6 +216,6 @@ def test_a_waiter_outlives_a_restart_of_postgresql(
             listener.wait(2.5)
         assert [record.levelname for record in caplog.records] == ["WARNING"], "told once, not with every try"
         postgresql_server.start()
-        wait_until(lambda: listener.wait(2) and not listener._deaf, "the listener to hear again")
+        wait_until(lambda: listener.wait(2) and not listener._deaf, "the listener to hear again", 60)
         assert woken_by(listener, lambda: store.wake("scheduler"))
     store.close()

@@ -97,7 +97,7 @@ def test_three_processors_that_see_it_at_once_tell_it_once(store: Store) -> None
         barrier = threading.Barrier(3)
 
         def look(mine: Store, outcome: Outcome = outcome, barrier: threading.Barrier = barrier) -> None:
-            barrier.wait(10)
+            barrier.wait(60)
             save(mine, Known(), [outcome], NEWS)
 
         threads = [threading.Thread(target=look, args=(mine,)) for mine in stores]

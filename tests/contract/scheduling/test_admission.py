@@ -82,7 +82,7 @@ def test_of_two_sequential_executors_that_start_at_once_one_is_refused(store: St
 
     def one() -> None:
         own = Store(url)
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             begin(own, tmp_path, "SequentialExecutor")
             told.append("works")

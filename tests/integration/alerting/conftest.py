@@ -23,7 +23,7 @@ def serve() -> Iterator[Callable[..., int]]:
     running: list[Controller] = []
 
     def start(handler: Any, **options: Any) -> int:
-        controller = Controller(handler, hostname="127.0.0.1", port=free_port(), **options)
+        controller = Controller(handler, hostname="127.0.0.1", port=free_port(), ready_timeout=60.0, **options)
         controller.start()
         running.append(controller)
         return int(controller.port)

@@ -61,7 +61,7 @@ class Running:
         self.woken.clear()
         return woken
 
-    def until(self, timeout: float = 30.0, **states: int) -> None:
+    def until(self, timeout: float = 60.0, **states: int) -> None:
         """Waits until so many deliveries are in these states."""
         wanted = Counter(states)
         wait_until(lambda: Counter(states_of(self.engine)) == wanted, f"deliveries {states}", timeout)
@@ -120,5 +120,5 @@ def at_work(subject: Deliverer, world: Running | None = None) -> Iterator[None]:
     finally:
         world.stop.set()
         world.woken.set()
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Engine, event, update
 
 from alerting import deliver, lanes, outbox, overtaken, pace
-from alerting.channels import Delivered, Failure, Message, Outcome, Permanent, Retry
+from alerting.channels import Channel, Delivered, Failure, Message, Outcome, Permanent, Retry
 from alerting.channels.chat import receivers
 from alerting.channels.email import Email, SmtpConfig
 from alerting.clock import database_now
@@ -52,12 +52,12 @@ def mail(port: int, timeout: float = 5) -> Email:
     return Email(SmtpConfig(host="127.0.0.1", port=port, mail_from="alerts@example.org", timeout=timeout))
 
 
-def chat(server: WebhookServer) -> list[object]:
+def chat(server: WebhookServer) -> list[Channel]:
     return [*receivers([f"json://127.0.0.1:{server.port}/hook"])]
 
 
 def chat_name(server: WebhookServer) -> str:
-    return str(getattr(chat(server)[0], "name"))  # noqa: B009
+    return chat(server)[0].name
 
 
 class Scripted:
@@ -157,12 +157,30 @@ def test_a_mail_server_that_stalls_does_not_hold_up_chat(
     assert len(webhook_server.requests) == 10
 
 
+class Meeting:
+    """A receiver that is told nothing before the other deliverer has a message for it in hand, too."""
+
+    concurrency = 1
+
+    def __init__(self, receiver: Channel, both: threading.Barrier) -> None:
+        self.name = receiver.name
+        self._receiver = receiver
+        self._both: threading.Barrier | None = both
+
+    def send(self, message: Message) -> Outcome:
+        both, self._both = self._both, None
+        if both is not None:
+            both.wait(60)
+        return self._receiver.send(message)
+
+
 def test_several_deliverers_at_once_tell_everything_once(
     outbox_engine: Engine, failure: Failing, webhook_server: WebhookServer
 ) -> None:
+    (receiver,), both = chat(webhook_server), threading.Barrier(2)
     with (
-        running(outbox_engine, *chat(webhook_server)) as first,
-        running(outbox_engine, *chat(webhook_server)) as second,
+        running(outbox_engine, Meeting(receiver, both)) as first,
+        running(outbox_engine, Meeting(receiver, both)) as second,
     ):
         for n in range(0, 100, 10):
             first.record(*(failure(n + i, emails=()) for i in range(10)))
@@ -335,11 +353,11 @@ def test_a_receiver_that_never_answers_is_written_off_and_its_message_taken_agai
     let_go = threading.Event()
 
     def hang() -> Outcome:
-        let_go.wait(30)
+        let_go.wait(120)
         return Permanent(Failure.REJECTED, "too late to matter")
 
     receiver = Scripted(hang, hang)
-    with running(outbox_engine, receiver, lease_for=timedelta(seconds=0.4), poll_seconds=0.05) as world:
+    with running(outbox_engine, receiver, lease_for=timedelta(seconds=3), poll_seconds=0.05) as world:
         world.record(failure(1, emails=()), failure(2, emails=()))
         world.until(delivered=2)
         let_go.set()
@@ -396,16 +414,16 @@ def test_a_receiver_that_takes_longer_than_the_lease_is_not_told_for_ever(
     taken_again, over = threading.Event(), threading.Event()
 
     def accept_once_it_was_taken_again() -> Outcome:
-        taken_again.wait(30)
+        taken_again.wait(120)
         return Delivered()
 
     def never_answer() -> Outcome:
         taken_again.set()
-        over.wait(30)
+        over.wait(120)
         return Retry(Failure.BUSY, "503 busy")
 
     receiver = Scripted(accept_once_it_was_taken_again, never_answer)
-    with running(outbox_engine, receiver, lease_for=timedelta(seconds=2), poll_seconds=0.05) as world:
+    with running(outbox_engine, receiver, lease_for=timedelta(seconds=3), poll_seconds=0.05) as world:
         world.record(failure(emails=()))
         world.until(delivered=1)
         over.set()
@@ -418,7 +436,7 @@ def test_what_waited_for_a_receiver_that_was_away_until_its_age_says_why(
 ) -> None:
     receiver = Scripted(*[Retry(Failure.UNREACHABLE, "nobody listens", channel_down=True)] * 1000)
     receiver.concurrency = 1
-    with running(outbox_engine, receiver, give_up_after=timedelta(seconds=0.5)) as world:
+    with running(outbox_engine, receiver, give_up_after=timedelta(seconds=3)) as world:
         world.record(*(failure(index, emails=()) for index in range(6)))
         world.until(dead=6)
     assert all((entry.error or "").endswith("nobody listens") for entry in history(outbox_engine))
@@ -435,13 +453,13 @@ def test_a_database_that_goes_away_while_sending_costs_no_duplicate(
 
     def send_while_it_goes_away() -> Outcome:
         sending.set()
-        gone.wait(20)
+        gone.wait(120)
         return Delivered()
 
     receiver = Scripted(send_while_it_goes_away)
     with running(engine, receiver) as world:
         world.record(failure(1, emails=()))
-        assert sending.wait(10)
+        assert sending.wait(60)
         postgresql_server.stop_process()
         gone.set()
         postgresql_server.start()
@@ -516,12 +534,12 @@ def test_what_nobody_woke_it_for_is_told_all_the_same(outbox_engine: Engine, fai
     thread = threading.Thread(target=subject.run, args=(wait, stop))
     thread.start()
     try:
-        assert turned.wait(20)
+        assert turned.wait(60)
         record(outbox_engine, failure(emails=()))
         wait_until(lambda: states_of(outbox_engine) == ["delivered"], "the alert to be told")
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(60)
     assert len(receiver.sent) == 2
 
 
@@ -547,7 +565,7 @@ def test_what_one_step_cannot_do_holds_up_no_other(
     mail, world = Scripted(name="email"), Running(outbox_engine, Meter())
     with at_work(Deliverer(outbox_engine, [mail], Renderer(lambda *_: [], str), plan), world):
         world.record(failure(2))
-        assert tried.wait(20)
+        assert tried.wait(60)
         world.record(failure(1))
         told = ("t1", "delivered")
         wait_until(lambda: told in [(entry.task_id, entry.state) for entry in history(outbox_engine)], "t1 to be told")

@@ -207,7 +207,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     engine.dispose()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(plan=st.integers(0, len(PLANS) - 1), steps=st.lists(actions, min_size=5, max_size=25))
 def test_every_event_ends_told_dead_or_suppressed_and_nothing_is_told_twice(
     engine: Engine, plan: int, steps: list[tuple[object, ...]]

@@ -195,10 +195,10 @@ def test_an_answer_that_drips_for_ever_holds_up_neither_the_message_nor_others(
 ) -> None:
     with dripping() as (port, dripped):
         channels = receivers([f"json://127.0.0.1:{port}/", f"json://127.0.0.1:{webhook_server.port}/"])
-        options = {"lease_for": timedelta(seconds=1), "poll_seconds": 0.05}
+        options = {"lease_for": timedelta(seconds=3), "poll_seconds": 0.05}
         with running(outbox_engine, *channels, **options) as world:
             world.record(failure(1, emails=()))
-            assert dripped.wait(20)
-            webhook_server.wait_for(1, 20)
+            assert dripped.wait(60)
+            webhook_server.wait_for(1, 60)
             world.until(delivered=2)
     assert world.meter.counts[f"alerts.possible_duplicates,channel={channels[0].name}"] == 1

@@ -33,7 +33,7 @@ Failing = Callable[..., AlertEvent]
 
 ESCALATING = """
 receivers:
-  ops: {email: ops@example.org, escalate: {after: 1s, to: lead}}
+  ops: {email: ops@example.org, escalate: {after: 3s, to: lead}}
   lead: {email: lead@example.org}
 route: {receiver: ops}
 """
@@ -58,10 +58,11 @@ def test_what_nobody_acknowledges_goes_on_and_what_somebody_does_does_not(
         transact(outbox_engine, lambda c, now: acks.acknowledge(c, now, [entry.event_id], "alice", ""))
         world.record(failure(2))
         world.until(delivered=3)
-        wait_until(lambda: world.meter.counts["alerts.follow_ups,reason=escalation"] == 1, "the count", 10)
+        wait_until(lambda: world.meter.counts["alerts.follow_ups,reason=escalation"] == 1, "the count")
     (mail,) = mails_to(smtp_server, "lead@example.org")
     assert "daily.t2" in str(mail.message["Subject"])
-    assert "ops was told 1s ago, and nobody has acknowledged it: windsock alerts ack" in " ".join(text_of(mail).split())
+    said = " ".join(text_of(mail).split())
+    assert re.search(r"ops was told \d+s ago, and nobody has acknowledged it: windsock alerts ack", said)
 
 
 ESCALATOR = textwrap.dedent(
@@ -109,12 +110,12 @@ def test_a_deliverer_killed_before_or_in_an_escalation_loses_nothing_and_escalat
         return subprocess.Popen([sys.executable, "-c", ESCALATOR, url, str(path), str(smtp_server.port), step])
 
     first = start(step)
-    wait_until(lambda: first.poll() is not None, "the death", 30)
+    wait_until(lambda: first.poll() is not None, "the death", 60)
     assert first.returncode == -signal.SIGKILL
     assert states_of(outbox_engine) == ["delivered"]
     successors = [start("never"), start("never")]
     try:
-        wait_until(lambda: states_of(outbox_engine) == ["delivered"] * 2, "the escalation by a successor", 30)
+        wait_until(lambda: states_of(outbox_engine) == ["delivered"] * 2, "the escalation by a successor", 60)
     finally:
         for successor in successors:
             successor.kill()
@@ -162,7 +163,7 @@ def test_a_channel_that_is_down_for_too_long_has_its_messages_told_elsewhere_onc
     environ = {"ROOM": f"json://127.0.0.1:{port}/"}
     with by_file(outbox_engine, path, smtp_server.port, environ) as (world, _):
         world.record(failure(1), failure(2))
-        smtp_server.wait_for(2, 30)
+        smtp_server.wait_for(2, 60)
         back = WebhookServer(port)
         back.start()
         try:
@@ -181,7 +182,7 @@ def test_what_a_service_answers_that_asks_for_time_is_told_with_the_fallback(
     environ = {"ROOM": f"json://127.0.0.1:{webhook_server.port}/"}
     with by_file(outbox_engine, path, smtp_server.port, environ) as (world, _):
         world.record(failure(1))
-        smtp_server.wait_for(1, 30)
+        smtp_server.wait_for(1, 60)
     said = " ".join(text_of(smtp_server.mails[0]).split())
     assert "which could not be told through room: it has taken nothing for " in said
     assert "error 429" in said

@@ -168,7 +168,7 @@ def test_the_settings_make_the_channel(grafana: FakeGrafana, sqlite_url: str, tm
     store = Store(sqlite_url, run_dir=tmp_path / "run")
     with closing(store), at_work(Delivery(load(token, tmp_path), store).deliverer):
         record(store.engine, AlertEvent(kind=EventKind.TEST, occurred_at=WHEN))
-        wait_until(lambda: grafana.annotations, "the annotation", 30)
+        wait_until(lambda: grafana.annotations, "the annotation", 60)
     assert grafana.annotations[0]["tags"] == ["windsock", "alert", "event:test"]
 
 

@@ -26,7 +26,7 @@ from tests.servers.processes import wait_until
 
 Serve = Callable[..., int]
 PASSWORD = "hunter2-secret"
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass

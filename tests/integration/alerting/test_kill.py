@@ -73,11 +73,11 @@ def test_a_deliverer_killed_at_any_step_loses_nothing(
     outbox_engine: Engine, failure: Failing, smtp_server: MailServer, step: str, times_sent: int
 ) -> None:
     record(outbox_engine, failure())
-    assert start(outbox_engine, smtp_server.port, step, lease_seconds=1).wait(20) == -signal.SIGKILL
+    assert start(outbox_engine, smtp_server.port, step, lease_seconds=1).wait(60) == -signal.SIGKILL
     assert states_of(outbox_engine) == [{"while routing": "recorded"}.get(step, "sending")]
     successor = start(outbox_engine, smtp_server.port, "never", lease_seconds=60)
     try:
-        wait_until(lambda: states_of(outbox_engine) == ["delivered"], "delivery by the successor", 20)
+        wait_until(lambda: states_of(outbox_engine) == ["delivered"], "delivery by the successor", 60)
     finally:
         successor.kill()
         successor.wait(20)

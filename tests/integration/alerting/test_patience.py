@@ -150,7 +150,7 @@ def test_what_a_service_refuses_for_now_again_and_again_is_told_to_the_fallback(
     environ = {"ROOM": f"json://127.0.0.1:{webhook_server.port}/"}
     with by_file(outbox_engine, path, smtp_server.port, environ) as (world, _):
         world.record(failure(1))
-        smtp_server.wait_for(1, 30)
+        smtp_server.wait_for(1, 60)
         webhook_server.answers.clear()
         world.until(delivered=2)
     assert world.meter.counts["alerts.follow_ups,reason=fallback"] == 1
@@ -188,7 +188,7 @@ def endless() -> Iterator[EndlessServer]:
         thread.start()
         yield server
         server.shutdown()
-        thread.join(10)
+        thread.join(60)
 
 
 def test_no_more_is_read_of_an_answer_than_it_takes_to_understand_it(endless: EndlessServer, message: Message) -> None:
@@ -197,4 +197,4 @@ def test_no_more_is_read_of_an_answer_than_it_takes_to_understand_it(endless: En
     assert isinstance(outcome, Retry)
     assert outcome.reason.startswith("error 500: xxx")
     assert len(outcome.reason) < MOST_READ_BYTES
-    assert endless.was_left.wait(20)
+    assert endless.was_left.wait(60)

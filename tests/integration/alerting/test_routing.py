@@ -266,11 +266,11 @@ def test_a_deliverer_killed_while_it_forms_a_wave_loses_nothing_and_tells_once(
     def start(step: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-c", FLUSHER, url, str(path), str(smtp_server.port), step])
 
-    assert start("while forming a wave").wait(30) == -signal.SIGKILL
+    assert start("while forming a wave").wait(60) == -signal.SIGKILL
     assert states_of(outbox_engine) == ["waiting"] * 4
     successor = start("never")
     try:
-        wait_until(lambda: states_of(outbox_engine) == ["delivered"] * 4, "delivery by the successor", 30)
+        wait_until(lambda: states_of(outbox_engine) == ["delivered"] * 4, "delivery by the successor", 60)
     finally:
         successor.kill()
         successor.wait(20)

@@ -46,9 +46,9 @@ def test_a_writer_waits_for_the_one_before(
     with first.begin() as connection:
         connection.execute(text("INSERT INTO word VALUES ('first')"))
         thread.start()
-        assert waiting.wait(10)
+        assert waiting.wait(60)
         assert not written.is_set()
-    thread.join(20)
+    thread.join(60)
     with first.connect() as connection:
         assert connection.execute(text("SELECT said FROM word ORDER BY rowid")).scalars().all() == ["first", "second"]
 

@@ -22,7 +22,7 @@ from engine.parsing.processor import DagProcessor, examples_folder
 from exporters.catalogue import CATALOGUE
 from tests.contract.metastore.told import told
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 120.0
 GOOD = """
 from datetime import datetime
 from engine import DAG, BashOperator

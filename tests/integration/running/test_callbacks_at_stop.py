@@ -148,7 +148,7 @@ def test_a_callback_that_runs_when_the_notifier_is_stopped_may_end(home: Home) -
     home.scheduler()
     notifier = home.start("notifier")
     home.finish("d")
-    wait_until(lambda: lines(told) == ["began"], "the callback", 30)
+    wait_until(lambda: lines(told), "the callback", 30)  # by the time we look it may have ended, which is as well
     assert home.stop(notifier) == 0
     assert lines(told) == ["began", "ended"]
     assert [request.state for request in requests(home)] == ["done"]

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +20,20 @@ from engine.logs.place import place_of
 from engine.metastore.states import ProcessKind
 from engine.metastore.store import Tx
 from engine.metastore.tables import Base, LogShipment
+from engine.running.log_shipper import _LEASE
 from tests.integration.scheduling.engine_home import Home
 from tests.servers.processes import wait_until
 
 TABLE = Base.metadata.tables[LogShipment.__tablename__]
+# A log shipper that never comes to the end of an upload.
+_ENDLESS = """
+import time
+from engine.config import load
+from engine.logs import remote_share
+from engine.running import log_shipper
+remote_share._digest = lambda _: time.sleep(1000)
+log_shipper.run(load())
+"""
 
 
 @pytest.fixture
@@ -77,7 +88,7 @@ def waiting(home: Home) -> int:
 def shipper(home: Home) -> subprocess.Popen[bytes]:
     """A log shipper that is at work."""
     process = home.start("log-shipper")
-    wait_until(lambda: process.pid in home.alive(ProcessKind.LOG_SHIPPER), "the log shipper", 30)
+    wait_until(lambda: process.pid in home.alive(ProcessKind.LOG_SHIPPER), "the log shipper", 60)
     return process
 
 
@@ -86,7 +97,7 @@ def told(home: Home) -> str:
     return home.output("log-shipper")
 
 
-def emptied(home: Home, timeout: float = 30) -> None:
+def emptied(home: Home, timeout: float = 60) -> None:
     wait_until(lambda: waiting(home) == 0, "every log to be shipped", timeout)
 
 
@@ -98,8 +109,8 @@ def test_a_log_is_either_here_or_there_whenever_the_shipper_is_killed(home: Home
     logs = put(home, 40, size=300_000)
     base = home.settings.logging.base_log_folder
     for _ in range(6):
-        process = home.start("log-shipper")
         before = waiting(home)
+        process = home.start("log-shipper")
         wait_until(lambda before=before: waiting(home) < before or list(share.glob("**/.*.part")), "an upload", 30)
         process.kill()
         process.wait()
@@ -117,14 +128,16 @@ def test_a_log_is_either_here_or_there_whenever_the_shipper_is_killed(home: Home
 
 
 def test_a_successor_goes_on_at_once_with_what_a_killed_shipper_held(home: Home, share: Path) -> None:
-    logs = put(home, 1, size=200_000_000)
-    process = shipper(home)
-    wait_until(lambda: list(share.glob("**/.*.part")), "an upload to be under way", 30)
+    logs = put(home, 1, size=1_000_000)
+    process = home.run([sys.executable, "-c", _ENDLESS], "endless")
+    wait_until(
+        lambda: [path for path in share.glob("**/.*.part") if path.stat().st_size], "an upload to be under way", 60
+    )
     process.kill()
     process.wait()
     assert waiting(home) == 1
     shipper(home)
-    emptied(home)  # half a minute, and the lease would last for a whole one
+    emptied(home, _LEASE.total_seconds() / 2)
     assert arrived(share, logs)
 
 
@@ -133,8 +146,9 @@ def test_two_shippers_ship_each_log_once(home: Home, share: Path) -> None:
     processes = [home.start("log-shipper"), home.start("log-shipper")]
     emptied(home)
     assert arrived(share, logs)
+    wait_until(lambda: told(home).count("shipping logs from") == 2, "the slower one to begin", 60)  # and to heed TERM
     assert [home.stop(process) for process in processes] == [0, 0]
-    wait_until(lambda: home.statsd.total("logs.shipped") >= 200, "the counters", 10)
+    wait_until(lambda: home.statsd.total("logs.shipped") >= 200, "the counters")
     assert home.statsd.total("logs.shipped") == 200
     assert home.statsd.total("logs.ship_failures") == 0
 
@@ -150,7 +164,7 @@ def test_a_share_that_is_away_for_a_while_costs_nothing_but_time(home: Home, sha
     assert 1 <= len(failed) <= 8  # not each log is tried
     assert "mount it or make it" in failed[0]
     listing = home.start("tasks", "unshipped", "--output", "json")
-    assert listing.wait(20) == 0
+    assert listing.wait(60) == 0
     assert {row["reason"] for row in json.loads(home.output("tasks"))} == {"unreachable", None}
     away.rename(share)
     emptied(home, 60)
@@ -195,7 +209,7 @@ def test_what_a_task_said_is_shipped_redacted_and_read_by_everybody(home: Home, 
     finder = LogFinder.from_settings(home.settings.logging)
     assert finder.tail(path, 2)[0].endswith("end")
     printed = home.start("tasks", "logs", "d", run_id, "t")
-    assert printed.wait(20) == 0
+    assert printed.wait(60) == 0
     assert before.decode() in home.output("tasks")
 
 
@@ -207,7 +221,7 @@ def test_nothing_is_asked_for_where_logs_stay(tmp_path: Path) -> None:
         home.finish("d")
         assert waiting(home) == 0
         process = home.start("log-shipper")
-        assert process.wait(20) == 1
+        assert process.wait(60) == 1
         assert "logging.remote_logging is off" in told(home)
     finally:
         home.close()
@@ -218,5 +232,5 @@ def test_an_attempt_that_wrote_no_log_leaves_the_queue_and_is_counted(home: Home
     (home.settings.logging.base_log_folder / path).unlink()
     shipper(home)
     emptied(home)
-    wait_until(lambda: home.statsd.total("logs.ship_failures", reason="missing") == 1, "the counter", 10)
-    assert f"{path} is not shipped (missing)" in told(home)
+    wait_until(lambda: home.statsd.total("logs.ship_failures", reason="missing") == 1, "the counter")
+    wait_until(lambda: f"{path} is not shipped (missing)" in told(home), "its word")

@@ -78,7 +78,7 @@ def test_it_ends_when_it_is_told_to(store: Store, tmp_path: Path) -> None:
     thread = threading.Thread(target=one.run, args=(stop,))
     thread.start()
     stop.set()
-    thread.join(9)
+    thread.join(60)
     assert not thread.is_alive()
 
 

@@ -127,7 +127,7 @@ class Home:
         before = set(self.alive(ProcessKind.SUPERVISOR))
         process = self.start("scheduler")
         wait_until(
-            lambda: set(self.alive(ProcessKind.SUPERVISOR)) - before or process.poll() is not None, "a scheduler", 30
+            lambda: set(self.alive(ProcessKind.SUPERVISOR)) - before or process.poll() is not None, "a scheduler", 60
         )
         assert process.poll() is None, self.output("scheduler")
         return process
@@ -161,7 +161,7 @@ class Home:
         except psutil.Error:
             return False
 
-    def stop(self, process: subprocess.Popen[bytes], timeout: float = 20.0) -> int:
+    def stop(self, process: subprocess.Popen[bytes], timeout: float = 60.0) -> int:
         """TERM, and its exit status."""
         process.terminate()
         return process.wait(timeout)
@@ -172,7 +172,7 @@ class Home:
             if process.poll() is None:
                 self.stop(process)
         try:
-            wait_until(lambda: not self.everything(), "the end of every process", 10)
+            wait_until(lambda: not self.everything(), "the end of every process", 30)
         finally:
             for left in self.everything():
                 left.kill()
@@ -204,11 +204,11 @@ class Home:
         self.store.wake("scheduler")
         return run_id
 
-    def finish(self, dag_id: str, timeout: float = 20.0, **conf: Any) -> str:
+    def finish(self, dag_id: str, timeout: float = 60.0, **conf: Any) -> str:
         """Trigger a DAG, wait for the end of its run, and return the run's state."""
         return self.wait(dag_id, self.trigger(dag_id, **conf), timeout)
 
-    def wait(self, dag_id: str, run_id: str, timeout: float = 20.0) -> str:
+    def wait(self, dag_id: str, run_id: str, timeout: float = 60.0) -> str:
         state = ""
 
         def ended() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -35,7 +36,12 @@ def test_it_has_a_session_of_its_own_its_name_and_no_file_of_its_scheduler(home:
 
 
 def _open_files(pid: int) -> set[str]:
-    return {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    """What a process has open; it may close some of it while we look."""
+    found: set[str] = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(str(path.readlink()))
+    return found
 
 
 def test_its_successor_is_a_program_and_takes_up_the_work(home: Home) -> None:

@@ -82,7 +82,7 @@ def test_what_was_claimed_but_never_dispatched_is_given_back_without_charge(home
     home.add("d", f"for n in range(5): BashOperator(task_id=f't{{n}}', bash_command={telling(home) + 'true'!r})")
     run_id = home.trigger("d")
     first = dying_scheduler(home, DIES_BEFORE_DISPATCH)
-    first.wait(15)
+    first.wait(60)
     home.scheduler()
     assert home.wait("d", run_id) == "success"
     assert told(home) == {f"t{n} 1": 1 for n in range(5)}
@@ -102,7 +102,7 @@ def test_what_was_claimed_by_a_commit_without_an_answer_is_given_back_without_ch
 def test_a_report_that_the_scheduler_took_with_it_is_told_again(home: Home, moment: str) -> None:
     home.add("d", f"BashOperator(task_id='t', bash_command={telling(home) + 'true'!r}, retries=2)")
     run_id = home.trigger("d")
-    dying_scheduler(home, moment).wait(15)
+    dying_scheduler(home, moment).wait(60)
     wait_until(lambda: home.states("d")["t"] == "success", "the supervisor's own report")
     home.scheduler()
     assert home.wait("d", run_id) == "success"
@@ -185,8 +185,8 @@ def test_an_orphaned_supervisor_keeps_time_and_empties_pipes_while_the_database_
         kill(scheduler.pid)
         scheduler.wait()
         (home.folder / "gate").touch()
-        wait_until((home.folder / "loud").exists, "the end of the output", 10)
-        wait_until(lambda: start_mark(slow) is None, "the end of its time", 10)
+        wait_until((home.folder / "loud").exists, "the end of the output", 60)
+        wait_until(lambda: start_mark(slow) is None, "the end of its time", 60)
     wait_until(lambda: home.states("d") == {"quick": "success", "loud": "success", "slow": "failed"}, "the reports")
     wait_until(lambda: not home.everything(), "the supervisor's end")
 

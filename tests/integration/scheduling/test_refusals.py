@@ -100,5 +100,5 @@ def test_a_lost_attempt_of_a_version_that_cannot_be_read_holds_up_no_other_dag(h
         tx.connection.execute(unreadable)
     home.scheduler()
     assert home.finish("good") == "success"
+    wait_until(lambda: "is left as it is" in home.output("scheduler"), "the look at what is lost")
     assert home.running("bad") == 1
-    assert "is left as it is" in home.output("scheduler")

@@ -121,7 +121,7 @@ def test_scheduled_runs_are_created_when_their_interval_is_over(shared: Home) ->
         arguments="schedule=timedelta(seconds=1), catchup=True, end_date=UNTIL",
         preamble=f"START, UNTIL = map(datetime.fromisoformat, [{start.isoformat()!r}, {until.isoformat()!r}])\n",
     )
-    wait_until(lambda: len(shared.runs("ticking")) == 3, "three runs", 20)
+    wait_until(lambda: len(shared.runs("ticking")) == 3, "three runs", 60)
     for number, run in enumerate(shared.runs("ticking")):
         assert run.data_interval_start == start + timedelta(seconds=number)
         assert run.data_interval_end == start + timedelta(seconds=number + 1)
@@ -131,13 +131,13 @@ def test_scheduled_runs_are_created_when_their_interval_is_over(shared: Home) ->
 
 def test_catchup_creates_every_missed_run_without_delay(shared: Home) -> None:
     start = datetime.now(UTC) - timedelta(days=40, hours=1)
-    arguments = "schedule='@daily', catchup={}"
+    arguments = "schedule=timedelta(days=1), catchup={}"  # by the day from now: midnight changes nothing
     preamble = f"START = datetime.fromisoformat({start.isoformat()!r})\n"
     task = "BashOperator(task_id='t', bash_command='true')"
     shared.add("all_days", task, arguments=arguments.format(True), preamble=preamble)
     shared.add("last_day", task, arguments=arguments.format(False), preamble=preamble)
-    wait_until(lambda: len(shared.runs("all_days")) >= 39, "the missed runs", 15)
-    wait_until(lambda: all(run.state == "success" for run in shared.runs("all_days")), "their ends", 15)
+    wait_until(lambda: len(shared.runs("all_days")) >= 39, "the missed runs", 60)
+    wait_until(lambda: all(run.state == "success" for run in shared.runs("all_days")), "their ends", 60)
     wait_until(lambda: [run.state for run in shared.runs("last_day")] == ["success"], "the last day's run")
     dates = [run.logical_date for run in shared.runs("all_days")]
     assert dates == sorted(dates)
@@ -177,10 +177,10 @@ def test_five_hundred_attempts_leak_no_file_and_leave_no_zombie(make_home: MakeH
     home.add("many", tasks)
     assert home.finish("many", 60) == "success"
     home.finish("warm")
-    after = [open_files(pid) for pid in pids]
-    for earlier, later in zip(before, after, strict=True):
-        assert sum(later.values()) - sum(earlier.values()) <= 4, later - earlier  # a file zygote's two sockets each
-    wait_until(lambda: not [z for p in home.everything() for z in zombies_of(p.pid)], "the reaping", 8)
+    for pid, earlier in zip(pids, before, strict=True):
+        most = earlier.total() + 4  # a file zygote's two sockets each
+        wait_until(lambda pid=pid, most=most: open_files(pid).total() <= most, f"as few open files as {earlier}")  # type: ignore[misc]
+    wait_until(lambda: not [z for p in home.everything() for z in zombies_of(p.pid)], "the reaping")
 
 
 def _naps(pid: int) -> int:

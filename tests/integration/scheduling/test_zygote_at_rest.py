@@ -39,11 +39,12 @@ def test_an_attempt_after_a_rest_wakes_the_zygote(home: Home, operator: str) -> 
 
 
 def test_the_zygote_stays_while_an_attempt_runs(home: Home) -> None:
-    gate = home.folder / "gate"
-    home.add("slow", f"BashOperator(task_id='t', bash_command='until [ -e {gate} ]; do sleep .01; done')")
+    began, gate = home.folder / "began", home.folder / "gate"
+    command = f"touch {began}; until [ -e {gate} ]; do sleep .01; done"
+    home.add("slow", f"BashOperator(task_id='t', bash_command={command!r})")
     home.scheduler()
     run_id = home.trigger("slow")
-    wait_until(lambda: home.running("slow"), "the attempt")
+    wait_until(began.exists, "the attempt")
     woken = _naps(home.supervisor)
     wait_until(lambda: _naps(home.supervisor) > woken + 3, "the supervisor to have looked twice")
     assert children_of(home.supervisor)

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from engine.cli.airflow import begin_sentence
 from engine.cli.main import cli
+from tests.servers.processes import free_port
 
 CAPTURE = Path(__file__).parents[2] / "data" / "airflow-2.11-influxdb.txt.gz"
 
@@ -47,14 +48,12 @@ def replaying(port: int) -> Iterator[None]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 def test_check_shows_what_arrives_and_which_mapping_fits(port: int) -> None:
     with replaying(port):
-        result = check("--listen", f"127.0.0.1:{port}", "--seconds", "1.5")
+        result = check("--listen", f"127.0.0.1:{port}", "--seconds", "3")
     assert result.exit_code == 0, result.output
     assert "airflow_scheduler_heartbeat" in result.stdout
     assert "Airflow 2.x, mode influxdb." in result.stdout
@@ -63,7 +62,7 @@ def test_check_shows_what_arrives_and_which_mapping_fits(port: int) -> None:
 
 def test_check_as_json_holds_every_signal_also_those_of_events_that_did_not_happen(port: int) -> None:
     with replaying(port):
-        result = check("--listen", f"127.0.0.1:{port}", "--seconds", "1.5", "--output", "json")
+        result = check("--listen", f"127.0.0.1:{port}", "--seconds", "3", "--output", "json")
     rows = {row["series"]: row for row in json.loads(result.stdout)}
     assert rows["airflow_pool_open_slots"]["state"] == "arrives"
     assert rows["airflow_zombies_killed"]["state"] == "not seen"

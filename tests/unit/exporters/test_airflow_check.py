@@ -139,7 +139,7 @@ def test_lines_are_taken_from_the_port_until_the_time_is_over() -> None:
             sender.sendto(b"airflow.scheduler_heartbeat:1|c\nairflow.dagbag_size:7|g", ("127.0.0.1", port))
         sent.set()
 
-    heard: Heard = hear(listen("127.0.0.1", 0, 0.5, started))
+    heard: Heard = hear(listen("127.0.0.1", 0, 2.0, started))
     assert sent.is_set()
     assert (heard.lines, heard.count("dagbag_size")) == (2, 1)
 

@@ -83,7 +83,7 @@ def test_pages_forward_from_the_beginning_join_to_the_whole_log(base: Path) -> N
     st.lists(st.binary(max_size=2000).filter(lambda row: b"\n" not in row), max_size=40),
     st.integers(-5, 90_000),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 def test_any_bytes_and_any_offset_give_a_page_inside_the_file(base: Path, rows: list[bytes], offset: int) -> None:
     write(base, b"\n".join(rows))
     for page in (read_page(base, PATH, before=offset), read_page(base, PATH, after=offset)):
@@ -174,7 +174,7 @@ WILD = st.text(alphabet="./\\%~=\0ab", max_size=12)
 
 
 @given(WILD, WILD, WILD, st.lists(WILD, max_size=6))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=300)
 def test_no_mixture_of_dots_and_slashes_reaches_a_file_outside(
     base: Path, dag_id: str, run_id: str, task_id: str, parts: list[str]
 ) -> None:

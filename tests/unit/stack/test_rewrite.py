@@ -52,7 +52,7 @@ def test_alertmanager_is_told_of_what_one_that_died_had_written(
     environ = {**os.environ, "WINDSOCK_HOME": str(settings.home)}
     told = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
     assert "reads its configuration anew" in told.stdout
-    assert listener.wait(10) == 0
+    assert listener.wait(60) == 0
 
 
 def test_a_draft_of_a_dead_process_is_cleared_away_and_that_of_a_live_one_left(settings: Settings) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -13,6 +14,14 @@ from engine.stack.component import Component
 from engine.stack.health import Health, Report
 from engine.stack.state import ComponentState, Phase
 from engine.stack.table import past_ends, problems, stack_table, uptime
+
+
+@pytest.fixture(autouse=True)
+def _still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time goes by while a test looks at it."""
+    now = time.time()
+    monkeypatch.setattr("engine.stack.table.time", SimpleNamespace(time=lambda: now))
+    monkeypatch.setattr(f"{__name__}.time", SimpleNamespace(time=lambda: now))
 
 
 def report(name: str, health: Health, *, detail: str = "", core: bool = True, restarts: int = 0) -> Report:
