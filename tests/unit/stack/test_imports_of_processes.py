@@ -94,3 +94,9 @@ def test_components_share_the_dialect_and_the_driver_of_their_database(url: str,
     modules = Database(url).modules
     assert named < set(modules)
     assert set(modules) <= modules_after(f"from engine.stack import forked\nassert forked.prepare({modules})")
+
+
+def test_a_supervisor_imports_ahead_all_that_components_share_and_stops_when_it_is_told() -> None:
+    called = "from engine.stack import forked\nforked.import_ahead(enough=lambda: {})"
+    assert set(forked._NEEDED) <= modules_after(called.format(False))
+    assert not set(forked._NEEDED) & modules_after(called.format(True))
