@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -160,6 +161,7 @@ def _up(settings: Settings, components: Sequence[Component], *, detach: bool) ->
     from engine.config import prepare_home
     from engine.stack.prepare import prepare
 
+    gc.disable()  # it ends soon, or becomes another program: there is no time to win by collecting
     prepare_home(settings)
     lock = take_stack(settings.home)
     if lock is None:

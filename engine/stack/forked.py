@@ -51,6 +51,7 @@ def import_ahead(enough: Callable[[], bool]) -> None:
             if enough():
                 return
             import_module(name)
+        import_module(_REHEARSAL).load_driver()
 
 
 def prepare(called_for: Sequence[str] = ()) -> bool:
