@@ -22,6 +22,12 @@ class _CutError(Exception):
     """The end of the rehearsal, before anything is committed."""
 
 
+def load_driver() -> None:
+    """Import the dialect and the driver of the database, without a word to it. Never raises, either."""
+    with contextlib.suppress(Exception):
+        Store.from_settings(load()).close()
+
+
 def rehearse() -> None:
     """Never raises: what is wrong each component says itself, when it is started."""
     with contextlib.suppress(Exception):

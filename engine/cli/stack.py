@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -22,7 +23,17 @@ from engine.config import find_home, load
 from engine.config.fingerprint import fingerprint, matches
 from engine.stack import stay
 from engine.stack.component import Component, Plan
-from engine.stack.control import Ended, Outcome, block_taken, launch, stop, take_stack, wait_until_healthy
+from engine.stack.control import (
+    Ended,
+    Outcome,
+    block_taken,
+    call_supervisor,
+    hand_over,
+    sent_away_on_failure,
+    stop,
+    take_stack,
+    wait_until_healthy,
+)
 from engine.stack.health import ReadBeats, Report, all_core_healthy, examine
 from engine.stack.state import read_state, running_pid
 from engine.stack.supervise import last_lines, log_path
@@ -168,17 +179,20 @@ def _up(settings: Settings, components: Sequence[Component], *, detach: bool) ->
     from engine.config import prepare_home
     from engine.stack.prepare import prepare
 
+    gc.disable()  # it ends soon, or becomes another program: there is no time to win by collecting
     prepare_home(settings)
     lock = take_stack(settings.home)
     if lock is None:
         _already_running(settings, detach=detach)
         return
-    _warn(settings)
-    startable = block_taken(components)
-    store = prepare(settings)
-    plan = _plan(settings, startable, store, detach=detach)
+    supervisor = call_supervisor(settings.home, settings.logging.base_log_folder, lock, foreground=not detach)
+    with sent_away_on_failure(supervisor):
+        _warn(settings)
+        startable = block_taken(components)
+        store = prepare(settings)
+        plan = _plan(settings, startable, store, detach=detach)
     with _stops(), contextlib.closing(store):
-        supervisor = launch(plan, lock)
+        hand_over(plan, supervisor)
         try:
             outcome = wait_until_healthy(settings.home, supervisor, _reader(store))
             _tell(settings, plan, outcome, detach=detach)

@@ -2,11 +2,12 @@
 
 Who does what:
 
-1. ``up`` prepares the home and the metastore, checks the ports and writes a :class:`~engine.stack.component.Plan`
-   (``inventory``, ``monitoring``, ``ports``).
-2. It starts the supervisor, a slim interpreter of its own (``supervise``), and hands it the plan on its standard
-   input, with the locked pid file. The lock is held as long as the supervisor lives, so a pid file whose lock is
-   free is stale, whatever it says.
+1. ``up`` starts the supervisor, a slim interpreter of its own (``supervise``), with the locked pid file. The lock is
+   held as long as the supervisor lives, so a pid file whose lock is free is stale, whatever it says. It imports what
+   components need while ``up`` does the next step: on two cores both are done in the time of the longer one.
+2. ``up`` prepares the home and the metastore, checks the ports and writes a :class:`~engine.stack.component.Plan`
+   (``inventory``, ``monitoring``, ``ports``), which it hands to the supervisor on its standard input. Where one of
+   these fails, the supervisor is sent away without a plan.
 3. The supervisor starts each component in a process group of its own, restarts those that die, and writes what it
    knows to ``run/stack.json`` after each change (``state``).
 4. ``up`` and ``status`` read that file and ask each component itself how it is (``health``). The supervisor never

@@ -100,7 +100,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     logs: str
     components: tuple[Component, ...]
     foreground: bool = False  # repeat what happens on stderr, and end with the process that started us
-    lock_fd: int = -1
     settings: str = ""  # their fingerprint
     watched: tuple[Watched, ...] = ()
     imports: tuple[str, ...] = ()  # modules that the settings call for in most components

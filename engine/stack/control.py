@@ -8,7 +8,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -61,31 +61,44 @@ def block_taken(components: Sequence[Component]) -> tuple[Component, ...]:
     return tuple(msgspec.structs.replace(c, blocked_by=blocked.get(c.name, "")) for c in components)
 
 
-def launch(plan: Plan, lock: int) -> subprocess.Popen[bytes]:
-    """Start the supervisor in a session of its own and hand it the plan and the lock (closed here)."""
-    log = open_log(log_path(plan.logs, "stack"))
+def call_supervisor(home: Path, logs: Path, lock: int, *, foreground: bool) -> subprocess.Popen[bytes]:
+    """Start the supervisor in a session of its own, with the lock (closed here). It imports until it gets its plan."""
+    log = open_log(log_path(logs, "stack"))
     try:
-        process = subprocess.Popen(
-            python("engine.stack.supervise"),
+        return subprocess.Popen(
+            (*python("engine.stack.supervise"), str(lock)),
             env=os.environ | import_path(),
-            cwd=plan.home,
+            cwd=home,
             stdin=subprocess.PIPE,
             stdout=log,
-            stderr=None if plan.foreground else log,
+            stderr=None if foreground else log,
             pass_fds=(lock,),
             start_new_session=True,
         )
     finally:
         os.close(log)
         os.close(lock)
-    told = msgspec.json.encode(msgspec.structs.replace(plan, lock_fd=lock)) + b"\n"
-    if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError):  # it died at once: the wait for health says so
-            process.stdin.write(told)
-            process.stdin.flush()
+
+
+@contextlib.contextmanager
+def sent_away_on_failure(supervisor: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Until it has its plan, a supervisor has nothing to put in order: where that cannot be made, it is ended."""
+    try:
+        yield
+    except BaseException:
+        supervisor.kill()
+        supervisor.communicate()
+        raise
+
+
+def hand_over(plan: Plan, supervisor: subprocess.Popen[bytes]) -> None:
+    """Give the supervisor its plan. Where it has died, the wait for health says so."""
+    if supervisor.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):
+            supervisor.stdin.write(msgspec.json.encode(plan) + b"\n")
+            supervisor.stdin.flush()
             if not plan.foreground:
-                process.stdin.close()
-    return process
+                supervisor.stdin.close()
 
 
 def wait_until_healthy(

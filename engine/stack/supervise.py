@@ -308,12 +308,24 @@ def _kill_group(pid: int | None, number: int) -> None:
             os.killpg(pid, number)
 
 
+def _is_told() -> bool:
+    return bool(select.select([sys.stdin.fileno()], [], [], 0)[0])
+
+
 def main() -> None:
-    """Read the plan, one line, from stdin and supervise it until TERM; in the foreground also until stdin ends."""
-    plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=Plan)
-    if plan.lock_fd >= 0:
-        os.set_inheritable(plan.lock_fd, False)
-        write_pid(plan.lock_fd, os.getpid())
+    """Read the plan, one line, from stdin and supervise it until TERM; in the foreground also until stdin ends.
+
+    The only argument is the number of the locked pid file. Until the plan comes, this imports; without one, it ends.
+    """
+    lock = int(sys.argv[1]) if len(sys.argv) > 1 else None
+    forked.import_ahead(enough=_is_told)
+    told = sys.stdin.buffer.readline()
+    if not told:
+        return
+    plan = msgspec.json.decode(told, type=Plan)
+    if lock is not None:
+        os.set_inheritable(lock, False)
+        write_pid(lock, os.getpid())
     Supervisor(plan, open_log(log_path(plan.logs, "stack"))).run()
 
 

@@ -13,7 +13,14 @@ import pytest
 
 from engine.config import Settings, load
 from engine.stack.component import Plan
-from engine.stack.control import Ended, end_leftovers, launch, take_stack, wait_until_healthy
+from engine.stack.control import (
+    Ended,
+    call_supervisor,
+    end_leftovers,
+    hand_over,
+    take_stack,
+    wait_until_healthy,
+)
 from engine.stack.inventory import watched_files
 from engine.stack.monitoring import alertmanager, write_configurations
 from tests.servers.binaries import find, missing
@@ -56,9 +63,10 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running
     write_configurations(settings)
     lock = take_stack(tmp_path)
     assert lock is not None
-    logs = str(settings.logging.base_log_folder)
-    supervisor = launch(Plan(home=str(tmp_path), logs=logs, components=components, watched=watched), lock)
+    logs = settings.logging.base_log_folder
+    supervisor = call_supervisor(tmp_path, logs, lock, foreground=False)
     try:
+        hand_over(Plan(home=str(tmp_path), logs=str(logs), components=components, watched=watched), supervisor)
         assert wait_until_healthy(tmp_path, supervisor, dict).ended is Ended.HEALTHY
         made = Running(settings, supervisor)
         wait_until(lambda: answers(made), "Alertmanager")

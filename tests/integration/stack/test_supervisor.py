@@ -19,8 +19,10 @@ from engine.stack.control import (
     Ended,
     Outcome,
     _longest_stop,
+    call_supervisor,
     end_leftovers,
-    launch,
+    hand_over,
+    sent_away_on_failure,
     stop,
     take_stack,
     wait_until_healthy,
@@ -47,7 +49,8 @@ class Stack:
             backoff_seconds=0.05,
             max_backoff_seconds=0.2,
         )
-        self.processes.append(launch(plan, lock))
+        self.processes.append(call_supervisor(self.home, self.home / "logs", lock, foreground=foreground))
+        hand_over(plan, self.processes[-1])
         return self.processes[-1]
 
     def wait(self, within: float = 20) -> Outcome:
@@ -263,6 +266,32 @@ def test_leftovers_are_ended_but_never_a_reused_pid(stack: Stack) -> None:
     assert bystander.poll() is None
     bystander.kill()
     bystander.wait()
+
+
+def test_a_supervisor_that_never_gets_a_plan_ends_and_the_stack_can_be_started(stack: Stack) -> None:
+    supervisor = called(stack)
+    assert supervisor.stdin is not None
+    supervisor.stdin.close()
+    assert supervisor.wait(30) == 0
+    assert read_state(stack.home) is None
+    stack.start(shell("sleeper", "exec sleep 1000"))
+    assert stack.wait().ended is Ended.HEALTHY
+
+
+def test_a_supervisor_is_sent_away_where_no_plan_can_be_made_and_the_stack_can_be_started(stack: Stack) -> None:
+    supervisor = called(stack)
+    with pytest.raises(ValueError, match="no plan"), sent_away_on_failure(supervisor):
+        raise ValueError("no plan")
+    assert supervisor.returncode == -signal.SIGKILL
+    stack.start(shell("sleeper", "exec sleep 1000"))
+    assert stack.wait().ended is Ended.HEALTHY
+
+
+def called(stack: Stack) -> subprocess.Popen[bytes]:
+    """A supervisor that waits for its plan."""
+    lock = take_stack(stack.home)
+    assert lock is not None
+    return call_supervisor(stack.home, stack.home / "logs", lock, foreground=False)
 
 
 def test_the_supervisor_stays_slim() -> None:

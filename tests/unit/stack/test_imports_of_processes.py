@@ -90,7 +90,18 @@ def test_what_the_components_share_is_heavy_only_with_what_one_of_them_uses() ->
         ("mysql://host/database", {"sqlalchemy.dialects.mysql.pymysql", "pymysql"}),
     ],
 )
-def test_components_share_the_dialect_and_the_driver_of_their_database(url: str, named: set[str]) -> None:
+def test_components_share_the_dialect_and_the_driver_of_their_database(
+    url: str, named: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     modules = Database(url).modules
     assert named < set(modules)
+    monkeypatch.setenv("WINDSOCK__DATABASE__SQL_ALCHEMY_CONN", url)
+    assert set(modules) <= modules_after("from engine.stack import forked\nforked.import_ahead(enough=lambda: False)")
+    monkeypatch.delenv("WINDSOCK__DATABASE__SQL_ALCHEMY_CONN")
     assert set(modules) <= modules_after(f"from engine.stack import forked\nassert forked.prepare({modules})")
+
+
+def test_a_supervisor_imports_ahead_all_that_components_share_and_stops_when_it_is_told() -> None:
+    called = "from engine.stack import forked\nforked.import_ahead(enough=lambda: {})"
+    assert set(forked._NEEDED) <= modules_after(called.format(False))
+    assert not set(forked._NEEDED) & modules_after(called.format(True))
