@@ -50,7 +50,7 @@ class Stack:
         self.processes.append(launch(plan, lock))
         return self.processes[-1]
 
-    def wait(self, within: float = 20) -> Outcome:
+    def wait(self, within: float = 60) -> Outcome:
         return wait_until_healthy(self.home, self.processes[-1], dict, within)
 
     def component(self, name: str) -> ComponentState:
@@ -71,7 +71,7 @@ class Stack:
             if process.stdin is not None:
                 process.stdin.close()
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ def test_a_stack_in_the_foreground_stops_when_its_owner_is_gone(stack: Stack) ->
     stack.wait()
     assert supervisor.stdin is not None
     supervisor.stdin.close()
-    assert supervisor.wait(10) == 0
+    assert supervisor.wait(60) == 0
     assert running_pid(stack.home) is None
 
 
