@@ -129,7 +129,8 @@ def test_the_last_words_of_a_dying_component_are_told_and_only_of_this_life(stac
 
 
 def test_a_core_component_that_dies_again_and_again_ends_the_wait(stack: Stack) -> None:
-    stack.start(shell("flaky", "exit 3"))
+    never = Http(f"http://127.0.0.1:{free_port()}/")  # without a check it is well for as long as it lives
+    stack.start(shell("flaky", "exit 3", checks=(never,)))
     assert stack.wait().ended is Ended.HOPELESS
 
 
