@@ -37,6 +37,7 @@ route:
     - {matchers: 'event="task_failed"', receiver: ops, group_by: off}
     - {matchers: ['event=~"prometheus_.+"', 'severity=~"critical|info"'], receiver: ops}
 """
+# By the last value that was scraped: one scrape that is late on a busy machine does not end an alert.
 RULES = {
     "groups": [
         {
@@ -44,7 +45,7 @@ RULES = {
             "rules": [
                 {
                     "alert": "LevelHigh",
-                    "expr": "level > 0",
+                    "expr": "last_over_time(level[20s]) > 0",
                     "labels": {"severity": "critical"},
                     "annotations": {
                         "summary": "The level of {{ $labels.dag_id }} is high.",
@@ -53,7 +54,7 @@ RULES = {
                 },
                 {
                     "alert": "WindsockTaskFailures",
-                    "expr": "level > 1",
+                    "expr": "last_over_time(level[20s]) > 1",
                     "labels": {"severity": "critical"},
                     "annotations": {"runbook_url": "https://windsock.example/runbooks/WindsockTaskFailures.md"},
                 },
@@ -150,6 +151,12 @@ def resolved(smtp_server: MailServer) -> list[Mail]:
     return [mail for mail in mails if str(mail.message["Subject"]) == "Resolved: LevelHigh (sales)"]
 
 
+def told_last(smtp_server: MailServer) -> str | None:
+    """The subject of the last mail about the Watchdog; how many there are depends on how busy the machine is."""
+    mails = mails_to(smtp_server, "watch@example.org")
+    return str(mails[-1].message["Subject"]) if mails else None
+
+
 def history(home: Home, dag_id: str) -> list[tuple[str, str, str | None]]:
     with home.store.read() as connection:
         found = outbox.listing(connection, also=[alert_event.c.dag_id == dag_id])
@@ -175,6 +182,8 @@ def test_an_alert_reaches_people_once_and_so_does_its_end_and_a_silence_holds_it
     wait_until(lambda: heard_at(home), "the Watchdog", 60)
     first = heard_at(home)
     wait_until(lambda: heard_at(home) > first + timedelta(seconds=3), "the Watchdog to be repeated", 60)
+    # A mail has arrived before it is written down as delivered.
+    wait_until(lambda: "sending" not in {state for _, state, _ in history(home, "sales")}, "the note of it", 60)
     assert history(home, "sales") == [("prometheus_firing", "delivered", None)]
 
     # What a silence accepts is recorded and not told.
@@ -219,12 +228,8 @@ def test_an_alert_reaches_people_once_and_so_does_its_end_and_a_silence_holds_it
     assert [kind for kind, _, _ in history(home, "sales")] == ["prometheus_firing", "prometheus_resolved"]
 
     # Alertmanager dies: its silence is told.
-    already = len(mails_to(smtp_server, "watch@example.org"))
     alertmanager.stop()
-    wait_until(lambda: len(mails_to(smtp_server, "watch@example.org")) > already, "the Watchdog to be missed", 60)
-    down = mails_to(smtp_server, "watch@example.org")[-1]
-    assert down.message["Subject"] == "Component down: Prometheus/Alertmanager (Watchdog)"
+    down, up = (f"Component {how}: Prometheus/Alertmanager (Watchdog)" for how in ("down", "up again"))
+    wait_until(lambda: told_last(smtp_server) == down, "the Watchdog to be missed", 60)
     alertmanager.start()
-    wait_until(lambda: len(mails_to(smtp_server, "watch@example.org")) > already + 1, "the Watchdog to come again", 60)
-    up = mails_to(smtp_server, "watch@example.org")[-1]
-    assert up.message["Subject"] == "Component up again: Prometheus/Alertmanager (Watchdog)"
+    wait_until(lambda: told_last(smtp_server) == up, "the Watchdog to come again", 60)

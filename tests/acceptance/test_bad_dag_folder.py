@@ -134,13 +134,13 @@ def _as_read(page: str) -> str:
 
 
 def test_the_good_dag_runs(machine: Machine) -> None:
-    done = machine.call("dags", "trigger", "good", "--wait", "--timeout", "30")
+    done = machine.call("dags", "trigger", "good", "--wait", "--timeout", "60")
     assert "run success" in done.stdout
     assert "world\n" in machine.call("tasks", "logs", "good", "latest", "world").stdout
 
 
 def test_one_of_two_files_with_the_same_dag_id_is_served(machine: Machine) -> None:
-    assert "run success" in machine.call("dags", "trigger", "twin", "--wait", "--timeout", "30").stdout
+    assert "run success" in machine.call("dags", "trigger", "twin", "--wait", "--timeout", "60").stdout
     assert machine.ask("dags", "show", "twin")["fileloc"].endswith("twin_a.py")
 
 
@@ -201,4 +201,4 @@ def test_the_processor_goes_on_when_everything_is_put_right(machine: Machine) ->
         machine.write_dag(name, GOOD.replace('"good"', repr(name.removesuffix(".py"))))
     wait_until(lambda: machine.total("airflow_dag_processing_import_errors") == 0, "no import errors", timeout=60)
     assert machine.ask("dags", "errors") == []
-    assert "run success" in machine.call("dags", "trigger", "hang", "--wait", "--timeout", "30").stdout
+    assert "run success" in machine.call("dags", "trigger", "hang", "--wait", "--timeout", "60").stdout

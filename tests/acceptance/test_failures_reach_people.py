@@ -76,7 +76,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory, post: MailServer, chat: We
 @pytest.fixture(autouse=True)
 def _empty_boxes(machine: Machine, post: MailServer, chat: WebhookServer) -> None:
     """Nothing of an earlier test is under way any more."""
-    wait_until(lambda: unsettled(machine) == 0, "every alert to be settled", timeout=30)
+    wait_until(lambda: unsettled(machine) == 0, "every alert to be settled", timeout=60)
     post.mails.clear()
     chat.requests.clear()
 
@@ -94,7 +94,7 @@ def restart_notifier(machine: Machine, how: signal.Signals) -> None:
         row = machine.status()["notifier"]
         return bool(row["pid"] not in (None, pid) and row["state"] == "healthy")
 
-    wait_until(is_back, "another notifier", timeout=30)
+    wait_until(is_back, "another notifier", timeout=60)
 
 
 def unsettled(machine: Machine) -> int:
@@ -204,7 +204,7 @@ def test_twenty_failures_one_after_the_other_are_each_told(
 ) -> None:
     for _ in range(FAILURES):
         machine.trigger("example_failure_email")
-    found = delays(machine, post.wait_for(FAILURES, 30), "example_failure_email")
+    found = delays(machine, post.wait_for(FAILURES, 60), "example_failure_email")
     assert len(found) == FAILURES
     tell(found, record_property)
 
@@ -213,7 +213,7 @@ def test_twenty_failures_at_once_are_each_told(
     machine: Machine, post: MailServer, record_property: RecordProperty
 ) -> None:
     fail(machine, "crashes")
-    found = delays(machine, post.wait_for(FAILURES, 30), "crashes")
+    found = delays(machine, post.wait_for(FAILURES, 60), "crashes")
     assert len(found) == FAILURES
     tell(found, record_property)
 
@@ -230,7 +230,7 @@ def test_nothing_is_lost_while_the_mail_server_is_away(machine: Machine, post: M
     chat.wait_for(FAILURES + 2)
     back = datetime.now(UTC)
     post.start()
-    mails = post.wait_for(FAILURES + 2, 45)
+    mails = post.wait_for(FAILURES + 2, 90)
     print(f"\nall mails {max(mail.received_at for mail in mails) - back} after the mail server was back")
     wait_until(lambda: unsettled(machine) == 0, "every alert to be settled")
     told = Counter(str(mail.message["Subject"]).partition(" (")[0] for mail in post.mails)

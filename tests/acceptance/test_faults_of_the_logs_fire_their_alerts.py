@@ -15,7 +15,7 @@ from tests.servers.hurried import Fault, Hurried
 from tests.servers.machine import Machine
 from tests.servers.processes import wait_until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("goes_first")]
 
 REGULAR = """
 from datetime import datetime, timedelta, timezone

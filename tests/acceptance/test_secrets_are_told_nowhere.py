@@ -155,12 +155,20 @@ def machine(
 def told(machine: Machine, post: MailServer, room: WebhookServer, closed: WebhookServer) -> Machine:
     """Everything has failed, and everybody has been told who could be."""
     machine.run("dags", "trigger", "leaks", "--wait", "--timeout", "60")
-    post.wait_for(2, 30)
-    room.wait_for(2, 30)
-    closed.wait_for(2, 30)
-    wait_until(lambda: states(machine, "callback_request") & {"done", "dead"}, "the callbacks", timeout=40)
-    wait_until(lambda: tried(machine), "an attempt to tell the one that is away", timeout=40)
+    post.wait_for(2, 60)
+    closed.wait_for(2, 60)
+    # Of the broken file the room is told too, sooner or later than of what failed.
+    wait_until(lambda: told_of(room, "cannot read with") and told_of(room, "cannot load with"), "the room", 60)
+    wait_until(lambda: machine.query("SELECT 1 FROM dag_file WHERE error IS NOT NULL"), "the broken file", 60)
+    ended = {"done", "dead"}
+    wait_until(lambda: (found := states(machine, "callback_request")) and found <= ended, "the callbacks", 60)
+    wait_until(lambda: tried(machine), "an attempt to tell the one that is away", 60)
+    wait_until(lambda: "task_failed.chat.j2" in machine.log("notifier"), "the word of the broken template", 60)
     return machine
+
+
+def told_of(receiver: WebhookServer, words: str) -> bool:
+    return any(words in request.body.decode() for request in list(receiver.requests))
 
 
 def states(machine: Machine, table: str) -> set[str]:
@@ -186,7 +194,7 @@ def test_the_failures_were_told_at_all(told: Machine, post: MailServer, room: We
     mails = "\n".join(whole(mail.message) for mail in post.mails)
     assert "cannot read with" in mails
     assert "***" in mails
-    assert any("cannot read with" in request.body.decode() for request in room.requests)
+    assert told_of(room, "cannot read with")
     assert any("x-windsock-signature" in request.headers for request in room.requests)
 
 

@@ -71,7 +71,7 @@ class World:
 
     def start_notifier(self) -> subprocess.Popen[bytes]:
         process = self.home.start("notifier")
-        wait_until(lambda: process.pid in self.home.alive(ProcessKind.NOTIFIER), "the notifier", 30)
+        wait_until(lambda: process.pid in self.home.alive(ProcessKind.NOTIFIER), "the notifier", 60)
         return process
 
     def middle(self, count: int = TASKS // 4) -> None:
@@ -105,7 +105,7 @@ class World:
         failed = self._failed_tasks()
         keys = self._keys("task_failed")
         assert sorted(keys.values()) == sorted(failed)  # one event each
-        wait_until(lambda: not self._open_deliveries(), "every delivery", 30)
+        wait_until(lambda: not self._open_deliveries(), "every delivery", 60)
         mails = Counter(str(mail.message["X-Windsock-Key"]).strip() for mail in self.mail.mails)
         chats = Counter(request.headers["idempotency-key"] for request in self.webhook.requests)
         assert set(mails) == set(keys)
@@ -222,7 +222,7 @@ def test_the_scheduler_is_told_to_stop(world: World) -> None:
     world.home.scheduler()
     world.end()
     assert world.home.wait("lasting", lasting) == "success"
-    wait_until(lambda: not world._open_deliveries(), "every delivery", 30)
+    wait_until(lambda: not world._open_deliveries(), "every delivery", 60)
     assert sorted(world._keys("task_failed").values()) == sorted(world._failed_tasks())
 
 

@@ -151,7 +151,8 @@ def test_the_named_series_are_on_the_metrics_page(machine: Machine) -> None:
 
 
 def test_the_named_series_move_with_the_work(machine: Machine, tap: StatsdTap, gates: Path) -> None:
-    wait_until(lambda: machine.promql("sum(airflow_ti_failures)") == [0], "Prometheus's first look", timeout=30)
+    machine.wait_for_monitoring()
+    wait_until(lambda: machine.promql("sum(airflow_ti_failures)") == [0], "Prometheus's first look", timeout=60)
     idle = {name: machine.total(name) for name in NAMED}
     machine.write_dag("stories.py", STORIES.replace("GATES", str(gates)))
     wait_until(lambda: machine.total("airflow_dagbag_size") == idle["airflow_dagbag_size"] + 9, "nine more DAGs")
@@ -162,7 +163,7 @@ def test_the_named_series_move_with_the_work(machine: Machine, tap: StatsdTap, g
     wait_until(lambda: machine.total("airflow_executor_open_slots") <= busy, "three slots to be taken")
     busy = idle["airflow_executor_running_tasks"] + 3
     wait_until(lambda: machine.total("airflow_executor_running_tasks") >= busy, "three tasks to run")
-    machine.call("dags", "trigger", "fails", "--wait", "--timeout", "30", status=1)
+    machine.call("dags", "trigger", "fails", "--wait", "--timeout", "60", status=1)
     wait_until(lambda: machine.total("airflow_ti_failures", dag_id="fails") == 2, "both attempts to be counted")
     machine.write_dag("broken.py", BROKEN)
     wait_until(lambda: machine.total("airflow_dag_processing_import_errors") == 1, "the import error")

@@ -20,14 +20,14 @@ from tests.servers.processes import free_port, wait_until
 @contextmanager
 def bridge_serving(mapping: Path) -> Iterator[tuple[int, int]]:
     """Its StatsD port and its web port."""
-    bridge = Bridge(BridgeConfig(statsd=Endpoints(port=0), web_port=0, mapping=mapping))
+    bridge = Bridge(BridgeConfig(statsd=Endpoints(port=free_port()), web_port=0, mapping=mapping))
     thread = threading.Thread(target=bridge.serve, name="bridge")
     thread.start()
     try:
         yield bridge.statsd_port, bridge.web_port
     finally:
         bridge.stop()
-        thread.join(10)
+        thread.join(30)
         assert not thread.is_alive()
 
 
@@ -43,7 +43,7 @@ def exporter_process(home: Path, **settings: object) -> Iterator[tuple[subproces
         env={**os.environ, "PYTHONPATH": str(ROOT), "WINDSOCK_HOME": str(home), **environ},
     )
     try:
-        wait_until(lambda: _is_ready(web), "the exporter", 30)
+        wait_until(lambda: _is_ready(web), "the exporter", 60)
         yield process, statsd, web
     finally:
         process.kill()

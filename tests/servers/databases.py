@@ -118,7 +118,7 @@ class PostgreSQL:
         return f"postgresql://windsock:windsock@127.0.0.1:{self.port}/{database}"
 
     def run(self, statement: str) -> None:
-        with psycopg.connect(self.url("postgres"), autocommit=True, connect_timeout=5) as connection:
+        with psycopg.connect(self.url("postgres"), autocommit=True, connect_timeout=30) as connection:
             connection.execute(statement.encode())
 
 
@@ -206,7 +206,7 @@ class MariaDB:
             cursor.execute(statement)
 
     def _connect(self, database: str | None = None) -> pymysql.Connection[pymysql.cursors.Cursor]:
-        return pymysql.connect(host="127.0.0.1", port=self.port, user="root", database=database, connect_timeout=5)
+        return pymysql.connect(host="127.0.0.1", port=self.port, user="root", database=database, connect_timeout=30)
 
 
 def _with_schema(url: str) -> None:

@@ -62,6 +62,7 @@ class Hurried:
 
     def __init__(self, machine: Machine, pace: Pace = PACE) -> None:
         self.machine = machine
+        machine.wait_for_monitoring()  # a signal that comes before would end it
         self.learn_pids()
         self._folder = machine.home / "run" / "prometheus"
         self._config = self._folder / "prometheus.yml"
@@ -121,7 +122,7 @@ class Hurried:
 
     def _last_reload(self) -> float:
         url = f"http://127.0.0.1:{self.machine.ports['WINDSOCK__PROMETHEUS__PORT']}/metrics"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=30) as answer:
             found = re.search(
                 r"^prometheus_config_last_reload_success_timestamp_seconds (\S+)", answer.read().decode(), re.MULTILINE
             )
@@ -129,9 +130,9 @@ class Hurried:
 
     def settle(self) -> None:
         """Return once every target was scraped, heartbeats count, and nothing fires."""
-        wait_until(lambda: self.machine.promql("sum(up)") == [4], "every target to be scraped", 30)
+        wait_until(lambda: self.machine.promql("sum(up)") == [4], "every target to be scraped", 60)
         beats = "rate(airflow_scheduler_heartbeat[4s]) > 0"
-        wait_until(lambda: self.machine.promql(beats), "the scheduler's heartbeats", 30)
+        wait_until(lambda: self.machine.promql(beats), "the scheduler's heartbeats", 60)
         wait_until(lambda: not alerts(self._port), "a quiet start, with no alert pending", 90)
 
     # -- what they say
@@ -147,14 +148,14 @@ class Hurried:
     def muted(self) -> set[str]:
         """The names of the alerts that Alertmanager tells nobody of, because of others."""
         url = f"http://127.0.0.1:{self.machine.ports['WINDSOCK__PROMETHEUS__ALERTMANAGER_PORT']}/api/v2/alerts"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=30) as answer:
             found = json.load(answer)
         return {each["labels"]["alertname"] for each in found if each["status"]["inhibitedBy"]}
 
 
 def alerts(port: int, *states: str) -> set[str]:
     """The names of the alerts that are in these states, or in any, in the Prometheus at this port."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/alerts", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/alerts", timeout=30) as answer:
         found = json.load(answer)["data"]["alerts"]
     return {alert["labels"]["alertname"] for alert in found if not states or alert["state"] in states} - ALWAYS
 

@@ -10,7 +10,7 @@ import psutil
 MARK = "WINDSOCK_TEST_SESSION"
 
 
-def stray_processes(mark: str, grace_seconds: float = 3.0) -> list[psutil.Process]:
+def stray_processes(mark: str, grace_seconds: float = 20.0) -> list[psutil.Process]:
     """Our children, and any process that inherited `mark` in its environment, still there after `grace_seconds`."""
     deadline = time.monotonic() + grace_seconds
     while (found := _find(mark)) and time.monotonic() < deadline:

@@ -19,7 +19,8 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.servers.binaries import ROOT
-from tests.servers.processes import free_port
+from tests.servers.pages import answers
+from tests.servers.processes import free_port, wait_until
 
 
 class Machine:
@@ -97,18 +98,24 @@ class Machine:
 
     def query(self, statement: str, *values: object) -> list[sqlite3.Row]:
         """Rows of the metastore, which is SQLite here; times are UTC."""
-        with closing(sqlite3.connect(self.home / "windsock.db", timeout=10)) as connection:
+        with closing(sqlite3.connect(self.home / "windsock.db", timeout=30)) as connection:
             connection.row_factory = sqlite3.Row
             with connection:
                 return connection.execute(statement, values).fetchall()
 
     # -- what the monitoring sees
 
+    def wait_for_monitoring(self) -> None:
+        """Return once Prometheus and Alertmanager are ready; ``up`` waits for them for a few seconds only."""
+        for name in ("PORT", "ALERTMANAGER_PORT"):
+            ready = f"http://127.0.0.1:{self.ports[f'WINDSOCK__PROMETHEUS__{name}']}/-/ready"
+            wait_until(lambda ready=ready: answers(ready), ready, 60)  # type: ignore[misc]
+
     def series(self, name: str, **labels: str) -> list[float]:
         """The values of a series on the exporter's /metrics, of those that have these labels at least."""
         # The parser gives every counter the suffix _total.
         url = f"http://127.0.0.1:{self.ports['WINDSOCK__EXPORTER__PORT']}/metrics"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=30) as answer:
             families = text_string_to_metric_families(answer.read().decode())
         return [
             sample.value
@@ -124,7 +131,7 @@ class Machine:
     def promql(self, expression: str) -> list[float]:
         """What Prometheus answers to an instant query."""
         base = f"http://127.0.0.1:{self.ports['WINDSOCK__PROMETHEUS__PORT']}/api/v1/query?"
-        with urllib.request.urlopen(base + urllib.parse.urlencode({"query": expression}), timeout=5) as answer:
+        with urllib.request.urlopen(base + urllib.parse.urlencode({"query": expression}), timeout=30) as answer:
             return [float(row["value"][1]) for row in json.load(answer)["data"]["result"]]
 
     # -- what a browser sees
@@ -132,7 +139,7 @@ class Machine:
     def signed_in(self) -> httpx.Client:
         """A browser in which the administrator has signed in with the generated password; close it after use."""
         base = f"http://127.0.0.1:{self.ports['WINDSOCK__WEBSERVER__WEB_SERVER_PORT']}"
-        browser = httpx.Client(base_url=base, follow_redirects=True, trust_env=False, timeout=10)
+        browser = httpx.Client(base_url=base, follow_redirects=True, trust_env=False, timeout=60)
         found = re.search(r'name="csrf_token" value="([^"]+)"', browser.get("/login").text)
         assert found
         password = (self.home / "admin-password").read_text().strip()

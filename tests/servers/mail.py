@@ -40,7 +40,7 @@ class MailServer:
         self._controller: Controller | None = None
 
     def start(self) -> None:
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port)
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, ready_timeout=30.0)
         self._controller.start()
 
     def stop(self) -> None:
@@ -49,7 +49,7 @@ class MailServer:
             self._controller.stop()
             self._controller = None
 
-    def wait_for(self, count: int, timeout: float = 10.0) -> list[Mail]:
+    def wait_for(self, count: int, timeout: float = 30.0) -> list[Mail]:
         """The mails, once there are `count` at least."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.mails) >= count, timeout):

@@ -8,7 +8,7 @@ import urllib.request
 
 def page(url: str) -> str:
     """What is there; raises OSError."""
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=30) as answer:
         return str(answer.read().decode())
 
 

@@ -19,9 +19,17 @@ PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
 
-# Below the kernel's range for outgoing connections (32768 on): no client of a parallel test can take a port that was
-# found free before its server has bound it.
-_PORTS = range(20_000, 32_000)
+def _own_ports() -> range:
+    """Those of this test process; no parallel one is given any of them.
+
+    What one has given and nobody has bound yet, or what a server is to come back to, looks free to the others. All are
+    below the kernel's range for outgoing connections (32768 on), so that no client takes one either.
+    """
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return range(20_000 + number, 32_000, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+_PORTS = _own_ports()
 _given: set[int] = set()
 
 
@@ -47,7 +55,7 @@ def listens(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
     """Return once `condition` is true; fail with `what` was waited for when it is not in time."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -92,7 +100,7 @@ class ServerProcess:
                 **as_user(user),
             )
 
-    def wait_ready(self, ready: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
+    def wait_ready(self, ready: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
         """Return once `ready` is true; a server that died or is late fails with its log."""
         try:
             wait_until(lambda: self.process.poll() is not None or ready(), what, timeout)
@@ -103,10 +111,10 @@ class ServerProcess:
             raise RuntimeError(f"{what} has ended; its log:\n{self.log.read_text(errors='replace')}")
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End it, by force after ten seconds."""
+        """End it, by force after half a minute."""
         self.process.send_signal(how)
         try:
-            self.process.wait(10)
+            self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

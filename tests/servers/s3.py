@@ -63,12 +63,12 @@ class S3Server:
     def _ask(self, method: str, where: str = "") -> httpx.Response:
         # moto does not check a signature, and shows private objects to nobody who has none.
         headers = {"Authorization": "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request"}
-        return httpx.request(method, f"{self.url}/logs{where}", headers=headers).raise_for_status()
+        return httpx.request(method, f"{self.url}/logs{where}", headers=headers, timeout=30).raise_for_status()
 
     def stop(self) -> None:
         if self._process:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(30)
             self._process = None
 
     def _listens(self) -> bool:

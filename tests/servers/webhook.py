@@ -65,7 +65,7 @@ class WebhookServer:
             self._server.server_close()
             self._server = None
 
-    def wait_for(self, count: int, timeout: float = 10.0) -> list[Request]:
+    def wait_for(self, count: int, timeout: float = 30.0) -> list[Request]:
         """The requests, once there are `count` at least."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.requests) >= count, timeout):

@@ -34,6 +34,10 @@ route:
 """
 
 
+NOON = ("--event", "at=2026-11-23T12:00+01:00")
+"""The windows of the file are closed then; at what time tests run is chance."""
+
+
 @pytest.fixture
 def alerting_yml(home: Path) -> Path:
     path = home / "alerting.yml"
@@ -73,7 +77,7 @@ def test_check_needs_no_variable_of_the_notifier(
     channels = "channels: {room: env:OPS_ROOM, other: {url: env:OPS_ROOM, hmac_secret: env:OPS_HMAC}}\n"
     text = FILE.replace("{email: ops@example.org}", "{channels: [room, other]}")
     alerting_yml.write_text(channels + text, encoding="utf-8")
-    result = windsock("alerts", "check", "--event", "dag=daily")
+    result = windsock("alerts", "check", *NOON, "--event", "dag=daily")
     assert result.exit_code == 0, result.stderr
     assert "the environment variable OPS_ROOM is not set here" in result.stderr
     assert "the environment variable OPS_HMAC is not set here" in result.stderr
@@ -114,7 +118,7 @@ def test_check_shows_the_way_of_a_described_event(
 
 def test_check_knows_the_silences(windsock: Command, alerting_yml: Path) -> None:
     windsock("alerts", "silence", "add", "dag=daily", "--author", "alice")
-    result = windsock("alerts", "check", "--event", "dag=daily", "--event", "at=2026-11-23T12:00+01:00")
+    result = windsock("alerts", "check", "--event", "dag=daily", *NOON)
     assert "suppressed, silence 1 of alice" in result.stdout
 
 
@@ -279,7 +283,7 @@ def test_check_shows_what_an_open_trouble_inhibits(windsock: Command, alerting_y
     down = AlertEvent(kind=EventKind.COMPONENT_DOWN, occurred_at=datetime.now(UTC), subject="scheduler on a")
     store.run(lambda tx: outbox.record(tx.connection, [down]))
     store.run(lambda tx: outbox.route(tx.connection, tx.now, Plan(("room",))))  # somebody is told of it
-    words = ("--event", "event=dag_late", "--event", "dag=daily", "--event", "at=2026-11-23T12:00+01:00")
+    words = ("--event", "event=dag_late", "--event", "dag=daily", *NOON)
     told = windsock("alerts", "check", *words).stdout
     assert "email ops@example.org: suppressed, inhibited by component down (scheduler on a), alert 1" in told
 
@@ -420,10 +424,10 @@ def test_check_promises_no_mail_for_what_a_tasks_email_has_no_address_for(
 ) -> None:
     text = FILE.replace("email: ops@example.org", "task_email: true")
     alerting_yml.write_text(text, encoding="utf-8")
-    told = windsock("alerts", "check", "--event", "dag=daily", "--event", "at=2026-11-23T12:00+01:00")
+    told = windsock("alerts", "check", "--event", "dag=daily", *NOON)
     assert "email the task's own email: told after 0 s" in told.stdout
     assert 'line 8 (dag="daily") → ops: task_email reaches nobody for run_failed' in told.stderr
-    lost = windsock("alerts", "check", "--event", "dag=daily", "--event", "event=callback_failed")
+    lost = windsock("alerts", "check", "--event", "dag=daily", "--event", "event=callback_failed", *NOON)
     assert "not told: " in lost.stdout
     assert "the task names no email for callback_failed" in lost.stdout
 

@@ -248,7 +248,7 @@ def test_a_test_waits_until_it_is_delivered(windsock: Command, store: Store) -> 
         "give_up_at": MOMENT,
     }
     store.run(lambda tx: tx.connection.execute(alert_delivery.insert(), row))
-    thread.join(20)
+    thread.join(60)
     assert results[0].exit_code == 0, results[0].output
     assert results[0].stdout == "json: delivered\n"
 

@@ -225,7 +225,7 @@ def test_a_dag_that_is_not_parsed_yet_is_waited_for_right_after_start(windsock: 
     thread = Thread(target=lambda: results.append(windsock("dags", "trigger", "hello_world", "--run-id", "mine")))
     thread.start()
     add_dag(store, make_dag("hello_world"))
-    thread.join(20)
+    thread.join(60)
     assert results[0].exit_code == 0, results[0].output
     assert [run["run_id"] for run in queued_runs(store)] == ["mine"]
 
@@ -250,7 +250,7 @@ def test_wait_ends_with_the_run_and_as_it_did(
     thread.start()
     wait_until(lambda: queued_runs(dags), "the run")
     end_run(dags, state)
-    thread.join(20)
+    thread.join(60)
     assert results[0].exit_code == status, results[0].output
     assert f"run {state}" in results[0].stdout
     assert ("windsock tasks states" in results[0].stderr) is (state == "failed")

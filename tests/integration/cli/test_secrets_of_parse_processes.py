@@ -44,10 +44,10 @@ def test_a_dag_file_sees_no_secret_setting(tmp_path: Path, sqlite_url: str) -> N
     }
     process = subprocess.Popen([sys.executable, "-m", "engine.cli", "dag-processor"], env=environment, cwd=ROOT)
     try:
-        wait_until((dags / "seen.txt").exists, "the import", timeout=20)
+        wait_until((dags / "seen.txt").exists, "the import", timeout=60)
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
     seen = (dags / "seen.txt").read_text()
     assert "AN_ORDINARY_VARIABLE=is there" in seen
     assert "correct-horse" not in seen

@@ -68,7 +68,7 @@ def test_silences_in_force_are_counted_with_the_end_of_the_last(store: Store) ->
 
 def test_alerts_that_wait_are_counted_by_channel_with_what_was_said_last(store: Store) -> None:
     def work(tx: Tx) -> None:
-        happened_at = tx.now - timedelta(minutes=2)
+        happened_at = tx.now - timedelta(minutes=20)
         events = [AlertEvent(kind=EventKind.DAG_LATE, occurred_at=happened_at, dag_id=f"d{place}") for place in (1, 2)]
         outbox.record(tx.connection, events)
         outbox.route(tx.connection, tx.now, Plan(receivers=("chat",)))

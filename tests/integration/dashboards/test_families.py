@@ -47,7 +47,7 @@ def redis() -> Iterator[int]:
 
 def answers(url: str) -> bool:
     try:
-        return bool(urllib.request.urlopen(url, timeout=5).status == 200)
+        return bool(urllib.request.urlopen(url, timeout=30).status == 200)
     except OSError:
         return False
 

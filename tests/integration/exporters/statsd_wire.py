@@ -63,13 +63,14 @@ class Wire:
 
 
 def configured(
-    statsd_port: int = 0,
+    statsd_port: int | None = None,
     web_port: int = 0,
     mapping: Path | None = None,
     **endpoints: object,
 ) -> BridgeConfig:
-    """A bridge on free ports of this machine."""
-    return BridgeConfig(statsd=Endpoints(port=statsd_port, **endpoints), web_port=web_port, mapping=mapping)
+    """A bridge on free ports; what the kernel gives for TCP may be in use for UDP, so it is not asked for one."""
+    port = free_port() if statsd_port is None else statsd_port
+    return BridgeConfig(statsd=Endpoints(port=port, **endpoints), web_port=web_port, mapping=mapping)
 
 
 @contextmanager

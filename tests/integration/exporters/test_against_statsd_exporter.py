@@ -161,7 +161,7 @@ def captured(name: str) -> list[str]:
 @pytest.mark.parametrize("flavour", Flavour)
 def test_statsd_exporter_accepts_the_generated_mapping(statsd_exporter: Path, flavour: Flavour) -> None:
     command = [statsd_exporter, f"--statsd.mapping-config={PACKAGE_DIR / flavour}", "--check-config"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
 
 

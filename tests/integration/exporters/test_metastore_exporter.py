@@ -93,15 +93,18 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 def set_going(machine: Machine) -> None:
     """One run that works, one that fails and is told of, one whose first tasks run and wait."""
-    wait_until(lambda: len(machine.query("SELECT 1 FROM dag")) == 3, "the DAGs", timeout=30)
-    wait_until(lambda: machine.query("SELECT 1 FROM dag_file WHERE error IS NOT NULL"), "the broken file", timeout=30)
+    wait_until(lambda: len(machine.query("SELECT 1 FROM dag")) == 3, "the DAGs", timeout=60)
+    wait_until(lambda: machine.query("SELECT 1 FROM dag_file WHERE error IS NOT NULL"), "the broken file", timeout=60)
     machine.call("dags", "trigger", "fails", "--wait", "--timeout", "60", status=1)
     machine.trigger("gated")
     ended = "SELECT count(*) FROM dag_run WHERE dag_id != 'gated' AND end_date IS NOT NULL"
-    wait_until(lambda: machine.query(ended)[0][0] == 2, "two runs that are over", timeout=30)
+    wait_until(lambda: machine.query(ended)[0][0] == 2, "two runs that are over", timeout=60)
     running = "SELECT count(*) FROM task_instance WHERE state = 'running'"
-    wait_until(lambda: machine.query(running)[0][0] == 2, "two running tasks", timeout=30)
-    wait_until(lambda: machine.query("SELECT 1 FROM alert_delivery"), "a routed alert", timeout=30)
+    wait_until(lambda: machine.query(running)[0][0] == 2, "two running tasks", timeout=60)
+    told = "SELECT 1 FROM alert_event WHERE dag_id = 'fails'"
+    wait_until(lambda: machine.query(told), "the alert of the run that fails", timeout=60)
+    unrouted = "SELECT 1 FROM alert_event WHERE routed_at IS NULL"
+    wait_until(lambda: not machine.query(unrouted), "every alert to be routed", timeout=60)
 
 
 def scraped(machine: Machine) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 
 
 class Exporter(NamedTuple):
@@ -48,7 +48,7 @@ class Queries:
 
     def get(self, path: str, **parameters: str) -> Any:
         url = f"{self._base}{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=30) as answer:
             return json.load(answer)["data"]
 
     def series(self, query: str) -> list[dict[str, str]]:
@@ -56,7 +56,7 @@ class Queries:
 
     def ready(self) -> bool:
         try:
-            return urllib.request.urlopen(f"{self._base}/-/ready", timeout=5).status == 200
+            return urllib.request.urlopen(f"{self._base}/-/ready", timeout=30).status == 200
         except OSError:
             return False
 

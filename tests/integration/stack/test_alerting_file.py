@@ -40,7 +40,7 @@ class Running:
     def configuration(self) -> str:
         """What Alertmanager goes by."""
         url = f"http://127.0.0.1:{self.settings.prometheus.alertmanager_port}/api/v2/status"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=30) as answer:
             return str(json.load(answer)["config"]["original"])
 
     def hands_over(self) -> bool:

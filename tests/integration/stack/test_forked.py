@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -75,7 +76,12 @@ def test_a_forked_component_holds_no_file_of_its_supervisor(forked: tuple[psutil
 
 
 def _files(pid: int) -> set[str]:
-    return {str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()}
+    """What a process holds open; it may let go of some while we look."""
+    found = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(str(file.readlink()))
+    return found
 
 
 def test_a_forked_component_dies_with_its_supervisor(forked: tuple[psutil.Process, psutil.Process]) -> None:

@@ -53,7 +53,7 @@ class Stack:
         hand_over(plan, self.processes[-1])
         return self.processes[-1]
 
-    def wait(self, within: float = 20) -> Outcome:
+    def wait(self, within: float = 60) -> Outcome:
         return wait_until_healthy(self.home, self.processes[-1], dict, within)
 
     def component(self, name: str) -> ComponentState:
@@ -74,7 +74,7 @@ class Stack:
             if process.stdin is not None:
                 process.stdin.close()
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 @pytest.fixture
@@ -132,7 +132,8 @@ def test_the_last_words_of_a_dying_component_are_told_and_only_of_this_life(stac
 
 
 def test_a_core_component_that_dies_again_and_again_ends_the_wait(stack: Stack) -> None:
-    stack.start(shell("flaky", "exit 3"))
+    never = Http(f"http://127.0.0.1:{free_port()}/")  # without a check it is well for as long as it lives
+    stack.start(shell("flaky", "exit 3", checks=(never,)))
     assert stack.wait().ended is Ended.HOPELESS
 
 
@@ -237,7 +238,7 @@ def test_a_stack_in_the_foreground_stops_when_its_owner_is_gone(stack: Stack) ->
     stack.wait()
     assert supervisor.stdin is not None
     supervisor.stdin.close()
-    assert supervisor.wait(10) == 0
+    assert supervisor.wait(60) == 0
     assert running_pid(stack.home) is None
 
 

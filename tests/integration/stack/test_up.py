@@ -39,13 +39,19 @@ with DAG("greeting", schedule=None):
 """
 
 
+def states_of(machine: Machine, *components: str) -> set[str]:
+    rows = machine.status()
+    return {rows[name]["state"] for name in components}
+
+
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A machine on which the stack runs."""
+    """A machine on which the stack runs, with its monitoring, for which ``up`` waits a little only."""
     made = Machine(tmp_path_factory.mktemp("home"))
     (made.home / "dags").mkdir()
     (made.home / "dags" / "greeting.py").write_text(GREETING)
     made.call("up", "--detach")
+    wait_until(lambda: states_of(made, "prometheus", "alertmanager") == {"healthy"}, "the monitoring", 60)
     yield made
     made.call("down")
 
@@ -98,15 +104,14 @@ def test_alerts_test_says_that_the_running_notifier_has_other_settings(machine: 
 
 def test_every_core_component_and_the_monitoring_are_healthy(machine: Machine) -> None:
     machine.call("status")
-    states = {name: row["state"] for name, row in machine.status().items()}
-    assert {states[name] for name in (*CORE, "prometheus", "alertmanager")} == {"healthy"}
+    assert states_of(machine, *CORE, "prometheus", "alertmanager") == {"healthy"}
 
 
 def test_prometheus_scrapes_the_exporter(machine: Machine) -> None:
     base = f"http://127.0.0.1:{machine.ports['WINDSOCK__PROMETHEUS__PORT']}"
 
     def exporter_is_up() -> bool:
-        with urllib.request.urlopen(f"{base}/api/v1/targets?state=active", timeout=5) as answer:
+        with urllib.request.urlopen(f"{base}/api/v1/targets?state=active", timeout=30) as answer:
             targets = json.load(answer)["data"]["activeTargets"]
         port = f":{machine.ports['WINDSOCK__EXPORTER__PORT']}/"
         return any(port in target["scrapeUrl"] and target["health"] == "up" for target in targets)
@@ -142,7 +147,7 @@ def test_a_killed_component_is_healthy_again_soon(machine: Machine, name: str) -
 def test_status_tells_of_alerts_that_reached_nobody_and_of_metrics_that_go_nowhere(machine: Machine) -> None:
     assert "given up" not in machine.call("status").stdout
     with closing(Store(f"sqlite:///{machine.home / 'windsock.db'}")) as store, store.begin() as tx:
-        event = AlertEvent(kind=EventKind.TEST, occurred_at=tx.now - timedelta(minutes=2))
+        event = AlertEvent(kind=EventKind.TEST, occurred_at=tx.now - timedelta(minutes=20))
         outbox.record(tx.connection, [event])
         outbox.route(tx.connection, tx.now, Plan(receivers=("json-1", "json-2")))
         states = case((alert_delivery.c.channel == "json-1", "dead"), else_="pending")

@@ -30,7 +30,7 @@ class Browser(httpx.Client):
     """A browser on one site: it sends Origin with forms, and knows its CSRF token."""
 
     def __init__(self, base_url: str, csrf_token: str = "") -> None:
-        super().__init__(base_url=base_url, follow_redirects=False)
+        super().__init__(base_url=base_url, follow_redirects=False, timeout=60)
         self.csrf_token = csrf_token
 
     def submit(self, path: str, **fields: str) -> httpx.Response:
@@ -51,7 +51,7 @@ def served(app: Starlette) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.handle_exit(signal.SIGTERM, None)
-        thread.join(10)
+        thread.join(60)
         listener.close()
 
 

@@ -54,10 +54,10 @@ def test_it_serves_until_term_and_ends_well(tmp_path: Path) -> None:
     migrated(tmp_path)
     port = free_port()
     with webserver(tmp_path, port) as process:
-        wait_until(lambda: answers(port) or process.poll() is not None, "the web server", 20)
+        wait_until(lambda: answers(port) or process.poll() is not None, "the web server", 60)
         assert httpx.get(f"http://127.0.0.1:{port}/").headers["location"] == "/login?next=%2F"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     file = tmp_path / "admin-password"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
@@ -67,7 +67,7 @@ def test_a_taken_port_is_one_clear_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with webserver(tmp_path, port) as process:
-            _, told = process.communicate(timeout=20)
+            _, told = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Traceback" not in told
     assert f"port {port} on 127.0.0.1 is taken" in told
@@ -76,7 +76,7 @@ def test_a_taken_port_is_one_clear_error(tmp_path: Path) -> None:
 
 def test_a_metastore_without_tables_is_one_clear_error(tmp_path: Path) -> None:
     with webserver(tmp_path, free_port()) as process:
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Traceback" not in told
     assert "windsock webserver: " in told
@@ -85,6 +85,6 @@ def test_a_metastore_without_tables_is_one_clear_error(tmp_path: Path) -> None:
 def test_an_address_that_is_not_ours_is_one_clear_error(tmp_path: Path) -> None:
     migrated(tmp_path)
     with webserver(tmp_path, free_port(), WINDSOCK__WEBSERVER__WEB_SERVER_HOST="192.0.2.1") as process:
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "cannot listen on 192.0.2.1" in told
