@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-import re2
-
 from alerting.document import meant
 from alerting.events import AlertEvent
 from alerting.kinds import (
@@ -176,6 +174,8 @@ def _perhaps(word: str, known: tuple[str, ...]) -> str:
 
 
 def _compiled(pattern: str) -> Any:
+    import re2  # some 2 MB: only where there is a regular expression
+
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _MAX_REGEX_BYTES

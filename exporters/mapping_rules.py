@@ -13,8 +13,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import re2
-
 from exporters.errors import MappingError
 from exporters.line import Kind
 from exporters.mapping_file import (
@@ -264,6 +262,8 @@ def _check_glob(pattern: str, where: str) -> None:
 
 
 def _regex(pattern: str, where: str) -> Any:
+    import re2  # some 2 MB: only where there is a regular expression
+
     options = re2.Options()
     options.log_errors = False
     options.max_mem = MAX_REGEX_BYTES
