@@ -31,6 +31,7 @@ class Context(Mapping[str, Any]):
         self.task = task
         self.xcom = xcom
         self._made: dict[str, Any] = {}
+        self._more: tuple[str, ...] = ()  # names that only this context has
         self.to_skip: set[str] = set()  # the tasks that this one has decided against, for its outcome
 
     def __getitem__(self, name: str) -> Any:
@@ -41,13 +42,14 @@ class Context(Mapping[str, Any]):
         return self._made[name]
 
     def __contains__(self, name: object) -> bool:
-        if name in self._made:
+        if name in self._more:
             return True
         return name in NAMES and not (self.record.logical_date is None and name in _NEED_LOGICAL_DATE)
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._made
-        yield from (name for name in NAMES if name not in self._made and name in self)
+        """Every name once, whatever is made meanwhile: to read one of them may make others."""
+        yield from self._more
+        yield from (name for name in NAMES if name in self and name not in self._more)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -56,6 +58,7 @@ class Context(Mapping[str, Any]):
         """The same context with more names."""
         context = Context(self.record, self.dag, self.task, self.xcom)
         context._made = {**self._made, **more}
+        context._more = tuple(dict.fromkeys((*self._more, *more)))
         context.to_skip = self.to_skip
         return context
 

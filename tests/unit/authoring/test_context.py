@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from engine import DAG, BaseOperator, EmptyOperator, PythonOperator, get_current_context, task
 from engine.authoring.attempt_context import AttemptContext
-from engine.authoring.context import Context, build_context
+from engine.authoring.context import NAMES, Context, build_context
 from engine.authoring.exceptions import AuthoringError
 from engine.authoring.execution import execute
 
@@ -57,6 +57,52 @@ def context(make_record: Callable[..., AttemptContext], make_xcom: Callable[...,
 )
 def test_names_mean_what_they_mean_in_airflow(context: Context, name: str, value: object) -> None:
     assert context[name] == value
+
+
+WAYS_OF_READING: dict[str, Callable[[Context], Mapping[str, Any]]] = {
+    "dict": dict,
+    "unpacked": lambda context: {**context},
+    "items": lambda context: {name: value for name, value in context.items()},  # noqa: C416 - items() is what is read
+    "keys": lambda context: {name: context[name] for name in context.keys()},  # noqa: SIM118
+    "values": lambda context: dict(zip(list(context), context.values(), strict=True)),
+    "get": lambda context: {name: context.get(name) for name in NAMES if name in context},
+    "index": lambda context: {name: context[name] for name in NAMES if name in context},
+    "kwargs": lambda context: read_by_function(context, lambda **kwargs: kwargs),
+    "kwargs behind names": lambda context: read_by_function(
+        context, lambda dag_run=None, ti=None, **kwargs: {"dag_run": dag_run, "ti": ti, **kwargs}
+    ),
+}
+
+
+def read_by_function(context: Context, function: Callable[..., Any]) -> Mapping[str, Any]:
+    told: Mapping[str, Any] = PythonOperator(task_id="reads", python_callable=function).execute(context)
+    return told
+
+
+@pytest.mark.parametrize("first", [None, "ti", "dag_run", "params", "task_instance"])
+@pytest.mark.parametrize("way", WAYS_OF_READING)
+def test_every_name_is_there_however_the_context_is_read_and_whatever_was_read_before(
+    make_record: Any, make_xcom: Any, way: str, first: str | None
+) -> None:
+    context = context_of(make_record(conf={"a": 1}), make_xcom())
+    if first:
+        assert context[first] is not None
+    found = WAYS_OF_READING[way](context)
+    assert found.keys() >= NAMES.keys()
+    assert len(context) == len(list(context)) == len(set(context)) == len(NAMES)
+    assert found["dag_run"].conf == {"a": 1}
+    assert found["ti"] is found["task_instance"]
+    assert found["ti"].dag_run is found["dag_run"]
+
+
+def test_names_that_one_context_has_more_are_read_like_the_others(context: Context) -> None:
+    assert context["ti"] is not None
+    more = context.extended(exception="e", ds="mine")
+    assert (more["exception"], more["ds"], more.get("run_id")) == ("e", "mine", context["run_id"])
+    assert "exception" in more
+    assert "exception" not in context
+    assert dict(more).keys() == NAMES.keys() | {"exception"}
+    assert len(more) == len(list(more)) == len(NAMES) + 1
 
 
 def test_dates_are_pendulum_objects(context: Context) -> None:
