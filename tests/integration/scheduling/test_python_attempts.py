@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,28 @@ def test_an_exception_is_told_with_its_last_line_and_logged_with_its_traceback(h
     assert (attempt.cause, attempt.error) == ("exception", "ValueError: no rows in table orders")
     assert "Traceback (most recent call last)" in home.log("raises")
     assert 'raises.py", line' in home.log("raises")
+
+
+def test_what_an_operator_a_sensor_and_ti_log_is_in_the_attempts_log(home: Home) -> None:
+    preamble = """
+        from engine import BaseOperator, BaseSensorOperator
+        class Loads(BaseOperator):
+            def execute(self, context):
+                self.log.info("%s rows", 7)
+                self.log.debug("not asked for")
+                context["ti"].log.warning("few")
+        class Waits(BaseSensorOperator):
+            def poke(self, context):
+                self.log.info("looking")
+                return True
+    """
+    home.add("logs", "Loads(task_id='loads') >> Waits(task_id='waits')", preamble=textwrap.dedent(preamble))
+    assert home.finish("logs") == "success"
+    loads = home.log("logs", "loads")
+    assert "INFO - 7 rows\n" in loads
+    assert "WARNING - few\n" in loads
+    assert "not asked for" not in loads
+    assert "INFO - looking\n" in home.log("logs", "waits")
 
 
 def test_the_password_of_a_url_in_an_exception_is_masked_everywhere(home: Home) -> None:

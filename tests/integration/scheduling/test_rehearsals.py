@@ -105,6 +105,21 @@ def test_a_run_that_fails_ends_with_status_1_and_says_why(windsock: Command, tmp
     assert done.stdout.endswith("d: failed\n")
 
 
+def test_what_an_operator_logs_is_on_the_terminal(windsock: Command, tmp_path: Path) -> None:
+    preamble = """
+        from airflow.models import BaseOperator
+        class Loads(BaseOperator):
+            def execute(self, context):
+                self.log.info("%s rows", 7)
+                context["ti"].log.info("from ti")
+    """
+    write(tmp_path, "d", 'Loads(task_id="a")', preamble)
+    for words in (("tasks", "test", "d", "a"), ("dags", "test", "d")):
+        done = windsock(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "INFO - 7 rows\nINFO - from ti\n" in done.stdout
+
+
 def test_an_email_that_is_no_address_is_said_before_the_run(windsock: Command, tmp_path: Path) -> None:
     write(tmp_path, "d", 'EmptyOperator(task_id="a", email="ops@")')
     done = windsock("dags", "test", "d")
