@@ -274,7 +274,7 @@ def _execute(order: AttemptOrder, loaded: LoadedFile, xcom: XCom) -> Outcome:
     except (AirflowFailException, AirflowSensorTimeout) as error:
         print_trace(error)
         return Outcome(Cause.EXCEPTION, error=last_line(error), may_retry=False)
-    except BaseException as error:  # SystemExit too: a task that calls sys.exit() has not finished its work
+    except BaseException as error:  # SystemExit too, with a code that means failure
         print_trace(error)
         return Outcome(Cause.EXCEPTION, error=last_line(error))
     return Outcome(Cause.SUCCESS, xcom=xcom.pushed, skip=tuple(sorted(context.to_skip)))

@@ -96,12 +96,39 @@ def test_the_password_of_a_url_in_an_exception_is_masked_everywhere(home: Home) 
     assert "topsecret" not in home.log("leaks")
 
 
-@pytest.mark.parametrize(("code", "cause"), [("sys.exit(0)", "exception"), ("os._exit(0)", "exit")])
-def test_leaving_the_interpreter_is_not_success(home: Home, code: str, cause: str) -> None:
-    dag_id = code.partition("(")[0].replace(".", "_")
-    assert python(home, dag_id, code) == "failed"
-    assert home.last(dag_id).cause == cause
-    assert home.last(dag_id).error in ("SystemExit: 0", "exited with code 0 without a result")
+@pytest.mark.parametrize(("dag_id", "code"), [("exit_0", "sys.exit(0)"), ("exit", "sys.exit()"), ("quit", "exit(None)")])
+def test_a_task_that_exits_with_0_or_nothing_succeeds_with_what_it_has_pushed(
+    home: Home, dag_id: str, code: str
+) -> None:
+    preamble = f"def call(ti):\n    ti.xcom_push('rows', 7)\n    {code}\n"
+    after = "BashOperator(task_id='u', bash_command=\"echo {{ ti.xcom_pull('t', key='rows') }} {{ ti.xcom_pull('t') }}\")"
+    home.add(dag_id, f"PythonOperator(task_id='t', python_callable=call) >> {after}", preamble=preamble)
+    assert home.finish(dag_id) == "success"
+    assert home.last(dag_id).cause == "success"
+    assert "7 None\n" in home.log(dag_id, "u")
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "code", "error"),
+    [("exit_3", "sys.exit(3)", "SystemExit: 3"), ("exit_text", "sys.exit('no rows')", "SystemExit: no rows")],
+)
+def test_a_task_that_exits_with_anything_else_fails_with_that_and_is_retried(
+    home: Home, dag_id: str, code: str, error: str
+) -> None:
+    assert python(home, dag_id, code, "retries=1, retry_delay=0") == "failed"
+    assert [(attempt.cause, attempt.error) for attempt in home.attempts(dag_id)] == [("exception", error)] * 2
+
+
+def test_an_exit_of_a_callback_before_the_task_is_no_end_of_the_task(home: Home) -> None:
+    preamble = "def leave(context):\n    sys.exit(0)\n"
+    assert python(home, "leaves", "print('done')", "on_execute_callback=leave", preamble) == "failed"
+    assert home.last("leaves").error == "SystemExit: 0"
+
+
+def test_leaving_the_interpreter_at_once_is_not_success(home: Home) -> None:
+    assert python(home, "os_exit", "os._exit(0)") == "failed"
+    assert home.last("os_exit").cause == "exit"
+    assert home.last("os_exit").error == "exited with code 0 without a result"
 
 
 def test_a_skip_exception_skips(home: Home) -> None:
