@@ -9,6 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from engine.authoring.absent_names import instead_of
 from engine.authoring.exceptions import AuthoringError
 from engine.authoring.run_objects import DagRunView, NotThereYet, TaskInstanceView, instant
 
@@ -37,9 +38,15 @@ class Context(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
             if name not in self:
-                raise KeyError(name)
+                raise KeyError(f"this context has no {name!r}. {instead_of(name, NAMES)}".rstrip())
             self._made[name] = NAMES[name](self)
         return self._made[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Without the sentence of an error that nobody would read."""
+        if name in self:
+            return self[name]
+        return default
 
     def __contains__(self, name: object) -> bool:
         if name in self._more:
@@ -65,7 +72,7 @@ class Context(Mapping[str, Any]):
     @property
     def logical_date(self) -> datetime:
         if self.record.logical_date is None:
-            raise KeyError("logical_date")
+            raise KeyError(f"this context has no 'logical_date'. {instead_of('logical_date', NAMES)}")
         return self.record.logical_date.astimezone(UTC)
 
 
@@ -191,6 +198,10 @@ NAMES: Final[Mapping[str, Callable[[Context], Any]]] = MappingProxyType(
         "dag_run": lambda context: DagRunView(context.record),
         "run_id": lambda context: context.record.run_id,
         "params": _params,
+        "templates_dict": lambda context: getattr(context.task, "templates_dict", None),
+        "inlets": lambda _: [],
+        "outlets": lambda _: [],
+        "try_number": lambda context: context.record.try_number,
         "test_mode": lambda _: False,
         "macros": _macros,
         "var": lambda _: NotThereYet("var", "variables"),

@@ -207,7 +207,7 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
 
     @cached_property
     def log(self) -> logging.Logger:
-        """For ``self.log.info(…)`` in :meth:`execute`: what it says goes into the attempt's log. Named as in Airflow."""
+        """For ``self.log.info(…)``, which goes into the attempt's log. Named as in Airflow."""
         kind = type(self)
         return logging.getLogger(f"airflow.task.operators.{kind.__module__}.{kind.__qualname__}")
 
