@@ -57,6 +57,7 @@ from engine.running.wire import BlockingStream
 from engine.running.zygote import serve
 
 RETURN_VALUE = "return_value"
+_OUT_OF_RANGE = "Out of range float values"  # what json says of numbers that are no JSON
 
 _prepared: tuple[object, ...] | None = None  # what redirect_output() left
 
@@ -213,8 +214,13 @@ class XCom:
 
 def _to_json(key: str, value: Any) -> str:
     try:
-        return json.dumps(value, allow_nan=True)  # ASCII: NUL and lone surrogates, which databases refuse, are escaped
+        # ASCII: NUL and lone surrogates, which databases refuse, are escaped
+        return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
+        if _OUT_OF_RANGE in str(error):
+            raise ValueError(
+                f"XCom {key!r} holds NaN or an infinite number, which JSON cannot hold; return None or a text for it"
+            ) from error
         raise TypeError(
             f"XCom {key!r} cannot be stored as JSON ({error}); return plain data, or set do_xcom_push=False"
         ) from error

@@ -96,12 +96,16 @@ def test_the_password_of_a_url_in_an_exception_is_masked_everywhere(home: Home) 
     assert "topsecret" not in home.log("leaks")
 
 
-@pytest.mark.parametrize(("dag_id", "code"), [("exit_0", "sys.exit(0)"), ("exit", "sys.exit()"), ("quit", "exit(None)")])
+@pytest.mark.parametrize(
+    ("dag_id", "code"), [("exit_0", "sys.exit(0)"), ("exit", "sys.exit()"), ("quit", "exit(None)")]
+)
 def test_a_task_that_exits_with_0_or_nothing_succeeds_with_what_it_has_pushed(
     home: Home, dag_id: str, code: str
 ) -> None:
     preamble = f"def call(ti):\n    ti.xcom_push('rows', 7)\n    {code}\n"
-    after = "BashOperator(task_id='u', bash_command=\"echo {{ ti.xcom_pull('t', key='rows') }} {{ ti.xcom_pull('t') }}\")"
+    after = (
+        "BashOperator(task_id='u', bash_command=\"echo {{ ti.xcom_pull('t', key='rows') }} {{ ti.xcom_pull('t') }}\")"
+    )
     home.add(dag_id, f"PythonOperator(task_id='t', python_callable=call) >> {after}", preamble=preamble)
     assert home.finish(dag_id) == "success"
     assert home.last(dag_id).cause == "success"
@@ -171,6 +175,22 @@ def test_an_xcom_that_cannot_be_kept_is_refused_where_it_is_pushed(
     assert home.last(dag_id).error.startswith(f"ValueError: {error}")
 
 
+@pytest.mark.parametrize(
+    ("dag_id", "body", "key"),
+    [
+        ("nan", "return float('nan')", "return_value"),
+        ("infinite", "return {'rates': [1.5, float('-inf')]}", "return_value"),
+        ("pushed_nan", "get_current_context()['ti'].xcom_push('rate', float('nan'))", "rate"),
+    ],
+)
+def test_a_number_that_json_cannot_hold_is_refused_by_the_key_of_its_xcom(
+    home: Home, dag_id: str, body: str, key: str
+) -> None:
+    assert python(home, dag_id, body, preamble="from engine import get_current_context\n") == "failed"
+    told = "holds NaN or an infinite number, which JSON cannot hold; return None or a text for it"
+    assert home.last(dag_id).error == f"ValueError: XCom '{key}' {told}"
+
+
 def test_nul_in_a_value_is_kept(home: Home) -> None:
     home.add(
         "nul",
@@ -204,6 +224,7 @@ def send(message):
             "Result(Outcome(Cause.SUCCESS, xcom={'a\\0': '1'}))",
             "XCom key 'a\\x00' holds control characters",
         ),
+        ("sent_nan", "Result(Outcome(Cause.SUCCESS, xcom={'a': '[NaN]'}))", "XCom 'a' is no JSON"),
         ("sent_text", "Result(Outcome(Cause.SUCCESS, xcom={'a': 'x'}))", "XCom 'a' is no JSON"),
         ("sent_size", "Result(Outcome(Cause.SUCCESS, xcom={'a': '1' * 2**21}))", "XCom 'a' is 2,097,152 bytes of JSON"),
     ],
