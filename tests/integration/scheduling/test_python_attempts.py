@@ -145,9 +145,7 @@ def test_a_skip_exception_skips(home: Home) -> None:
 def test_a_fail_exception_is_not_retried(home: Home) -> None:
     preamble = "from engine.authoring.exceptions import AirflowFailException\n"
     assert python(home, "gives_up", "raise AirflowFailException('bad key')", "retries=3", preamble) == "failed"
-    assert [attempt.error for attempt in home.attempts("gives_up")] == [
-        "engine.authoring.exceptions.AirflowFailException: bad key"
-    ]
+    assert [attempt.error for attempt in home.attempts("gives_up")] == ["AirflowFailException: bad key"]
 
 
 def test_a_result_that_json_cannot_hold_fails_with_the_way_out(home: Home) -> None:
