@@ -221,7 +221,7 @@ def _to_json(key: str, value: Any) -> str:
         if _OUT_OF_RANGE in str(error):
             raise ValueError(
                 f"XCom {key!r} holds NaN or an infinite number, which JSON cannot hold; return None or a text for it"
-            ) from error
+            ) from None
         raise TypeError(
             f"XCom {key!r} cannot be stored as JSON ({error}); return plain data, or set do_xcom_push=False"
         ) from error
