@@ -13,6 +13,7 @@ from alerting import addressees
 from alerting.addressees import ROUTING, TOGETHER, UNREADABLE
 from alerting.events import AlertEvent
 from alerting.kinds import KINDS, EventKind
+from alerting.operators import as_written
 
 # Of deliveries that fail where no channel does, and of the end of it.
 _BEFORE_SENDING: Final[Mapping[str, tuple[str, str]]] = {
@@ -33,7 +34,6 @@ SAID_ELSEWHERE: Final = frozenset(
 _ONGOING: Final = frozenset(
     {EventKind.COMPONENT_DOWN, EventKind.DAG_BROKEN, EventKind.DELIVERY_FAILING, EventKind.PROMETHEUS_FIRING}
 )
-_AS_WRITTEN: Final = {"_PythonDecoratedOperator": "@task"}  # Airflow's name for what a DAG file calls otherwise
 _SENT: Final = frozenset({EventKind.TEST, EventKind.NOTIFIED})
 _OF_AN_END: Final = frozenset(
     {
@@ -172,7 +172,7 @@ def facts(event: AlertEvent) -> list[tuple[str, str]]:
         ("Next attempt", event.next_retry_at and instant(event.next_retry_at)),
         ("Logical date", event.logical_date and instant(event.logical_date)),
         ("Host", event.hostname),
-        ("Operator", _AS_WRITTEN.get(event.operator or "", event.operator)),
+        ("Operator", event.operator and as_written(event.operator)),
         ("Pool", event.pool),
         ("Owner", event.owner),
         ("Tags", ", ".join(event.tags)),

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from engine.authoring.exceptions import AirflowException, AirflowSkipException, AuthoringError
+from engine.authoring.exceptions import AirflowSkipException, AuthoringError, CommandFailed
 from engine.authoring.operator import BaseOperator
 from engine.authoring.serialized import BashSpec, OperatorKind
 from engine.authoring.xcom_arg import XComArg
@@ -73,14 +73,14 @@ class BashOperator(BaseOperator):
             for line in process.stdout or ():
                 last = line.decode(self.output_encoding, "backslashreplace").rstrip("\n")
                 print(last, flush=True)  # noqa: T201 - standard output is the attempt's log
-        self._judge(process.returncode)
+        self._judge(process.returncode, last)
         return last
 
-    def _judge(self, exit_code: int) -> None:
+    def _judge(self, exit_code: int, last_line: str) -> None:
         if exit_code in self.skip_on_exit_code:
-            raise AirflowSkipException(f"The command exited with {exit_code}, which skips the task.")
+            raise AirflowSkipException(f"exited with code {exit_code}, which means skip")
         if exit_code:
-            raise AirflowException(f"The command exited with {exit_code}.")
+            raise CommandFailed(exit_code, last_line)
 
 
 def _environment(task_id: str, env: dict[str, Any] | None) -> dict[str, Any] | None:

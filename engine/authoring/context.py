@@ -9,6 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from engine.authoring.absent_names import instead_of
 from engine.authoring.exceptions import AuthoringError
 from engine.authoring.run_objects import DagRunView, NotThereYet, TaskInstanceView, instant
 
@@ -31,23 +32,31 @@ class Context(Mapping[str, Any]):
         self.task = task
         self.xcom = xcom
         self._made: dict[str, Any] = {}
+        self._more: tuple[str, ...] = ()  # names that only this context has
         self.to_skip: set[str] = set()  # the tasks that this one has decided against, for its outcome
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
             if name not in self:
-                raise KeyError(name)
+                raise KeyError(f"this context has no {name!r}. {instead_of(name, NAMES)}".rstrip())
             self._made[name] = NAMES[name](self)
         return self._made[name]
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """Without the sentence of an error that nobody would read."""
+        if name in self:
+            return self[name]
+        return default
+
     def __contains__(self, name: object) -> bool:
-        if name in self._made:
+        if name in self._more:
             return True
         return name in NAMES and not (self.record.logical_date is None and name in _NEED_LOGICAL_DATE)
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._made
-        yield from (name for name in NAMES if name not in self._made and name in self)
+        """Every name once, whatever is made meanwhile: to read one of them may make others."""
+        yield from self._more
+        yield from (name for name in NAMES if name in self and name not in self._more)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -56,13 +65,14 @@ class Context(Mapping[str, Any]):
         """The same context with more names."""
         context = Context(self.record, self.dag, self.task, self.xcom)
         context._made = {**self._made, **more}
+        context._more = tuple(dict.fromkeys((*self._more, *more)))
         context.to_skip = self.to_skip
         return context
 
     @property
     def logical_date(self) -> datetime:
         if self.record.logical_date is None:
-            raise KeyError("logical_date")
+            raise KeyError(f"this context has no 'logical_date'. {instead_of('logical_date', NAMES)}")
         return self.record.logical_date.astimezone(UTC)
 
 
@@ -188,6 +198,10 @@ NAMES: Final[Mapping[str, Callable[[Context], Any]]] = MappingProxyType(
         "dag_run": lambda context: DagRunView(context.record),
         "run_id": lambda context: context.record.run_id,
         "params": _params,
+        "templates_dict": lambda context: getattr(context.task, "templates_dict", None),
+        "inlets": lambda _: [],
+        "outlets": lambda _: [],
+        "try_number": lambda context: context.record.try_number,
         "test_mode": lambda _: False,
         "macros": _macros,
         "var": lambda _: NotThereYet("var", "variables"),

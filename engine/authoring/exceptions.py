@@ -21,6 +21,18 @@ class AirflowFailException(AirflowException):
     """The task failed, and trying again would not help: no retry."""
 
 
+class CommandFailed(AirflowException):
+    """A Bash command ended with `status`: its exit code, or less than zero, the number of the signal that killed it.
+
+    `last_line` is what it printed last.
+    """
+
+    def __init__(self, status: int, last_line: str = "") -> None:
+        super().__init__(f"The command exited with {status}." if status > 0 else f"The command got signal {-status}.")
+        self.status = status
+        self.last_line = last_line
+
+
 class AirflowSensorTimeout(AirflowException):
     """A sensor has waited for longer than its timeout: no retry."""
 

@@ -23,7 +23,17 @@ def execute(task: BaseOperator, context: Context) -> Any:
     task.render_template_fields(context)
     with notice.handing_over(_refuse):
         _announce(task, context)
+        return _to_its_end(task, context)
+
+
+def _to_its_end(task: BaseOperator, context: Context) -> Any:
+    """As in Airflow 2, sys.exit() with 0 or nothing is an end as good as any other, with nothing to hand on."""
+    try:
         return task.execute(context)
+    except SystemExit as leaving:
+        if leaving.code in (None, 0):
+            return None
+        raise
 
 
 def _refuse(_event: AlertEvent) -> None:

@@ -9,6 +9,7 @@ from types import TracebackType
 import msgspec
 
 from engine.authoring import airflow_names
+from engine.authoring.error_names import public
 from engine.authoring.exceptions import AuthoringError
 from engine.authoring.suggest import did_you_mean
 
@@ -61,7 +62,7 @@ def fault_of(error: BaseException, path: str, dag_id: str | None = None) -> Faul
             summary = _told(f"The import called exit({error.code!r}).", line)
             return Fault(summary, remedy, line, _story(error, path), dag_id)
     line = _line_in(error.__traceback__, path)
-    what = " ".join(traceback.format_exception_only(error)[-1].split())
+    what = " ".join(public(traceback.format_exception_only(error)[-1]).split())
     remedy = f"Correct the DAG file{f' at line {line}' if line else ''}, or what it imports."
     return Fault(_told(what, line), remedy, line, _story(error, path), dag_id)
 
@@ -112,4 +113,4 @@ def _story(error: BaseException, path: str) -> str:
     start = next((index for index, frame in enumerate(told.stack) if _same(frame.filename, path)), 0)
     frames = [frame for frame in told.stack[start:] if "/engine/authoring/" not in frame.filename]
     told.stack = traceback.StackSummary.from_list(frames)
-    return "".join(told.format())
+    return "".join(map(public, told.format()))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABCMeta
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -202,6 +204,12 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
     @property
     def operator_name(self) -> str:
         return self.task_type
+
+    @cached_property
+    def log(self) -> logging.Logger:
+        """For ``self.log.info(…)``, which goes into the attempt's log. Named as in Airflow."""
+        kind = type(self)
+        return logging.getLogger(f"airflow.task.operators.{kind.__module__}.{kind.__qualname__}")
 
     @property
     def dag(self) -> DAG:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from engine.authoring import current
+from engine.authoring.absent_names import PAST_SUCCESSES, instead_of
 from engine.authoring.exceptions import AirflowException, AuthoringError
 from engine.authoring.operator import BaseOperator
 from engine.authoring.serialized import OperatorKind
@@ -87,9 +88,19 @@ def wanted_keywords(
         parameters = signature(function).parameters
     except ValueError:  # written in C and silent about its parameters
         return dict(kwargs)
+    _refuse_the_past(function, parameters.keys() - kwargs.keys() - set(list(parameters)[: len(args)]))
     if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return {**_left_over(context, context, parameters, args), **kwargs}
     return {**_left_over(parameters, context, parameters, args), **kwargs}
+
+
+def _refuse_the_past(function: Callable[..., Any], asked: Iterable[str]) -> None:
+    for name in sorted(set(PAST_SUCCESSES).intersection(asked)):
+        raise AuthoringError(f"{_name(function)}() asks for {name}, which is not there.", instead_of(name, ()))
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__name__", function))
 
 
 def _left_over(
@@ -192,7 +203,8 @@ class TaskFunction:
                 parameter.VAR_POSITIONAL,
             )
             if required and name not in bound.arguments and name not in NAMES:
-                raise AuthoringError(f"{self.function.__name__}() misses the argument {name!r}.")
+                hint = instead_of(name, ()) if name in PAST_SUCCESSES else ""
+                raise AuthoringError(f"{self.function.__name__}() misses the argument {name!r}.", hint)
 
     def __getattr__(self, name: str) -> Any:
         if name in ("expand", "expand_kwargs", "partial"):

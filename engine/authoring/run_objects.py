@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -106,6 +107,10 @@ class TaskInstanceView:
     @property
     def operator(self) -> str:
         return str(self.task.task_type)
+
+    @property
+    def log(self) -> logging.Logger:
+        return logging.getLogger("airflow.task")
 
     @property
     def start_date(self) -> DateTime | None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine.authoring import context as context_module
+from engine.authoring.absent_names import instead_of
 from engine.authoring.attempt_context import AttemptContext, DagFacts, TaskFacts, XComAccess
 from engine.authoring.context import NAMES, Context
 from engine.authoring.exceptions import AuthoringError, TemplateError
 from engine.authoring.serialized import BashSpec
-from engine.authoring.suggest import did_you_mean
 from engine.authoring.xcom_arg import XComArg
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _MARKERS = ("{{", "{%", "{#")
 _UNDEFINED = re.compile(r"'(\w+)' is undefined")
 _FILTERS = ("ds", "ds_nodash", "ts", "ts_nodash", "ts_nodash_with_tz")
 _CONTEXT = "__context__"
+_ITS_NAME = "Correct its name, or define it in user_defined_filters."
 _BASH_EXTENSIONS = (".sh", ".bash")
 
 
@@ -100,18 +101,19 @@ class Renderer:
 
 
 def _explained(error: Exception) -> tuple[str, str]:
-    from jinja2 import TemplateNotFound, TemplateSyntaxError
+    from jinja2 import TemplateAssertionError, TemplateNotFound, TemplateSyntaxError
 
     match error:
         case TemplateNotFound():
             remedy = "Its path is relative to the DAG file's folder; put a blank behind the command to run it as it is."
             return f"there is no template file {error.name!r}", remedy
         case TemplateSyntaxError():
-            return f"{error.message}, line {error.lineno} of the template", "Correct the Jinja syntax."
+            told = f"{(error.message or '').rstrip('.')}, line {error.lineno} of the template"
+            unknown = isinstance(error, TemplateAssertionError)
+            return told, _ITS_NAME if unknown else "Correct the Jinja syntax."
     message = str(error)
     if match := _UNDEFINED.search(message):
-        hint = did_you_mean(match[1], NAMES).strip()
-        return message, hint or "Define it in params, conf or user_defined_macros."
+        return message, instead_of(match[1], NAMES) or "Define it in params, conf or user_defined_macros."
     return message, ""
 
 

@@ -197,6 +197,7 @@ def show_dag(dag_id: str, output: str) -> None:
     """Show a DAG: its schedule, its limits, and its tasks with what each waits for."""
     import msgspec
 
+    from alerting.operators import as_written
     from engine.metastore.dag_warnings import warnings_of
 
     settings = load()
@@ -222,7 +223,9 @@ def show_dag(dag_id: str, output: str) -> None:
     for warning in warnings:
         click.echo(f"  {'warning:':<13} {warning}")
     click.echo()
-    rows = [{"task": task.task_id, "operator": task.operator, "waits for": task.upstream} for task in dag.tasks]
+    rows = [
+        {"task": task.task_id, "operator": as_written(task.operator), "waits for": task.upstream} for task in dag.tasks
+    ]
     show(rows, output, empty="No tasks.")
 
 

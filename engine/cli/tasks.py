@@ -29,10 +29,13 @@ def tasks() -> None:
 @output_option
 def list_tasks(dag_id: str, output: str) -> None:
     """List the tasks of a DAG, upstream first."""
+    from alerting.operators import as_written
+
     with open_store() as store:
         _, dag = find_dag(store, dag_id)
+    name = as_written if output == "table" else str  # programs get the name that is the label of metrics
     rows = [
-        {"task_id": task.task_id, "operator": task.operator, "upstream": task.upstream, "retries": task.retries}
+        {"task_id": task.task_id, "operator": name(task.operator), "upstream": task.upstream, "retries": task.retries}
         for task in dag.tasks
     ]
     columns = {"task_id": "task", "operator": "operator", "upstream": "waits for", "retries": "retries"}

@@ -15,7 +15,6 @@ import signal
 import socket
 import sys
 import threading
-import traceback
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -25,11 +24,13 @@ from typing import Any, NoReturn
 # Imported for the children's sake: whatever the zygote holds, no attempt needs to import again.
 from engine.authoring import airflow_names
 from engine.authoring.context import build_context
+from engine.authoring.error_names import exception_only
 from engine.authoring.exceptions import (
     AirflowFailException,
     AirflowRescheduleException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    CommandFailed,
     TimeLimitSkip,
 )
 from engine.authoring.execution import execute
@@ -57,6 +58,7 @@ from engine.running.wire import BlockingStream
 from engine.running.zygote import serve
 
 RETURN_VALUE = "return_value"
+_OUT_OF_RANGE = "Out of range float values"  # what json says of numbers that are no JSON
 
 _prepared: tuple[object, ...] | None = None  # what redirect_output() left
 
@@ -213,8 +215,13 @@ class XCom:
 
 def _to_json(key: str, value: Any) -> str:
     try:
-        return json.dumps(value, allow_nan=True)  # ASCII: NUL and lone surrogates, which databases refuse, are escaped
+        # ASCII: NUL and lone surrogates, which databases refuse, are escaped
+        return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
+        if _OUT_OF_RANGE in str(error):
+            raise ValueError(
+                f"XCom {key!r} holds NaN or an infinite number, which JSON cannot hold; return None or a text for it"
+            ) from None
         raise TypeError(
             f"XCom {key!r} cannot be stored as JSON ({error}); return plain data, or set do_xcom_push=False"
         ) from error
@@ -274,14 +281,25 @@ def _execute(order: AttemptOrder, loaded: LoadedFile, xcom: XCom) -> Outcome:
     except (AirflowFailException, AirflowSensorTimeout) as error:
         print_trace(error)
         return Outcome(Cause.EXCEPTION, error=last_line(error), may_retry=False)
-    except BaseException as error:  # SystemExit too: a task that calls sys.exit() has not finished its work
+    except CommandFailed as error:  # the command has said what there is to say
+        return Outcome(Cause.EXCEPTION, error=_ending_of(error))
+    except BaseException as error:  # SystemExit too, with a code that means failure
         print_trace(error)
         return Outcome(Cause.EXCEPTION, error=last_line(error))
     return Outcome(Cause.SUCCESS, xcom=xcom.pushed, skip=tuple(sorted(context.to_skip)))
 
 
+def _ending_of(command: CommandFailed) -> str:
+    """The words of a supervisor that saw a shell end so: its last line is the best reason we have."""
+    if command.status < 0:
+        return Outcome(Cause.SIGNAL, signal=-command.status).sentence
+    exited = Outcome(Cause.EXIT, exit_code=command.status).sentence
+    last = command.last_line.strip()
+    return _one_line(f"{exited}: {last}" if last else exited)
+
+
 def last_line(error: BaseException) -> str:
-    return _one_line("".join(traceback.format_exception_only(error)))
+    return _one_line(exception_only(error))
 
 
 def _one_line(text: str) -> str:

@@ -40,13 +40,20 @@ def check_sum(values: Mapping[str, str]) -> None:
         raise ValueError(f"its XComs are {size:,} bytes of JSON together; {LARGEST_SUM:,} are possible for one attempt")
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse)  # NaN, Infinity and -Infinity are no JSON
+
+
 def check_received(values: Mapping[str, str]) -> None:
     """Raise ValueError unless all of this may be stored: the sender's own code may have made it up."""
     for key, text in values.items():
         check_key(key)
         check_value(key, text)
         try:
-            json.loads(text)
+            _DECODER.decode(text)
         except (ValueError, RecursionError):
             raise ValueError(f"XCom {key!r} is no JSON") from None
     check_sum(values)

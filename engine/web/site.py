@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse
 
 from alerting import history, told
 from alerting.clock import database_now
+from alerting.operators import as_written
 from engine import links
 from engine.logs.finding import LogFinder
 from engine.logs.redaction import Redactor
@@ -145,6 +146,7 @@ def make_templates() -> Environment:
         receiver_words=told.receiver_of,
         way_words=told.way_of,
         remarks=told.remarks,
+        as_written=as_written,
     )
     environment.globals.update(
         dag_url=links.dag_url,

@@ -222,7 +222,11 @@ ELSEWHERE: tuple[str, ...] = (
         "Callbacks run in a process of their own, also where the task's process was killed. Airflow runs a task's "
         "callbacks inside that process."
     ),
-    "XCom holds JSON only: no pickles, no custom back ends.",
+    "XCom holds JSON only: no pickles, no custom back ends, and no NaN or infinite numbers, which are no JSON.",
+    (
+        "A Python task that leaves by `sys.exit()`, with the code 0 or none, succeeds, as in Airflow 2.7 and later; "
+        "any other code fails it. In Airflow 3 it fails with every code."
+    ),
     (
         "An unchanged DAG file is parsed again after `min_file_process_interval`, and more seldom as long as it gives "
         "the same DAGs, up to `max_file_process_interval` (five minutes). A change of it, of what it imports or of a "

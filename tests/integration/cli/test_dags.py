@@ -290,6 +290,17 @@ def test_runs_are_listed(windsock: Command, failed_run: str) -> None:
     assert windsock("dags", "runs", "nope").exit_code == 1
 
 
+def test_a_table_calls_an_operator_as_a_dag_file_does_and_json_as_the_metrics_do(
+    windsock: Command, dags: Store
+) -> None:
+    tasks = (SerializedTask(task_id="load", operator="_PythonDecoratedOperator", kind="python"),)
+    add_dag(dags, SerializedDag(dag_id="written", fileloc="/dags/d.py", schedule=NoSchedule(), tasks=tasks))
+    for words in (("tasks", "list", "written"), ("dags", "show", "written")):
+        assert "@task" in windsock(*words).stdout
+        assert "_PythonDecoratedOperator" not in windsock(*words).stdout
+        assert '"_PythonDecoratedOperator"' in windsock(*words, "-o", "json").stdout
+
+
 def test_tasks_are_listed_upstream_first(windsock: Command, dags: Store) -> None:
     rows = json.loads(windsock("tasks", "list", "hello_world", "-o", "json").stdout)
     assert [(row["task_id"], row["upstream"], row["retries"]) for row in rows] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,18 +68,71 @@ def test_an_exception_is_told_with_its_last_line_and_logged_with_its_traceback(h
     assert 'raises.py", line' in home.log("raises")
 
 
+def test_what_an_operator_a_sensor_and_ti_log_is_in_the_attempts_log(home: Home) -> None:
+    preamble = """
+        from engine import BaseOperator, BaseSensorOperator
+        class Loads(BaseOperator):
+            def execute(self, context):
+                self.log.info("%s rows", 7)
+                self.log.debug("not asked for")
+                context["ti"].log.warning("few")
+        class Waits(BaseSensorOperator):
+            def poke(self, context):
+                self.log.info("looking")
+                return True
+    """
+    home.add("logs", "Loads(task_id='loads') >> Waits(task_id='waits')", preamble=textwrap.dedent(preamble))
+    assert home.finish("logs") == "success"
+    loads = home.log("logs", "loads")
+    assert "INFO - 7 rows\n" in loads
+    assert "WARNING - few\n" in loads
+    assert "not asked for" not in loads
+    assert "INFO - looking\n" in home.log("logs", "waits")
+
+
 def test_the_password_of_a_url_in_an_exception_is_masked_everywhere(home: Home) -> None:
     assert python(home, "leaks", "raise ValueError('cannot reach postgresql://me:topsecret@db/x')") == "failed"
     assert home.last("leaks").error == f"ValueError: cannot reach postgresql://me:{MASK}@db/x"
     assert "topsecret" not in home.log("leaks")
 
 
-@pytest.mark.parametrize(("code", "cause"), [("sys.exit(0)", "exception"), ("os._exit(0)", "exit")])
-def test_leaving_the_interpreter_is_not_success(home: Home, code: str, cause: str) -> None:
-    dag_id = code.partition("(")[0].replace(".", "_")
-    assert python(home, dag_id, code) == "failed"
-    assert home.last(dag_id).cause == cause
-    assert home.last(dag_id).error in ("SystemExit: 0", "exited with code 0 without a result")
+@pytest.mark.parametrize(
+    ("dag_id", "code"), [("exit_0", "sys.exit(0)"), ("exit", "sys.exit()"), ("quit", "exit(None)")]
+)
+def test_a_task_that_exits_with_0_or_nothing_succeeds_with_what_it_has_pushed(
+    home: Home, dag_id: str, code: str
+) -> None:
+    preamble = f"def call(ti):\n    ti.xcom_push('rows', 7)\n    {code}\n"
+    after = (
+        "BashOperator(task_id='u', bash_command=\"echo {{ ti.xcom_pull('t', key='rows') }} {{ ti.xcom_pull('t') }}\")"
+    )
+    home.add(dag_id, f"PythonOperator(task_id='t', python_callable=call) >> {after}", preamble=preamble)
+    assert home.finish(dag_id) == "success"
+    assert home.last(dag_id).cause == "success"
+    assert "7 None\n" in home.log(dag_id, "u")
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "code", "error"),
+    [("exit_3", "sys.exit(3)", "SystemExit: 3"), ("exit_text", "sys.exit('no rows')", "SystemExit: no rows")],
+)
+def test_a_task_that_exits_with_anything_else_fails_with_that_and_is_retried(
+    home: Home, dag_id: str, code: str, error: str
+) -> None:
+    assert python(home, dag_id, code, "retries=1, retry_delay=0") == "failed"
+    assert [(attempt.cause, attempt.error) for attempt in home.attempts(dag_id)] == [("exception", error)] * 2
+
+
+def test_an_exit_of_a_callback_before_the_task_is_no_end_of_the_task(home: Home) -> None:
+    preamble = "def leave(context):\n    sys.exit(0)\n"
+    assert python(home, "leaves", "print('done')", "on_execute_callback=leave", preamble) == "failed"
+    assert home.last("leaves").error == "SystemExit: 0"
+
+
+def test_leaving_the_interpreter_at_once_is_not_success(home: Home) -> None:
+    assert python(home, "os_exit", "os._exit(0)") == "failed"
+    assert home.last("os_exit").cause == "exit"
+    assert home.last("os_exit").error == "exited with code 0 without a result"
 
 
 def test_a_skip_exception_skips(home: Home) -> None:
@@ -91,9 +145,7 @@ def test_a_skip_exception_skips(home: Home) -> None:
 def test_a_fail_exception_is_not_retried(home: Home) -> None:
     preamble = "from engine.authoring.exceptions import AirflowFailException\n"
     assert python(home, "gives_up", "raise AirflowFailException('bad key')", "retries=3", preamble) == "failed"
-    assert [attempt.error for attempt in home.attempts("gives_up")] == [
-        "engine.authoring.exceptions.AirflowFailException: bad key"
-    ]
+    assert [attempt.error for attempt in home.attempts("gives_up")] == ["AirflowFailException: bad key"]
 
 
 def test_a_result_that_json_cannot_hold_fails_with_the_way_out(home: Home) -> None:
@@ -119,6 +171,22 @@ def test_an_xcom_that_cannot_be_kept_is_refused_where_it_is_pushed(
     assert home.finish(dag_id) == "failed"
     assert home.last(dag_id).cause == "exception"
     assert home.last(dag_id).error.startswith(f"ValueError: {error}")
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "body", "key"),
+    [
+        ("nan", "return float('nan')", "return_value"),
+        ("infinite", "return {'rates': [1.5, float('-inf')]}", "return_value"),
+        ("pushed_nan", "get_current_context()['ti'].xcom_push('rate', float('nan'))", "rate"),
+    ],
+)
+def test_a_number_that_json_cannot_hold_is_refused_by_the_key_of_its_xcom(
+    home: Home, dag_id: str, body: str, key: str
+) -> None:
+    assert python(home, dag_id, body, preamble="from engine import get_current_context\n") == "failed"
+    told = "holds NaN or an infinite number, which JSON cannot hold; return None or a text for it"
+    assert home.last(dag_id).error == f"ValueError: XCom '{key}' {told}"
 
 
 def test_nul_in_a_value_is_kept(home: Home) -> None:
@@ -154,6 +222,7 @@ def send(message):
             "Result(Outcome(Cause.SUCCESS, xcom={'a\\0': '1'}))",
             "XCom key 'a\\x00' holds control characters",
         ),
+        ("sent_nan", "Result(Outcome(Cause.SUCCESS, xcom={'a': '[NaN]'}))", "XCom 'a' is no JSON"),
         ("sent_text", "Result(Outcome(Cause.SUCCESS, xcom={'a': 'x'}))", "XCom 'a' is no JSON"),
         ("sent_size", "Result(Outcome(Cause.SUCCESS, xcom={'a': '1' * 2**21}))", "XCom 'a' is 2,097,152 bytes of JSON"),
     ],

@@ -100,9 +100,47 @@ def test_a_run_that_fails_ends_with_status_1_and_says_why(windsock: Command, tmp
     write(tmp_path, "d", body)
     done = windsock("dags", "test", "d")
     assert done.returncode == 1
-    assert "The command exited with 3." in done.stdout
+    assert "a failed: exited with code 3\n" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
     assert summary(done.stdout) == {"a": "failed", "b": "upstream_failed"}
     assert done.stdout.endswith("d: failed\n")
+
+
+def test_a_bash_task_ends_with_the_words_that_the_scheduler_has_for_it(windsock: Command, tmp_path: Path) -> None:
+    body = """
+        BashOperator(task_id="fails", bash_command="echo no rows; exit 3")
+        BashOperator(task_id="skips", bash_command="echo no rows; exit 99")
+        BashOperator(task_id="dies", bash_command="kill -9 $$")
+        """
+    write(tmp_path, "d", body)
+    done = windsock("dags", "test", "d")
+    assert "fails failed: exited with code 3: no rows\n" in done.stdout
+    assert "skips skipped: exited with code 99, which means skip\n" in done.stdout
+    assert "dies failed: killed by SIGKILL\n" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_an_operator_that_says_why_it_failed_is_quoted_without_a_traceback(windsock: Command, tmp_path: Path) -> None:
+    write(tmp_path, "d", 'TriggerDagRunOperator(task_id="a", trigger_dag_id="nope")')
+    done = windsock("dags", "test", "d")
+    assert "a failed: AirflowException: nope could not be triggered" in done.stdout
+    assert "engine.authoring" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_what_an_operator_logs_is_on_the_terminal(windsock: Command, tmp_path: Path) -> None:
+    preamble = """
+        from airflow.models import BaseOperator
+        class Loads(BaseOperator):
+            def execute(self, context):
+                self.log.info("%s rows", 7)
+                context["ti"].log.info("from ti")
+    """
+    write(tmp_path, "d", 'Loads(task_id="a")', preamble)
+    for words in (("tasks", "test", "d", "a"), ("dags", "test", "d")):
+        done = windsock(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "INFO - 7 rows\nINFO - from ti\n" in done.stdout
 
 
 def test_an_email_that_is_no_address_is_said_before_the_run(windsock: Command, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import select, update
 
-from engine.authoring.serialized import CronSchedule
+from engine.authoring.serialized import CronSchedule, SerializedTask
 from engine.links import attempt_url, dag_url, run_url
 from engine.metastore.store import Store
 from engine.metastore.tables import DagRun, DagSchedule, DagVersion, SlaDeadline
@@ -315,6 +315,19 @@ class TestAttempt:
         statements.clear()
         look(attempt_url("", "sales", RUN, "clean", 2))
         assert len(statements) <= 6, statements
+
+
+def test_an_operator_is_called_as_a_dag_file_does(look: Look, world: World) -> None:
+    branch = SerializedTask(task_id="pick", operator="_BranchPythonDecoratedOperator", kind="python")
+    world.dag("sales", [branch], schedule=daily())
+    run = (world.run("sales", RUN, "success", 600, 60), "sales", RUN)
+    world.attempt(
+        world.task(run, "pick", "success", 1, 600, 60, operator=branch.operator), 1, "success", "success", 600, 60
+    )
+    for page in (run_url("", "sales", RUN), attempt_url("", "sales", RUN, "pick", 1)):
+        text = look(page)
+        assert "@task.branch" in text
+        assert branch.operator not in text
 
 
 class TestImportErrors:

@@ -49,7 +49,14 @@ def test_a_notice_that_is_critical_begins_with_that(severity: Severity | None, b
 
 
 @pytest.mark.parametrize(
-    ("operator", "told"), [("_PythonDecoratedOperator", "@task"), ("BashOperator", "BashOperator")]
+    ("operator", "told"),
+    [
+        ("_PythonDecoratedOperator", "@task"),
+        ("_BranchPythonDecoratedOperator", "@task.branch"),
+        ("_ShortCircuitDecoratedOperator", "@task.short_circuit"),
+        ("DecoratedSensorOperator", "@task.sensor"),
+        ("BashOperator", "BashOperator"),
+    ],
 )
 def test_an_operator_is_called_as_a_dag_file_does(operator: str, told: str) -> None:
     event = AlertEvent(kind=EventKind.TASK_FAILED, occurred_at=NOW, operator=operator)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,8 +10,9 @@ import pendulum
 import pytest
 
 from engine import DAG, BaseOperator, EmptyOperator, PythonOperator, get_current_context, task
+from engine.authoring.absent_names import PAST_SUCCESSES
 from engine.authoring.attempt_context import AttemptContext
-from engine.authoring.context import Context, build_context
+from engine.authoring.context import NAMES, Context, build_context
 from engine.authoring.exceptions import AuthoringError
 from engine.authoring.execution import execute
 
@@ -57,6 +58,52 @@ def context(make_record: Callable[..., AttemptContext], make_xcom: Callable[...,
 )
 def test_names_mean_what_they_mean_in_airflow(context: Context, name: str, value: object) -> None:
     assert context[name] == value
+
+
+WAYS_OF_READING: dict[str, Callable[[Context], Mapping[str, Any]]] = {
+    "dict": dict,
+    "unpacked": lambda context: {**context},
+    "items": lambda context: {name: value for name, value in context.items()},  # noqa: C416 - items() is what is read
+    "keys": lambda context: {name: context[name] for name in context.keys()},  # noqa: SIM118
+    "values": lambda context: dict(zip(list(context), context.values(), strict=True)),
+    "get": lambda context: {name: context.get(name) for name in NAMES if name in context},
+    "index": lambda context: {name: context[name] for name in NAMES if name in context},
+    "kwargs": lambda context: read_by_function(context, lambda **kwargs: kwargs),
+    "kwargs behind names": lambda context: read_by_function(
+        context, lambda dag_run=None, ti=None, **kwargs: {"dag_run": dag_run, "ti": ti, **kwargs}
+    ),
+}
+
+
+def read_by_function(context: Context, function: Callable[..., Any]) -> Mapping[str, Any]:
+    told: Mapping[str, Any] = PythonOperator(task_id="reads", python_callable=function).execute(context)
+    return told
+
+
+@pytest.mark.parametrize("first", [None, "ti", "dag_run", "params", "task_instance"])
+@pytest.mark.parametrize("way", WAYS_OF_READING)
+def test_every_name_is_there_however_the_context_is_read_and_whatever_was_read_before(
+    make_record: Any, make_xcom: Any, way: str, first: str | None
+) -> None:
+    context = context_of(make_record(conf={"a": 1}), make_xcom())
+    if first:
+        assert context[first] is not None
+    found = WAYS_OF_READING[way](context)
+    assert found.keys() >= NAMES.keys()
+    assert len(context) == len(list(context)) == len(set(context)) == len(NAMES)
+    assert found["dag_run"].conf == {"a": 1}
+    assert found["ti"] is found["task_instance"]
+    assert found["ti"].dag_run is found["dag_run"]
+
+
+def test_names_that_one_context_has_more_are_read_like_the_others(context: Context) -> None:
+    assert context["ti"] is not None
+    more = context.extended(exception="e", ds="mine")
+    assert (more["exception"], more["ds"], more.get("run_id")) == ("e", "mine", context["run_id"])
+    assert "exception" in more
+    assert "exception" not in context
+    assert dict(more).keys() == NAMES.keys() | {"exception"}
+    assert len(more) == len(list(more)) == len(NAMES) + 1
 
 
 def test_dates_are_pendulum_objects(context: Context) -> None:
@@ -143,12 +190,82 @@ assert "pendulum" in sys.modules
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        *((name, "does not look up the last run that succeeded") for name in PAST_SUCCESSES),
+        ("conf", "A run's conf is dag_run.conf"),
+        ("triggering_asset_events", "Assets and datasets are not supported"),
+        ("map_index_template", "Mapped tasks are not supported yet"),
+        ("exception", "in the callbacks of a task whose attempt has not succeeded"),
+        ("reason", "in the callbacks of a DAG"),
+        ("dss", "Did you mean 'ds'"),
+    ],
+)
+def test_of_a_name_that_is_not_there_the_error_says_so_and_guesses_no_other_date(
+    context: Context, name: str, told: str
+) -> None:
+    with pytest.raises(KeyError, match=f"this context has no '{name}'. .*{told}") as caught:
+        _ = context[name]
+    assert "data_interval_end'" not in str(caught.value)
+    assert context.get(name) is None
+    assert context.get(name, 7) == 7
+    assert name not in context
+
+
+def test_a_run_without_a_logical_date_says_what_to_take_instead(make_record: Any, make_xcom: Any) -> None:
+    context = context_of(make_record(logical_date=None), make_xcom())
+    for name in ("ds", "logical_date", "prev_ds"):
+        with pytest.raises(KeyError, match=f"no '{name}'. This run has no logical date; use dag_run.run_after"):
+            _ = context[name]
+    with pytest.raises(KeyError, match="This run has no logical date"):
+        _ = context.logical_date
+
+
+def test_a_function_that_asks_for_the_last_success_fails_rather_than_take_none_for_it(
+    make_record: Any, make_xcom: Any
+) -> None:
+    def loads(prev_data_interval_end_success: Any = None) -> Any:
+        return prev_data_interval_end_success
+
+    made = PythonOperator(task_id="t", python_callable=loads)
+    with pytest.raises(AuthoringError, match=r"loads\(\) asks for prev_data_interval_end_success, which is not there"):
+        execute(made, context_of(make_record(), make_xcom(), made))
+    for given in ({"op_args": [1]}, {"op_kwargs": {"prev_data_interval_end_success": 1}}):
+        made = PythonOperator(task_id="t", python_callable=loads, **given)
+        assert execute(made, context_of(make_record(), make_xcom(), made)) == 1
+
+
+def test_a_task_function_that_asks_for_the_last_success_is_refused_in_its_file() -> None:
+    @task
+    def loads(prev_start_date_success: Any) -> None: ...
+
+    with DAG("d"), pytest.raises(AuthoringError, match="does not look up the last run that succeeded"):
+        loads()
+
+
+def test_a_task_without_inlets_outlets_and_templates_dict_is_told_so(context: Context) -> None:
+    assert (context["inlets"], context["outlets"], context["templates_dict"]) == ([], [], None)
+    assert context["try_number"] == context["ti"].try_number == 1
+
+
 def test_a_function_gets_the_names_that_it_asks_for(make_record: Any, make_xcom: Any) -> None:
     def work(first: int, ds: str, ti: Any, label: str = "x") -> tuple[Any, ...]:
         return first, ds, ti.task_id, label
 
     made = PythonOperator(task_id="t", python_callable=work, op_args=[5], op_kwargs={"label": "{{ ds_nodash }}"})
     assert execute(made, context_of(make_record(), make_xcom(), made)) == (5, "2026-03-01", "t", "20260301")
+
+
+def test_a_task_function_may_name_templates_dict(make_record: Any, make_xcom: Any) -> None:
+    @task(templates_dict={"sql": "{{ ds }}"})
+    def work(templates_dict: Any) -> Any:
+        return templates_dict
+
+    with DAG("d") as dag:
+        work()
+    made = dag.get_task("work")
+    assert execute(made, build_context(make_record(task_id="work"), dag, made, make_xcom())) == {"sql": "2026-03-01"}
 
 
 def test_a_function_with_keywords_gets_everything(make_record: Any, make_xcom: Any) -> None:

@@ -111,6 +111,7 @@ def test_what_an_error_left_open_does_not_leak_into_the_next_file(tmp_path: Path
         ("from engine import DAGS", 1, "engine has no 'DAGS' to import", "Did you mean 'DAG'?"),
         ("import sys\nsys.exit(3)", 2, "Line 2: The import called exit(3)", "Remove the call"),
         ("def f():\n    raise ValueError('deep')\n\nf()", 2, "Line 2: ValueError: deep", "line 2"),
+        ("from engine import AirflowException as E\nraise E('no')", 2, "Line 2: AirflowException: no", "line 2"),
     ],
 )
 def test_a_fault_tells_line_cause_and_remedy(tmp_path: Path, code: str, line: int, summary: str, remedy: str) -> None:

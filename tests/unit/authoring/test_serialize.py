@@ -65,6 +65,25 @@ def test_equal_files_give_equal_versions_and_a_change_gives_another() -> None:
     assert versions[0] == versions[1] != versions[2]
 
 
+def test_an_operator_that_has_logged_while_it_was_made_is_stored_as_any_other() -> None:
+    class Quiet(BaseOperator):
+        pass
+
+    class Talks(BaseOperator):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.log.info("made")
+
+    Talks.__name__ = Quiet.__name__
+    versions = []
+    for kind in (Quiet, Talks):
+        with DAG("d") as dag:
+            kind(task_id="t")
+        dag.fileloc = "/f.py"
+        versions.append(version_of(encode_dag(serialize(dag))))
+    assert versions[0] == versions[1]
+
+
 def test_upstream_tasks_stand_before_their_children() -> None:
     order = [task.task_id for task in serialize(graph("z>a a>m y>m")).tasks]
     assert order.index("z") < order.index("a") < order.index("m")

@@ -59,6 +59,16 @@ def test_facts_of_dag_and_task_travel_with_the_record(make_record: Any, make_xco
     ("text", "told"),
     [
         ("{{ dss }}", "template field bash_command: 'dss' is undefined. Did you mean 'ds'?"),
+        (
+            "{{ prev_data_interval_end_success }}",
+            "'prev_data_interval_end_success' is undefined. Windsock does not look up the last run that succeeded.",
+        ),
+        ("{{ conf.get('core', 'x') }}", "'conf' is undefined. A run's conf is dag_run.conf;"),
+        ("{{ exception }}", "'exception' is undefined. It is there in the callbacks of a task whose attempt"),
+        (
+            "{{ ds | nofilter }}",
+            "No filter named 'nofilter', line 1 of the template. Correct its name, or define it in user_defined_fi",
+        ),
         ("{{ params.nope }}", "has no attribute 'nope'"),
         ("{{ ds", "template field bash_command: unexpected end of template"),
         ("{{ var.value.key }}", "template field bash_command: var: variables are not supported yet."),
