@@ -8,7 +8,7 @@ import pytest
 
 from engine import DAG, BaseOperator, BashOperator, EmptyOperator, PythonOperator, TriggerRule, chain, task
 from engine.authoring.defaults import Defaults, using
-from engine.authoring.exceptions import AuthoringError
+from engine.authoring.exceptions import AirflowFailException, AuthoringError
 
 
 def dag(**arguments: Any) -> DAG:
@@ -243,3 +243,11 @@ def test_flavours_of_task_that_do_not_exist_yet_are_refused_in_words() -> None:
 def test_mapped_setup_and_teardown_tasks_are_refused_in_words(refused: Callable[[Any], Any], words: str) -> None:
     with pytest.raises(AuthoringError, match=words + " are not supported yet"):
         refused(empty("a"))
+
+
+def test_a_deferrable_operator_is_refused_in_the_file_and_where_it_defers() -> None:
+    with pytest.raises(AuthoringError, match=r"deferrable operators are not supported yet\. Remove deferrable=True"):
+        empty("a", deferrable=True)
+    assert empty("a", deferrable=False).task_id == "a"
+    with pytest.raises(AirflowFailException, match=r"EmptyOperator\.defer\(\): deferrable operators are not supported"):
+        empty("a").defer(trigger=None, method_name="done")
