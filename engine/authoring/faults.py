@@ -43,8 +43,7 @@ def fault_of(error: BaseException, path: str, dag_id: str | None = None) -> Faul
             return _syntax(error, path)
         case AuthoringError():
             line = error.line or _line_in(error.__traceback__, path)
-            remedy = error.remedy or "Correct the DAG file there."
-            return Fault(_told(error.message, line), remedy, line, _story(error, path), dag_id)
+            return Fault(_told(error.message, line), error.remedy, line, _story(error, path), dag_id)
         case ImportError() if about := airflow_names.explanation(error):
             line = _line_in(error.__traceback__, path)
             return Fault(_told(about[0], line), about[1], line, _story(error, path))

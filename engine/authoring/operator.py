@@ -217,7 +217,8 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
     @dag.setter
     def dag(self, dag: DAG) -> None:
         if self._dag is not None and self._dag is not dag:
-            raise AuthoringError(f"Task {self.task_id!r} is already in DAG {self._dag.dag_id!r}.")
+            msg = f"Task {self.task_id!r} is already in DAG {self._dag.dag_id!r}."
+            raise AuthoringError(msg, "Make a task for each DAG: a function that returns one helps.")
         self._dag = dag
 
     @property
@@ -304,8 +305,9 @@ def _trigger_rule(value: object) -> TriggerRule:
     try:
         return TriggerRule(str(value))
     except ValueError:
-        hint = did_you_mean(str(value), list(TriggerRule)) or f" Use one of {', '.join(TriggerRule)}."
-        raise AuthoringError(f"trigger_rule={value!r} does not exist.{hint}") from None
+        hint = did_you_mean(str(value), list(TriggerRule)).strip()
+        remedy = f"{hint} Use one of {', '.join(TriggerRule)}, such as trigger_rule='all_done'.".strip()
+        raise AuthoringError(f"trigger_rule={value!r} does not exist.", remedy) from None
 
 
 def _weight_rule(value: object) -> str:

@@ -163,6 +163,41 @@ def test_arguments_of_the_wrong_kind_are_refused_by_name(arguments: dict[str, An
         empty("a", **arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message", "remedy"),
+    [
+        ({"retries": -1}, "retries must be at least 0, not -1.", "Write retries=0, or more."),
+        (
+            {"retries": "2"},
+            "retries must be a whole number, not '2'.",
+            "Write digits without quotes or fraction, such as retries=1.",
+        ),
+        (
+            {"execution_timeout": timedelta(seconds=-3)},
+            "execution_timeout must be more than zero, not -3 s.",
+            "Write a time of more than zero, such as execution_timeout=timedelta(minutes=10).",
+        ),
+        (
+            {"retry_delay": -0.25},
+            "retry_delay must be at least zero, not -0.25 s.",
+            "Write a time of at least zero, such as retry_delay=timedelta(minutes=10).",
+        ),
+        (
+            {"trigger_rule": "sometimes"},
+            "trigger_rule='sometimes' does not exist.",
+            f"Use one of {', '.join(TriggerRule)}, such as trigger_rule='all_done'.",
+        ),
+    ],
+    ids=["too few", "no number", "negative time-out", "negative delay", "trigger rule"],
+)
+def test_a_value_that_is_refused_is_told_with_what_is_allowed(
+    arguments: dict[str, Any], message: str, remedy: str
+) -> None:
+    with pytest.raises(AuthoringError) as caught:
+        empty("a", **arguments)
+    assert (caught.value.message, caught.value.remedy) == (message, remedy)
+
+
 def test_delays_may_be_given_in_seconds_as_in_airflow() -> None:
     made = empty("a", retry_delay=90, max_retry_delay=timedelta(hours=1))
     assert (made.retry_delay, made.max_retry_delay) == (timedelta(seconds=90), timedelta(hours=1))
