@@ -14,6 +14,7 @@ from typing import Final
 
 from engine.parsing.folder import Listing, SourceFile
 from engine.parsing.reads import Stamp
+from engine.parsing.sought import is_of
 
 _NO_READS: Final[Mapping[str, Stamp]] = {}
 
@@ -29,6 +30,7 @@ class FileState:
     file: SourceFile
     seen: tuple[Mark | None, ...] | None = None
     sources: tuple[str, ...] = ()
+    sought: tuple[str, ...] = ()  # modules that it lacks
     reads: Mapping[str, Stamp] = field(default_factory=dict)  # as they were when it was parsed
     gave: Hashable = None  # None where it may give something else the next time
     interval: float = 0.0
@@ -63,7 +65,8 @@ class Agenda:
 
     def update(self, listing: Listing, reads: Mapping[str, Stamp] = _NO_READS) -> list[str]:
         """Take in a look at the folder, and at what is read besides; returns the paths of files that are gone."""
-        self._marks = {path: _mark(file) for path, file in listing.files.items()}
+        before, self._marks = self._marks, {path: _mark(file) for path, file in listing.files.items()}
+        new = self._marks.keys() - before.keys()
         files = listing.dag_files
         gone = [path for path in self.states if path not in files]
         for path in gone:
@@ -72,7 +75,7 @@ class Agenda:
         for path, file in files.items():
             state = self.states.setdefault(path, FileState(file))
             state.file = file
-            if self._fingerprint(state) != state.seen:
+            if self._fingerprint(state) != state.seen or _brings_sought(new, state):
                 self._changed[path] = None
                 state.hangs, state.gave = False, None
             elif any(reads.get(name, was) != was for name, was in state.reads.items()):
@@ -141,6 +144,7 @@ class Agenda:
         *,
         reads: Mapping[str, Stamp] = _NO_READS,
         gave: Hashable = None,
+        sought: Collection[str] = (),
     ) -> FileState | None:
         """Note that a file was parsed; None where it has gone meanwhile.
 
@@ -148,7 +152,7 @@ class Agenda:
         """
         if state := self.states.get(path):
             own = state.seen[:1] if state.seen else (None,)
-            state.sources = tuple(sources)
+            state.sources, state.sought = tuple(sources), tuple(sought)
             state.seen = (*own, *(self._marks.get(source) for source in sources))
             state.finished_at = now
             again = gave is not None and gave == state.gave
@@ -162,6 +166,11 @@ class Agenda:
 
     def _fingerprint(self, state: FileState) -> tuple[Mark | None, ...]:
         return (_mark(state.file), *(self._marks.get(source) for source in state.sources))
+
+
+def _brings_sought(new: Collection[str], state: FileState) -> bool:
+    """Whether a module that the file lacked may be there now."""
+    return any(is_of(path, module) for module in state.sought for path in new)
 
 
 def _mark(file: SourceFile) -> Mark:

@@ -31,7 +31,8 @@ class ParseReport(msgspec.Struct, frozen=True):
     """What a parse process found.
 
     `sources` are the files of the DAG folder that the DAG file imported, `reads` what else it was made of
-    (engine.parsing.reads); `asks` says that it asked somebody whose answer may be another the next time.
+    (engine.parsing.reads); `asks` says that it asked somebody whose answer may be another the next time. `sought` are
+    the modules that it lacks (engine.parsing.sought).
     """
 
     dags: list[ParsedDag]
@@ -40,6 +41,7 @@ class ParseReport(msgspec.Struct, frozen=True):
     sources: list[str] = []
     reads: dict[str, tuple[int, int]] = {}
     asks: bool = False
+    sought: list[str] = []
 
 
 def presentable(fault: Fault) -> Fault:
