@@ -145,6 +145,7 @@ _MODULES: Final[Mapping[str, Absent]] = MappingProxyType(
         "airflow.hooks": _CONNECTIONS,
         "airflow.io": _STORAGE,
         "airflow.macros": _MACROS,
+        "airflow.models.baseoperatorlink": _LABELS,
         "airflow.models.connection": _CONNECTIONS,
         "airflow.models.dagbag": _INTERNALS,
         "airflow.models.dagrun": _INTERNALS,

@@ -55,13 +55,13 @@ def duration(name: str, value: object, *, numbers: bool = False, positive: bool 
         raise AuthoringError(msg, f"Write {name}=timedelta(minutes=10), from datetime import timedelta.")
     if value < timedelta(0) or (positive and not value):
         least = "more than" if positive else "at least"
-        msg = f"{name} must be {least} zero, not {_in_seconds(value)}."
+        msg = f"{name} must be {least} zero, not {in_seconds(value)}."
         raise AuthoringError(msg, f"Write a time of {least} zero, such as {name}=timedelta(minutes=10).")
     return value
 
 
-def _in_seconds(value: timedelta) -> str:
-    """Python writes -3 s as ``-1 day, 23:59:57``."""
+def in_seconds(value: timedelta) -> str:
+    """``-3 s`` for what Python writes as ``-1 day, 23:59:57``."""
     return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + " s"
 
 

@@ -32,6 +32,14 @@ with DAG("cyc"):
     a, b, c = [EmptyOperator(task_id=name) for name in "abc"]
     a >> b >> c >> a
 """
+DEFERS = """
+from engine import DAG, BaseOperator
+class Later(BaseOperator):
+    def execute(self, context):
+        self.defer(trigger=None, method_name="done")
+with DAG("d"):
+    Later(task_id="a", retries=2, retry_delay=0)
+"""
 
 
 @pytest.fixture
@@ -120,6 +128,15 @@ def test_a_dag_is_played_though_another_of_its_file_is_wrong(windsock: Command, 
     done = windsock("dags", "test", "well")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "well: success")
     assert done.stderr.startswith(f"windsock: {dags}/both.py: Line 4: DAG 'cyc' has a cycle")
+
+
+def test_an_operator_that_defers_fails_with_a_sentence_and_without_a_retry(windsock: Command, dags: Path) -> None:
+    (dags / "d.py").write_text(DEFERS)
+    done = windsock("dags", "test", "d")
+    assert done.returncode == 1
+    assert "Later.defer(): deferrable operators are not supported yet. Take a sensor with" in done.stdout + done.stderr
+    assert "attempt 1 of 3" in done.stdout
+    assert "attempt 2" not in done.stdout
 
 
 HEAD = "from engine import DAG, EmptyOperator\n"

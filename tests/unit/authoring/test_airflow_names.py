@@ -126,6 +126,7 @@ def test_a_provider_that_is_not_there_is_told_with_where_to_look(tmp_path: Path)
         ),
         ("from airflow.triggers.base import X", "deferrable operators are not supported yet.", "mode='reschedule'"),
         ("from airflow.utils.dates import days_ago", "days_ago() and its like are not there.", "datetime(2026, 1, 1)"),
+        ("from airflow.models.baseoperatorlink import X", "links and plugins are not supported yet.", "Remove them"),
         ("from airflow.utils import timezone", "time zone functions are not there.", "tzinfo=UTC"),
         ("from engine import Asset", "assets and datasets are not supported yet.", "TriggerDagRunOperator"),
     ],
