@@ -290,6 +290,18 @@ def test_a_module_that_was_missing_is_seen_when_it_comes(
     bench.wait(lambda: not bench.errors())
 
 
+def test_a_change_in_a_module_that_an_ignore_file_leaves_out_is_seen(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(scheduler__min_file_process_interval="600")
+    bench.write(".airflowignore", "shared/\n")
+    bench.write("shared/names.py", "NAME = 'first'\n")
+    bench.write("one.py", "from engine import DAG\nfrom shared.names import NAME\nd = DAG(NAME)\n")
+    bench.start()
+    bench.settled()
+    assert "first" in bench.dags()
+    bench.write("shared/names.py", "NAME = 'second_name'\n")
+    bench.wait(lambda: "second_name" in bench.dags())
+
+
 def test_a_module_that_breaks_its_importer_is_seen_when_it_is_mended(make_bench: Callable[..., Bench]) -> None:
     bench = make_bench(scheduler__min_file_process_interval="600")
     bench.write("shared/names.py", "oops(\n")
