@@ -14,7 +14,6 @@ from typing import Final
 
 from engine.parsing.folder import Listing, SourceFile
 from engine.parsing.reads import Stamp, stamp
-from engine.parsing.sought import is_of
 
 _NO_READS: Final[Mapping[str, Stamp]] = {}
 
@@ -30,7 +29,6 @@ class FileState:
     file: SourceFile
     seen: tuple[Mark | None, ...] | None = None
     sources: tuple[str, ...] = ()
-    sought: tuple[str, ...] = ()  # modules that it lacks
     reads: Mapping[str, Stamp] = field(default_factory=dict)  # as they were when it was parsed
     gave: Hashable = None  # None where it may give something else the next time
     interval: float = 0.0
@@ -52,7 +50,7 @@ class Agenda:
     _changed: dict[str, None] = field(default_factory=dict)  # an ordered set
     _again: list[tuple[float, str]] = field(default_factory=list)  # heap of times and paths; may hold stale entries
     _marks: dict[str, Mark] = field(default_factory=dict)
-    _unlisted: dict[str, Mark] = field(default_factory=dict)  # modules that an ignore file leaves out, since the look
+    _unlisted: dict[str, Mark] = field(default_factory=dict)  # missing, or left out by an ignore file
 
     @property
     def longest_interval(self) -> float:
@@ -66,8 +64,7 @@ class Agenda:
 
     def update(self, listing: Listing, reads: Mapping[str, Stamp] = _NO_READS) -> list[str]:
         """Take in a look at the folder, and at what is read besides; returns the paths of files that are gone."""
-        before, self._marks = self._marks, {path: _mark(file) for path, file in listing.files.items()}
-        new = self._marks.keys() - before.keys()
+        self._marks = {path: _mark(file) for path, file in listing.files.items()}
         self._unlisted.clear()
         files = listing.dag_files
         gone = [path for path in self.states if path not in files]
@@ -77,7 +74,7 @@ class Agenda:
         for path, file in files.items():
             state = self.states.setdefault(path, FileState(file))
             state.file = file
-            if self._fingerprint(state) != state.seen or _brings_sought(new, state):
+            if self._fingerprint(state) != state.seen:
                 self._changed[path] = None
                 state.hangs, state.gave = False, None
             elif any(reads.get(name, was) != was for name, was in state.reads.items()):
@@ -146,7 +143,6 @@ class Agenda:
         *,
         reads: Mapping[str, Stamp] = _NO_READS,
         gave: Hashable = None,
-        sought: Collection[str] = (),
     ) -> FileState | None:
         """Note that a file was parsed; None where it has gone meanwhile.
 
@@ -154,7 +150,7 @@ class Agenda:
         """
         if state := self.states.get(path):
             own = state.seen[:1] if state.seen else (None,)
-            state.sources, state.sought = tuple(sources), tuple(sought)
+            state.sources = tuple(sources)
             state.seen = (*own, *map(self._mark_of, sources))
             state.finished_at = now
             again = gave is not None and gave == state.gave
@@ -175,11 +171,6 @@ class Agenda:
         if source not in self._unlisted:
             self._unlisted[source] = stamp(source)
         return self._unlisted[source]
-
-
-def _brings_sought(new: Collection[str], state: FileState) -> bool:
-    """Whether a module that the file lacked may be there now."""
-    return any(is_of(path, module) for module in state.sought for path in new)
 
 
 def _mark(file: SourceFile) -> Mark:

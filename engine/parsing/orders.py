@@ -30,9 +30,9 @@ class ParsedDag(msgspec.Struct, frozen=True):
 class ParseReport(msgspec.Struct, frozen=True):
     """What a parse process found.
 
-    `sources` are the files of the DAG folder that the DAG file imported, `reads` what else it was made of
-    (engine.parsing.reads); `asks` says that it asked somebody whose answer may be another the next time. `sought` are
-    the modules that it lacks (engine.parsing.sought).
+    `sources` are the files of the DAG folder that the DAG file imported or looked for (engine.parsing.sought), `reads`
+    what else it was made of (engine.parsing.reads); `asks` says that it asked somebody whose answer may be another the
+    next time.
     """
 
     dags: list[ParsedDag]
@@ -41,7 +41,6 @@ class ParseReport(msgspec.Struct, frozen=True):
     sources: list[str] = []
     reads: dict[str, tuple[int, int]] = {}
     asks: bool = False
-    sought: list[str] = []
 
 
 def presentable(fault: Fault) -> Fault:

@@ -250,14 +250,7 @@ class DagProcessor:
     def _take(self, finished: Finished) -> None:
         report = finished.report
         gave = None if report.faults or report.asks else tuple((dag.dag_id, dag.version) for dag in report.dags)
-        state = self._agenda.finished(
-            finished.path,
-            time.monotonic(),
-            report.sources,
-            reads=report.reads,
-            gave=gave,
-            sought=report.sought,
-        )
+        state = self._agenda.finished(finished.path, time.monotonic(), report.sources, reads=report.reads, gave=gave)
         if state is None:
             return
         state.seconds = report.seconds

@@ -1,39 +1,30 @@
 """What a DAG file that broke has looked for in the DAG folder, so that it is parsed again when that is mended.
 
 A module that raised while it was imported is known to nobody afterwards; one that was not found never was. The
-exception tells both: its traceback leads through the files of the one, its name is that of the other.
+exception tells both: its traceback leads through the files of the one, its name is that of the other. Where a package
+is missing, the name is the package's; what it lacks itself is told when it is there, by the next parse.
 """
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import Final
 
 from engine.authoring import airflow_names
 
-_MOST = 50  # exceptions of a chain
+_MOST: Final = 50  # exceptions of a chain
 
 
-@dataclass(slots=True)
-class Sought:
-    """`files` raised, or were on the way to what did. `modules` were not found: their paths, without an ending."""
-
-    folder: str
-    files: set[str] = field(default_factory=set)
-    modules: set[str] = field(default_factory=set)
-
-    def note(self, error: BaseException) -> None:
-        """Take in what made the file break."""
-        for each in _chain(error):
-            self.files.update(path for path in _places(each) if path.startswith(f"{self.folder}/"))
-            if isinstance(each, ImportError) and (name := _wanted(each)) and not airflow_names.is_below_root(name):
-                self.modules.add(f"{self.folder}/{name.replace('.', '/')}")
-
-
-def is_of(path: str, module: str) -> bool:
-    """Whether a file is, or belongs to, a module that was sought under this path."""
-    return path == f"{module}.py" or path.startswith(f"{module}/")
+def sought_by(error: BaseException, folder: str) -> set[str]:
+    """Paths below the DAG folder: files on the way to the error, and the file or folder that a module would be."""
+    paths: set[str] = set()
+    for each in _chain(error):
+        paths.update(path for path in _places(each) if path.startswith(f"{folder}/"))
+        if isinstance(each, ImportError) and (name := _wanted(each)) and not airflow_names.is_below_root(name):
+            module = f"{folder}/{name.replace('.', '/')}"
+            paths |= {module, f"{module}.py"}
+    return paths
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
