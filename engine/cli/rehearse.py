@@ -74,8 +74,9 @@ def _summarise(dag_id: str, task_id: str | None, states: dict[str, str], *, fail
 
 
 def _load(settings: Settings, dag_id: str, file: Path | None) -> LoadedFile:
-    """The file that defines the DAG, read into this process once another has come through it: `file`, or the one of
-    the DAG folder in which the DAG is found.
+    """The file that defines the DAG: `file`, or the one of the DAG folder in which the DAG is found.
+
+    Files are read by processes of their own first; only what one of them has come through is read into this one.
     """
     from engine.parsing import search
 
