@@ -8,6 +8,7 @@ standard_sensors,
 triggering, decorated
 params                 ``Param``: values with a schema
 airflow_names          ``import airflow…`` in a DAG file finds these classes
+airflow_absent         what of Airflow is not there on purpose, and what to write instead
 exceptions             what a task may raise to say how it ended
 schedules, timetables  what ``schedule=`` accepts; when the next run is due (pure functions)
 loader, faults         one DAG file → DAG objects, or what is wrong with it, where, and what to do

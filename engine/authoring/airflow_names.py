@@ -16,7 +16,8 @@ from importlib.machinery import ModuleSpec
 from types import MappingProxyType, ModuleType
 from typing import Any, Final
 
-from engine.authoring.suggest import did_you_mean
+from engine.authoring.airflow_absent import absent_module, absent_name
+from engine.authoring.suggest import SLIP, did_you_mean, nearest
 
 ROOT: Final = "airflow"
 
@@ -107,7 +108,7 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     }
 )
 _PROVIDERS: Final = "airflow.providers."
-_STANDARD: Final = "airflow.providers.s"  # also what is mistyped
+_STANDARD: Final = "airflow.providers.standard."
 _PACKAGES: Final = frozenset(name.rsplit(".", depth)[0] for name in MODULES for depth in range(1, name.count(".") + 1))
 
 
@@ -125,25 +126,50 @@ def importable() -> Iterator[None]:
         sys.modules.update(before)
 
 
+def is_below_root(module: str) -> bool:
+    """Whether a module is ``airflow``, or below it."""
+    return module.partition(".")[0] == ROOT
+
+
 def explanation(error: ImportError) -> tuple[str, str] | None:
     """What is missing and what to do about it, where the name was looked for below ``airflow``."""
     module = error.name or ""
-    if module.partition(".")[0] != ROOT:
+    if not is_below_root(module):
         return None
     if isinstance(error, ModuleNotFoundError):
-        hint = did_you_mean(module, MODULES)
-        if module.startswith(_PROVIDERS) and not module.startswith(_STANDARD):
-            hint = "Of the providers only airflow.providers.standard is here."
-        remedy = f"{hint} docs/authoring.md lists what there is.".strip()
-        return f"Windsock has nothing in place of Airflow's module {module!r}.", remedy
-    wanted = error.msg.partition("'")[2].partition("'")[0]  # Python 3.11 tells the name in the message only
+        return _missing_module(module)
+    return missing_name(module, error.msg.partition("'")[2].partition("'")[0])  # Python 3.11 has it in the message only
+
+
+def _missing_module(module: str) -> tuple[str, str]:
+    nothing = f"Windsock has nothing in place of Airflow's module {module!r}"
+    if absent := absent_module(module):
+        return f"{nothing}: {absent.what}.", absent.remedy
+    hint = _near_module(module)
+    if not hint and module.startswith(_PROVIDERS) and not module.startswith(_STANDARD):
+        hint = "Of the providers only airflow.providers.standard is here."
+    return f"{nothing}.", f"{hint} docs/authoring.md lists what there is.".strip()
+
+
+def _near_module(module: str) -> str:
+    """Only one beside it, since a module of another folder is another thing."""
+    folder, _, name = module.rpartition(".")
+    beside = [other.rpartition(".")[2] for other in (*MODULES, *_PACKAGES) if other.rpartition(".")[0] == folder]
+    near = nearest(name, beside, SLIP)
+    return f"Did you mean {f'{folder}.{near}'!r}?" if near else ""
+
+
+def missing_name(module: str, name: str) -> tuple[str, str]:
+    """What to say of a name that a module of the table, or of none, does not have."""
+    if absent := absent_name(module, name):
+        return f"{module} has no {name!r} here: {absent.what}.", absent.remedy
     offered = MODULES.get(module, ())
     offers = f"It offers {', '.join(offered)}." if offered else "It offers nothing by itself."
-    return f"{module} has no {wanted!r} here.", f"{offers}{did_you_mean(wanted, offered)}"
+    return f"{module} has no {name!r} here.", f"{offers}{did_you_mean(name, offered, cutoff=SLIP)}"
 
 
 def _take_modules() -> dict[str, ModuleType]:
-    names = [name for name in sys.modules if name.partition(".")[0] == ROOT]
+    names = [name for name in sys.modules if is_below_root(name)]
     return {name: sys.modules.pop(name) for name in names}
 
 
@@ -156,7 +182,7 @@ class _Finder(MetaPathFinder, Loader):
         path: Sequence[str] | None = None,  # noqa: ARG002
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> ModuleSpec | None:
-        if fullname.partition(".")[0] != ROOT:
+        if not is_below_root(fullname):
             return None
         if fullname in MODULES or fullname in _PACKAGES:
             return ModuleSpec(fullname, self, is_package=fullname in _PACKAGES)

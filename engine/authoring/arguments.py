@@ -52,28 +52,46 @@ def duration(name: str, value: object, *, numbers: bool = False, positive: bool 
         value = timedelta(seconds=value)
     if not isinstance(value, timedelta):
         msg = f"{name} must be a timedelta, not {value!r}."
-        raise AuthoringError(msg, f"Write {name}=timedelta(seconds=…), from datetime import timedelta.")
+        raise AuthoringError(msg, f"Write {name}=timedelta(minutes=10), from datetime import timedelta.")
     if value < timedelta(0) or (positive and not value):
-        raise AuthoringError(f"{name} must be {'more than' if positive else 'at least'} zero, not {value}.")
+        least = "more than" if positive else "at least"
+        msg = f"{name} must be {least} zero, not {in_seconds(value)}."
+        raise AuthoringError(msg, f"Write a time of {least} zero, such as {name}=timedelta(minutes=10).")
     return value
+
+
+def in_seconds(value: timedelta) -> str:
+    """``-3 s`` for what Python writes as ``-1 day, 23:59:57``."""
+    return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + " s"
 
 
 def whole_number(name: str, value: object, minimum: int | None = None) -> int:
     """An int, at least `minimum`, that fits into a column of the metastore."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise AuthoringError(f"{name} must be a whole number, not {value!r}.")
+        msg = f"{name} must be a whole number, not {value!r}."
+        raise AuthoringError(msg, f"Write digits without quotes or fraction, such as {_short(name)}={minimum or 1}.")
     if minimum is not None and value < minimum:
-        raise AuthoringError(f"{name} must be at least {minimum}, not {value}.")
+        raise AuthoringError(
+            f"{name} must be at least {minimum}, not {value}.", f"Write {_short(name)}={minimum}, or more."
+        )
     if abs(value) > _LARGEST:
-        raise AuthoringError(f"{name} must be at most {_LARGEST}, not {value}.")
+        raise AuthoringError(
+            f"{name} must be at most {_LARGEST}, not {value}.", f"Write {_short(name)}=1000000, or less."
+        )
     return value
+
+
+def _short(name: str) -> str:
+    """The argument itself, of ``Param: minLength``."""
+    return name.rpartition(" ")[2]
 
 
 def text(name: str, value: object) -> str:
     """A string that is not empty."""
     if isinstance(value, str) and value:
         return value
-    raise AuthoringError(f"{name} must be a string, not {value!r}.")
+    msg = f"{name} must be a string that is not empty, not {value!r}."
+    raise AuthoringError(msg, f"Write it in quotes: {name}='…'.")
 
 
 def addresses(value: object) -> list[str]:
@@ -84,7 +102,8 @@ def addresses(value: object) -> list[str]:
         return [address for address in _ADDRESSES.split(value.strip()) if address]
     if isinstance(value, Iterable):
         return [address for item in value for address in addresses(item)]
-    raise AuthoringError(f"email must be an address or a list of addresses, not {value!r}.")
+    msg = f"email must be an address or a list of addresses, not {value!r}."
+    raise AuthoringError(msg, "Write email='ops@example.org', or email=['ops@example.org', 'on-call@example.org'].")
 
 
 def callbacks(name: str, value: object) -> list[Callback]:
@@ -104,14 +123,15 @@ def json_object(name: str, value: object) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise AuthoringError(f"{name} must be a dict, not {value!r}.")
+        raise AuthoringError(f"{name} must be a dict, not {value!r}.", "Write a dict, such as {'n': 1}.")
     return {_json_key(name, key): _json_value(f"{name}[{key!r}]", item) for key, item in value.items()}
 
 
 def _json_key(place: str, key: object) -> str:
     if isinstance(key, str):
         return key
-    raise AuthoringError(f"{place} has the key {key!r}, but JSON keys are strings.")
+    msg = f"{place} has the key {key!r}, but JSON keys are strings."
+    raise AuthoringError(msg, f"Write the key as {str(key)!r}.")
 
 
 def _json_value(place: str, value: object) -> Any:

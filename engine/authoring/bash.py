@@ -42,7 +42,8 @@ class BashOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         if not isinstance(bash_command, (str, XComArg)) or not bash_command:
-            raise AuthoringError(f"bash_command of {self.task_id!r} must be a command, not {bash_command!r}.")
+            msg = f"bash_command of {self.task_id!r} must be a command, not {bash_command!r}."
+            raise AuthoringError(msg, "Write a string that is not empty, such as bash_command='echo hello'.")
         self.bash_command = bash_command
         self.env = _environment(self.task_id, env)
         self.append_env = bool(append_env)
@@ -96,5 +97,6 @@ def _exit_codes(value: object) -> tuple[int, ...]:
         return ()
     codes = (value,) if isinstance(value, int) else tuple(value) if isinstance(value, Iterable) else ("",)
     if not all(isinstance(code, int) and 0 < code < 256 for code in codes):
-        raise AuthoringError(f"skip_on_exit_code={value!r} must be exit codes from 1 to 255.")
+        msg = f"skip_on_exit_code={value!r} must be exit codes from 1 to 255."
+        raise AuthoringError(msg, "Write one, as in skip_on_exit_code=99, or several: skip_on_exit_code=[99, 100].")
     return tuple(code for code in codes if isinstance(code, int))

@@ -172,7 +172,8 @@ class DAG:
             return task
         from engine.authoring.suggest import did_you_mean
 
-        raise AuthoringError(f"DAG {self.dag_id!r} has no task {task_id!r}.{did_you_mean(task_id, self.task_dict)}")
+        hint = did_you_mean(task_id, self.task_dict).strip() or f"Its tasks are {', '.join(self.task_dict) or 'none'}."
+        raise AuthoringError(f"DAG {self.dag_id!r} has no task {task_id!r}.", hint)
 
     def callbacks(self, kind: CallbackKind) -> list[Callable[..., Any]]:
         """The functions to call when `kind` happens; empty for kinds that only tasks have."""

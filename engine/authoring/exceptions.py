@@ -54,9 +54,12 @@ SkipTask = AirflowSkipException
 
 
 class AuthoringError(Exception):
-    """A DAG says something that Windsock cannot do. `remedy` is one sentence: what to write instead."""
+    """A DAG says something that Windsock cannot do. `remedy` is one sentence: what to write instead.
 
-    def __init__(self, message: str, remedy: str = "", *, line: int | None = None) -> None:
+    It is empty where user code raised something in a template, of which nothing is known.
+    """
+
+    def __init__(self, message: str, remedy: str, *, line: int | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 
 import msgspec
 
 from engine.authoring import airflow_names
+from engine.authoring.airflow_absent import absent_name
 from engine.authoring.error_names import public
 from engine.authoring.exceptions import AuthoringError
 from engine.authoring.suggest import did_you_mean
@@ -43,11 +44,14 @@ def fault_of(error: BaseException, path: str, dag_id: str | None = None) -> Faul
             return _syntax(error, path)
         case AuthoringError():
             line = error.line or _line_in(error.__traceback__, path)
-            remedy = error.remedy or "Correct the DAG file there."
-            return Fault(_told(error.message, line), remedy, line, _story(error, path), dag_id)
+            return Fault(_told(error.message, line), error.remedy, line, _story(error, path), dag_id)
         case ImportError() if about := airflow_names.explanation(error):
             line = _line_in(error.__traceback__, path)
             return Fault(_told(about[0], line), about[1], line, _story(error, path))
+        case AttributeError(name=str(name), obj=ModuleType(__name__=module)) if airflow_names.is_below_root(module):
+            line = _line_in(error.__traceback__, path)
+            summary, remedy = airflow_names.missing_name(module, name)
+            return Fault(_told(summary, line), remedy, line, _story(error, path))
         case ModuleNotFoundError():
             return _missing_module(error, path)
         case ImportError(name="engine"):
@@ -89,8 +93,10 @@ def _missing_module(error: ModuleNotFoundError, path: str) -> Fault:
 def _missing_name(error: ImportError, path: str) -> Fault:
     wanted = error.msg.partition("'")[2].partition("'")[0]  # Python 3.11 tells the name in the message only
     line = _line_in(error.__traceback__, path)
-    remedy = f"It offers {', '.join(_OFFERED)}.{did_you_mean(wanted, _OFFERED)}"
-    return Fault(_told(f"engine has no {wanted!r} to import.", line), remedy, line, _story(error, path))
+    absent = absent_name("engine", wanted)
+    reason = f": {absent.what}" if absent else ""
+    remedy = absent.remedy if absent else f"It offers {', '.join(_OFFERED)}.{did_you_mean(wanted, _OFFERED)}"
+    return Fault(_told(f"engine has no {wanted!r} to import{reason}.", line), remedy, line, _story(error, path))
 
 
 def _told(message: str, line: int | None) -> str:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from engine.authoring import arguments, current
+from engine.authoring.airflow_absent import DEFERRING
 from engine.authoring.defaults import active
-from engine.authoring.exceptions import AuthoringError
+from engine.authoring.exceptions import AirflowFailException, AuthoringError
 from engine.authoring.params import split
 from engine.authoring.serialized import CallbackKind, OperatorKind, TriggerRule
 from engine.authoring.suggest import did_you_mean
@@ -189,6 +190,8 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
 
     def _refuse_others(self, others: dict[str, Any]) -> None:
         owner = f"{type(self).__name__}(task_id={self.task_id!r})"
+        if others.pop("deferrable", None):
+            raise AuthoringError(f"{owner}: {DEFERRING.what}.", f"Remove deferrable=True. {DEFERRING.remedy}")
         arguments.unsupported(owner, {name: others.pop(name, None) for name in _NOT_YET})
         unknown = [name for name in others if name not in _WITHOUT_MEANING]
         arguments.unknown(owner, unknown, accepted_arguments(type(self)) - {"self"})
@@ -222,7 +225,8 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
     @dag.setter
     def dag(self, dag: DAG) -> None:
         if self._dag is not None and self._dag is not dag:
-            raise AuthoringError(f"Task {self.task_id!r} is already in DAG {self._dag.dag_id!r}.")
+            msg = f"Task {self.task_id!r} is already in DAG {self._dag.dag_id!r}."
+            raise AuthoringError(msg, "Make a task for each DAG: a function that returns one helps.")
         self._dag = dag
 
     @property
@@ -281,6 +285,11 @@ class BaseOperator(Dependencies, metaclass=OperatorType):
         msg = f"Task {self.task_id!r}.{name}(): setup and teardown tasks are not supported yet."
         return AuthoringError(msg, "Draw the arrows, and give the last task trigger_rule='all_done'.")
 
+    def defer(self, **_: Any) -> NoReturn:
+        """Airflow's way to wait elsewhere, which is refused; trying again would not help."""
+        msg = f"{self.task_type}.defer(): {DEFERRING.what}. {DEFERRING.remedy}"
+        raise AirflowFailException(msg)
+
     def on_kill(self) -> None:
         """Airflow's hook. Here a task's whole process group ends with it, so it is rarely needed."""
 
@@ -304,8 +313,9 @@ def _trigger_rule(value: object) -> TriggerRule:
     try:
         return TriggerRule(str(value))
     except ValueError:
-        hint = did_you_mean(str(value), list(TriggerRule)) or f" Use one of {', '.join(TriggerRule)}."
-        raise AuthoringError(f"trigger_rule={value!r} does not exist.{hint}") from None
+        hint = did_you_mean(str(value), list(TriggerRule)).strip()
+        remedy = f"{hint} Use one of {', '.join(TriggerRule)}, such as trigger_rule='all_done'.".strip()
+        raise AuthoringError(f"trigger_rule={value!r} does not exist.", remedy) from None
 
 
 def _weight_rule(value: object) -> str:

@@ -74,7 +74,7 @@ def split(place: str, params: object) -> tuple[dict[str, Any], dict[str, dict[st
     if params is None:
         return {}, {}
     if not isinstance(params, Mapping):
-        raise AuthoringError(f"{place} must be a dict, not {params!r}.")
+        raise AuthoringError(f"{place} must be a dict, not {params!r}.", "Write params={'n': 1}.")
     schemas = {str(name): param.schema for name, param in params.items() if isinstance(param, Param)}
     values = {
         name: param.default if isinstance(param, Param) else param
@@ -114,16 +114,18 @@ def _check_keyword(place: str, keyword: str, value: Any) -> None:
         case "items":
             check_schema(f"{place} items", _subschema(place, "items", value))
         case "enum" if not isinstance(value, list) or not value:
-            raise AuthoringError(f"{place}: enum must be a list of values, not {value!r}.")
+            msg = f"{place}: enum must be a list of values, not {value!r}."
+            raise AuthoringError(msg, "Write the values that are allowed: enum=['dev', 'prod'].")
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" if not _is_number(value):
-            raise AuthoringError(f"{place}: {keyword} must be a number, not {value!r}.")
+            raise AuthoringError(f"{place}: {keyword} must be a number, not {value!r}.", f"Write {keyword}=1, say.")
         case "minLength" | "maxLength" | "minItems" | "maxItems":
             arguments.whole_number(f"{place}: {keyword}", value, 0)
 
 
 def _subschema(place: str, name: str, schema: object) -> Schema:
     if not isinstance(schema, dict):
-        raise AuthoringError(f"{place}: the schema of {name!r} must be a dict, not {schema!r}.")
+        msg = f"{place}: the schema of {name!r} must be a dict, not {schema!r}."
+        raise AuthoringError(msg, "Write a dict, such as {'type': 'integer'}.")
     return schema
 
 

@@ -95,7 +95,10 @@ class DeadlineAlert:
                 "Write reference=DeadlineReference.DAGRUN_QUEUED_AT. Custom references are not supported.",
             )
         if not isinstance(interval, timedelta):
-            raise AuthoringError(f"interval must be a timedelta, not {interval!r}.")
+            raise AuthoringError(
+                f"interval must be a timedelta, not {interval!r}.",
+                "Write interval=timedelta(hours=1), from datetime import timedelta.",
+            )
         if callback is not None and not isinstance(callback, Callback):
             callback = Callback(callback)
         self.reference = reference

@@ -196,14 +196,17 @@ class TaskFunction:
         try:
             bound = signature(self.function).bind_partial(*args, **kwargs)
         except TypeError as error:
-            raise AuthoringError(f"{self.function.__name__}(): {error}.") from error
+            parameters = f"{self.function.__name__}{signature(self.function)}"
+            msg = f"{self.function.__name__}(): {error}."
+            raise AuthoringError(msg, f"Call it as it is defined: {parameters}.") from error
         for name, parameter in signature(self.function).parameters.items():
             required = parameter.default is parameter.empty and parameter.kind not in (
                 parameter.VAR_KEYWORD,
                 parameter.VAR_POSITIONAL,
             )
             if required and name not in bound.arguments and name not in NAMES:
-                hint = instead_of(name, ()) if name in PAST_SUCCESSES else ""
+                call = f"Call {self.function.__name__}({name}=…), or give it a default."
+                hint = instead_of(name, ()) if name in PAST_SUCCESSES else call
                 raise AuthoringError(f"{self.function.__name__}() misses the argument {name!r}.", hint)
 
     def __getattr__(self, name: str) -> Any:

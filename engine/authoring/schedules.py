@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from types import MappingProxyType
 from typing import Final
 
+from engine.authoring.arguments import in_seconds
 from engine.authoring.exceptions import AuthoringError
 from engine.authoring.serialized import (
     ContinuousSchedule,
@@ -57,7 +58,8 @@ def schedule_from(value: object, zone: tzinfo) -> Schedule:
 
 def _delta(value: timedelta) -> DeltaSchedule:
     if value <= timedelta(0):
-        raise AuthoringError(f"schedule={value!r} must be more than zero.", _ALLOWED)
+        msg = f"schedule must be more than zero, not {in_seconds(value)}."
+        raise AuthoringError(msg, "Write a time of more than zero, such as schedule=timedelta(hours=1).")
     return DeltaSchedule(value.total_seconds())
 
 

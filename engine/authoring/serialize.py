@@ -196,9 +196,8 @@ def _check(dag: DAG) -> None:
     known = accepted_arguments(BaseOperator)
     for name in dag.default_args:
         if name not in dag.used_default_args | known and (hint := did_you_mean(name, known)):
-            raise AuthoringError(
-                f"default_args of DAG {dag.dag_id!r} has {name!r}, which no task takes.{hint}", line=line
-            )
+            msg = f"default_args of DAG {dag.dag_id!r} has {name!r}, which no task takes."
+            raise AuthoringError(msg, hint.strip(), line=line)
 
 
 def _check_params(dag: DAG, line: int | None) -> None:
@@ -227,4 +226,4 @@ def _seconds(duration: timedelta | None) -> float | None:
 def _text_or_none(name: str, value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    raise AuthoringError(f"{name} must be a string, not {value!r}.")
+    raise AuthoringError(f"{name} must be a string, not {value!r}.", f"Write it in quotes: {name}='…'.")

@@ -113,9 +113,8 @@ class DateTimeSensor(BaseSensorOperator):
     def __init__(self, *, target_time: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(target_time, (datetime, str)):
-            raise AuthoringError(
-                f"target_time of {self.task_id!r} must be a datetime or a string, not {target_time!r}."
-            )
+            msg = f"target_time of {self.task_id!r} must be a datetime or a string, not {target_time!r}."
+            raise AuthoringError(msg, "Write a datetime, or a template: target_time='{{ data_interval_end }}'.")
         self.target_time = target_time if isinstance(target_time, str) else target_time.isoformat()
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002

@@ -56,7 +56,10 @@ class XComArg(Dependencies):
 
     def __getitem__(self, key: str) -> XComArg:
         if not isinstance(key, str):
-            raise AuthoringError(f"The output of {self.operator.task_id!r} cannot be indexed by {key!r} in a DAG file.")
+            raise AuthoringError(
+                f"The output of {self.operator.task_id!r} cannot be indexed by {key!r} in a DAG file.",
+                "Take the key of one of several outputs, a string; or take the item inside a task.",
+            )
         return XComArg(self.operator, key)
 
     def __iter__(self) -> Iterator[Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection
+from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +20,7 @@ from engine.cli.naming import closest
 if TYPE_CHECKING:
     from engine.authoring.loader import LoadedFile
     from engine.config import Settings
+    from engine.parsing.search import Candidate
     from engine.scheduling.rehearsal import Step
 
 
@@ -70,39 +74,54 @@ def _summarise(dag_id: str, task_id: str | None, states: dict[str, str], *, fail
 
 
 def _load(settings: Settings, dag_id: str, file: Path | None) -> LoadedFile:
-    """The file that defines the DAG: `file`, or the one of the DAG folder in which its name is found."""
+    """The file that defines the DAG: `file`, or the one of the DAG folder in which the DAG is found.
+
+    Files are read by processes of their own first; only what one of them has come through is read into this one.
+    """
+    from engine.parsing import search
+
+    known: list[str] = []
+    told: list[str] = []
+    files = [_given(settings, file)] if file else search.candidates(settings, dag_id)
+    with closing(search.read_in_order(files, settings)) as reading:
+        for candidate, finished in reading:
+            dag_ids = [dag.dag_id for dag in finished.report.dags]
+            faults = [f"{candidate.path}: {fault.summary} {fault.remedy}" for fault in finished.report.faults]
+            if dag_id in dag_ids:
+                break
+            if file:
+                click.echo(finished.output, nl=False, err=True)  # it may say more
+            if any(fault.dag_id == dag_id for fault in finished.report.faults):
+                raise Failure("\n".join(faults))
+            known += dag_ids
+            told += faults
+        else:
+            where = file or settings.core.dags_folder
+            raise Failure("\n".join([f"there is no DAG {dag_id} in {where}{closest(dag_id, known)}", *told]))
+    for fault in faults:
+        click.echo(f"windsock: {fault}", err=True)
+    return _read(settings, candidate, dag_ids)
+
+
+def _given(settings: Settings, file: Path) -> Candidate:
+    from engine.parsing.search import Candidate
+    from engine.running.attempt import import_root
+
+    path = os.path.abspath(file)  # noqa: PTH100 - without its links followed, as the DAG processor names files
+    return Candidate(path, str(import_root(path, str(settings.core.dags_folder))))
+
+
+def _read(settings: Settings, file: Candidate, dag_ids: Collection[str]) -> LoadedFile:
+    """The file with those of its DAGs that can be played."""
     from engine.authoring.defaults import Defaults
     from engine.authoring.faults import fault_of
     from engine.authoring.loader import load_file
 
-    known: list[str] = []
-    faults: list[str] = []
-    for path in [file] if file else _candidates(settings, dag_id):
-        try:
-            loaded = load_file(path, None if file else settings.core.dags_folder, Defaults.from_settings(settings))
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            fault = fault_of(error, str(path))
-            faults.append(f"{path}: {fault.summary} {fault.remedy}")
-            continue
-        if any(dag.dag_id == dag_id for dag in loaded.dags):
-            return loaded
-        known += [dag.dag_id for dag in loaded.dags]
-    where = file or settings.core.dags_folder
-    raise Failure("\n".join([f"there is no DAG {dag_id} in {where}{closest(dag_id, known)}", *faults]))
-
-
-def _candidates(settings: Settings, dag_id: str) -> Iterator[Path]:
-    """DAG files, those that hold the DAG's name first."""
-    from engine.parsing.folder import looks_like_dag_file, python_files
-
-    others = []
-    for name, _ in python_files(settings.core.dags_folder, {}):
-        path = Path(name)
-        content = path.read_bytes()
-        if dag_id.encode() in content:
-            yield path
-        elif looks_like_dag_file(content):
-            others.append(path)
-    yield from others
+    try:
+        loaded = load_file(Path(file.path), Path(file.root), Defaults.from_settings(settings))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the second time it may do something else
+        fault = fault_of(error, file.path)
+        raise Failure(f"{file.path}: {fault.summary} {fault.remedy}") from error
+    return replace(loaded, dags=tuple(dag for dag in loaded.dags if dag.dag_id in dag_ids))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from engine.parsing.folder import Listing, SourceFile
-from engine.parsing.reads import Stamp
+from engine.parsing.reads import Stamp, stamp
 
 _NO_READS: Final[Mapping[str, Stamp]] = {}
 
@@ -50,6 +50,7 @@ class Agenda:
     _changed: dict[str, None] = field(default_factory=dict)  # an ordered set
     _again: list[tuple[float, str]] = field(default_factory=list)  # heap of times and paths; may hold stale entries
     _marks: dict[str, Mark] = field(default_factory=dict)
+    _unlisted: dict[str, Mark] = field(default_factory=dict)  # missing, or left out by an ignore file
 
     @property
     def longest_interval(self) -> float:
@@ -64,6 +65,7 @@ class Agenda:
     def update(self, listing: Listing, reads: Mapping[str, Stamp] = _NO_READS) -> list[str]:
         """Take in a look at the folder, and at what is read besides; returns the paths of files that are gone."""
         self._marks = {path: _mark(file) for path, file in listing.files.items()}
+        self._unlisted.clear()
         files = listing.dag_files
         gone = [path for path in self.states if path not in files]
         for path in gone:
@@ -149,7 +151,7 @@ class Agenda:
         if state := self.states.get(path):
             own = state.seen[:1] if state.seen else (None,)
             state.sources = tuple(sources)
-            state.seen = (*own, *(self._marks.get(source) for source in sources))
+            state.seen = (*own, *map(self._mark_of, sources))
             state.finished_at = now
             again = gave is not None and gave == state.gave
             state.interval = self._longer(state.interval) if again else self.min_interval
@@ -161,7 +163,14 @@ class Agenda:
         return min(2 * interval, self.longest_interval)
 
     def _fingerprint(self, state: FileState) -> tuple[Mark | None, ...]:
-        return (_mark(state.file), *(self._marks.get(source) for source in state.sources))
+        return (_mark(state.file), *map(self._mark_of, state.sources))
+
+    def _mark_of(self, source: str) -> Mark:
+        if source in self._marks:
+            return self._marks[source]
+        if source not in self._unlisted:
+            self._unlisted[source] = stamp(source)
+        return self._unlisted[source]
 
 
 def _mark(file: SourceFile) -> Mark:

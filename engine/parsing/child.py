@@ -24,6 +24,7 @@ from engine.authoring.serialized import encode_dag, version_of
 from engine.parsing.folder import is_utf8
 from engine.parsing.orders import ParsedDag, ParseOrder, ParseReport, decode_order, encode_report, presentable
 from engine.parsing.reads import Reads
+from engine.parsing.sought import sought_by
 
 
 def parse(payload: bytes, fds: list[int]) -> int:
@@ -58,17 +59,19 @@ def read_dag_file(order: ParseOrder) -> ParseReport:
     reads.listen()
     dags: list[ParsedDag] = []
     faults: list[Fault] = []
+    sought: set[str] = set()
     try:
         loaded = load_file(Path(order.path), Path(order.dags_folder), order.defaults)
     except BaseException as error:  # a DAG file may raise anything, SystemExit included
         faults.append(fault_of(error, order.path))
+        sought = sought_by(error, order.dags_folder)
     else:
         faults += loaded.faults
         for dag in loaded.dags:
             _add(dag, order.path, dags, faults)
     told = [presentable(fault) for fault in faults]
     files = _imported(known)
-    sources = _sources(order, files)
+    sources = _sources(order, files | sought)
     others = reads.of(files, (order.path, *sources))
     asks = reads.asks or reads.may_ask_unheard(files, (order.path, *sources))
     return ParseReport(dags, told, time.monotonic() - start, sources, others, asks)

@@ -30,8 +30,9 @@ class ParsedDag(msgspec.Struct, frozen=True):
 class ParseReport(msgspec.Struct, frozen=True):
     """What a parse process found.
 
-    `sources` are the files of the DAG folder that the DAG file imported, `reads` what else it was made of
-    (engine.parsing.reads); `asks` says that it asked somebody whose answer may be another the next time.
+    `sources` are the files of the DAG folder that the DAG file imported or looked for (engine.parsing.sought), `reads`
+    what else it was made of (engine.parsing.reads); `asks` says that it asked somebody whose answer may be another the
+    next time.
     """
 
     dags: list[ParsedDag]

@@ -194,6 +194,8 @@ def _single_out(tx: Tx, dag_id: str, run_id: str, task_id: str) -> None:
     fresh = {"state": TaskState.SCHEDULED, "max_tries": 1, "try_number": 0, "end_date": None, "scheduled_at": tx.now}
     tx.connection.execute(update(TaskInstance).where(mine).values(fresh))
     run = (DagRun.dag_id == dag_id) & (DagRun.run_id == run_id)
+    if tx.connection.execute(sql_select(DagRun.state).where(run)).scalar_one() in FINAL_RUN_STATES:
+        budgets.take(tx, {(budgets.DAG_RUNS, dag_id): 1})  # a run of empty tasks ended as it began
     tx.connection.execute(update(DagRun).where(run).values(unfinished=1, state=RunState.RUNNING, end_date=None))
 
 

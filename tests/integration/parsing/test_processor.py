@@ -270,6 +270,52 @@ def test_a_change_in_a_module_that_a_dag_file_imports_is_seen(bench: Bench) -> N
     bench.wait(lambda: "second_name" in bench.dags())
 
 
+@pytest.mark.parametrize(
+    "imports",
+    ["from shared.names import NAME", "from shared import names; NAME = names.NAME"],
+    ids=["module", "package"],
+)
+@pytest.mark.parametrize("sibling", [False, True], ids=["no folder", "a folder"])
+def test_a_module_that_was_missing_is_seen_when_it_comes(
+    make_bench: Callable[..., Bench], imports: str, sibling: bool
+) -> None:
+    bench = make_bench(scheduler__min_file_process_interval="600")
+    bench.write("one.py", f"from engine import DAG\n{imports}\nd = DAG(NAME)\n")
+    if sibling:
+        bench.write("shared/__init__.py", "")
+    bench.start()
+    bench.wait(bench.errors)
+    bench.write("shared/names.py", "NAME = 'first'\n")
+    bench.wait(lambda: "first" in bench.dags())
+    bench.wait(lambda: not bench.errors())
+
+
+def test_a_change_in_a_module_that_an_ignore_file_leaves_out_is_seen(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(scheduler__min_file_process_interval="600")
+    bench.write(".airflowignore", "shared/\n")
+    bench.write("shared/names.py", "NAME = 'first'\n")
+    bench.write("one.py", "from engine import DAG\nfrom shared.names import NAME\nd = DAG(NAME)\n")
+    bench.start()
+    bench.settled()
+    assert "first" in bench.dags()
+    bench.write("shared/names.py", "NAME = 'second_name'\n")
+    bench.wait(lambda: "second_name" in bench.dags())
+
+
+def test_a_module_that_breaks_its_importer_is_seen_when_it_is_mended(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(scheduler__min_file_process_interval="600")
+    bench.write("shared/names.py", "oops(\n")
+    bench.write("one.py", "from engine import DAG\nfrom shared.names import NAME\nd = DAG(NAME)\n")
+    bench.start()
+    bench.wait(bench.errors)
+    bench.write("shared/names.py", "from shared.more import NAME\n")
+    bench.wait(lambda: "shared.more" in (bench.errors()["one.py"].error))
+    bench.write("shared/more.py", "NAME = 1 / 0\n")
+    bench.wait(lambda: "ZeroDivisionError" in (bench.errors()["one.py"].error))
+    bench.write("shared/more.py", "NAME = 'first'\n")
+    bench.wait(lambda: "first" in bench.dags())
+
+
 def test_the_first_owner_keeps_a_dag_id_until_it_lets_go(bench: Bench) -> None:
     bench.good("b_first.py", "same")
     bench.start()

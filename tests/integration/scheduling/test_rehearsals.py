@@ -243,3 +243,10 @@ def test_a_file_outside_the_dag_folder_can_be_named(windsock: Command, tmp_path:
     path = (tmp_path / "dags" / "d.py").rename(tmp_path / "elsewhere.py")
     assert windsock("dags", "test", "d").returncode == 1
     assert windsock("dags", "test", "d", "--file", str(path)).returncode == 0
+
+
+def test_a_task_that_has_nothing_to_do_is_played_alone(windsock: Command, tmp_path: Path) -> None:
+    write(tmp_path, "d", "EmptyOperator(task_id='a') >> EmptyOperator(task_id='b')")
+    done = windsock("tasks", "test", "d", "b")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].endswith("b success")

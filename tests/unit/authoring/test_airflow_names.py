@@ -12,6 +12,7 @@ import pytest
 
 import engine
 from engine.authoring import airflow_names
+from engine.authoring.airflow_absent import absent_module, absent_name
 from engine.authoring.faults import Fault, fault_of
 from engine.authoring.loader import load_file
 
@@ -98,3 +99,86 @@ def test_a_provider_that_is_not_there_is_told_with_where_to_look(tmp_path: Path)
     found = fault(tmp_path, "from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator")
     assert found.summary == "Line 1: Windsock has nothing in place of Airflow's module 'airflow.providers.cncf'."
     assert found.remedy.endswith("docs/authoring.md lists what there is.")
+
+
+@pytest.mark.parametrize(
+    ("line", "what", "remedy"),
+    [
+        ("from airflow.sdk import Asset", "assets and datasets are not supported yet.", "TriggerDagRunOperator"),
+        ("from airflow import Dataset", "assets and datasets are not supported yet.", "TriggerDagRunOperator"),
+        ("from airflow.datasets import Dataset", "assets and datasets are not supported yet.", "TriggerDagRunOperator"),
+        ("from airflow.sdk import setup", "setup and teardown tasks are not supported yet.", "all_done"),
+        ("from airflow.decorators import teardown", "setup and teardown tasks are not supported yet.", "all_done"),
+        ("from airflow.sdk import task_group", "task groups are not supported yet.", "prefix"),
+        ("from airflow.utils.task_group import TaskGroup", "task groups are not supported yet.", "prefix"),
+        ("from airflow.models import Variable", "variables are not supported yet.", "environment variable"),
+        ("from airflow.hooks.base import BaseHook", "connections and hooks are not supported yet.", "client library"),
+        ("from airflow.timetables.interval import X", "timetables are not supported yet.", "schedule='0 3 * * *'"),
+        (
+            "from airflow.sensors.date_time import DateTimeSensorAsync",
+            "deferrable operators are not supported yet.",
+            "mode='reschedule'",
+        ),
+        (
+            "from airflow.providers.standard.sensors.time import TimeSensorAsync",
+            "deferrable operators are not supported yet.",
+            "mode='reschedule'",
+        ),
+        ("from airflow.triggers.base import X", "deferrable operators are not supported yet.", "mode='reschedule'"),
+        ("from airflow.utils.dates import days_ago", "days_ago() and its like are not there.", "datetime(2026, 1, 1)"),
+        ("from airflow.models.baseoperatorlink import X", "links and plugins are not supported yet.", "Remove them"),
+        ("from airflow.utils import timezone", "time zone functions are not there.", "tzinfo=UTC"),
+        ("from engine import Asset", "assets and datasets are not supported yet.", "TriggerDagRunOperator"),
+    ],
+    ids=lambda given: given if given.startswith("from") else "",
+)
+def test_what_airflow_has_and_windsock_has_not_is_refused_with_what_to_write_instead(
+    tmp_path: Path, line: str, what: str, remedy: str
+) -> None:
+    found = fault(tmp_path, line)
+    assert found.summary.endswith(what)
+    assert remedy in found.remedy
+    assert "Did you mean" not in found.remedy
+    assert "It offers" not in found.remedy
+
+
+def test_a_name_that_is_looked_up_in_an_imported_module_is_refused_likewise(tmp_path: Path) -> None:
+    path = tmp_path / "file.py"
+    path.write_text("from airflow import sdk\nsdk.Asset('a')\n")
+    with pytest.raises(AttributeError) as caught:
+        load_file(path)
+    found = fault_of(caught.value, str(path))
+    assert found.summary == "Line 2: airflow.sdk has no 'Asset' here: assets and datasets are not supported yet."
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from airflow.utils.log import X",
+        "from airflow.security import X",
+        "from airflow.providers.sftp.operators.sftp import X",
+        "from airflow.operators.generic_transfer import X",
+        "from airflow.models import BaseHok",
+    ],
+)
+def test_of_a_module_or_name_that_is_like_none_no_other_is_guessed(tmp_path: Path, line: str) -> None:
+    found = fault(tmp_path, line)
+    assert "Did you mean" not in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("from airflow.operator.bash import BashOperator", "airflow.operators"),
+        ("from airflow.providers.standrd.operators.bash import BashOperator", "airflow.providers.standard"),
+        ("from airflow.sensors.weekdays import DayOfWeekSensor", "airflow.sensors.weekday"),
+    ],
+)
+def test_a_slip_in_the_name_of_a_module_is_told_with_what_was_meant(tmp_path: Path, line: str, meant: str) -> None:
+    assert f"Did you mean {meant!r}?" in fault(tmp_path, line).remedy
+
+
+def test_nothing_is_called_absent_that_is_there() -> None:
+    for module, names in airflow_names.MODULES.items():
+        assert absent_module(module) is None
+        assert [name for name in names if absent_name(module, name)] == []

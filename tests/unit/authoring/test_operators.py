@@ -8,7 +8,7 @@ import pytest
 
 from engine import DAG, BaseOperator, BashOperator, EmptyOperator, PythonOperator, TriggerRule, chain, task
 from engine.authoring.defaults import Defaults, using
-from engine.authoring.exceptions import AuthoringError
+from engine.authoring.exceptions import AirflowFailException, AuthoringError
 
 
 def dag(**arguments: Any) -> DAG:
@@ -163,6 +163,41 @@ def test_arguments_of_the_wrong_kind_are_refused_by_name(arguments: dict[str, An
         empty("a", **arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message", "remedy"),
+    [
+        ({"retries": -1}, "retries must be at least 0, not -1.", "Write retries=0, or more."),
+        (
+            {"retries": "2"},
+            "retries must be a whole number, not '2'.",
+            "Write digits without quotes or fraction, such as retries=1.",
+        ),
+        (
+            {"execution_timeout": timedelta(seconds=-3)},
+            "execution_timeout must be more than zero, not -3 s.",
+            "Write a time of more than zero, such as execution_timeout=timedelta(minutes=10).",
+        ),
+        (
+            {"retry_delay": -0.25},
+            "retry_delay must be at least zero, not -0.25 s.",
+            "Write a time of at least zero, such as retry_delay=timedelta(minutes=10).",
+        ),
+        (
+            {"trigger_rule": "sometimes"},
+            "trigger_rule='sometimes' does not exist.",
+            f"Use one of {', '.join(TriggerRule)}, such as trigger_rule='all_done'.",
+        ),
+    ],
+    ids=["too few", "no number", "negative time-out", "negative delay", "trigger rule"],
+)
+def test_a_value_that_is_refused_is_told_with_what_is_allowed(
+    arguments: dict[str, Any], message: str, remedy: str
+) -> None:
+    with pytest.raises(AuthoringError) as caught:
+        empty("a", **arguments)
+    assert (caught.value.message, caught.value.remedy) == (message, remedy)
+
+
 def test_delays_may_be_given_in_seconds_as_in_airflow() -> None:
     made = empty("a", retry_delay=90, max_retry_delay=timedelta(hours=1))
     assert (made.retry_delay, made.max_retry_delay) == (timedelta(seconds=90), timedelta(hours=1))
@@ -243,3 +278,11 @@ def test_flavours_of_task_that_do_not_exist_yet_are_refused_in_words() -> None:
 def test_mapped_setup_and_teardown_tasks_are_refused_in_words(refused: Callable[[Any], Any], words: str) -> None:
     with pytest.raises(AuthoringError, match=words + " are not supported yet"):
         refused(empty("a"))
+
+
+def test_a_deferrable_operator_is_refused_in_the_file_and_where_it_defers() -> None:
+    with pytest.raises(AuthoringError, match=r"deferrable operators are not supported yet\. Remove deferrable=True"):
+        empty("a", deferrable=True)
+    assert empty("a", deferrable=False).task_id == "a"
+    with pytest.raises(AirflowFailException, match=r"EmptyOperator\.defer\(\): deferrable operators are not supported"):
+        empty("a").defer(trigger=None, method_name="done")

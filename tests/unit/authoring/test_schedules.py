@@ -36,6 +36,7 @@ def test_presets_none_once_and_timedelta_are_understood() -> None:
         ("@dayly", "Did you mean '@daily'?"),
         ("@continuos", "Did you mean '@continuous'?"),
         (timedelta(0), "must be more than zero"),
+        (timedelta(seconds=-3), "schedule must be more than zero, not -3 s."),
         (42, "schedule=42 is not supported"),
     ],
 )

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import sqlite3
+from importlib import import_module
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from engine.cli.errors import Failure, Misuse, failure_of
+from engine.cli.errors import _WORDED, Failure, Misuse, failure_of
 from engine.config import ConfigError
 from engine.metastore.errors import Unreachable
 from engine.stack.control import StackError
@@ -46,3 +47,8 @@ def test_a_failure_stays_what_it_is() -> None:
 def test_several_problems_are_several_lines(capsys: pytest.CaptureFixture[str]) -> None:
     failure_of(ConfigError(["first.", "second."])).show()
     assert capsys.readouterr().err == "windsock: first.\nwindsock: second.\n"
+
+
+@pytest.mark.parametrize(("module", "name"), _WORDED)
+def test_every_error_that_is_worded_for_people_is_where_it_is_looked_for(module: str, name: str) -> None:
+    assert issubclass(getattr(import_module(module), name), Exception)

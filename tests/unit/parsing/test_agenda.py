@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from engine.parsing.agenda import Agenda
@@ -70,6 +72,24 @@ def test_a_change_of_what_a_file_imports_counts_as_its_own(agenda: Agenda) -> No
     assert [parse(agenda, 1.0, "HELPER"), parse(agenda, 1.0)] == ["a", None]
     agenda.update(listing(a=1, b=1))
     assert parse(agenda, 2.0) == "a"
+
+
+@pytest.mark.parametrize("name", ["names.py", "names/__init__.py"])
+def test_a_file_that_lacks_a_module_is_taken_at_once_when_it_is_there(
+    agenda: Agenda, tmp_path: Path, name: str
+) -> None:
+    sought = [str(tmp_path / "names"), str(tmp_path / "names.py")]
+    agenda.update(listing(a=1, b=1))
+    assert [parse(agenda, 0.0, *sought), parse(agenda, 0.0)] == ["a", "b"]
+    (tmp_path / "names_of_others.py").touch()
+    agenda.update(listing(a=1, b=1))
+    assert parse(agenda, 1.0) is None
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    agenda.update(listing(a=1, b=1))
+    assert [parse(agenda, 2.0, *sought), parse(agenda, 2.0)] == ["a", None]
+    agenda.update(listing(a=1, b=1))
+    assert parse(agenda, 3.0) is None
 
 
 def test_a_file_that_changes_while_it_is_parsed_is_parsed_again_afterwards(agenda: Agenda) -> None:
