@@ -365,13 +365,15 @@ def _reader(store: Store) -> ReadBeats:
 
 def _show(settings: Settings, reports: Sequence[Report], *, with_uptime: bool) -> None:
     from engine.screen import screen
-    from engine.stack.table import footer, past_ends, problems, stack_table
+    from engine.stack.table import footer, full_disks, late, past_ends, problems, stack_table
 
     console = screen()
     console.print(stack_table(reports, with_uptime=with_uptime))
     console.print()
+    logs = settings.logging.base_log_folder
+    full = full_disks([logs, settings.home])
     ends = past_ends(reports) if with_uptime else ""
-    for text in (ends, problems(reports, settings.logging.base_log_folder), footer(reports, settings.home)):
+    for text in (full, ends, late(reports, logs), problems(reports, logs), footer(reports, settings.home)):
         if text:
             console.print(text, soft_wrap=True)
 

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-_FULL_BELOW: Final = 65_536  # bytes free; SQLite's shared memory grows by half of that
+from engine.disks import is_full
+
 _REPLACE: Final = (
     "Stop Windsock; then restore it from a copy, or move it away, together with its -wal and -shm, and make a new one: "
     "windsock db init"
@@ -18,7 +19,7 @@ def trouble(code: str, file: Path) -> str:
     match code.split("_"):
         case ["SQLITE", "FULL"]:
             return _full(file)
-        case ["SQLITE", "IOERR" | "CANTOPEN", *_] if _is_full(file.parent):
+        case ["SQLITE", "IOERR" | "CANTOPEN", *_] if is_full(file.parent):
             return _full(file)
         case ["SQLITE", "CANTOPEN", *_] if _is_mounted_read_only(file.parent):
             return _read_only(file)
@@ -38,14 +39,6 @@ def _full(file: Path) -> str:
         f"there is no space left for {file}. Free some space on the disk of {file.parent}; what it holds is safe, and "
         "Windsock goes on by itself"
     )
-
-
-def _is_full(folder: Path) -> bool:
-    try:
-        disk = os.statvfs(folder)
-    except OSError:
-        return False
-    return disk.f_bavail * disk.f_frsize < _FULL_BELOW
 
 
 def _is_mounted_read_only(folder: Path) -> bool:

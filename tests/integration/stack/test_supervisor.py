@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -179,6 +180,32 @@ def test_a_full_disk_neither_ends_the_stack_nor_its_watch(stack: Stack) -> None:
     wait_until(lambda: stack.restarts("sleeper") == 1, "the state to be written")
     assert stack.component("other").pid == before["other"]
     assert stop(stack.home)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_on_a_full_disk_the_state_is_told_from_memory_and_is_the_latest(tmp_path: Path) -> None:
+    home = tmp_path / "disk"
+    home.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", home], check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    stack = Stack(home)
+    try:
+        stack.start(shell("sleeper", "exec sleep 1000"))
+        stack.wait()
+        with contextlib.suppress(OSError), (home / "big").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        file_before = (home / "run" / "stack.json").read_bytes()
+        os.kill(stack.component("sleeper").pid or 0, signal.SIGKILL)
+        wait_until(lambda: stack.restarts("sleeper") == 1, "the restart to be told")
+        assert psutil.pid_exists(stack.component("sleeper").pid or 0)
+        assert (home / "run" / "stack.json").read_bytes() == file_before
+        (home / "big").unlink()
+        wait_until(lambda: (home / "run" / "stack.json").read_bytes() != file_before, "the state to be written")
+        assert stack.restarts("sleeper") == 1
+    finally:
+        stack.clean()
+        subprocess.run(["umount", "-l", home], check=True)
 
 
 def test_a_stop_may_take_as_long_as_the_components_were_given(stack: Stack) -> None:
