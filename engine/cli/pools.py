@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any, Final
+
 import click
 
 from engine.cli.errors import Misuse
 from engine.cli.opening import open_store
 from engine.cli.output import output_option, show
+
+MOST_SLOTS: Final = 2**31 - 1
+_SLOTS: Final = re.compile("[0-9]{1,10}")
 
 
 @click.group()
@@ -29,9 +35,21 @@ def list_pools(output: str) -> None:
         click.echo(f"\nTasks wait for a pool that nobody has made: windsock pools set {missing[0]} 1", err=True)
 
 
-@pools.command("set")
+class Slots(click.ParamType):
+    """A number of slots."""
+
+    name = "slots"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if not _SLOTS.fullmatch(str(value)) or int(value) > MOST_SLOTS:
+            raise Misuse(f"{value} is no number of slots; write a whole number from 0 to {MOST_SLOTS}")
+        return int(value)
+
+
+# A negative number is an argument that is refused in words, not an option that nobody knows.
+@pools.command("set", context_settings={"ignore_unknown_options": True})
 @click.argument("name", metavar="NAME")
-@click.argument("slots", metavar="SLOTS", type=click.IntRange(min=0, max=2**31 - 1))
+@click.argument("slots", metavar="SLOTS", type=Slots())
 def set_pool(name: str, slots: int) -> None:
     """Make a pool, or change how many slots it has. With 0 slots its tasks wait."""
     from engine.metastore import pools as stored
@@ -42,6 +60,12 @@ def set_pool(name: str, slots: int) -> None:
         is_new = store.run(lambda tx: stored.set_pool(tx, name, slots))
         store.wake("scheduler")
     click.echo(f"{'Made' if is_new else 'Changed'} {name}: {'1 slot' if slots == 1 else f'{slots} slots'}.")
+    if name == stored.DEFAULT_POOL and slots == 0:
+        click.echo(
+            f"windsock: tasks that name no pool use {name}, so nearly everything waits from now on. Let it go on: "
+            f"windsock pools set {name} {stored.DEFAULT_SLOTS}",
+            err=True,
+        )
 
 
 @pools.command()
