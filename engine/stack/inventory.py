@@ -52,7 +52,7 @@ def core_components(settings: Settings) -> tuple[Component, ...]:
             "scheduler",
             ProcessKind.SCHEDULER,
             why="no run is created and no task is started",
-            next_step="windsock dags trigger hello_world --wait",
+            next_step=f"windsock dags trigger {'hello_world' if settings.core.load_examples else 'DAG'} --wait",
             stop_grace_seconds=settings.core.killed_task_cleanup_time + _WRITING_SECONDS,
         ),
     )
