@@ -106,15 +106,16 @@ def late(reports: Sequence[Report], logs: Path) -> Text:
 def problems(reports: Sequence[Report], logs: Path) -> Text:
     """A paragraph for each component that is not well: what, why it matters, the end of its log.
 
-    What is the matter with several is said once.
+    What is the matter with several is said once, and so is what stands in several logs.
     """
     text = Text()
+    told: set[str] = set()
     alike: dict[tuple[str, str], list[Report]] = {}
     for report in reports:
         if report.health not in _SILENT:
             alike.setdefault(_trouble(report), []).append(report)
     for group in alike.values():
-        _add_problem(text, group, logs)
+        _add_problem(text, group, logs, told)
     return text
 
 
@@ -128,7 +129,7 @@ def briefly(reports: Sequence[Report]) -> Text:
     return Text("\n".join(f"{report.name} is {report.health}: {report.detail}" for report in ill))
 
 
-def _add_problem(text: Text, reports: Sequence[Report], logs: Path) -> None:
+def _add_problem(text: Text, reports: Sequence[Report], logs: Path, told: set[str]) -> None:
     """What is the matter with these, which is the same with each."""
     health, detail = _trouble(reports[0])
     if health == Health.BLOCKED:
@@ -141,12 +142,15 @@ def _add_problem(text: Text, reports: Sequence[Report], logs: Path) -> None:
     for report in reports:
         text.append(f"  Meanwhile {report.state.component.why}.\n")
         if report.health is not Health.BLOCKED:
-            _add_log(text, log_path(logs, report.name))
+            _add_log(text, log_path(logs, report.name), told)
 
 
-def _add_log(text: Text, log: Path) -> None:
-    for line in last_lines(log):
-        text.append(f"    {line}\n", style="dim")
+def _add_log(text: Text, log: Path, told: set[str]) -> None:
+    """The last lines of a log but for those that were `told` of another, and where it is."""
+    for line in dict.fromkeys(last_lines(log)):
+        if line not in told:
+            text.append(f"    {line}\n", style="dim")
+            told.add(line)
     text.append(f"  Log: {log}\n")
 
 

@@ -104,6 +104,15 @@ def test_what_is_the_matter_with_several_is_said_once(tmp_path: Path) -> None:
     assert all(f"{name}.log" in text for name in ("web", "scheduler", "notifier", "exporter"))
 
 
+def test_a_line_that_stands_in_several_logs_is_told_once(tmp_path: Path) -> None:
+    for name, line in (("web", "only here"), ("notifier", "only there")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.log").write_text(f"no space\n{line}\n" + "no space\n" * 3)
+    ill = [report("web", Health.RESTARTING, detail="again in 1 s"), report("notifier", Health.RESTARTING)]
+    text = rendered(problems(ill, tmp_path), 200)
+    assert (text.count("no space"), text.count("only here"), text.count("only there")) == (1, 1, 1)
+
+
 def test_what_is_late_is_told_with_the_last_line_of_its_log(tmp_path: Path) -> None:
     log = tmp_path / "scheduler" / "scheduler.log"
     log.parent.mkdir()
