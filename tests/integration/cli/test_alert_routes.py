@@ -73,7 +73,7 @@ def test_check_needs_no_variable_of_the_notifier(
     channels = "channels: {room: env:OPS_ROOM, other: {url: env:OPS_ROOM, hmac_secret: env:OPS_HMAC}}\n"
     text = FILE.replace("{email: ops@example.org}", "{channels: [room, other]}")
     alerting_yml.write_text(channels + text, encoding="utf-8")
-    result = windsock("alerts", "check", "--event", "dag=daily")
+    result = windsock("alerts", "check", "--event", "dag=daily", "--event", "at=2026-11-23T12:00+01:00")
     assert result.exit_code == 0, result.stderr
     assert "the environment variable OPS_ROOM is not set here" in result.stderr
     assert "the environment variable OPS_HMAC is not set here" in result.stderr
