@@ -213,7 +213,7 @@ def show_dag(dag_id: str, output: str) -> None:
         "file": dag.fileloc,
         "version": version,
         "schedule": describe_schedule(dag.schedule),
-        "start date": shown(dag.start_date),
+        "start date": f"{shown(dag.start_date)} UTC" if dag.start_date else "-",
         "limits": f"{dag.max_active_runs} runs, {dag.max_active_tasks} tasks at once",
         "tags": shown(dag.tags),
         "description": shown(dag.description),

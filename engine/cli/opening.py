@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from engine.config import load
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from engine.config import Settings
     from engine.metastore.store import Store
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -33,7 +35,7 @@ def open_store(settings: Settings | None = None) -> Iterator[Store]:
         store.close()
 
 
-def if_there(settings: Settings, look: Callable[[Connection], list[str]]) -> list[str]:
+def if_there(settings: Settings, look: Callable[[Connection], list[T]]) -> list[T]:
     """What ``look`` finds in the metastore; nothing where that cannot be asked, and none is made for it."""
     from sqlalchemy import make_url
     from sqlalchemy.exc import SQLAlchemyError

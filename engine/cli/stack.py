@@ -39,6 +39,7 @@ from engine.stack.state import read_state, running_pid
 from engine.stack.supervise import last_lines, log_path
 
 if TYPE_CHECKING:
+    from engine.cli.started_elsewhere import Elsewhere
     from engine.config import Settings
     from engine.metastore.store import Store
 
@@ -76,12 +77,18 @@ def standalone() -> None:
 @click.command()
 def down() -> None:
     """Stop what up started, and wait until it is gone."""
-    if not stop(find_home()):  # whatever became of the settings since the start
+    home = find_home()
+    is_stopped = stop(home)  # whatever became of the settings since the start
+    found = _elsewhere()
+    if is_stopped:
+        click.echo("Windsock is stopped.")
+        if sentence := _kept():
+            click.echo(sentence)
+    elif found:
+        click.echo(f"Nothing was stopped: the stack of this home ({home}) is not running.")
+    else:
         click.echo("Windsock is not running.")
-        return
-    click.echo("Windsock is stopped.")
-    if sentence := _kept():
-        click.echo(sentence)
+    _tell_elsewhere(found, with_remedy=True)
 
 
 @click.command()
@@ -98,6 +105,26 @@ def restart(only_check: bool) -> None:
         return
     stop(settings.home)
     _up(settings, all_components(settings), detach=True)
+
+
+def _elsewhere() -> list[Elsewhere]:
+    """Who works on this metastore all the same; nobody where the settings do not say which it is."""
+    from engine.cli.started_elsewhere import started_elsewhere
+    from engine.config import ConfigError
+
+    try:
+        return started_elsewhere(load())
+    except ConfigError:
+        return []
+
+
+def _tell_elsewhere(found: Sequence[Elsewhere], *, with_remedy: bool = False) -> None:
+    from engine.cli.started_elsewhere import how_to_stop, named
+
+    for line in named(found):
+        click.echo(line)
+    if found and with_remedy:
+        click.echo(how_to_stop(found))
 
 
 def _kept() -> str | None:
@@ -140,14 +167,18 @@ def status(output: str) -> None:
         settings = load()
     except ConfigError as error:
         _show_blindly(find_home(), error, output)
+    from engine.cli.started_elsewhere import started_elsewhere
+
+    found = started_elsewhere(settings)
     if running_pid(settings.home) is None:
-        _not_running(settings)
+        _not_running(settings, found, output)
     with _beats(settings) as read_beats:
         reports = _look(settings, read_beats)
     if output == "json":
-        _echo_json(reports)
+        _echo_json(reports, found)
     else:
         _show(settings, reports, with_uptime=True)
+        _tell_elsewhere(found)
         refused, lines = _standing(settings)
         for line in (*refused, *lines):
             click.echo(line)
@@ -315,9 +346,15 @@ def _tell_other_settings(settings: Settings) -> None:
         )
 
 
-def _not_running(settings: Settings) -> NoReturn:
+def _not_running(settings: Settings, found: Sequence[Elsewhere], output: str) -> NoReturn:
+    if found and output == "json":
+        _echo_json([], found)
+    elif found:
+        _tell_elsewhere(found)
     if read_state(settings.home) is not None:
         raise Failure("Windsock is not running: its supervisor was killed. Start it again: windsock up --detach")
+    if found:
+        raise Failure(f"the stack of this home ({settings.home}) is not running. Start it: windsock up --detach")
     raise Failure("Windsock is not running. Start it: windsock up --detach")
 
 
@@ -342,19 +379,23 @@ def _reader(store: Store) -> ReadBeats:
 
 def _show(settings: Settings, reports: Sequence[Report], *, with_uptime: bool) -> None:
     from engine.screen import screen
-    from engine.stack.table import footer, past_ends, problems, stack_table
+    from engine.stack.table import footer, full_disks, late, past_ends, problems, stack_table
 
     console = screen()
     console.print(stack_table(reports, with_uptime=with_uptime))
     console.print()
+    logs = settings.logging.base_log_folder
+    full = full_disks([logs, settings.home])
     ends = past_ends(reports) if with_uptime else ""
-    for text in (ends, problems(reports, settings.logging.base_log_folder), footer(reports, settings.home)):
+    for text in (full, ends, late(reports, logs), problems(reports, logs), footer(reports, settings.home)):
         if text:
             console.print(text, soft_wrap=True)
 
 
-def _echo_json(reports: Sequence[Report]) -> None:
-    click.echo(json.dumps([_as_json(report) for report in reports], indent=2))
+def _echo_json(reports: Sequence[Report], found: Sequence[Elsewhere] = ()) -> None:
+    from engine.cli.started_elsewhere import as_json
+
+    click.echo(json.dumps([*map(_as_json, reports), *map(as_json, found)], indent=2))
 
 
 def _as_json(report: Report) -> dict[str, object]:
@@ -369,4 +410,5 @@ def _as_json(report: Report) -> dict[str, object]:
         "started_at": state.started_at,
         "restarts": state.restarts,
         "last_exit": state.last_exit,
+        "of_this_stack": True,
     }

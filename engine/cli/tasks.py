@@ -126,7 +126,7 @@ def _print_log(settings: Logging, dag_id: str, run_id: str, task: object, try_nu
     from engine.cli.queries import TaskStanding
     from engine.logs.finding import LogFinder
     from engine.logs.paths import attempt_log_path
-    from engine.logs.reading import MissingLog, NoLog
+    from engine.logs.reading import EMPTY_LOG, MissingLog, NoLog
 
     assert isinstance(task, TaskStanding)  # noqa: S101  (said here, since queries is imported late)
     number = try_number or task.try_number
@@ -145,9 +145,13 @@ def _print_log(settings: Logging, dag_id: str, run_id: str, task: object, try_nu
         ) from error
     except NoLog as error:
         raise Failure(f"attempt {number}: {error}") from error
+    is_empty = True
     with log.file as file:
         while block := file.read(_BLOCK):
             click.echo(block, nl=False)
+            is_empty = False
+    if is_empty:
+        click.echo(f"windsock: {EMPTY_LOG}", err=True)
 
 
 @tasks.command()

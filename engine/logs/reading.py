@@ -28,6 +28,8 @@ _MARK_EVERY: Final = 16 * _BLOCK
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not block us
 
+# A supervisor begins each log with a line of its own.
+EMPTY_LOG: Final = "the log is empty: not even its first line could be written, as on a disk that is full"
 _STAMPED: Final = re.compile(r"\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)\] ?(windsock: )?")
 
 

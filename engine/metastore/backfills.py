@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -111,13 +111,25 @@ def plan(tx: Tx, dag: SerializedDag, wish: Wish) -> list[Step]:
     _check(dag, wish)
     intervals = _intervals(dag, wish, tx.now)
     if not intervals:
-        raise Refused(
-            f"DAG {dag.dag_id!r} has no complete interval between {wish.since.isoformat()} and "
-            f"{wish.until.isoformat()}; choose a range in which its schedule comes due"
-        )
+        raise Refused(_nothing_to_fill(dag, wish))
     there = _runs_there(tx.connection, dag.dag_id, intervals)
     steps = [Step(one, *_choose(there.get(one.start), wish.reprocess)) for one in intervals]
     return steps[::-1] if wish.backwards else steps
+
+
+def _nothing_to_fill(dag: SerializedDag, wish: Wish) -> str:
+    if dag.start_date and wish.until < dag.start_date:
+        return f"DAG {dag.dag_id!r} starts at {_utc(dag.start_date)}, after that range; choose one from there on"
+    if dag.end_date and wish.since > dag.end_date:
+        return f"DAG {dag.dag_id!r} ends at {_utc(dag.end_date)}, before that range; choose one up to there"
+    return (
+        f"DAG {dag.dag_id!r} has no complete interval between {wish.since.isoformat()} and {wish.until.isoformat()}; "
+        "choose a range in which its schedule comes due"
+    )
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _check(dag: SerializedDag, wish: Wish) -> None:

@@ -134,6 +134,8 @@ class Database:
                 f"the database refuses {self}: {reason}. Correct user, password and database in "
                 "WINDSOCK__DATABASE__SQL_ALCHEMY_CONN"
             )
+        if trouble := self.dialect.trouble(error, self.url):
+            return Unreachable(trouble)
         if error.connection_invalidated or _could_not_connect(error):
             return Unreachable(
                 self._no_home() or f"the database {self} cannot be reached: {reason}. {self.dialect.when_unreachable}"

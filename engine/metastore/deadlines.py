@@ -106,7 +106,7 @@ def fail_run(tx: Tx, graphs: Graphs, runs: Runs, run_pk: int) -> Changes | None:
     if row is None:
         return None
     tx.connection.execute(_FAIL, {"ids": [run_pk], "b_now": tx.now})
-    changes = _stop(tx, graphs, runs, list(found), Ending.FAILED)
+    changes = _stop(tx, graphs, runs, list(found), Ending.RUN_FAILED)
     budgets.give(tx, {(budgets.DAG_RUNS, facts_of(row).budget): 1})
     return changes
 

@@ -26,6 +26,7 @@ class Ending(StrEnum):
 
     TIMED_OUT = "timed_out"  # its run did: it ends as skipped, as in Airflow
     RESTART = "restart"  # it was cleared: it begins anew
+    RUN_FAILED = "run_failed"  # a person marked its run as failed
     SUCCESS = "success"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -38,6 +39,8 @@ class Ending(StrEnum):
                 return TaskState.SKIPPED
             case Ending.RESTART:
                 return TaskState.UP_FOR_RETRY
+            case Ending.RUN_FAILED:
+                return TaskState.FAILED
             case _:
                 return TaskState(self.value)
 
@@ -54,6 +57,8 @@ class Ending(StrEnum):
                 return "ended because its run timed out"
             case Ending.RESTART:
                 return "ended because the task was cleared while it ran"
+            case Ending.RUN_FAILED:
+                return "ended because its run was marked as failed"
             case _:
                 return f"ended because the task was marked as {self.value} while it ran"
 

@@ -8,7 +8,7 @@ class MetastoreError(Exception):
 
 
 class Unreachable(MetastoreError):
-    """The database server does not answer."""
+    """The database cannot be used now: its server does not answer, its disk is full, its file is damaged."""
 
 
 class AccessDenied(MetastoreError):

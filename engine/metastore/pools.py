@@ -14,6 +14,7 @@ from engine.metastore.states import TaskState
 from engine.metastore.tables import Base, Budget, TaskInstance
 
 DEFAULT_POOL: Final = "default_pool"
+DEFAULT_SLOTS: Final = 128  # of it in a new metastore, as its first migration says
 
 _BUDGET: Final = Base.metadata.tables[Budget.__tablename__]
 

@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from engine.running.log_ends import cut_torn_line, write_over_the_end
+
 log = logging.getLogger(__name__)
 
 _CHUNK: Final = 65_536
@@ -44,6 +46,7 @@ class AttemptLog:
         self.last_line_is_whole = True
         self.lost_bytes = 0
         self.left_out_bytes = 0  # beyond the limit
+        self._reason = "the file could not be opened"  # for what is lost
         self._limit = limit
         self._room = limit
         os.set_blocking(pipe, False)
@@ -132,11 +135,13 @@ class AttemptLog:
         if self._file is None:
             self.lost_bytes += len(data)
             return
+        rest = data
         try:
-            while data:
-                data = data[os.write(self._file, data) :]
-        except OSError:
-            self.lost_bytes += len(data)
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as error:
+            self._reason = error.strerror or str(error)
+            self.lost_bytes += len(rest) + cut_torn_line(self._file, data[: len(data) - len(rest)])
 
     def close_pipe(self) -> None:
         """Take in what is left in the pipe, without waiting for daemons that still hold it, and close it."""
@@ -153,9 +158,17 @@ class AttemptLog:
             self.remark(f"{self.left_out_bytes:,} bytes more were printed and are not kept")
         if self.lost_bytes:
             log.error("%d bytes of %s could not be written", self.lost_bytes, self._path)
-            self.remark(f"{self.lost_bytes} bytes of log could not be written")
+            self._remark_what_is_missing()
         if self._file is not None:
             os.close(self._file)
+
+    def _remark_what_is_missing(self) -> None:
+        """At the end, where it can grow by that; else in the place of its last lines."""
+        lost = self.lost_bytes
+        self.remark(f"{lost:,} bytes of this log could not be written and are missing ({self._reason})")
+        if self.lost_bytes > lost:
+            text = f"the end of this log is missing: {lost:,} bytes or more could not be written ({self._reason})"
+            write_over_the_end(self._path, f"{_stamp()}windsock: {text}\n".encode())
 
 
 def _begin_of_character(line: bytes, place: int) -> int:

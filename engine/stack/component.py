@@ -28,10 +28,14 @@ class Udp(msgspec.Struct, frozen=True, tag="udp"):
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
-    """Healthy when the metastore holds a fresh heartbeat of this kind of process, from this very process."""
+    """Healthy when the metastore holds a fresh heartbeat of this kind of process, from this very process.
+
+    One that is older than ``late_after_seconds`` is told before it is too old.
+    """
 
     kind: str
     stale_after_seconds: float = 30.0
+    late_after_seconds: float = 10.0
 
 
 class Alive(msgspec.Struct, frozen=True, tag="alive"):

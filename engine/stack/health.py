@@ -46,7 +46,7 @@ ReadBeats = Callable[[], Beats]
 
 
 class Report(NamedTuple):
-    """One component's health, and one sentence where it is not well."""
+    """One component's health, and one sentence where it is not well, or healthy and late."""
 
     state: ComponentState
     health: Health
@@ -95,7 +95,7 @@ def _report_running(state: ComponentState, read_beats: ReadBeats) -> Report:
         return Report(state, Health.STOPPED, "its process is gone")
     problem = next((text for check in state.component.checks if (text := problem_of(check, state, read_beats))), "")
     if not problem:
-        return Report(state, Health.HEALTHY, "")
+        return Report(state, Health.HEALTHY, _lateness(state, read_beats))
     young = time.time() - (state.started_at or 0.0) < _STARTING_SECONDS
     return Report(state, Health.STARTING if young else Health.UNHEALTHY, problem)
 
@@ -109,8 +109,8 @@ def problem_of(check: Check, state: ComponentState, read_beats: ReadBeats) -> st
             return _tcp_problem(host, port)
         case Udp(_, port):
             return "" if udp_is_bound(port) else f"nothing listens at {port}/udp"
-        case Heartbeat(kind, stale_after_seconds):
-            return _heartbeat_problem(kind, stale_after_seconds, state, read_beats)
+        case Heartbeat():
+            return _heartbeat_problem(check, state, read_beats)
         case Alive():
             return ""
         case _:
@@ -150,13 +150,27 @@ def udp_is_bound(port: int) -> bool:
     return any(line.split()[1].endswith(wanted) for line in lines)
 
 
-def _heartbeat_problem(kind: str, stale_after: float, state: ComponentState, read_beats: ReadBeats) -> str:
+def _heartbeat_problem(check: Heartbeat, state: ComponentState, read_beats: ReadBeats) -> str:
     try:
-        beats = read_beats()
+        age = _age(check, state, read_beats())
     except Exception as error:  # whatever the database says; here it is only one cell of a table
         return str(error).partition("\n")[0]
-    mine = [beat for beat in beats.get(kind, ()) if beat.pid == state.pid]
-    if not mine:
+    if age is None:
         return "no heartbeat yet"
-    age = min(beat.age_seconds for beat in mine)
-    return "" if age <= stale_after else f"its last heartbeat is {age:.0f} s old"
+    return "" if age <= check.stale_after_seconds else f"its last heartbeat is {age:.0f} s old"
+
+
+def _age(check: Heartbeat, state: ComponentState, beats: Beats) -> float | None:
+    return min((beat.age_seconds for beat in beats.get(check.kind, ()) if beat.pid == state.pid), default=None)
+
+
+def _lateness(state: ComponentState, read_beats: ReadBeats) -> str:
+    """Of a component that is healthy: its heartbeat should have come, but is not old enough to be a problem."""
+    for check in state.component.checks:
+        if isinstance(check, Heartbeat):
+            age = _age(check, state, read_beats()) or 0.0
+            if age > check.late_after_seconds:
+                return (
+                    f"its last heartbeat is {age:.0f} s old; from {check.stale_after_seconds:g} s on it counts as dead"
+                )
+    return ""

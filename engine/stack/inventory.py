@@ -52,7 +52,7 @@ def core_components(settings: Settings) -> tuple[Component, ...]:
             "scheduler",
             ProcessKind.SCHEDULER,
             why="no run is created and no task is started",
-            next_step="windsock dags trigger hello_world --wait",
+            next_step=f"windsock dags trigger {'hello_world' if settings.core.load_examples else 'DAG'} --wait",
             stop_grace_seconds=settings.core.killed_task_cleanup_time + _WRITING_SECONDS,
         ),
     )
@@ -162,11 +162,16 @@ def _worker(
         argv=python("engine.cli", command),
         words=(command,),
         env=environment(settings),
-        checks=(Heartbeat(kind, settings.scheduler.scheduler_health_check_threshold),),
+        checks=(Heartbeat(kind, settings.scheduler.scheduler_health_check_threshold, _late_after(settings)),),
         why=why,
         next_step=next_step,
         stop_grace_seconds=stop_grace_seconds,
     )
+
+
+def _late_after(settings: Settings) -> float:
+    """Two heartbeats that did not come: with one, a busy machine would be told of again and again."""
+    return 2 * max(settings.scheduler.scheduler_heartbeat_sec, settings.scheduler.job_heartbeat_sec)
 
 
 def _log_shipper(settings: Settings) -> tuple[Component, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine.stack.aside import read_aside
 from engine.stack.component import Component
 
 _LOCK_ATTEMPTS = 5  # a reader (running_pid) holds it shared for an instant
@@ -63,14 +64,23 @@ def write_state(home: Path, state: StackState) -> None:
     draft = target.with_suffix(".draft")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(state)))
+        file.write(encode_state(state))
     draft.replace(target)
 
 
+def encode_state(state: StackState) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(state))
+
+
 def read_state(home: Path) -> StackState | None:
-    """Return the last state written, or None where there is none or it cannot be understood."""
+    """Return the last state written, or None where there is none or it cannot be understood.
+
+    What the supervisor could not write it holds in memory (:mod:`engine.stack.aside`), and that is newer.
+    """
+    pid = running_pid(home)
+    aside = read_aside(pid) if pid is not None else None
     try:
-        return msgspec.json.decode((run_folder(home) / "stack.json").read_bytes(), type=StackState)
+        return msgspec.json.decode(aside or (run_folder(home) / "stack.json").read_bytes(), type=StackState)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
 

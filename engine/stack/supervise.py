@@ -25,9 +25,10 @@ import msgspec
 
 from engine.linux import adopt_orphans, children_of, die_with_parent, start_mark
 from engine.stack import forked
+from engine.stack.aside import drop_aside, put_aside
 from engine.stack.child import Child
 from engine.stack.component import Component, Plan, Watched
-from engine.stack.state import Phase, StackState, remove_state, write_pid, write_state
+from engine.stack.state import Phase, StackState, encode_state, remove_state, write_pid, write_state
 from engine.stack.watching import LOOK_SECONDS, Watcher
 
 _LOG_TAIL_LINES = 5
@@ -50,6 +51,7 @@ class Supervisor:
         self.stopping = False
         self.can_fork = any(component.words for component in plan.components) and forked.prepare(plan.imports)
         self.unpublished = False  # the state file does not hold the latest
+        self.aside: int | None = None  # holds it meanwhile
         self.watcher = Watcher(plan.watched)
         self.look_at = time.time() + LOOK_SECONDS
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -217,7 +219,7 @@ class Supervisor:
     # -- telling ---------------------------------------------------------------------------------------------------
 
     def _publish(self) -> None:
-        """Write the state; on a disk that is full, again a little later: nobody must die of that."""
+        """Write the state; on a disk that is full, again a little later, and into memory: nobody must die of that."""
         snapshots = tuple(child.snapshot() for child in self.children)
         state = StackState(
             pid=os.getpid(), started_at=self.started_at, components=snapshots, settings=self.plan.settings
@@ -228,8 +230,11 @@ class Supervisor:
             if not self.unpublished:
                 self._say(f"the state cannot be written, so it is tried again: {error}", loud=True)
             self.unpublished = True
+            self.aside = put_aside(encode_state(state), self.aside)
         else:
             self.unpublished = False
+            drop_aside(self.aside)
+            self.aside = None
 
     def _say(self, sentence: str, *, loud: bool = False) -> None:
         """Write to the supervisor's log; what is loud, in the foreground, also to the terminal.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
+from engine.disks import full_ones
 from engine.stack.health import Health, Report
 from engine.stack.supervise import last_lines, log_path
 
@@ -91,13 +92,35 @@ def past_ends(reports: Sequence[Report]) -> Text:
     return Text("".join(lines))
 
 
-def problems(reports: Sequence[Report], logs: Path) -> Text:
-    """A paragraph for each component that is not well: what, why it matters, the end of its log."""
+def late(reports: Sequence[Report], logs: Path) -> Text:
+    """A line for each component that is healthy still, but late, and what its log says last."""
     text = Text()
+    for report in sorted(reports, key=_place):
+        if report.health is Health.HEALTHY and report.detail:
+            text.append(f"{report.name} is late: {report.detail}\n")
+            for line in last_lines(log_path(logs, report.name), count=1):
+                text.append(f"    {line}\n", style="dim")
+    return text
+
+
+def problems(reports: Sequence[Report], logs: Path) -> Text:
+    """A paragraph for each component that is not well: what, why it matters, the end of its log.
+
+    What is the matter with several is said once, and so is what stands in several logs.
+    """
+    text = Text()
+    told: set[str] = set()
+    alike: dict[tuple[str, str], list[Report]] = {}
     for report in reports:
         if report.health not in _SILENT:
-            _add_problem(text, report, log_path(logs, report.name))
+            alike.setdefault(_trouble(report), []).append(report)
+    for group in alike.values():
+        _add_problem(text, group, logs, told)
     return text
+
+
+def _trouble(report: Report) -> tuple[str, str]:
+    return report.health, report.detail
 
 
 def briefly(reports: Sequence[Report]) -> Text:
@@ -106,17 +129,38 @@ def briefly(reports: Sequence[Report]) -> Text:
     return Text("\n".join(f"{report.name} is {report.health}: {report.detail}" for report in ill))
 
 
-def _add_problem(text: Text, report: Report, log: Path) -> None:
-    if report.health is Health.BLOCKED:
-        text.append(f"{report.detail}\n")
+def _add_problem(text: Text, reports: Sequence[Report], logs: Path, told: set[str]) -> None:
+    """What is the matter with these, which is the same with each."""
+    health, detail = _trouble(reports[0])
+    if health == Health.BLOCKED:
+        text.append(f"{detail}\n")
     else:
-        text.append(f"{report.name} is {report.health}", style="bold")
-        text.append(f": {report.detail}\n" if report.detail else "\n")
-    text.append(f"  Meanwhile {report.state.component.why}.\n")
-    if report.health is not Health.BLOCKED:
-        for line in last_lines(log):
+        *others, last = (report.name for report in reports)
+        names = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+        text.append(f"{names} {health}", style="bold")
+        text.append(f": {detail}\n" if detail else "\n")
+    for report in reports:
+        text.append(f"  Meanwhile {report.state.component.why}.\n")
+        if report.health is not Health.BLOCKED:
+            _add_log(text, log_path(logs, report.name), told)
+
+
+def _add_log(text: Text, log: Path, told: set[str]) -> None:
+    """The last lines of a log but for those that were `told` of another, and where it is."""
+    for line in dict.fromkeys(last_lines(log)):
+        if line not in told:
             text.append(f"    {line}\n", style="dim")
-        text.append(f"  Log: {log}\n")
+            told.add(line)
+    text.append(f"  Log: {log}\n")
+
+
+def full_disks(folders: Iterable[Path]) -> Text:
+    """A line for each disk that these folders are on and that takes no more."""
+    lines = [
+        f"No space is left on the disk of {folder}. Free some there: until then nothing can be written to it.\n"
+        for folder in full_ones(folders)
+    ]
+    return Text("".join(lines), style="bold")
 
 
 def footer(reports: Sequence[Report], home: Path) -> Text:

@@ -29,7 +29,8 @@ DAGS_PER_PAGE: Final = 50
 RUNS_PER_PAGE: Final = 25
 RECENT_RUNS: Final = 10
 MOST_TASKS: Final = 1_000
-_NOT_STORED: Final = ("marked", "depth", "after")  # of a TaskLine
+_NOT_STORED: Final = ("marked", "error", "depth", "after")  # of a TaskLine
+_SHORT_ERROR: Final = 160  # characters of an error that a list shows
 MOST_ATTEMPTS: Final = 50  # of one task instance, listed
 
 
@@ -146,6 +147,7 @@ class TaskLine:
     end_date: datetime | None
     ready_at: datetime | None
     marked: str | None
+    error: str | None  # why its last attempt did not succeed, the first line
     depth: int
     after: tuple[str, ...]
 
@@ -343,7 +345,8 @@ def task_counts(connection: Connection, run: RunFacts) -> dict[str, int]:
 def tasks(connection: Connection, run: RunFacts, state: str | None = None) -> Page[TaskLine]:
     """The task instances of a run, or those of them in one state, upstream tasks first; at most 1 000."""
     columns = [getattr(TaskInstance, name) for name in TaskLine.__slots__ if name not in _NOT_STORED]
-    statement = select(*columns, TaskAttempt.state.label("ended_as")).outerjoin(TaskAttempt, LAST_ATTEMPT)
+    last = (TaskAttempt.state.label("ended_as"), func.substr(TaskAttempt.error, 1, _SHORT_ERROR + 1).label("error"))
+    statement = select(*columns, *last).outerjoin(TaskAttempt, LAST_ATTEMPT)
     statement = statement.where(TaskInstance.run_pk == run.id)
     if state is not None:
         statement = statement.where(TaskInstance.state.is_(None) if state == "none" else TaskInstance.state == state)
@@ -362,7 +365,13 @@ def tasks(connection: Connection, run: RunFacts, state: str | None = None) -> Pa
 
 def _task_line(stored: dict[str, Any], **more: Any) -> TaskLine:
     marked = marked_words(stored["state"], stored.pop("ended_as"), has_begun=stored["start_date"] is not None)
-    return TaskLine(**stored, marked=marked, **more)
+    error = None if marked or stored["state"] == "success" else _short(stored["error"])
+    return TaskLine(**stored | {"error": error}, marked=marked, **more)
+
+
+def _short(error: str | None) -> str | None:
+    line = (error or "").partition("\n")[0]
+    return f"{line[:_SHORT_ERROR]}…" if len(line) > _SHORT_ERROR else line or None
 
 
 def _depths(dag: SerializedDag | None) -> dict[str, int]:

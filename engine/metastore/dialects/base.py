@@ -75,6 +75,10 @@ class DatabaseDialect:
         """What the driver says, for a person: on one line."""
         return " ".join(str(error.orig).split())
 
+    def trouble(self, error: DBAPIError, url: URL) -> str:
+        """What keeps the database from working though it could be found, and what to do; empty where nothing does."""
+        return ""
+
     def is_conflict(self, error: DBAPIError) -> bool:
         """Deadlock, lock time-out or serialisation failure: expected, and cured by trying again."""
         return self.error_code(error) in self.conflict_codes

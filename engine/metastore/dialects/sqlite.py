@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, Engine, Table, create_engine, event
@@ -13,6 +14,7 @@ from sqlalchemy.sql.dml import Insert
 
 from alerting.database import SQLITE_WAIT_SECONDS, begin_on_sqlite
 from engine.metastore.dialects.base import DatabaseDialect
+from engine.metastore.dialects.sqlite_troubles import trouble
 
 _WAL_SECONDS: Final = 30.0
 
@@ -51,6 +53,10 @@ class SqliteDialect(DatabaseDialect):
 
     def error_code(self, error: DBAPIError) -> str | int | None:
         return getattr(error.orig, "sqlite_errorname", None)
+
+    def trouble(self, error: DBAPIError, url: URL) -> str:
+        code = self.error_code(error)
+        return trouble(str(code), Path(url.database)) if code and url.database else ""
 
 
 def _use_wal(cursor: Any) -> None:

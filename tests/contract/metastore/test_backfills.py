@@ -185,11 +185,13 @@ def test_intervals_that_are_not_over_are_not_filled(stage: Stage) -> None:
         ({"schedule": DAILY}, wish(5, 1), "begins at"),
         ({"schedule": DAILY}, wish(max_active_runs=0), "must be 1 or more"),
         ({}, wish(), "no periodic schedule"),
-        ({"schedule": DAILY, "end_date": day(1)}, wish(3, 4), "no complete interval"),
+        ({"schedule": DAILY, "start_date": day(9)}, wish(3, 4), "starts at 2026-..-09 00:00:00 UTC, after that range"),
+        ({"schedule": DAILY, "end_date": day(1)}, wish(3, 4), "ends at 2026-..-01 00:00:00 UTC, before that range"),
+        ({"schedule": CronSchedule("0 0 1 1 *", "UTC")}, wish(3, 4), "no complete interval"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(stage: Stage, more: dict[str, Any], asked: Wish, sentence: str) -> None:
-    stage.dag("dag", bash("t"), start_date=day(1), **more)
+    stage.dag("dag", bash("t"), **{"start_date": day(1), **more})
     with pytest.raises(Refused, match=sentence):
         begin(stage, asked)
 

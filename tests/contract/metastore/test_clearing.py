@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from engine.metastore import by_hand
 from engine.metastore.announce import Announcer
 from engine.metastore.ledger import Ledger
 from engine.metastore.outcome import Cause, Outcome
@@ -134,6 +135,17 @@ def test_a_running_task_is_ended_before_it_begins_anew(stage: Stage) -> None:
         (1, "up_for_retry", "ended"),
         (2, "success", "success"),
     ]
+
+
+def test_a_task_of_a_run_that_was_marked_as_failed_says_that_the_run_was(stage: Stage) -> None:
+    stage.dag("dag", bash("t"), bash("u", "t"))
+    stage.trigger("dag")
+    token = stage.begin()["t"]
+    by_hand.fail_run(stage.store, "", "dag", "run")
+    assert stage.requested() == {token: "ended because its run was marked as failed"}
+    stage.finish((token, Outcome(Cause.ENDED, error="ended because its run was marked as failed")))
+    assert stage.states() == {"t": "failed", "u": "skipped"}
+    assert stage.used() == {}
 
 
 def test_a_late_report_of_a_cleared_attempt_is_dropped(stage: Stage) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from click.testing import Result
 from sqlalchemy import select, update
 
-from engine.authoring.serialized import NoSchedule, SerializedDag, SerializedTask
+from engine.authoring.serialized import CronSchedule, NoSchedule, SerializedDag, SerializedTask
 from engine.logs.paths import attempt_log_path
 from engine.metastore.processes import identify, register
 from engine.metastore.states import ProcessKind
@@ -274,6 +275,19 @@ def test_pause_and_unpause_turn_the_switch_and_say_when_it_was_turned(windsock: 
     assert windsock("dags", "unpause", "nightly").stdout == "nightly is unpaused.\n"
     assert paused() == [False]
     assert "did you mean nightly?" in windsock("dags", "pause", "nightl").stderr
+
+
+def test_show_tells_the_zone_of_the_start_date_also_beside_a_schedule_of_another(
+    windsock: Command, dags: Store
+) -> None:
+    midnight = datetime(2026, 3, 26, 23, tzinfo=UTC)
+    schedule = CronSchedule("0 3 * * *", "Europe/Berlin")
+    add_dag(
+        dags, SerializedDag(dag_id="berlin", fileloc="/dags/d.py", schedule=schedule, tasks=(), start_date=midnight)
+    )
+    lines = windsock("dags", "show", "berlin").stdout.splitlines()
+    assert "  schedule:     0 3 * * * (Europe/Berlin)" in lines
+    assert "  start date:   2026-03-26 23:00:00 UTC" in lines
 
 
 def test_show_tells_schedule_and_tasks(windsock: Command, dags: Store) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -105,7 +107,65 @@ def test_a_metastore_without_tables_says_how_to_make_them(tmp_path: Path) -> Non
 
 def test_a_database_that_is_no_database_is_told(tmp_path: Path) -> None:
     (tmp_path / "windsock.db").write_text("hello, this is a text and no database at all" * 100)
-    assert "not a database" in told(windsock(tmp_path, "dags", "list"))
+    _says_that_it_is_no_database(tmp_path)
+
+
+def test_a_database_of_random_bytes_is_told_as_such_and_not_as_a_matter_of_rights(tmp_path: Path) -> None:
+    (tmp_path / "windsock.db").write_bytes(random.Random(5).randbytes(20_000))
+    _says_that_it_is_no_database(tmp_path)
+
+
+def _says_that_it_is_no_database(home: Path) -> None:
+    sentence = told(windsock(home, "dags", "list"))
+    assert sentence.startswith(f"{home}/windsock.db is not a SQLite database. ")
+    assert "restore it from a copy" in sentence
+    assert "windsock db init" in sentence
+    assert "WINDSOCK_HOME" not in sentence
+
+
+def test_a_damaged_database_is_told_with_what_to_do(tmp_path: Path) -> None:
+    assert windsock(tmp_path, "db", "init").returncode == 0
+    whole = (tmp_path / "windsock.db").read_bytes()
+    (tmp_path / "windsock.db").write_bytes(whole[:4096] + random.Random(5).randbytes(len(whole) - 4096))
+    sentence = told(windsock(tmp_path, "dags", "list"))
+    assert sentence.startswith(f"the SQLite database {tmp_path}/windsock.db is damaged. ")
+    assert "restore it from a copy" in sentence
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
+@pytest.mark.parametrize("words", [("pools", "set", "gpu", "3"), ("dags", "list")])
+def test_a_full_disk_is_told_as_one(small_disk: Path, words: tuple[str, ...]) -> None:
+    assert windsock(small_disk, "db", "init").returncode == 0
+    fill(small_disk)
+    sentence = told(windsock(small_disk, *words))
+    assert sentence.startswith(f"there is no space left for {small_disk}/windsock.db. Free some space on the disk of ")
+    assert "WINDSOCK_HOME" not in sentence
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
+def test_a_read_only_file_system_is_told_as_one(small_disk: Path) -> None:
+    assert windsock(small_disk, "db", "init").returncode == 0
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    sentence = told(windsock(small_disk, "pools", "set", "gpu", "3"))
+    assert f"the file system of {small_disk} is read-only" in sentence
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4M", "tmpfs", folder], check=False, capture_output=True)
+    if done.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(folder: Path) -> None:
+    """Until not one byte more can be written."""
+    with contextlib.suppress(OSError), (folder / "big").open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
 
 
 def test_status_of_what_does_not_run_says_how_to_start_it(tmp_path: Path) -> None:

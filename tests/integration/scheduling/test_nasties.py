@@ -199,6 +199,9 @@ def test_a_full_disk_costs_log_lines_and_no_attempt(small_disk: Path) -> None:
         lost = re.search(r"(\d+) bytes of \S+/task_id=t/attempt=1.log could not be written", home.output("scheduler"))
         assert lost
         assert int(lost[1]) > 2_000_000
+        [loud] = small_disk.glob("dag_id=loud/**/attempt=1.log")
+        last = loud.read_text().splitlines()[-1]
+        assert re.search(r"windsock: .*[\d,]+ bytes .*could not be written.*No space left on device", last)
         assert home.finish("next") == "success"
         assert home.last("next").cause == "success"
         assert home.used_budgets() == {}

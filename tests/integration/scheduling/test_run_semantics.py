@@ -153,6 +153,7 @@ def test_a_run_marked_as_failed_ends_what_runs_in_it(home: Home) -> None:
     assert home.wait("stopped", run_id) == "failed"
     wait_until(lambda: home.states("stopped")["t"] == "failed", "the end of the task")
     assert home.states("stopped")["u"] == "skipped"
+    assert home.last("stopped").error == "ended because its run was marked as failed"
     wait_until(lambda: not home.used_budgets(), "every slot given back")
 
 

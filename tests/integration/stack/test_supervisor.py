@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -183,6 +184,51 @@ def test_a_full_disk_neither_ends_the_stack_nor_its_watch(stack: Stack) -> None:
     wait_until(lambda: stack.restarts("sleeper") == 1, "the state to be written")
     assert stack.component("other").pid == before["other"]
     assert stop(stack.home)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Stack]:
+    """A stack whose home is a file system of 1 MiB."""
+    home = tmp_path / "disk"
+    home.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", home], check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    made = Stack(home)
+    yield made
+    made.clean()
+    subprocess.run(["umount", "-l", home], check=True)
+
+
+def fill(folder: Path) -> None:
+    with contextlib.suppress(OSError), (folder / "big").open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_on_a_full_disk_the_state_is_told_from_memory_and_is_the_latest(small_disk: Stack) -> None:
+    small_disk.start(shell("sleeper", "exec sleep 1000"))
+    small_disk.wait()
+    fill(small_disk.home)
+    file = small_disk.home / "run" / "stack.json"
+    before = file.read_bytes()
+    os.kill(small_disk.component("sleeper").pid or 0, signal.SIGKILL)
+    wait_until(lambda: small_disk.restarts("sleeper") == 1, "the restart to be told")
+    assert psutil.pid_exists(small_disk.component("sleeper").pid or 0)
+    assert file.read_bytes() == before
+    (small_disk.home / "big").unlink()
+    wait_until(lambda: file.read_bytes() != before, "the state to be written")
+    assert small_disk.restarts("sleeper") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_stack_that_starts_on_a_full_disk_tells_its_components_too(small_disk: Stack) -> None:
+    (small_disk.home / "run").mkdir()
+    (small_disk.home / "run" / "stack.pid").write_text("0\n")
+    fill(small_disk.home)
+    small_disk.start(shell("sleeper", "exec sleep 1000"))
+    assert psutil.pid_exists(small_disk.component("sleeper").pid or 0)
+    assert not (small_disk.home / "run" / "stack.json").exists()
 
 
 def test_a_stop_may_take_as_long_as_the_components_were_given(stack: Stack) -> None:

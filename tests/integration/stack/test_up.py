@@ -107,6 +107,20 @@ def test_every_core_component_and_the_monitoring_are_healthy(machine: Machine) -
     assert states_of(machine, *CORE, "prometheus", "alertmanager") == {"healthy"}
 
 
+def test_a_second_scheduler_is_told_below_the_table_and_its_own_one_is_not(machine: Machine) -> None:
+    command = [sys.executable, "-m", "engine.cli", "scheduler"]
+    with subprocess.Popen(command, env=machine.environment, cwd=ROOT, stderr=subprocess.DEVNULL) as second:
+        try:
+            wait_until(lambda: f"pid {second.pid}" in machine.run("status").stdout, "its heartbeat", 60)
+            told = [line for line in machine.call("status").stdout.splitlines() if ", pid " in line]
+            foreign = [row["pid"] for row in machine.ask("status") if not row["of_this_stack"]]
+        finally:
+            second.terminate()
+    assert len(told) == 1
+    assert told[0].startswith("  scheduler on ")
+    assert foreign == [second.pid]
+
+
 def test_prometheus_scrapes_the_exporter(machine: Machine) -> None:
     base = f"http://127.0.0.1:{machine.ports['WINDSOCK__PROMETHEUS__PORT']}"
 

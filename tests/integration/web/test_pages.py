@@ -184,6 +184,19 @@ class TestRun:
         assert "\\u003cEU\\u003e" in text
         assert "data-refresh" not in text
 
+    def test_tells_below_a_failed_task_why_in_one_short_line(self, look: Look, world: World) -> None:
+        run = a_failed_run(world)
+        long = world.task(run, "report", "failed", 1, 300, 60)
+        world.attempt(long, 1, "failed", "exception", 300, 60, error="KeyError: " + "x" * 500)
+        won = world.task(run, "mail", "success", 2, 300, 60)
+        world.attempt(won, 1, "up_for_retry", "exception", 300, 60, error="TimeoutError: once")
+        world.attempt(won, 2, "success", "success", 300, 60)
+        text = look(run_url("", "sales", RUN))
+        assert re.findall(r'class="dim why">([^<]*)<', text) == [
+            "ValueError: bad row",
+            f"KeyError: {'x' * 150}…",
+        ]
+
     def test_keeps_fresh_only_while_it_runs(self, look: Look, world: World) -> None:
         world.dag("d")
         world.run("d", "manual__1", "running", 5)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from engine.logs.redaction import Redactor
 from engine.running.callback_outcomes import end_of_output
 from engine.running.output import LARGEST_LOG, LONGEST_LINE, AttemptLog
 
+STAMP = r"\[\d{4}-\d\d-\d\dT[\d:.]+Z\] "
 SECRET = "c4nary-s3cret-0123456789"
 
 
@@ -94,3 +98,46 @@ def test_what_a_callback_printed_can_be_stored(tmp_path: Path) -> None:
     log = tmp_path / "callback.log"
     log.write_bytes(b"[2026-11-23T13:44:30.123Z] before\n[2026-11-23T13:44:30.124Z] nul \x00 and \x1b[31mred\x1b[0m\n")
     assert end_of_output(log, len(b"[2026-11-23T13:44:30.123Z] before\n")) == "nul  and red"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", folder], check=False, capture_output=True)
+    if done.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.parametrize("length", [1, 11, 4095, 60_000])
+def test_a_log_that_filled_the_disk_ends_in_whole_lines_and_says_that_its_end_is_missing(
+    small_disk: Path, length: int
+) -> None:
+    printed = Printed(small_disk / "attempt.log")
+    printed.log.remark("attempt 1 of 1")
+    printed.text((b"x" * length + b"\n") * (3_000_000 // (length + 1)))
+    *lines, last = printed.path.read_text().split("\n")[:-1]
+    missing = r"(the end of this log is missing: )?[\d,]+ bytes (or more|of this log) could not be written.*"
+    assert re.fullmatch(rf"{STAMP}windsock: {missing}\(No space left on device\)", last)
+    assert len(lines) > 1
+    assert all(re.fullmatch(rf"{STAMP}(x{{{length}}}|windsock: attempt 1 of 1)", line) for line in lines)
+    assert printed.path.read_bytes().endswith(b"\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_log_that_lost_its_middle_goes_on_in_a_new_line_and_says_that_something_is_missing(small_disk: Path) -> None:
+    printed = Printed(small_disk / "attempt.log")
+    big = small_disk / "big"
+    big.write_bytes(bytes(512 * 1024))
+    for _ in range(100):
+        os.write(printed.pipe, (b"x" * 99 + b"\n") * 100)
+        printed.log.pump()
+    big.unlink()
+    printed.text(b"after\n")
+    *lines, after, last = printed.path.read_text().splitlines()
+    assert all(re.fullmatch(rf"{STAMP}x{{99}}", line) for line in lines)
+    assert re.fullmatch(rf"{STAMP}after", after)
+    assert re.search(r"windsock: [\d,]+ bytes of this log could not be written and are missing \(No space left", last)

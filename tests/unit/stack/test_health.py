@@ -135,3 +135,12 @@ def test_only_the_core_decides_whether_the_stack_is_healthy() -> None:
     core = Report(running(), Health.STARTING, "")
     assert all_core_healthy([well, extra])
     assert not all_core_healthy([well, core])
+
+
+def test_a_heartbeat_that_is_late_is_told_while_the_component_counts_as_healthy() -> None:
+    check = Heartbeat("scheduler", stale_after_seconds=30, late_after_seconds=10)
+    ages = (9.0, 16.0)
+    prompt, late = (look(running(check, started_at=0), {"scheduler": [Beat(os.getpid(), age)]}) for age in ages)
+    assert (prompt.health, prompt.detail) == (Health.HEALTHY, "")
+    assert late.health is Health.HEALTHY
+    assert late.detail == "its last heartbeat is 16 s old; from 30 s on it counts as dead"

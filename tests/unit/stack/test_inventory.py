@@ -28,6 +28,14 @@ def test_the_core_is_what_a_run_needs_from_file_to_inbox(tmp_path: Path) -> None
     assert names[-1] == "scheduler"
 
 
+def test_what_to_try_next_names_an_example_only_where_examples_are_loaded(tmp_path: Path) -> None:
+    steps = [
+        named(core_components(settings(tmp_path, CORE__LOAD_EXAMPLES=loaded)))["scheduler"].next_step
+        for loaded in ("true", "false")
+    ]
+    assert steps == ["windsock dags trigger hello_world --wait", "windsock dags trigger DAG --wait"]
+
+
 def test_a_log_shipper_is_of_the_core_where_logs_are_shipped(tmp_path: Path) -> None:
     shipping = {"LOGGING__REMOTE_LOGGING": "true", "LOGGING__REMOTE_BASE_LOG_FOLDER": "s3://bucket/logs"}
     found = named(core_components(settings(tmp_path, **shipping)))

@@ -13,7 +13,7 @@ from engine.screen import screen
 from engine.stack.component import Component
 from engine.stack.health import Health, Report
 from engine.stack.state import ComponentState, Phase
-from engine.stack.table import past_ends, problems, stack_table, uptime
+from engine.stack.table import late, past_ends, problems, stack_table, uptime
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +101,40 @@ def test_what_is_not_well_is_told_with_why_it_matters_and_the_end_of_its_log(tmp
     assert "nothing works" in text
     assert "ValueError: no" in text
     assert str(log) in text
+
+
+def test_what_is_the_matter_with_several_is_said_once(tmp_path: Path) -> None:
+    ill = [report(name, Health.UNHEALTHY, detail="there is no space left") for name in ("web", "scheduler", "notifier")]
+    other = report("exporter", Health.RESTARTING, detail="exit code 1")
+    text = rendered(problems([ill[0], other, *ill[1:]], tmp_path), 200)
+    assert text.count("there is no space left") == 1
+    assert "web, scheduler and notifier are not answering: there is no space left" in text
+    assert "exporter is restarting: exit code 1" in text
+    assert all(f"{name}.log" in text for name in ("web", "scheduler", "notifier", "exporter"))
+
+
+def test_a_line_that_stands_in_several_logs_is_told_once(tmp_path: Path) -> None:
+    for name, line in (("web", "only here"), ("notifier", "only there")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.log").write_text(f"no space\n{line}\n" + "no space\n" * 3)
+    ill = [report("web", Health.RESTARTING, detail="again in 1 s"), report("notifier", Health.RESTARTING)]
+    text = rendered(problems(ill, tmp_path), 200)
+    assert (text.count("no space"), text.count("only here"), text.count("only there")) == (1, 1, 1)
+
+
+def test_what_is_late_is_told_with_the_last_line_of_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "scheduler" / "scheduler.log"
+    log.parent.mkdir()
+    log.write_text("first\nno space left\n")
+    reports = [
+        report("scheduler", Health.HEALTHY, detail="its last heartbeat is 16 s old"),
+        report("w", Health.HEALTHY),
+    ]
+    assert rendered(late(reports, tmp_path), 200).splitlines() == [
+        "scheduler is late: its last heartbeat is 16 s old",
+        "    no space left",
+        "",
+    ]
 
 
 def test_what_was_restarted_tells_how_it_ended() -> None:
