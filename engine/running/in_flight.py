@@ -41,6 +41,7 @@ class Attempt:
     asked: dict[int, AnyAsk] = field(default_factory=dict)  # not yet answered
     open_log: bool = True
     untouchable: bool = False  # it has become another user
+    left_alone: bool = False  # it has ended, and with it all that it had started
     finished: bool = False  # a handler of the same round may still hold it
 
 

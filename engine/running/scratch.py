@@ -1,9 +1,9 @@
 """Scratch folders: where Bash attempts start, each in an empty one that nobody else has.
 
-A folder that an attempt leaves as it was lent is lent again: what ends an attempt ends all that it has started, and a
-folder for each would be one inode made and one deleted, which file systems are slow at (ext4 without a journal passes
-over each inode that was deleted in the last minutes, whenever it makes a file). Any other folder is removed, beside the
-supervisor's loop, by a process of its own.
+A folder that an attempt leaves as it was lent, and leaves alone, is lent again. One for each attempt would be an inode
+made and an inode deleted, which file systems are slow at (ext4 without a journal passes over each inode that was
+deleted in the last minutes, whenever it makes a file). Any other folder is removed, beside the supervisor's loop, by a
+process of its own, and its name is not used again.
 
 Below ``TMPDIR/windsock-UID`` each supervisor has a folder, and in it those of its attempts. A supervisor holds a lock
 on its folder for as long as it lives (flock: the kernel gives it back, in whatever container the supervisor ran), so
@@ -14,6 +14,7 @@ that clear temporary folders, such as systemd-tmpfiles, respect the lock too.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import itertools
 import logging
@@ -41,20 +42,27 @@ class Scratch:
         self._left: list[str] = []
         self._littered: list[str] = []
         self._lock: int | None = None
+        self._refusal = ""
         try:
             self.folder, self._lock = _claim(_house())
         except OSError as error:  # other attempts need none
             self.folder = Path(os.environ.get("TMPDIR", "/tmp")) / _NAME / "none"  # noqa: S108 - not there
+            self._refusal = f"no scratch folder can be made: {error}"
             log.error("no scratch folder for Bash tasks can be made: %s", error)
         self._prefix = f"{self.folder}/"
 
     def lend(self) -> str:
-        """Where an attempt may start; whoever starts it makes it if it is missing (`engine.running.launcher.enter`)."""
+        """Where an attempt may start; whoever starts it makes it if it is missing (`engine.running.launcher.enter`).
+
+        Raises OSError where there is no folder of ours to make it in: in any other it might be somebody else's.
+        """
+        if self._refusal:
+            raise OSError(errno.ENOENT, self._refusal)
         return self._empty.pop() if self._empty else f"{self._prefix}{next(self._numbers)}"
 
-    def leave(self, folder: str) -> None:
-        """An attempt has ended."""
-        self._left.append(folder)
+    def leave(self, folder: str, *, alone: bool) -> None:
+        """An attempt has ended; `alone` says that nothing that it had started may still be in the folder."""
+        (self._left if alone else self._littered).append(folder)
 
     def tidy(self) -> None:
         """Sort the folders of attempts that have ended: into those that can be lent again, and litter.
@@ -91,9 +99,18 @@ def _is_untouched(folder: str) -> bool:
     fd = os.open(folder, _FOLDER)
     try:
         found = os.fstat(fd)
-        return found.st_mode & 0o777 == FOLDER_MODE and found.st_uid == os.getuid() and not os.listdir(fd)  # noqa: PTH208
+        kept = stat.S_IMODE(found.st_mode) & ~stat.S_ISGID == FOLDER_MODE and found.st_uid == os.getuid()
+        return kept and not os.listdir(fd) and not _has_acl(fd)  # noqa: PTH208
     finally:
         os.close(fd)
+
+
+def _has_acl(fd: int) -> bool:
+    """Whether others may get rights to what is made in a folder, whatever its mode says."""
+    try:
+        return any(name.startswith("system.") for name in os.listxattr(fd))
+    except OSError:  # a file system that has none
+        return False
 
 
 def remove(paths: list[str], own: str) -> None:

@@ -477,6 +477,7 @@ class Supervisor:
         if token is not None:
             attempt = self._attempts[token]
             self._hear_attempt(attempt)  # its last message may have arrived together with its death
+            attempt.left_alone = isinstance(end, Exited) and end.alone
             self._finish(attempt, self._end_of(attempt, end) if isinstance(end, Exited) else end)
         elif zygote is self._base.client and job_id == self._cleaning:
             self._cleaning = None
@@ -536,7 +537,7 @@ class Supervisor:
         attempt.log.close()
         _hang_up(attempt)
         if attempt.scratch:
-            self._scratch.leave(attempt.scratch)
+            self._scratch.leave(attempt.scratch, alone=attempt.left_alone)
         self._ended.append(Ended(attempt.order.token, outcome))
 
 

@@ -94,13 +94,18 @@ class Forked(msgspec.Struct, frozen=True, tag="forked"):
 
 
 class Exited(msgspec.Struct, frozen=True, tag="exited"):
-    """The child was reaped. `status` is a wait status (os.waitstatus_to_exitcode); seconds and bytes."""
+    """The child was reaped. `status` is a wait status (os.waitstatus_to_exitcode); seconds and bytes.
+
+    `alone` says that all that it had started is gone. Otherwise some of it may live for a moment, or go on as another
+    user.
+    """
 
     job_id: int
     status: int
     user_seconds: float
     system_seconds: float
     max_rss_bytes: int
+    alone: bool = False
 
     @property
     def exit_code(self) -> int | None:
@@ -468,15 +473,20 @@ class _Server:
         _, status, usage = os.wait4(pid, 0)
         self._poller.unregister(pidfd)
         os.close(pidfd)
-        self._end_strays()
-        self._send(_exited(job_id, status, usage))
+        straying = self._straying  # what was found when another one ended may be this one's
+        alone = not self._end_strays() and not straying
+        self._send(_exited(job_id, status, usage, alone=alone))
 
-    def _end_strays(self) -> None:
-        """End what dead children have left behind; what that leaves behind in turn is found a moment later."""
+    def _end_strays(self) -> bool:
+        """End what dead children have left behind; what that leaves behind in turn is found a moment later.
+
+        Returns whether there was any.
+        """
         self._straying = False
         children = set(own_children())
         self._spared &= children
-        for pid in children - self._spared.union(self._pids.values()):
+        strays = children - self._spared.union(self._pids.values())
+        for pid in strays:
             try:
                 os.kill(pid, signal.SIGKILL)
                 self._straying = True
@@ -485,6 +495,7 @@ class _Server:
                 continue
             except PermissionError:
                 self._spared.add(pid)  # it has become another user
+        return bool(strays)
 
     def _send(self, event: Event) -> None:
         self._outgoing.append(_encoder.encode(event))
@@ -516,8 +527,8 @@ def _reaped() -> bool:
         return False
 
 
-def _exited(job_id: int, status: int, usage: resource.struct_rusage) -> Exited:
-    return Exited(job_id, status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss * 1024)
+def _exited(job_id: int, status: int, usage: resource.struct_rusage, *, alone: bool) -> Exited:
+    return Exited(job_id, status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss * 1024, alone)
 
 
 def main(argv: list[str]) -> None:

@@ -42,14 +42,14 @@ def test_an_empty_folder_is_lent_again_and_a_full_one_becomes_litter() -> None:
     Path(empty).mkdir(0o700)
     fill(full)
     for folder in (empty, full, never_made):
-        scratch.leave(folder)
+        scratch.leave(folder, alone=True)
     scratch.tidy()
     assert scratch.litter() == [full]
     assert scratch.litter() == []
     assert scratch.lend() == empty
     assert len({scratch.lend(), empty, full, never_made}) == 4
     remove([full], str(scratch.folder))
-    scratch.leave(empty)
+    scratch.leave(empty, alone=True)
     scratch.close()
     assert not scratch.folder.exists()
 
@@ -58,7 +58,7 @@ def test_a_folder_is_lent_to_one_attempt_at_a_time() -> None:
     scratch = Scratch()
     for folder in [scratch.lend() for _ in range(3)]:
         Path(folder).mkdir(0o700)
-        scratch.leave(folder)
+        scratch.leave(folder, alone=True)
     scratch.tidy()
     lent = [scratch.lend() for _ in range(5)]
     assert len(set(lent)) == 5
@@ -66,20 +66,35 @@ def test_a_folder_is_lent_to_one_attempt_at_a_time() -> None:
     scratch.close()
 
 
-@pytest.mark.parametrize("change", ["opened", "replaced"])
-def test_a_folder_that_an_attempt_has_changed_is_lent_to_nobody(change: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["opened", "replaced", "shared"])
+def test_a_folder_that_an_attempt_has_changed_is_lent_to_nobody(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scratch = Scratch()
     folder = Path(scratch.lend())
     folder.mkdir(0o700)
     if change == "opened":
         folder.chmod(0o755)
+    elif change == "shared":
+        monkeypatch.setattr(os, "listxattr", lambda _: ["user.note", "system.posix_acl_default"])
     else:
         folder.rmdir()
         folder.symlink_to(tmp_path)
-    scratch.leave(str(folder))
+    scratch.leave(str(folder), alone=True)
     scratch.tidy()
     assert scratch.litter() == [str(folder)]
     assert scratch.lend() != str(folder)
+    scratch.close()
+
+
+def test_an_empty_folder_that_somebody_may_still_be_in_is_lent_to_nobody() -> None:
+    scratch = Scratch()
+    folder = scratch.lend()
+    Path(folder).mkdir(0o700)
+    scratch.leave(folder, alone=False)
+    scratch.tidy()
+    assert scratch.litter() == [folder]
+    assert scratch.lend() != folder
     scratch.close()
 
 
@@ -98,6 +113,7 @@ def test_a_place_where_nothing_can_be_made_is_told_and_hurts_nobody_else(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(temporary / "missing"))
     scratch = Scratch()
-    scratch.leave(scratch.lend())
+    with pytest.raises(OSError, match="no scratch folder can be made"):
+        scratch.lend()
     scratch.close()
     assert "no scratch folder for Bash tasks can be made" in caplog.text

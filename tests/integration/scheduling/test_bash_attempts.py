@@ -70,6 +70,25 @@ def test_a_scratch_folder_that_was_left_empty_is_lent_again(home: Home, how: str
     assert {entries for [(_, entries)] in lent} == {"0"}
 
 
+@pytest.mark.parametrize("how", ["", "{{ ti.try_number }}"], ids=["spawned", "forked"])
+def test_a_scratch_folder_is_not_lent_again_where_an_attempt_left_somebody_in_it(home: Home, how: str) -> None:
+    """A daemon of a daemon outlives its attempt by a moment, in which it may write."""
+    dag_id = f"daemons_{'forked' if how else 'spawned'}"
+    inner = "setsid sleep 1000 & echo > $0; wait"
+    home.add(
+        dag_id,
+        f"""
+        fifo = "mkfifo $WINDSOCK_HOME/{dag_id}; "
+        leave = "setsid bash -c '{inner}' $WINDSOCK_HOME/{dag_id} & read < $WINDSOCK_HOME/{dag_id}; "
+        first = BashOperator(task_id='t', bash_command=fifo + leave + 'echo "in $PWD" # {how}')
+        BashOperator(task_id='u', bash_command='echo "in $PWD" # {how}') << first
+        """,
+    )
+    assert home.finish(dag_id) == "success"
+    [first], [second] = (re.findall(r"in (\S+)\n", home.log(dag_id, task_id)) for task_id in "tu")
+    assert first != second
+
+
 def test_an_xcom_is_what_was_printed_though_the_log_masks_it(home: Home) -> None:
     url = "postgresql://me:topsecret@db/x"
     home.add(
