@@ -7,15 +7,13 @@ is missing, the name is the package's; what it lacks itself is told when it is t
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Iterator
 from typing import Final
 
-from engine.authoring import airflow_names
+from engine.authoring import airflow_names, import_errors
 
 _MOST: Final = 50  # exceptions of a chain
-_QUOTED: Final = re.compile(r"'(\w+)'")
 
 
 def sought_by(error: BaseException, folder: str) -> set[str]:
@@ -52,15 +50,9 @@ def _places(error: BaseException) -> Iterator[str]:
 
 
 def _wanted(error: ImportError) -> str:
-    """``from a import b`` looks for the module a.b where the module a has no b.
-
-    Whoever raises one himself may put anything into its name and its message; empty where they tell no module.
-    """
-    name: object = error.name
-    if not isinstance(name, str):
-        return ""
-    if isinstance(error, ModuleNotFoundError) or not name:
-        return name
-    message: object = error.msg
-    quoted = _QUOTED.search(message) if isinstance(message, str) else None  # Python 3.11 has it in the message only
-    return f"{name}.{quoted[1]}" if quoted else ""
+    """``from a import b`` looks for the module a.b where the module a has no b. Empty where no module is told."""
+    module = import_errors.module_of(error)
+    if isinstance(error, ModuleNotFoundError) or not module:
+        return module
+    name = import_errors.missing_from_it(error)
+    return f"{module}.{name}" if name else ""
