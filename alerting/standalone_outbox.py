@@ -14,7 +14,7 @@ from alerting.database import connect, transact
 from alerting.errors import AlertingError
 from alerting.events import AlertEvent
 from alerting.outbox import DeliveryState
-from alerting.tables import TABLES, alert_delivery, alert_event, metadata
+from alerting.tables import TABLES, alert_delivery, alert_event, alert_follow_up, metadata
 
 _e, _d = alert_event.c, alert_delivery.c
 _METASTORE: Final = "windsock_version"  # the table that tells a metastore's schema
@@ -29,14 +29,20 @@ class Standing(Enum):
 
 
 def open_outbox(url: str) -> Engine:
-    """The database, with the outbox's tables in it. A path is an SQLite file. Raises AlertingError."""
+    """The database, with the outbox's tables in it. A path is an SQLite file. Raises AlertingError.
+
+    What an older version has made gets what its follow-ups lack; a metastore gets that by ``windsock db upgrade``.
+    """
     try:
         engine = connect(url if "://" in url else f"sqlite:///{url}")
     except (ArgumentError, NoSuchModuleError, ImportError):
         raise AlertingError("outbox of notify() is neither a path nor a database URL that can be used") from None
     try:
-        if not inspect(engine).has_table(alert_event.name):
+        there = inspect(engine)
+        if not there.has_table(alert_event.name):
             _create(engine)
+        elif not there.has_table(_METASTORE):
+            _renew(engine)
     except DBAPIError as error:
         engine.dispose()
         raise AlertingError(f"the outbox of notify() cannot be used: {error.orig}") from None
@@ -48,6 +54,25 @@ def _create(engine: Engine) -> None:
         metadata.create_all(engine, tables=TABLES)
     except DBAPIError:  # another callback was faster
         metadata.create_all(engine, tables=TABLES)
+
+
+def _renew(engine: Engine) -> None:
+    try:
+        _add_what_is_new_of_follow_ups(engine)
+    except DBAPIError:  # another callback was faster
+        _add_what_is_new_of_follow_ups(engine)
+
+
+def _add_what_is_new_of_follow_ups(engine: Engine) -> None:
+    column, found = alert_follow_up.c.error, inspect(engine)
+    if not found.has_table(alert_follow_up.name):  # older still
+        metadata.create_all(engine, tables=TABLES)
+        return
+    if column.name in {there["name"] for there in found.get_columns(alert_follow_up.name)}:
+        return
+    with engine.begin() as connection:
+        kind = column.type.compile(engine.dialect)
+        connection.exec_driver_sql(f"ALTER TABLE {alert_follow_up.name} ADD COLUMN {column.name} {kind}")
 
 
 def keep(engine: Engine, event: AlertEvent) -> bool:

@@ -16,6 +16,7 @@ from importlib.machinery import ModuleSpec
 from types import MappingProxyType, ModuleType
 from typing import Any, Final
 
+from engine.authoring import import_errors
 from engine.authoring.airflow_absent import absent_module, absent_name
 from engine.authoring.suggest import SLIP, did_you_mean, nearest
 
@@ -133,12 +134,13 @@ def is_below_root(module: str) -> bool:
 
 def explanation(error: ImportError) -> tuple[str, str] | None:
     """What is missing and what to do about it, where the name was looked for below ``airflow``."""
-    module = error.name or ""
+    module = import_errors.module_of(error)
     if not is_below_root(module):
         return None
     if isinstance(error, ModuleNotFoundError):
         return _missing_module(module)
-    return missing_name(module, error.msg.partition("'")[2].partition("'")[0])  # Python 3.11 has it in the message only
+    name = import_errors.missing_from_it(error)
+    return missing_name(module, name) if name else None
 
 
 def _missing_module(module: str) -> tuple[str, str]:

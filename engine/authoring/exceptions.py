@@ -1,4 +1,7 @@
-"""What a task may raise to say how it ended, and what an author is told when a DAG cannot be understood."""
+"""What a task may raise to say how it ended, and what an author is told when a DAG cannot be understood.
+
+Each hands its own arguments to ``Exception``: a pool of processes makes it again from them on its way to the parent.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,14 @@ class CommandFailed(AirflowException):
     """
 
     def __init__(self, status: int, last_line: str = "") -> None:
-        super().__init__(f"The command exited with {status}." if status > 0 else f"The command got signal {-status}.")
+        super().__init__(status, last_line)
         self.status = status
         self.last_line = last_line
+
+    def __str__(self) -> str:
+        return (
+            f"The command exited with {self.status}." if self.status > 0 else f"The command got signal {-self.status}."
+        )
 
 
 class AirflowSensorTimeout(AirflowException):
@@ -41,8 +49,11 @@ class AirflowRescheduleException(AirflowException):
     """The attempt gives its slot back and goes on, from the beginning, at `reschedule_date`; no new attempt begins."""
 
     def __init__(self, reschedule_date: datetime) -> None:
-        super().__init__(f"goes on at {reschedule_date.isoformat()}")
+        super().__init__(reschedule_date)
         self.reschedule_date = reschedule_date
+
+    def __str__(self) -> str:
+        return f"goes on at {self.reschedule_date.isoformat()}"
 
     def seconds_from_now(self) -> float:
         """By this machine's clock, since the metastore's may differ."""
@@ -60,7 +71,7 @@ class AuthoringError(Exception):
     """
 
     def __init__(self, message: str, remedy: str, *, line: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message, remedy)
         self.message = message
         self.remedy = remedy
         self.line = line

@@ -8,7 +8,7 @@ from types import ModuleType, TracebackType
 
 import msgspec
 
-from engine.authoring import airflow_names
+from engine.authoring import airflow_names, import_errors
 from engine.authoring.airflow_absent import absent_name
 from engine.authoring.error_names import public
 from engine.authoring.exceptions import AuthoringError
@@ -40,7 +40,7 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
 def fault_of(error: BaseException, path: str, dag_id: str | None = None) -> Fault:
     """The fault that an exception raised while reading the file at `path` stands for."""
     match error:
-        case SyntaxError():
+        case SyntaxError(filename=str() | None):
             return _syntax(error, path)
         case AuthoringError():
             line = error.line or _line_in(error.__traceback__, path)
@@ -54,7 +54,7 @@ def fault_of(error: BaseException, path: str, dag_id: str | None = None) -> Faul
             return Fault(_told(summary, line), remedy, line, _story(error, path))
         case ModuleNotFoundError():
             return _missing_module(error, path)
-        case ImportError(name="engine"):
+        case ImportError(name="engine") if import_errors.missing_from_it(error):
             return _missing_name(error, path)
         case NameError(name=str(name)) if name in _OFFERED:
             line = _line_in(error.__traceback__, path)
@@ -85,13 +85,13 @@ def _syntax(error: SyntaxError, path: str) -> Fault:
 def _missing_module(error: ModuleNotFoundError, path: str) -> Fault:
     line = _line_in(error.__traceback__, path)
     remedy = f"Install {error.name!r} into the environment that runs Windsock, or put it into the DAG folder."
-    if (error.name or "").partition(".")[0] == "engine":
+    if import_errors.module_of(error).partition(".")[0] == "engine":
         remedy = f"Import from engine itself: from engine import DAG, BashOperator. It offers {', '.join(_OFFERED)}."
     return Fault(_told(f"ModuleNotFoundError: {error.msg}.", line), remedy, line, _story(error, path))
 
 
 def _missing_name(error: ImportError, path: str) -> Fault:
-    wanted = error.msg.partition("'")[2].partition("'")[0]  # Python 3.11 tells the name in the message only
+    wanted = import_errors.missing_from_it(error)
     line = _line_in(error.__traceback__, path)
     absent = absent_name("engine", wanted)
     reason = f": {absent.what}" if absent else ""

@@ -107,8 +107,8 @@ class Database:
     def run(self, work: Callable[[Tx], T]) -> T:
         """Do `work` in a write transaction, again after a conflict (20 times) or a lost connection (5 times).
 
-        `work` must hold no side effects outside the transaction. Raises Unreachable or AccessDenied in words for a
-        person when the database cannot be used.
+        `work` must hold no side effects outside the transaction. Raises Unreachable, AccessDenied or Damaged in words
+        for a person when the database cannot be used.
         """
         conflicts = lost = 0
         while True:
@@ -135,7 +135,7 @@ class Database:
                 "WINDSOCK__DATABASE__SQL_ALCHEMY_CONN"
             )
         if trouble := self.dialect.trouble(error, self.url):
-            return Unreachable(trouble)
+            return trouble
         if error.connection_invalidated or _could_not_connect(error):
             return Unreachable(
                 self._no_home() or f"the database {self} cannot be reached: {reason}. {self.dialect.when_unreachable}"
@@ -156,11 +156,14 @@ class Database:
         return f"there is no Windsock home at {home} yet; run windsock up (or windsock db init)"
 
     def is_passing(self, error: Exception) -> bool:
-        """Whether the same work may succeed later: the database is away, busy or full. Bad data never will."""
+        """Whether the same work may succeed later: the database is away, busy or full. Bad data never will.
+
+        Nor will damage: but it may be in one place, so that other work succeeds.
+        """
         return isinstance(error, (Unreachable, AccessDenied, OperationalError, InterfaceError))
 
     def ping(self) -> None:
-        """Reach the database or raise Unreachable or AccessDenied."""
+        """Reach the database or raise Unreachable, AccessDenied or Damaged."""
         try:
             with self.engine.connect().execution_options(read_only=True) as connection:
                 connection.exec_driver_sql("SELECT 1")

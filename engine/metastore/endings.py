@@ -31,6 +31,11 @@ class Ending(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
 
+    @classmethod
+    def read(cls, stored: str) -> Ending:
+        """A newer version beside this one may ask for others: whatever they mean, the attempt ends, and fails."""
+        return cls(stored) if stored in {known.value for known in cls} else cls.FAILED
+
     @property
     def state(self) -> TaskState:
         """The state that ``finish()`` writes."""
@@ -73,7 +78,7 @@ _REQUEST: Final = (
 
 def requested(tx: Tx, owner: str) -> dict[str, str]:
     """The attempts that `owner` is to end: token → why, in one sentence."""
-    return {row.token: Ending(row.ending).sentence for row in tx.connection.execute(_REQUESTED, {"owner": owner})}
+    return {row.token: Ending.read(row.ending).sentence for row in tx.connection.execute(_REQUESTED, {"owner": owner})}
 
 
 def request(tx: Tx, ids: list[int], ending: Ending) -> None:

@@ -8,7 +8,11 @@ class MetastoreError(Exception):
 
 
 class Unreachable(MetastoreError):
-    """The database cannot be used now: its server does not answer, its disk is full, its file is damaged."""
+    """The database cannot be used now: its server does not answer, its disk is full."""
+
+
+class Damaged(MetastoreError):
+    """The database's file is damaged, in whole or in a place, or is none: no waiting mends it."""
 
 
 class AccessDenied(MetastoreError):

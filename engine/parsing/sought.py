@@ -11,19 +11,22 @@ import traceback
 from collections.abc import Iterator
 from typing import Final
 
-from engine.authoring import airflow_names
+from engine.authoring import airflow_names, import_errors
 
 _MOST: Final = 50  # exceptions of a chain
 
 
 def sought_by(error: BaseException, folder: str) -> set[str]:
-    """Paths below the DAG folder: files on the way to the error, and the file or folder that a module would be."""
+    """Paths below the DAG folder: files on the way to the error, and the file or folder that a module would be.
+
+    A folder's own file is among them: if both come while the file is parsed, the one is news still at the next look.
+    """
     paths: set[str] = set()
     for each in _chain(error):
         paths.update(path for path in _places(each) if path.startswith(f"{folder}/"))
         if isinstance(each, ImportError) and (name := _wanted(each)) and not airflow_names.is_below_root(name):
             module = f"{folder}/{name.replace('.', '/')}"
-            paths |= {module, f"{module}.py"}
+            paths |= {module, f"{module}.py", f"{module}/__init__.py"}
     return paths
 
 
@@ -40,13 +43,16 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _places(error: BaseException) -> Iterator[str]:
     for frame in traceback.extract_tb(error.__traceback__):
         yield frame.filename
-    if isinstance(error, SyntaxError) and error.filename:
-        yield error.filename
+    if isinstance(error, SyntaxError):
+        filename: object = error.filename
+        if isinstance(filename, str):
+            yield filename
 
 
 def _wanted(error: ImportError) -> str:
-    """``from a import b`` looks for the module a.b where the module a has no b."""
-    if isinstance(error, ModuleNotFoundError) or not error.name:
-        return error.name or ""
-    name = error.msg.partition("'")[2].partition("'")[0]  # Python 3.11 has it in the message only
-    return f"{error.name}.{name}"
+    """``from a import b`` looks for the module a.b where the module a has no b. Empty where no module is told."""
+    module = import_errors.module_of(error)
+    if isinstance(error, ModuleNotFoundError) or not module:
+        return module
+    name = import_errors.missing_from_it(error)
+    return f"{module}.{name}" if name else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -23,6 +24,8 @@ _KEPT: Final = 4_096  # bytes of a line that is too long which stay for its next
 # what repeats itself mostly does so in even ones; the last places are next to each other, for secrets without a gap.
 _FAR_CUTS: Final = tuple((_KEPT + 509 * step, _KEPT) for step in range(8))
 _CUTS: Final = (*_FAR_CUTS, *((2 * _KEPT + step, 512) for step in range(48)))
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 LARGEST_LOG: Final = 100_000_000  # bytes, unless the settings say otherwise
 
@@ -47,6 +50,7 @@ class AttemptLog:
         self.lost_bytes = 0
         self.left_out_bytes = 0  # beyond the limit
         self._reason = "the file could not be opened"  # for what is lost
+        self._disk_is_full = False
         self._limit = limit
         self._room = limit
         os.set_blocking(pipe, False)
@@ -141,6 +145,7 @@ class AttemptLog:
                 rest = rest[os.write(self._file, rest) :]
         except OSError as error:
             self._reason = error.strerror or str(error)
+            self._disk_is_full = error.errno in _FULL
             self.lost_bytes += len(rest) + cut_torn_line(self._file, data[: len(data) - len(rest)])
 
     def close_pipe(self) -> None:
@@ -163,10 +168,15 @@ class AttemptLog:
             os.close(self._file)
 
     def _remark_what_is_missing(self) -> None:
-        """At the end, where it can grow by that; else in the place of its last lines."""
+        """At the end, where it can grow by that; on a full disk in the place of its last lines.
+
+        A file that could not be opened before may be now: what earlier parts of the attempt left in it stays.
+        """
+        if self._file is None:
+            self._file = _open(self._path)
         lost = self.lost_bytes
         self.remark(f"{lost:,} bytes of this log could not be written and are missing ({self._reason})")
-        if self.lost_bytes > lost:
+        if self.lost_bytes > lost and self._disk_is_full:
             text = f"the end of this log is missing: {lost:,} bytes or more could not be written ({self._reason})"
             write_over_the_end(self._path, f"{_stamp()}windsock: {text}\n".encode())
 

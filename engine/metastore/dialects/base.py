@@ -10,6 +10,7 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, ins
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import Insert
 
+from engine.metastore.errors import MetastoreError
 from engine.metastore.writes import Write
 
 
@@ -75,9 +76,9 @@ class DatabaseDialect:
         """What the driver says, for a person: on one line."""
         return " ".join(str(error.orig).split())
 
-    def trouble(self, error: DBAPIError, url: URL) -> str:
-        """What keeps the database from working though it could be found, and what to do; empty where nothing does."""
-        return ""
+    def trouble(self, error: DBAPIError, url: URL) -> MetastoreError | None:
+        """What keeps the database from working though it could be found, and what to do; None where nothing does."""
+        return None
 
     def is_conflict(self, error: DBAPIError) -> bool:
         """Deadlock, lock time-out or serialisation failure: expected, and cured by trying again."""

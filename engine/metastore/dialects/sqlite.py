@@ -15,6 +15,7 @@ from sqlalchemy.sql.dml import Insert
 from alerting.database import SQLITE_WAIT_SECONDS, begin_on_sqlite
 from engine.metastore.dialects.base import DatabaseDialect
 from engine.metastore.dialects.sqlite_troubles import trouble
+from engine.metastore.errors import MetastoreError
 
 _WAL_SECONDS: Final = 30.0
 
@@ -54,9 +55,9 @@ class SqliteDialect(DatabaseDialect):
     def error_code(self, error: DBAPIError) -> str | int | None:
         return getattr(error.orig, "sqlite_errorname", None)
 
-    def trouble(self, error: DBAPIError, url: URL) -> str:
+    def trouble(self, error: DBAPIError, url: URL) -> MetastoreError | None:
         code = self.error_code(error)
-        return trouble(str(code), Path(url.database)) if code and url.database else ""
+        return trouble(str(code), Path(url.database)) if code and url.database else None
 
 
 def _use_wal(cursor: Any) -> None:

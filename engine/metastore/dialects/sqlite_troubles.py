@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.disks import is_full
+from engine.metastore.errors import Damaged, MetastoreError, Unreachable
 
 _REPLACE: Final = (
     "Stop Windsock; then restore it from a copy, or move it away, together with its -wal and -shm, and make a new one: "
@@ -14,24 +15,26 @@ _REPLACE: Final = (
 )
 
 
-def trouble(code: str, file: Path) -> str:
-    """One sentence or two about the file for SQLite's extended error code; empty where the code tells nothing of it."""
+def trouble(code: str, file: Path) -> MetastoreError | None:
+    """The error for SQLite's extended error code, with what to do; None where the code tells nothing of the file."""
     match code.split("_"):
         case ["SQLITE", "FULL"]:
-            return _full(file)
+            return Unreachable(_full(file))
         case ["SQLITE", "IOERR" | "CANTOPEN", *_] if is_full(file.parent):
-            return _full(file)
+            return Unreachable(_full(file))
         case ["SQLITE", "CANTOPEN", *_] if _is_mounted_read_only(file.parent):
-            return _read_only(file)
+            return Unreachable(_read_only(file))
         case ["SQLITE", "NOTADB"]:
-            return f"{file} is not a SQLite database. {_REPLACE}"
+            return Damaged(f"{file} is not a SQLite database. {_REPLACE}")
         case ["SQLITE", "CORRUPT", *_]:
-            return f"the SQLite database {file} is damaged. {_REPLACE}"
+            return Damaged(f"the SQLite database {file} is damaged. {_REPLACE}")
         case ["SQLITE", "READONLY", "DBMOVED"]:
-            return f"{file} was moved or replaced while it was in use. To use what is there now: windsock restart"
+            return Unreachable(
+                f"{file} was moved or replaced while it was in use. To use what is there now: windsock restart"
+            )
         case ["SQLITE", "READONLY", *_]:
-            return _read_only(file)
-    return ""
+            return Unreachable(_read_only(file))
+    return None
 
 
 def _full(file: Path) -> str:

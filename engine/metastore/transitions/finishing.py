@@ -150,7 +150,7 @@ def _decide(row: Row[Any], task: SerializedTask, report: Finished, now: datetime
     began = row.sensing_since or row.start_date
     retry_at = None
     if row.ending is not None:
-        ending = Ending(row.ending)
+        ending = Ending.read(row.ending)
         decided = {"hostname": report.hostname, "start_date": began, "end_date": end, "time_limit": ending.time_limit}
         return changed(row, ending.state, outcome=outcome, **decided)
     match outcome.cause:

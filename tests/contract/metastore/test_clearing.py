@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from engine.metastore import by_hand
 from engine.metastore.announce import Announcer
 from engine.metastore.ledger import Ledger
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.states import TaskState
-from engine.metastore.tables import Base, CallbackRequest
+from engine.metastore.tables import Base, CallbackRequest, TaskInstance
 from tests.contract.metastore.stage import FAILURE, SUCCESS, Stage, bash
 
 EVENTS = Base.metadata.tables["alert_event"]
@@ -146,6 +146,16 @@ def test_a_task_of_a_run_that_was_marked_as_failed_says_that_the_run_was(stage: 
     stage.finish((token, Outcome(Cause.ENDED, error="ended because its run was marked as failed")))
     assert stage.states() == {"t": "failed", "u": "skipped"}
     assert stage.used() == {}
+
+
+def test_an_ending_that_only_a_newer_version_knows_ends_the_attempt_as_failed(stage: Stage) -> None:
+    stage.dag("dag", bash("t", retries=3))
+    stage.trigger("dag")
+    token = stage.begin()["t"]
+    stage.store.run(lambda tx: tx.connection.execute(update(TaskInstance).values(ending="of_the_future")))
+    assert stage.requested() == {token: "ended because the task was marked as failed while it ran"}
+    stage.finish((token, SUCCESS))
+    assert stage.states() == {"t": "failed"}
 
 
 def test_a_late_report_of_a_cleared_attempt_is_dropped(stage: Stage) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import insert, inspect, select, text
 
+from alerting.tables import alert_delivery, alert_event
 from engine.metastore import schema
 from engine.metastore.errors import SchemaOutdated
 from engine.metastore.store import Store
@@ -60,6 +62,28 @@ def test_callbacks_that_were_asked_for_before_are_known_by_their_run(empty_store
     with empty_store.read() as connection:
         runs = connection.execute(text("SELECT run_pk FROM callback_request ORDER BY dedup_key")).scalars().all()
     assert runs == [7, None]
+
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+ESCALATION = "its escalation cannot be told: two\nlines; it is tried again every 5m"
+FALLBACK = "its fallback cannot be told: unexpected; it is tried again every 5m"
+GROUP = "its group cannot be told: 100%; nothing"
+
+
+def test_why_a_follow_up_was_put_off_is_no_longer_an_error_of_its_message(empty_store: Store) -> None:
+    with empty_store.engine.begin() as connection:
+        command.upgrade(schema._config(connection), "0017")
+        event = {"id": 1, "dedup_key": "k", "kind": "task_failed", "dag_id": "d", "occurred_at": NOON, "payload": "{}"}
+        connection.execute(insert(alert_event).values(event))
+        errors = (FALLBACK, f"refused; {ESCALATION}; {FALLBACK}", f"{ESCALATION}; refused", GROUP, "refused", None)
+        for key, error in enumerate(errors, 1):
+            row = {"id": key, "event_id": 1, "channel": "c", "target": f"t{key}", "address": "", "state": "dead"}
+            row |= {"attempts": 1, "error": error, "created_at": NOON, "give_up_at": NOON}
+            connection.execute(insert(alert_delivery).values(row))
+    empty_store.upgrade()
+    with empty_store.read() as connection:
+        left = connection.execute(select(alert_delivery.c.error).order_by(alert_delivery.c.id)).scalars().all()
+    assert left == [None, "refused", "refused", GROUP, "refused", None]
 
 
 def test_an_empty_database_is_told_to_be_initialised(empty_store: Store) -> None:

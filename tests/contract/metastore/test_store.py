@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import insert, make_url, select, update
 from sqlalchemy.exc import DBAPIError
 
-from engine.metastore.errors import AccessDenied, MetastoreError, Unreachable
+from engine.metastore.errors import AccessDenied, Damaged, MetastoreError, Unreachable
 from engine.metastore.store import Store, Tx
 from engine.metastore.tables import Budget
 from tests.servers.processes import free_port, wait_until
@@ -125,7 +125,20 @@ def test_a_folder_in_the_place_of_the_file_is_told_as_such(tmp_path: Path) -> No
 def test_a_file_that_is_no_database_is_told_as_such(tmp_path: Path) -> None:
     path = tmp_path / "windsock.db"
     path.write_text("not a database, and long enough to be looked at " * 40)
-    assert str(path) in message(f"sqlite:///{path}", Unreachable)
+    assert str(path) in message(f"sqlite:///{path}", Damaged)
+
+
+def test_nobody_waits_for_a_damaged_file_to_become_whole(tmp_path: Path) -> None:
+    path = tmp_path / "windsock.db"
+    path.write_text("not a database, and long enough to be looked at " * 40)
+    damaged, away = Store(f"sqlite:///{path}"), Store(f"sqlite:///{tmp_path}/missing/windsock.db")
+    passing = []
+    for store in (damaged, away):
+        with pytest.raises(MetastoreError) as caught:
+            store.run(lambda tx: None)
+        passing.append(store.is_passing(caught.value))
+        store.close()
+    assert passing == [False, True]
 
 
 def test_a_missing_table_is_not_taken_for_a_refusal(empty_database_url: str) -> None:

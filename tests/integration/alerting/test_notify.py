@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from alerting import notify, outbox, standalone
 from alerting.config import load
@@ -21,6 +22,7 @@ from alerting.kinds import EventKind
 from alerting.notice import facts
 from alerting.routes import Plan
 from alerting.standalone_outbox import Standing, keep, open_outbox, standing
+from alerting.tables import alert_follow_up
 from tests.servers.mail import MailServer
 from tests.servers.processes import free_port
 from tests.servers.webhook import Answer, WebhookServer
@@ -166,6 +168,21 @@ def test_what_waits_for_others_is_not_told_yet(hook: WebhookServer, tmp_path: Pa
     assert states(tmp_path / "outbox.db") == ["waiting"]
     assert standing(engine, event) is Standing.OPEN
     engine.dispose()
+
+
+@pytest.mark.parametrize("lacks", ["TABLE alert_follow_up", "COLUMN error"])
+def test_an_outbox_of_an_older_version_gets_what_it_lacks(empty_database_url: str, lacks: str) -> None:
+    url = empty_database_url.replace("postgresql:", "postgresql+psycopg:").replace("mysql:", "mysql+pymysql:")
+    made = open_outbox(url)
+    with made.begin() as connection:
+        alter = "" if lacks.startswith("TABLE") else "ALTER TABLE alert_follow_up "
+        connection.exec_driver_sql(f"{alter}DROP {lacks}")
+    made.dispose()
+    for _ in range(2):
+        engine = open_outbox(url)
+        with engine.connect() as connection:
+            assert connection.execute(select(alert_follow_up)).all() == []
+        engine.dispose()
 
 
 def test_a_run_that_was_cleared_and_fails_again_is_told_again(hook: WebhookServer, tmp_path: Path) -> None:

@@ -41,3 +41,23 @@ def test_a_file_written_for_airflow_is_worth_a_look() -> None:
     assert looks_like_dag_file(b"from airflow import DAG\n")
     assert not looks_like_dag_file(b"import airflow_nothing\n")
     assert not looks_like_dag_file(b"a dag without a source\n")
+
+
+RAISED = (
+    "ImportError(name='engine')",
+    "ImportError(OSError('engine'), name='engine')",
+    "ImportError('not here', name='engine')",
+    "ImportError(name='airflow.models')",
+    "ImportError(OSError('airflow'), name='airflow.models')",
+    "ImportError(name=7)",
+    "ModuleNotFoundError(name=7)",
+    "SyntaxError('bad', (7, 1, 1, 'text'))",
+)
+
+
+@pytest.mark.parametrize("error", RAISED)
+def test_an_error_that_the_file_made_itself_is_told_by_its_line(tmp_path: Path, error: str) -> None:
+    found = fault(tmp_path, f"raise {error}\n")
+    assert found.line == 1
+    assert error.partition("(")[0] in found.summary
+    assert found.remedy

@@ -6,6 +6,7 @@ import pytest
 
 from engine.parsing.agenda import Agenda
 from engine.parsing.folder import Listing, SourceFile
+from engine.parsing.sought import sought_by
 
 
 def listing(touched: int = 0, **editions: int) -> Listing:
@@ -90,6 +91,20 @@ def test_a_file_that_lacks_a_module_is_taken_at_once_when_it_is_there(
     assert [parse(agenda, 2.0, *sought), parse(agenda, 2.0)] == ["a", None]
     agenda.update(listing(a=1, b=1))
     assert parse(agenda, 3.0) is None
+
+
+def test_a_package_that_comes_while_a_file_that_lacks_it_is_parsed_is_news_afterwards(
+    agenda: Agenda, tmp_path: Path
+) -> None:
+    missing = ModuleNotFoundError("No module named 'names'", name="names")
+    inside = str(tmp_path / "names" / "__init__.py")
+    agenda.update(listing(a=1))
+    assert agenda.take(0.0)
+    (tmp_path / "names").mkdir()
+    (tmp_path / "names" / "__init__.py").touch()
+    agenda.finished("a", 1.0, sorted(sought_by(missing, str(tmp_path))))
+    agenda.update(Listing({**listing(a=1).files, inside: SourceFile(inside, inside, "/", (1, 1), "its hash", False)}))
+    assert parse(agenda, 2.0) == "a"
 
 
 def test_a_file_that_changes_while_it_is_parsed_is_parsed_again_afterwards(agenda: Agenda) -> None:

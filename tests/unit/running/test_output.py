@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -141,3 +143,33 @@ def test_a_log_that_lost_its_middle_goes_on_in_a_new_line_and_says_that_somethin
     assert all(re.fullmatch(rf"{STAMP}x{{99}}", line) for line in lines)
     assert re.fullmatch(rf"{STAMP}after", after)
     assert re.search(r"windsock: [\d,]+ bytes of this log could not be written and are missing \(No space left", last)
+
+
+@contextmanager
+def no_file_to_be_had() -> Iterator[None]:
+    """Every number for an open file is taken (EMFILE): the standard streams have the only three."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_log_that_could_not_be_opened_keeps_what_it_held_before_and_says_that_something_is_missing(
+    tmp_path: Path,
+) -> None:
+    earlier = "[2026-11-23T13:44:30.123Z] what an earlier part of the attempt printed\n" * 3
+    path = tmp_path / "attempt.log"
+    path.write_text(earlier)
+    ours, pipe = os.pipe()
+    with no_file_to_be_had():
+        log = AttemptLog(path, ours, str)
+    os.write(pipe, b"lost\n")
+    os.close(pipe)
+    log.close_pipe()
+    log.close()
+    kept, last = path.read_text()[: len(earlier)], path.read_text()[len(earlier) :]
+    assert kept == earlier
+    missing = r"\d+ bytes of this log could not be written and are missing \(the file could not be opened\)"
+    assert re.fullmatch(rf"{STAMP}windsock: {missing}\n", last)

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
 from engine import config
+from engine.metastore.errors import Damaged
 from engine.metastore.outcome import Cause, Outcome
 from engine.metastore.store import Store
 from engine.running.messages import Ended
@@ -46,5 +47,11 @@ def test_a_metastore_in_trouble_makes_no_failure_of_a_success(settings: config.S
 def test_a_result_that_is_refused_for_good_is_written_as_a_failure_next(settings: config.Settings) -> None:
     refused = [DataError("INSERT", {}, Exception("we do not take this")) for _ in range(2)]
     store = Failing("sqlite://", *refused)
+    assert not Scheduler(settings, store)._write_alone(END)
+    assert store.asked == 2
+
+
+def test_a_report_that_meets_a_damaged_page_is_tried_without_its_result(settings: config.Settings) -> None:
+    store = Failing("sqlite://", *(Damaged("the SQLite database is damaged") for _ in range(2)))
     assert not Scheduler(settings, store)._write_alone(END)
     assert store.asked == 2
