@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from engine.disks import is_full
+from engine.disks import Lack, lack_of
 
 _REPLACE: Final = (
     "Stop Windsock; then restore it from a copy, or move it away, together with its -wal and -shm, and make a new one: "
@@ -18,9 +18,9 @@ def trouble(code: str, file: Path) -> str:
     """One sentence or two about the file for SQLite's extended error code; empty where the code tells nothing of it."""
     match code.split("_"):
         case ["SQLITE", "FULL"]:
-            return _full(file)
-        case ["SQLITE", "IOERR" | "CANTOPEN", *_] if is_full(file.parent):
-            return _full(file)
+            return _full(file, lack_of(file.parent) or Lack.SPACE)
+        case ["SQLITE", "IOERR" | "CANTOPEN", *_] if lack := lack_of(file.parent):
+            return _full(file, lack)
         case ["SQLITE", "CANTOPEN", *_] if _is_mounted_read_only(file.parent):
             return _read_only(file)
         case ["SQLITE", "NOTADB"]:
@@ -34,9 +34,9 @@ def trouble(code: str, file: Path) -> str:
     return ""
 
 
-def _full(file: Path) -> str:
+def _full(file: Path, lack: Lack) -> str:
     return (
-        f"there is no space left for {file}. Free some space on the disk of {file.parent}; what it holds is safe, and "
+        f"there is no {lack} left for {file}. {lack.remedy} on the disk of {file.parent}; what it holds is safe, and "
         "Windsock goes on by itself"
     )
 
