@@ -37,17 +37,27 @@ def open_store(settings: Settings | None = None) -> Iterator[Store]:
 
 def if_there(settings: Settings, look: Callable[[Connection], list[T]]) -> list[T]:
     """What ``look`` finds in the metastore; nothing where that cannot be asked, and none is made for it."""
-    from sqlalchemy import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
     from engine.metastore.errors import MetastoreError
     from engine.metastore.store import Store
 
+    if not _can_be_asked(settings.database.sql_alchemy_conn):
+        return []
     try:
-        at = make_url(settings.database.sql_alchemy_conn)
-        if at.get_backend_name() == "sqlite" and not Path(at.database or "").is_file():
-            return []  # to look would make it
         with closing(Store.from_settings(settings)) as store, store.read() as connection:
             return look(connection)
     except (SQLAlchemyError, MetastoreError):
         return []
+
+
+def _can_be_asked(address: str) -> bool:
+    """Whether it is an address, and to look does not make a file there."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        at = make_url(address)
+    except (ArgumentError, ValueError):  # ValueError: of a port that is no number
+        return False
+    return at.get_backend_name() != "sqlite" or Path(at.database or "").is_file()

@@ -79,11 +79,12 @@ def down() -> None:
     """Stop what up started, and wait until it is gone."""
     home = find_home()
     is_stopped = stop(home)  # whatever became of the settings since the start
-    found = _elsewhere()
     if is_stopped:
-        click.echo("Windsock is stopped.")
-        if sentence := _kept():
-            click.echo(sentence)
+        click.echo("Windsock is stopped.")  # before the metastore is asked, which may not answer
+    found, waiting = _left()
+    if is_stopped:
+        if waiting:
+            click.echo(waiting)
     elif found:
         click.echo(f"Nothing was stopped: the stack of this home ({home}) is not running.")
     else:
@@ -107,15 +108,22 @@ def restart(only_check: bool) -> None:
     _up(settings, all_components(settings), detach=True)
 
 
-def _elsewhere() -> list[Elsewhere]:
-    """Who works on this metastore all the same; nobody where the settings do not say which it is."""
-    from engine.cli.started_elsewhere import started_elsewhere
+def _left() -> tuple[list[Elsewhere], str | None]:
+    """Who works on this metastore all the same, and what alerts wait in it; nothing where neither can be said.
+
+    That is where the settings are wrong, or the metastore cannot be asked: what was asked for is done.
+    """
+    from engine.cli.opening import if_there
+    from engine.cli.standing import kept
+    from engine.cli.started_elsewhere import beating_elsewhere
     from engine.config import ConfigError
 
     try:
-        return started_elsewhere(load())
+        settings = load()
     except ConfigError:
-        return []
+        return [], None
+    seen = if_there(settings, lambda connection: [(beating_elsewhere(connection, settings), kept(connection))])
+    return seen[0] if seen else ([], None)
 
 
 def _tell_elsewhere(found: Sequence[Elsewhere], *, with_remedy: bool = False) -> None:
@@ -125,22 +133,6 @@ def _tell_elsewhere(found: Sequence[Elsewhere], *, with_remedy: bool = False) ->
         click.echo(line)
     if found and with_remedy:
         click.echo(how_to_stop(found))
-
-
-def _kept() -> str | None:
-    """What alerts wait; None also where the settings or the metastore do not say: what was asked for is done."""
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from engine.cli.standing import kept
-    from engine.config import ConfigError
-    from engine.metastore.errors import MetastoreError
-    from engine.metastore.store import Store
-
-    try:
-        with contextlib.closing(Store.from_settings(load())) as store, store.read() as connection:
-            return kept(connection)
-    except (ConfigError, SQLAlchemyError, MetastoreError):
-        return None
 
 
 def _without_mistakes() -> Settings:
@@ -172,6 +164,8 @@ def status(output: str) -> None:
     found = started_elsewhere(settings)
     if running_pid(settings.home) is None:
         _not_running(settings, found, output)
+    if read_state(settings.home) is None:
+        raise Failure("the stack is just starting or stopping; ask again in a moment: windsock status")
     with _beats(settings) as read_beats:
         reports = _look(settings, read_beats)
     if output == "json":
@@ -301,7 +295,7 @@ def _stops() -> Iterator[None]:
 
 def _already_running(settings: Settings, *, detach: bool) -> None:
     pid = running_pid(settings.home)
-    if pid is None:
+    if pid is None or read_state(settings.home) is None:
         raise Failure("another `windsock up` is just starting the stack; see how it is with: windsock status")
     click.echo(f"Windsock is running already (pid {pid}).")
     with _beats(settings) as read_beats:

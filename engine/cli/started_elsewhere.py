@@ -49,9 +49,13 @@ class Elsewhere(NamedTuple):
 
 def started_elsewhere(settings: Settings) -> list[Elsewhere]:
     """Who works on this metastore and is not of this home's stack; nobody where the metastore cannot be asked."""
-    own = _own_pids(settings.home)
+    return if_there(settings, lambda connection: beating_elsewhere(connection, settings))
+
+
+def beating_elsewhere(connection: Connection, settings: Settings) -> list[Elsewhere]:
+    """The same, for who asks this metastore anyway."""
     threshold = timedelta(seconds=settings.scheduler.scheduler_health_check_threshold)
-    return if_there(settings, lambda connection: _beating(connection, threshold, own))
+    return _beating(connection, threshold, _own_pids(settings.home))
 
 
 def _own_pids(home: Path) -> set[int]:

@@ -88,7 +88,8 @@ def _turn(
     done.update({each.path: each for each in finished})
     if finished:
         return
-    until = (pool.next_deadline or time.monotonic()) - time.monotonic()
+    deadline = pool.next_deadline  # None where each has been killed, and its end is still to come
+    until = _LONGEST_WAIT if deadline is None else deadline - time.monotonic()
     for key, _ in selector.select(min(_LONGEST_WAIT, max(0.0, until))):
         if key.data:
             key.data()

@@ -15,8 +15,11 @@ _NAME: Final = "windsock-stack-state"
 
 
 def put_aside(data: bytes, before: int | None) -> int | None:
-    """Hold `data` instead of what `before` holds; returns what holds it now: None where memory takes none either."""
-    descriptor = os.memfd_create(_NAME)
+    """Hold `data` instead of what `before` holds; returns what holds it now: `before` where that is not possible."""
+    try:
+        descriptor = os.memfd_create(_NAME)
+    except OSError:  # no file can be opened any more, or a sandbox has no such files
+        return before
     try:
         os.write(descriptor, data)
     except OSError:

@@ -20,7 +20,7 @@ from engine.stack.component import Component, Plan
 from engine.stack.health import Health, ReadBeats, Report, all_core_healthy, examine
 from engine.stack.inventory import import_path, python
 from engine.stack.ports import taken_ports
-from engine.stack.state import read_state, running_pid, take_lock
+from engine.stack.state import read_state, remove_state, running_pid, take_lock
 from engine.stack.supervise import log_path, open_log
 
 HEALTHY_WITHIN_SECONDS = 60.0
@@ -203,4 +203,5 @@ def take_stack(home: Path) -> int | None:
     lock = take_lock(home)
     if lock is not None:
         end_leftovers(home)
+        remove_state(home)  # until the new supervisor writes one, there is none
     return lock

@@ -99,6 +99,7 @@ def take_lock(home: Path) -> int | None:
         except BlockingIOError:
             time.sleep(0.02)
         else:
+            os.ftruncate(descriptor, 0)  # whom it names is gone, and the number may be another process's by now
             return descriptor
     os.close(descriptor)
     return None
@@ -110,7 +111,10 @@ def write_pid(descriptor: int, pid: int) -> None:
 
 
 def running_pid(home: Path) -> int | None:
-    """Return the pid of the supervisor, or None when none runs (also where a stale pid file is left)."""
+    """Return the pid of the supervisor, or None when none runs (also where a stale pid file is left).
+
+    None also for the moment from taking the lock until the supervisor that is called has said which process it is.
+    """
     path = run_folder(home) / "stack.pid"
     if not path.exists():
         return None

@@ -322,15 +322,15 @@ def main() -> None:
 
     The only argument is the number of the locked pid file. Until the plan comes, this imports; without one, it ends.
     """
-    lock = int(sys.argv[1]) if len(sys.argv) > 1 else None
+    if len(sys.argv) > 1:
+        lock = int(sys.argv[1])
+        os.set_inheritable(lock, False)
+        write_pid(lock, os.getpid())  # before the plan, so that it can be stopped while it waits for that
     forked.import_ahead(enough=_is_told)
     told = sys.stdin.buffer.readline()
     if not told:
         return
     plan = msgspec.json.decode(told, type=Plan)
-    if lock is not None:
-        os.set_inheritable(lock, False)
-        write_pid(lock, os.getpid())
     Supervisor(plan, open_log(log_path(plan.logs, "stack"))).run()
 
 

@@ -157,8 +157,8 @@ def _add_log(text: Text, log: Path, told: set[str]) -> None:
 def full_disks(folders: Iterable[Path]) -> Text:
     """A line for each disk that these folders are on and that takes no more."""
     lines = [
-        f"No space is left on the disk of {folder}. Free some there: until then nothing can be written to it.\n"
-        for folder in full_ones(folders)
+        f"No {lack} is left on the disk of {folder}. {lack.remedy} there: until then {lack.refused}.\n"
+        for folder, lack in full_ones(folders).items()
     ]
     return Text("".join(lines), style="bold")
 

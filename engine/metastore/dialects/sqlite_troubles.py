@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from engine.disks import is_full
+from engine.disks import Lack, lack_of
 from engine.metastore.errors import Damaged, MetastoreError, Unreachable
 
 _REPLACE: Final = (
@@ -19,9 +19,9 @@ def trouble(code: str, file: Path) -> MetastoreError | None:
     """The error for SQLite's extended error code, with what to do; None where the code tells nothing of the file."""
     match code.split("_"):
         case ["SQLITE", "FULL"]:
-            return Unreachable(_full(file))
-        case ["SQLITE", "IOERR" | "CANTOPEN", *_] if is_full(file.parent):
-            return Unreachable(_full(file))
+            return Unreachable(_full(file, lack_of(file.parent) or Lack.SPACE))
+        case ["SQLITE", "IOERR" | "CANTOPEN", *_] if lack := lack_of(file.parent):
+            return Unreachable(_full(file, lack))
         case ["SQLITE", "CANTOPEN", *_] if _is_mounted_read_only(file.parent):
             return Unreachable(_read_only(file))
         case ["SQLITE", "NOTADB"]:
@@ -37,9 +37,9 @@ def trouble(code: str, file: Path) -> MetastoreError | None:
     return None
 
 
-def _full(file: Path) -> str:
+def _full(file: Path, lack: Lack) -> str:
     return (
-        f"there is no space left for {file}. Free some space on the disk of {file.parent}; what it holds is safe, and "
+        f"there is no {lack} left for {file}. {lack.remedy} on the disk of {file.parent}; what it holds is safe, and "
         "Windsock goes on by itself"
     )
 

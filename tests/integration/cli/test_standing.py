@@ -117,6 +117,18 @@ def test_down_tells_of_what_waits(windsock: Command, store: Store, home: Path, m
     assert windsock("down").stdout == "Windsock is stopped.\n"
 
 
+def test_down_makes_no_metastore_and_stumbles_over_no_address(
+    windsock: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.cli.stack.stop", lambda _: True)
+    monkeypatch.setenv("WINDSOCK_HOME", str(home))
+    moved = home / "moved.db"
+    for address in (f"sqlite:///{moved}", "postgresql://u:p@h:notaport/x", "no address"):
+        done = windsock("down", WINDSOCK__DATABASE__SQL_ALCHEMY_CONN=address)
+        assert (done.exit_code, done.output) == (0, "Windsock is stopped.\n")
+    assert not moved.exists()
+
+
 def test_what_the_notifier_refuses_is_told_by_status_and_by_check_with_what_is_in_force(
     windsock: Callable[..., Result], store: Store, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,7 +30,9 @@ from engine.stack.control import (
     take_stack,
     wait_until_healthy,
 )
-from engine.stack.state import ComponentState, Phase, read_state, running_pid
+from engine.stack.state import ComponentState, Phase, read_state, running_pid, take_lock, write_pid
+from tests.servers.binaries import ROOT
+from tests.servers.machine import Machine
 from tests.servers.processes import free_port, wait_until
 
 
@@ -186,6 +190,21 @@ def test_a_full_disk_neither_ends_the_stack_nor_its_watch(stack: Stack) -> None:
     assert stop(stack.home)
 
 
+def test_a_supervisor_that_can_open_no_file_lives_on_with_its_components(stack: Stack) -> None:
+    supervisor = stack.start(shell("sleeper", "exec sleep 1000"), shell("other", "exec sleep 1000"))
+    stack.wait()
+    other = stack.component("other").pid
+    limits = resource.prlimit(supervisor.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(supervisor.pid, resource.RLIMIT_NOFILE, (0, limits[1]))
+    os.kill(stack.component("sleeper").pid or 0, signal.SIGKILL)
+    wait_until(lambda: "the state cannot be written" in stack.log(), "the state to be refused")
+    wait_until(lambda: "sleeper died after 0.0 s: could not be started: Too many open files" in stack.log(), "a try")
+    resource.prlimit(supervisor.pid, resource.RLIMIT_NOFILE, limits)
+    wait_until(lambda: psutil.pid_exists(stack.component("sleeper").pid or 0), "the restart")
+    assert supervisor.poll() is None
+    assert stack.component("other").pid == other
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Stack]:
     """A stack whose home is a file system of 1 MiB."""
@@ -332,6 +351,60 @@ def test_a_supervisor_is_sent_away_where_no_plan_can_be_made_and_the_stack_can_b
     assert supervisor.returncode == -signal.SIGKILL
     stack.start(shell("sleeper", "exec sleep 1000"))
     assert stack.wait().ended is Ended.HEALTHY
+
+
+def test_a_supervisor_that_waits_for_its_plan_can_be_stopped(stack: Stack) -> None:
+    supervisor = called(stack)
+    wait_until(lambda: running_pid(stack.home) == supervisor.pid, "its number")
+    assert stop(stack.home)
+    assert supervisor.wait(30) == -signal.SIGTERM
+    assert supervisor.stdin is not None
+    supervisor.stdin.close()
+    assert running_pid(stack.home) is None
+
+
+def test_while_the_stack_starts_the_command_says_so_and_down_stops_it(stack: Stack) -> None:
+    machine = Machine(stack.home)
+    supervisor = called(stack)
+    wait_until(lambda: running_pid(stack.home) == supervisor.pid, "its number")
+    assert "the stack is just starting or stopping" in machine.call("status", status=1).stderr
+    assert "is just starting the stack" in machine.call("up", "--detach", status=1).stderr
+    assert machine.call("down").stdout == "Windsock is stopped.\n"
+    supervisor.communicate()
+
+
+def test_down_says_that_it_is_done_before_it_asks_the_metastore_and_asks_once(tmp_path: Path) -> None:
+    lock = take_lock(tmp_path)
+    assert lock is not None
+    with subprocess.Popen(["sleep", "100"]) as stopped, socket.create_server(("127.0.0.1", 0)) as metastore:
+        write_pid(lock, stopped.pid)
+        metastore.settimeout(90)
+        address = f"postgresql+psycopg://u:p@127.0.0.1:{metastore.getsockname()[1]}/x"
+        machine = Machine(tmp_path, WINDSOCK__DATABASE__SQL_ALCHEMY_CONN=address)
+        command = [sys.executable, "-m", "engine.cli", "down"]
+        with subprocess.Popen(command, env=machine.environment, cwd=ROOT, stdout=subprocess.PIPE) as down:
+            asked, _ = metastore.accept()
+            assert down.stdout is not None
+            said_before = select.select([down.stdout], [], [], 0)[0]
+            asked.close()
+            assert down.stdout.read() == b"Windsock is stopped.\n"
+        metastore.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            metastore.accept()
+    os.close(lock)
+    assert said_before
+
+
+def test_what_a_killed_stack_told_is_told_no_more_once_another_is_called(stack: Stack) -> None:
+    supervisor = stack.start(shell("sleeper", "exec sleep 1000"))
+    stack.wait()
+    supervisor.kill()
+    supervisor.wait()
+    assert read_state(stack.home)
+    again = called(stack)
+    assert read_state(stack.home) is None
+    again.kill()
+    again.communicate()
 
 
 def called(stack: Stack) -> subprocess.Popen[bytes]:
