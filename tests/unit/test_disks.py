@@ -58,6 +58,6 @@ def test_a_disk_without_inodes_takes_no_more_files(tmp_path: Path, disk: Disk) -
     disk(f_ffree=0, f_favail=0)
     told = f"No inode is left on the disk of {tmp_path}. Remove files there: until then no file can be made on it.\n"
     assert full_disks([tmp_path]).plain == told
-    assert "there is no inode left for" in trouble("SQLITE_CANTOPEN", tmp_path / "windsock.db")
+    assert "there is no inode left for" in str(trouble("SQLITE_CANTOPEN", tmp_path / "windsock.db"))
     disk(f_files=0, f_ffree=0, f_favail=0)  # as of btrfs, which makes them as they are needed
     assert lack_of(tmp_path) is None
