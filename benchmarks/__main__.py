@@ -79,6 +79,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--shape", choices=[shape.key for shape in ALL], action="append", help="default: a few")
     parser.add_argument("--all", action="store_true", help="every shape, database and part")
     parser.add_argument("--peer", choices=["airflow"], help="run the shapes in Airflow 3.3 too, in turns")
+    parser.add_argument("--peer-rounds", type=int, help="runs of each shape in Airflow (default: as many as --rounds)")
     parser.add_argument("--no-gate", action="store_true", help="end with status 0, however slow it was")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/")
     return parser.parse_args()
@@ -143,7 +144,8 @@ def _engine(arguments: argparse.Namespace, names: Sequence[str]) -> Iterator[dic
     shapes = [shape for shape in ALL if shape.key in arguments.shape] if arguments.shape else chosen
     for name in names:
         if name == "postgresql" and arguments.peer:
-            yield from comparison.measure_beside_airflow(shapes, arguments.rounds)
+            peer_rounds = arguments.peer_rounds or arguments.rounds
+            yield from comparison.measure_beside_airflow(shapes, arguments.rounds, peer_rounds)
         else:
             yield from comparison.measure(name, shapes, arguments.rounds)
 

@@ -33,8 +33,11 @@ def measure(name: str, shapes: Sequence[Shape], rounds: int, schedulers: int = 1
             yield {"engine": "windsock", "database": name, "schedulers": schedulers, **_summary(shape, runs, forks)}
 
 
-def measure_beside_airflow(shapes: Sequence[Shape], rounds: int) -> Iterator[dict[str, Any]]:
-    """Windsock and Airflow on one PostgreSQL server, a round of each in turns; one stands still for the other."""
+def measure_beside_airflow(shapes: Sequence[Shape], rounds: int, peer_rounds: int) -> Iterator[dict[str, Any]]:
+    """Windsock and Airflow on one PostgreSQL server, a round of each in turns; one stands still for the other.
+
+    Airflow, whose rounds take minutes, runs the first `peer_rounds` of them only.
+    """
     RELEASES["3.3"].install()
     common = [shape for shape in shapes if shape.tasks <= TOO_LONG_FOR_AIRFLOW]
     with ExitStack() as stack:
@@ -48,11 +51,11 @@ def measure_beside_airflow(shapes: Sequence[Shape], rounds: int) -> Iterator[dic
         run_shape(home, chain(3))
         for shape in shapes:
             forks, ours, theirs = [], [], []
-            for _ in range(_rounds(shape, rounds)):
+            for turn in range(_rounds(shape, rounds)):
                 with peer.frozen():
                     forks.append(_forks())
                     ours.append(run_shape(home, shape, base))
-                if shape in common:
+                if shape in common and turn < peer_rounds:
                     theirs.append(peer.run_shape(shape, prepare(home, shape)))
             yield {"engine": "windsock", "database": "postgresql", "schedulers": 1, **_summary(shape, ours, forks)}
             if theirs:
