@@ -339,7 +339,7 @@ def set_state(dag_id: str, run_id: str, state: str) -> None:
 
     settings = load()
     with open_store(settings) as store:
-        run_id = find_run(store, dag_id, None if run_id == "latest" else run_id)
+        run_id = find_run(store, dag_id, run_id)
         end = by_hand.succeed_run if state == "success" else by_hand.fail_run
         end(store, settings.webserver.url, dag_id, run_id)
     click.echo(f"{run_id} of {dag_id} is marked as {state}.")

@@ -51,11 +51,11 @@ def find_dag(store: Store, dag_id: str, *, patience: float = 0.0) -> tuple[str, 
 
 
 def find_run(store: Store, dag_id: str, run_id: str | None) -> str:
-    """A run's id; without one the newest. Raises Failure where the DAG has no such run."""
+    """A run's id; without one, and for `latest`, the newest. Raises Failure where the DAG has no such run."""
     from engine.cli import queries
 
     with store.read() as connection:
-        chosen = queries.newest_run_id(connection, dag_id) if run_id is None else run_id
+        chosen = queries.newest_run_id(connection, dag_id) if run_id in (None, "latest") else run_id
         known = chosen is not None and queries.run_state(connection, dag_id, chosen) is not None
         others = [] if known else queries.run_ids(connection, dag_id)
     if known and chosen is not None:

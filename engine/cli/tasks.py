@@ -47,7 +47,7 @@ def list_tasks(dag_id: str, output: str) -> None:
 @click.argument("run_id", metavar="[RUN]", required=False)
 @output_option
 def states(dag_id: str, run_id: str | None, output: str) -> None:
-    """Show where each task of a run stands; without RUN, of the newest."""
+    """Show where each task of a run stands; without RUN, or with `latest`, of the newest."""
     from engine.cli import queries
 
     with open_store() as store:
@@ -81,7 +81,7 @@ def logs(dag_id: str, run_id: str, task_id: str, try_number: int | None, map_ind
 
     settings = load()
     with open_store(settings) as store:
-        run_id = find_run(store, dag_id, None if run_id == "latest" else run_id)
+        run_id = find_run(store, dag_id, run_id)
         with store.read() as connection:
             found = {(task.task_id, task.map_index): task for task in queries.standings(connection, dag_id, run_id)}
         task = found.get((task_id, map_index))
@@ -194,7 +194,7 @@ def clear(
         _, dag = find_dag(store, dag_id)
         chosen = clearing.chosen_tasks(dag, task_regex, upstream=upstream, downstream=downstream)
         if run_id:
-            run_id = find_run(store, dag_id, None if run_id == "latest" else run_id)
+            run_id = find_run(store, dag_id, run_id)
         rows = clearing.instances(store, dag_id, chosen, run_id=run_id, since=since, until=until, states=states)
         if not rows:
             click.echo("Nothing to clear.", err=True)
@@ -221,7 +221,7 @@ def set_state(dag_id: str, run_id: str, task_id: str, state: str) -> None:
 
     settings = load()
     with open_store(settings) as store:
-        run_id = find_run(store, dag_id, None if run_id == "latest" else run_id)
+        run_id = find_run(store, dag_id, run_id)
         rows = clearing.instances(store, dag_id, {task_id}, run_id=run_id)
         if not rows:
             find_task(find_dag(store, dag_id)[1], task_id)

@@ -27,7 +27,7 @@ def tell(settings: Settings, dag_id: str, run_id: str, task_id: str | None, *, a
     """Print the sentence of one task with its SLA, or those of all tasks of the run that have not ended."""
     threshold = timedelta(seconds=settings.scheduler.scheduler_health_check_threshold)
     with open_store(settings) as store:
-        run_id = find_run(store, dag_id, None if run_id == "latest" else run_id)
+        run_id = find_run(store, dag_id, run_id)
         with store.read() as connection:
             facts = facts_of_run(connection, dag_id, run_id, database_now(connection), threshold) or {}
             promised = queries.deadline_of_task(connection, dag_id, run_id, task_id) if task_id else {}

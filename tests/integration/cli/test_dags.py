@@ -324,7 +324,7 @@ def test_tasks_are_listed_upstream_first(windsock: Command, dags: Store) -> None
 
 
 def test_states_tell_attempt_and_error(windsock: Command, failed_run: str) -> None:
-    for words in ((failed_run,), ()):
+    for words in ((failed_run,), ("latest",), ()):
         result = windsock("tasks", "states", "hello_world", *words)
         assert result.exit_code == 0
         assert "2 of 2" in result.stdout
